@@ -1,0 +1,11 @@
+"""Echotrain: models, k-space utilities and metrics for the notebooks beside it."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = Path(os.environ.get("ECHOTRAIN_RUNS", ROOT / "runs")).resolve()
+
+
+class InputError(ValueError):
+    """What the user gave can't be used; the message is one line: where, what was found, what is expected."""

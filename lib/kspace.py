@@ -1,0 +1,56 @@
+"""Centred orthonormal FFTs, coil combination and cropping.
+
+Arrays are torch tensors, (..., coils, H, W) with H the readout and W the phase encode; k-space and images are
+complex, with the zero frequency and the image centre at index size // 2.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def fftc(x: Tensor, dims: Sequence[int]) -> Tensor:
+    """Centred orthonormal FFT over `dims`; x of any shape, complex or real."""
+    x = torch.fft.ifftshift(x, dim=dims)
+    return torch.fft.fftshift(torch.fft.fftn(x, dim=dims, norm="ortho"), dim=dims)
+
+
+def ifftc(x: Tensor, dims: Sequence[int]) -> Tensor:
+    """Inverse, and adjoint, of `fftc`."""
+    x = torch.fft.ifftshift(x, dim=dims)
+    return torch.fft.fftshift(torch.fft.ifftn(x, dim=dims, norm="ortho"), dim=dims)
+
+
+def fft2c(x: Tensor) -> Tensor:
+    """Image (..., H, W) to k-space (..., H, W)."""
+    return fftc(x, (-2, -1))
+
+
+def ifft2c(x: Tensor) -> Tensor:
+    """K-space (..., H, W) to image (..., H, W)."""
+    return ifftc(x, (-2, -1))
+
+
+def rss(x: Tensor, dim: int = -3) -> Tensor:
+    """Root of the sum of squared magnitudes over `dim`, the coils; real, in x's units (Roemer et al., MRM 1990)."""
+    return torch.linalg.vector_norm(x, dim=dim)
+
+
+def sens_expand(image: Tensor, maps: Tensor) -> Tensor:
+    """Image (..., H, W) seen by each coil of maps (..., C, H, W), in k-space (..., C, H, W)."""
+    return fft2c(image.unsqueeze(-3) * maps)
+
+
+def sens_reduce(kspace: Tensor, maps: Tensor) -> Tensor:
+    """Adjoint of `sens_expand`: k-space (..., C, H, W) to one image (..., H, W)."""
+    return (ifft2c(kspace) * maps.conj()).sum(-3)
+
+
+def center_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The central `shape` of the last two axes; ValueError where x is smaller."""
+    (h, w), (top_h, top_w) = shape, x.shape[-2:]
+    if not (0 < h <= top_h and 0 < w <= top_w):
+        raise ValueError(f"center_crop: {h}×{w} does not fit into an image of {top_h}×{top_w}")
+    top, left = (top_h - h) // 2, (top_w - w) // 2
+    return x[..., top : top + h, left : left + w]
