@@ -1,0 +1,11 @@
+"""Data sets: from files to batches."""
+
+from pathlib import Path
+
+from lib import ROOT
+
+
+def prepared(data: str | Path, quick: bool = False) -> Path:
+    """The folder of a prepared set; relative paths count from ROOT; quick runs have their own, <data>-quick."""
+    folder = ROOT / data
+    return folder.with_name(folder.name + "-quick") if quick else folder

@@ -1,0 +1,222 @@
+"""Multi-coil k-space in fastMRI's or SNU's layout as batches for fastai, and as named cases for people.
+
+Letters: C coils, H readout, W phase encode, (h, w) the target's size.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lib import InputError
+from lib.data.checks import SPLITS, KspaceFile, kspace_file, read_set, write_set
+from lib.kspace import center_crop, ifft2c, rss
+from lib.sampling import Mask, make_mask
+
+INPUT = {"VarNet": "kspace", "UNet": "image"}
+KINDS = {"kspace": 2, "image": 1}
+
+
+def index(source: Path, folder: Path, seed: int = 0) -> Path:
+    """Check every k-space file under `source` (all values are read), print what is assumed, write folder/set.json.
+
+    Splits come from folder names that hold train, val or test; without such, persons are divided 80/10/10 (fewer than
+    three persons: all test). The files stay where they are. Returns the index's path.
+    """
+    source = Path(source)
+    paths = sorted(p for ending in ("*.h5", "*.hdf5") for p in source.rglob(ending) if p.parent.name != "image")
+    if not paths:
+        raise InputError(f"{source}: no .h5 files here, expected fastMRI's or SNU's k-space files")
+    files = []
+    for i, path in enumerate(paths):
+        file = kspace_file(path.resolve(), values=True)
+        files.append(file)
+        about = f"{file.layout}, {file.slices} slices, {file.coils} coils, {file.shape[0]}×{file.shape[1]}"
+        print(f"[{i + 1}/{len(paths)}] {path.name}: {about}{''.join(f'; {a}' for a in file.assumed)}", flush=True)
+    split = _splits(files, source, seed)
+    entries = [
+        {"split": split[f.path], "path": str(f.path), "person": f.person, "slices": f.slices, "layout": f.layout,
+         "coils": f.coils, "shape": f.shape, "target": f.target, "assumed": f.assumed}
+        for f in files
+    ]  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_set(folder, str(source), "measured k-space", entries, parameters={"seed": seed})
+
+
+def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]:
+    named = {}
+    for f in files:
+        parts = " ".join(f.path.relative_to(source.resolve()).parts[:-1]).lower()
+        named[f.path] = next((s for s in SPLITS if s in parts), None)
+    if all(named.values()):
+        return named
+    persons = sorted({f.person for f in files})
+    order = np.random.default_rng(seed).permutation(len(persons))
+    held = max(1, len(persons) // 10) if len(persons) > 2 else len(persons)
+    place = {persons[p]: "test" if i < held else "val" if i < 2 * held else "train" for i, p in enumerate(order)}
+    return {f.path: place[f.person] for f in files}
+
+
+class Case(NamedTuple):
+    """One slice with everything by name; images are (h, w), k-space (C, H, W). Missing things are None."""
+
+    kspace: Tensor
+    mask: Mask
+    masked_kspace: Tensor
+    zero_filled: Tensor
+    target: Tensor | None
+    noise_free: Tensor | None
+    sensitivity_maps: Tensor | None
+    maximum: float
+    id: str
+    slice: int
+    person: str
+    file: Path
+
+
+class KspaceSlices(Dataset):
+    """Slices of k-space files, undersampled on reading.
+
+    mask: make_mask's settings (kind, acceleration, num_low_frequencies or center_fraction); `acceleration` may be a
+    list to draw from. With `fresh`, masks are drawn from (seed, epoch, index), otherwise from the file's name as in
+    fastMRI, so that a file always has the same. A file's own mask goes before. Items are asked for by index, or by
+    (epoch, index) as `EpochSampler` gives them: nothing depends on which worker reads what, or when.
+    """
+
+    def __init__(self, files: list[KspaceFile], mask: dict[str, Any], kind: str = "kspace", seed: int = 0, fresh=False):
+        if kind not in KINDS:
+            raise InputError(f"kind: {kind!r}, expected one of {', '.join(KINDS)}")
+        self.files, self.mask, self.kind, self.seed, self.fresh = files, mask, kind, seed, fresh
+        self.index = [(f, s) for f in files for s in range(f.slices)]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def case(self, i: int, epoch: int = 0) -> Case:
+        """The i-th slice by name."""
+        file, s = self.index[i]
+        with h5py.File(file.path, "r") as data:
+            kspace = torch.from_numpy(data["kspace"][s].astype(np.complex64))
+            own = torch.from_numpy(data["mask"][:] > 0) if file.mask else None
+            extra = {k: torch.from_numpy(data[k][s]) if k in data else None for k in ("noise_free", "sensitivity_maps")}
+        kspace = kspace if kspace.ndim == 3 else kspace.unsqueeze(0)
+        mask = file_mask(own) if own is not None else self.draw(file, i, epoch)
+        masked = kspace * mask.columns
+        zero_filled = center_crop(rss(ifft2c(masked)), file.target_shape)
+        target = None
+        if file.target:
+            with h5py.File(file.target_path, "r") as data:
+                target = torch.from_numpy(data[file.target][s].astype(np.float32))
+        maximum = file.maximum if file.maximum is not None else float(zero_filled.max())
+        return Case(
+            kspace, mask, masked, zero_filled, target, extra["noise_free"], extra["sensitivity_maps"], maximum,
+            file.path.stem, s, file.person, file.path,
+        )  # fmt: skip
+
+    def draw(self, file: KspaceFile, i: int, epoch: int) -> Mask:
+        """The mask of slice i in `epoch`."""
+        seed = (self.seed, epoch, i) if self.fresh else tuple(map(ord, file.path.name))
+        settings = dict(self.mask)
+        choices = settings["acceleration"]
+        if isinstance(choices, list | tuple):
+            settings["acceleration"] = choices[int(np.random.default_rng(seed).integers(len(choices)))]
+        return make_mask(width=file.shape[1], padding=file.padding, seed=seed, **settings)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
+        epoch, i = key if isinstance(key, tuple) else (0, key)
+        case = self.case(i, epoch)
+        maximum = torch.tensor(case.maximum, dtype=torch.float32)
+        target = () if case.target is None else (case.target,)
+        if self.kind == "kspace":
+            return (case.masked_kspace, case.mask.columns.reshape(1, 1, -1), *target, maximum)
+        image = case.zero_filled
+        mean, std = image.mean(), image.std()
+        image = ((image - mean) / (std + 1e-11)).clamp(-6, 6)
+        return (image.unsqueeze(0), *target, maximum, mean, std)
+
+
+def file_mask(columns: Tensor) -> Mask:
+    """A mask (W,) that a file brought along; its centre lines are the run of sampled columns around W // 2."""
+    width, middle = len(columns), len(columns) // 2
+    left = int(columns[:middle].flip(0).int().cumprod(0).sum())
+    right = int(columns[middle:].int().cumprod(0).sum())
+    rate = width / max(int(columns.sum()), 1)
+    return Mask(columns, "file", rate, left + right if right else 0, None, (0, 0), 0)
+
+
+class EpochSampler(Sampler):
+    """Yields (epoch, index): a permutation drawn from (seed, epoch), cut to `length`; set `.epoch` before each epoch."""
+
+    def __init__(self, count: int, seed: int, length: int | None = None):
+        self.count, self.seed, self.epoch = count, seed, 0
+        self.length = count if length is None else length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for i in range(self.length):  # more than one pass where an epoch is longer than the set
+            turn, place = divmod(i, self.count)
+            if place == 0:
+                order = np.random.default_rng((self.seed, self.epoch, turn)).permutation(self.count)
+            yield self.epoch, int(order[place])
+
+
+def split_files(folder: Path, split: str, need_target: bool = True) -> list[KspaceFile]:
+    """The checked files of one split of a prepared set; InputError where there are none, or targets are missing."""
+    folder = Path(folder)
+    content = read_set(folder)
+    files = [
+        kspace_file(folder / e["path"])._replace(person=e["person"]) for e in content["files"] if e["split"] == split
+    ]
+    if not files:
+        raise InputError(f"{folder}: its set.json lists no files for {split}")
+    without = [f.path.name for f in files if f.target is None]
+    if need_target and without:
+        raise InputError(
+            f"{folder / without[0]}: no target ({len(without)} files of {split}): needed to train or score"
+        )
+    return files
+
+
+def dataloaders(
+    folder: Path,
+    mask: dict[str, Any],
+    kind: str = "kspace",
+    batch_size: int = 1,
+    eval_batch_size: int | None = None,
+    num_workers: int = 0,
+    steps_per_epoch: int | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+):
+    """fastai DataLoaders of a prepared set's train and val slices, of `kind`:
+
+    "kspace" (VarNet): kspace (N, C, H, W) complex64, mask (N, 1, 1, W) bool | target (N, h, w), max (N,);
+    "image" (UNet): zero-filled RSS (N, 1, h, w), of mean 0 and std 1, clamped to ±6 | target, max, mean, std.
+    """
+    from fastai.data.core import DataLoaders
+
+    train = KspaceSlices(split_files(folder, "train"), mask, kind, seed, fresh=True)
+    valid = KspaceSlices(split_files(folder, "val"), mask, kind, seed)
+    eval_batch_size = eval_batch_size or batch_size
+    for data, size in ((train, batch_size), (valid, eval_batch_size)):
+        shapes = sorted({(f.coils, *f.shape, *f.target_shape) for f in data.files})
+        if size > 1 and len(shapes) > 1:
+            raise InputError(
+                f"{folder}: k-space of {len(shapes)} sizes, {shapes[0]} and {shapes[1]}: set batch_size to 1"
+            )
+    sampler = EpochSampler(len(train), seed, steps_per_epoch and steps_per_epoch * batch_size)
+    options = {"num_workers": num_workers, "pin_memory": torch.device(device).type == "cuda"}
+    dls = DataLoaders(
+        DataLoader(train, batch_size, sampler=sampler, persistent_workers=num_workers > 0, **options),
+        DataLoader(valid, eval_batch_size, **options),
+        device=torch.device(device),
+    )
+    dls.n_inp = KINDS[kind]
+    return dls

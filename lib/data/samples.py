@@ -1,0 +1,216 @@
+"""The committed sample scans, and fastMRI-style k-space simulated from them.
+
+What is real: the anatomy, contrast and artefacts of each scan. What is simulated: coils, object phase and noise.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import nibabel
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from lib import ROOT, InputError, coils
+from lib.data import checks
+from lib.kspace import center_crop, fft2c, ifft2c, rss
+
+FOLDER = ROOT / "data" / "samples"
+
+
+class Scan(NamedTuple):
+    """A volume (slices, H, W), rows from anterior to posterior, and its spacing in mm along the same axes."""
+
+    volume: np.ndarray
+    spacing: tuple[float, float, float]
+
+
+def scan(name: str) -> Scan:
+    """A sample scan by its file name without ending, float32; its checksum is verified."""
+    path = FOLDER / f"{name}.nii.gz"
+    sums = dict(line.split()[::-1] for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
+    if path.name not in sums or not path.exists():
+        raise InputError(f"{path}: no such sample scan; there are {', '.join(sorted(sums))}")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sums[path.name]:
+        raise InputError(
+            f"{path}: checksum {found[:12]}… is not the {sums[path.name][:12]}… of SHA256SUMS: fetch it anew"
+        )
+    image = nibabel.load(path)
+    volume = np.asarray(image.dataobj, dtype=np.float32).transpose(2, 1, 0)[:, ::-1]
+    x, y, z = (float(v) for v in image.header.get_zooms()[:3])
+    return Scan(np.ascontiguousarray(volume), (z, y, x))
+
+
+def place(scan: Scan, field_of_view: tuple[float, float]) -> Scan:
+    """The scan padded with zeros or cropped about its centre to field_of_view (mm along H, W); even sizes."""
+    volume = scan.volume
+    for axis, extent in ((1, field_of_view[0]), (2, field_of_view[1])):
+        size, wanted = volume.shape[axis], 2 * round(extent / scan.spacing[axis] / 2)
+        before, after = wanted // 2 - size // 2, (wanted - wanted // 2) - (size - size // 2)
+        widths = [(0, 0)] * 3
+        widths[axis] = (max(before, 0), max(after, 0))
+        volume = np.pad(volume, widths)
+        start = max(-before, 0)
+        volume = np.take(volume, range(start, start + wanted), axis=axis)
+    return Scan(volume, scan.spacing)
+
+
+def vary(image: np.ndarray, angle: float, shift: tuple[float, float], scale: float) -> np.ndarray:
+    """One slice (H, W) turned by `angle` degrees, scaled, and shifted by (rows, columns) pixels; cubic splines."""
+    turn = np.deg2rad(angle)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) / scale
+    middle = np.array(image.shape) // 2
+    moved = ndimage.affine_transform(image, matrix, middle - matrix @ (middle + np.array(shift)), order=3)
+    return moved.clip(0, None)
+
+
+def change_contrast(volume: np.ndarray, gamma: float, invert: bool) -> np.ndarray:
+    """Intensities 0…1 (by the volume's 99.8th percentile) to the power gamma; inverted: bright becomes dark.
+
+    Inversion acts on what is not background (above .08), smoothly faded, so air stays dark.
+    """
+    x = np.clip(volume / np.percentile(volume, 99.8), 0, 1.5)
+    if invert:
+        x = (1.15 - np.clip(x, 0, 1.1)) * np.clip((x - 0.04) / 0.08, 0, 1)
+    return (x**gamma).astype(np.float32)
+
+
+def band_limit(image: Tensor, phase: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Complex image (H, W) of magnitude `image` and `phase`, as k-space cropped to `shape` shows it; never upsampled."""
+    cropped = center_crop(fft2c(image * torch.exp(1j * phase)), shape)
+    return ifft2c(cropped) * (cropped.numel() / image.numel()) ** 0.5
+
+
+class Acquisition(NamedTuple):
+    """How one file is simulated; `name` names the file, `person` the patient_id."""
+
+    name: str
+    scan: str
+    person: str
+    split: str
+    slices: range
+    seed: int
+    gamma: float = 1.0
+    invert: bool = False
+    angle: float = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    scale: float = 1.0
+
+
+def plan(
+    acquisitions: int = 4, every: int = 4, slab: int = 8, gap_mm: float = 10.0, seed: int = 0
+) -> list[Acquisition]:
+    """The sample set: brain_a trains (a slab at its top validates), four other people test.
+
+    acquisitions: files simulated from brain_a's training slices, each with its own coils, phase, noise, pose and
+    contrast, every second one inverted. `every`: one slice in so many of brain_b. slab: validation slices; between
+    them and the training slices lie at least gap_mm. Those of one person share patient_id.
+    """
+    rng = np.random.default_rng(seed)
+    training = range(0, 76 - slab - int(np.ceil(gap_mm)))
+    files = [
+        Acquisition(
+            f"brain_a_{i}", "brain_a_t1", "brain_a", "train", training, 100 * seed + i,
+            gamma=float(rng.uniform(0.6, 1.5)), invert=i % 2 == 1, angle=float(rng.uniform(-12, 12)),
+            shift=(float(rng.uniform(-6, 6)), float(rng.uniform(-6, 6))), scale=float(rng.uniform(0.88, 1.08)),
+        )
+        for i in range(acquisitions)
+    ]  # fmt: skip
+    files.append(Acquisition("brain_a_slab", "brain_a_t1", "brain_a", "val", range(76 - slab, 76), 100 * seed + 50))
+    others = {
+        "brain_b_t1": range(0, 80, every),
+        "brain_c_pd": range(11),
+        "tumour_a_t1c": range(15),
+        "tumour_b_t1c": range(11),
+    }
+    for i, (name, slices) in enumerate(others.items()):
+        person = name.rsplit("_", 1)[0]
+        files.append(Acquisition(person, name, person, "test", slices, 100 * seed + 60 + i))
+    return files
+
+
+def acquire(job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float, voxel: float = 2.0):
+    """Simulate one acquisition slice by slice: yields (k-space (C, H, W), noise-free image (H, W), maps (C, H, W)).
+
+    The scan is placed in a field of view of `shape` × voxel mm, changed in pose and contrast, given a smooth phase,
+    cropped in k-space to `shape`, seen by the coils, and complex noise is added with a standard deviation (of the
+    real and of the imaginary part) of the mean foreground intensity / snr.
+    """
+    placed = place(scan(job.scan), (shape[0] * voxel, shape[1] * voxel))
+    volume = change_contrast(placed.volume, job.gamma, job.invert)[job.slices.start : job.slices.stop : job.slices.step]
+    noise_std = float(volume[volume > 0.1].mean()) / snr
+    step = placed.spacing[0] * job.slices.step
+    maps = coils.simulate((len(volume), *shape), num_coils, job.seed, voxel=(step, voxel, voxel))
+    phase = coils.smooth_phase(volume.shape, job.seed)
+    for s, image in enumerate(volume):
+        if (job.angle, job.shift, job.scale) != (0.0, (0.0, 0.0), 1.0):
+            image = vary(image, job.angle, job.shift, job.scale)
+        image = band_limit(torch.from_numpy(image), phase[s], shape)
+        kspace = coils.acquire(image, maps[s], noise_std, None, seed=job.seed * 1000 + s)
+        yield kspace, image.abs(), maps[s]
+
+
+def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float, voxel: float = 2.0) -> None:
+    """Write one simulated acquisition in fastMRI's layout, slice by slice.
+
+    Beside fastMRI's `kspace`, `reconstruction_rss`, `ismrmrd_header` and attributes it holds `noise_free` (the truth
+    without noise) and `sensitivity_maps`.
+    """
+    count, size = len(job.slices), (num_coils, *shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with h5py.File(partial, "w") as file:
+        kspace = file.create_dataset("kspace", (count, *size), np.complex64, chunks=(1, *size))
+        maps = file.create_dataset("sensitivity_maps", (count, *size), np.complex64, chunks=(1, *size))
+        target = file.create_dataset("reconstruction_rss", (count, *shape), np.float32)
+        truth = file.create_dataset("noise_free", (count, *shape), np.float32)
+        for s, (k, image, m) in enumerate(acquire(job, shape, num_coils, snr, voxel)):
+            kspace[s], maps[s], truth[s], target[s] = k, m, image, rss(ifft2c(k))
+        file["ismrmrd_header"] = header(shape, voxel, num_coils)
+        file.attrs["max"] = float(target[:].max())
+        file.attrs["norm"] = float(np.linalg.norm(target[:]))
+        file.attrs["acquisition"] = f"simulated from {job.scan}"
+        file.attrs["patient_id"] = job.person
+        file.attrs["slices"] = list(job.slices)
+        file.attrs["snr"] = snr
+    partial.replace(path)
+
+
+def header(shape: tuple[int, int], voxel: float, num_coils: int) -> bytes:
+    """A valid ISMRMRD header for a fully sampled Cartesian slice of `shape` (readout, phase encode)."""
+    from ismrmrd import xsd
+
+    space = xsd.encodingSpaceType(
+        matrixSize=xsd.matrixSizeType(x=shape[0], y=shape[1], z=1),
+        fieldOfView_mm=xsd.fieldOfViewMm(x=shape[0] * voxel, y=shape[1] * voxel, z=voxel),
+    )
+    limits = xsd.encodingLimitsType(
+        kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=shape[1] - 1, center=shape[1] // 2)
+    )
+    encoding = xsd.encodingType(
+        encodedSpace=space, reconSpace=space, encodingLimits=limits, trajectory=xsd.trajectoryType.CARTESIAN
+    )
+    return xsd.ToXML(
+        xsd.ismrmrdHeader(
+            acquisitionSystemInformation=xsd.acquisitionSystemInformationType(receiverChannels=num_coils),
+            experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=127_740_000),
+            encoding=[encoding],
+        )
+    ).encode()
+
+
+def write_index(folder: Path, jobs: list[Acquisition], **parameters) -> Path:
+    """The set.json of a simulated set: the validation slab is the training person's, and the index says so."""
+    files = [
+        j._asdict() | {"path": f"{j.split}/{j.name}.h5", "slices": len(j.slices), "source_slices": list(j.slices)}
+        for j in jobs
+    ]
+    return checks.write_set(
+        folder, "data/samples", "simulated k-space (sample data)", files,
+        shared_persons=["brain_a"], note="val is a slab of the training person, at least 10 mm from the training slices",
+        parameters=parameters,
+    )  # fmt: skip

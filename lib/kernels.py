@@ -1,0 +1,60 @@
+"""The kernels that notebooks of a recipe run in."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from lib import ROOT
+
+MEMORY = "probably out of memory: lower batch_size, num_workers or the image size"
+
+
+def death(code: int | None) -> str:
+    """Why a kernel ended, from its process's return code, in one line."""
+    if code == -signal.SIGKILL:
+        return f"killed by signal 9, {MEMORY}"
+    if code and code < 0:
+        return f"the kernel was killed by signal {-code} ({signal.Signals(-code).name}), kernel.log may say more"
+    return f"the kernel ended with exit code {code}"
+
+
+def one_line(error: str) -> str:
+    """An error's message on one line, with what helps where memory ran out in a worker or on the GPU."""
+    error = " ".join(error.split())
+    return f"{error} ({MEMORY})" if re.search("signal: Killed|CUDA out of memory", error) else error
+
+
+def manager(kernels: list[subprocess.Popen], output: Any) -> type:
+    """A kernel manager that starts this very Python, whatever kernel specifications the user has, with our lib first."""
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    class Manager(AsyncKernelManager):
+        @property
+        def kernel_spec(self):
+            fields = get_kernel_dict()  # its argv begins with sys.executable
+            return KernelSpec(**{name: fields[name] for name in ("argv", "display_name", "language", "metadata")})
+
+        async def start_kernel(self, **settings):
+            path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+            environment = os.environ | {"PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+            await super().start_kernel(stdout=output, stderr=output, env=environment, **settings)
+            kernels.append(self.provisioner.process)
+
+    return Manager
+
+
+class Terminal:
+    """Standard output beside a progress bar."""
+
+    def write(self, text: str) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(text, end="")
+
+    def flush(self) -> None:
+        sys.stdout.flush()

@@ -1,0 +1,305 @@
+"""A recipe: a YAML list of tasks, checked as a whole before anything starts, then run in order by papermill."""
+
+import contextlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib import ROOT, InputError, kernels, runs, tasks
+
+KEYS = ("task_name", "notebook", "runs", "reuse")  # of an entry, besides its notebook's parameters
+OURS = ("run_dir", "inputs")  # parameters that the runner gives
+UNCOMPARED = ("run_dir", "interactive", "notify")  # parameters that don't change the result
+
+
+@dataclass
+class Task:
+    """One entry, checked: `values` are the parameters it gives, `parameters` all of them, `runs` what it reads."""
+
+    name: str
+    notebook: Path
+    values: dict[str, Any]
+    parameters: dict[str, Any]
+    runs: list[str] = field(default_factory=list)
+    reuse: bool = False
+
+    def same(self, run: Path) -> bool:
+        """Whether `run` is of this notebook with these parameters."""
+        try:
+            found = runs.read(run / "task.json")
+        except (OSError, ValueError):
+            return False
+        mine, its = (
+            {k: v for k, v in p.items() if k not in UNCOMPARED} for p in (self.parameters, found["parameters"])
+        )
+        return found["notebook"] == self.notebook.stem and its == mine
+
+
+@dataclass
+class Result:
+    """How a task went: its run folder, ok | failed | skipped, the error's one line, and whether it ran just now."""
+
+    name: str
+    run: Path
+    status: str
+    error: str | None = None
+    kept: bool = False
+
+
+# Reading
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number (YAML 1.1 wants 1.0e-4) and a key may not stand twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, key in enumerate(keys):
+            if key.value in (k.value for k in keys[:number]):
+                raise InputError(f"line {key.start_mark.line + 1}: key {key.value!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The entries of a recipe as they stand there; InputError where it isn't a YAML list of mappings."""
+    try:
+        entries = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise InputError(f"recipe {path}: {error.strerror}") from None
+    except InputError as error:
+        raise InputError(f"recipe {path}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        words = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise InputError(f"recipe {path}: {where}not YAML: {words}") from None
+    if not isinstance(entries, list) or not entries:
+        found = "nothing" if not entries else f"a {type(entries).__name__}"
+        raise InputError(f"recipe {path}: got {found}, expected a list of tasks (- task_name: …)")
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            raise InputError(f"recipe {path}: entry {number}: got {entry!r}, expected a mapping with task_name")
+    return entries
+
+
+def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task]:
+    """The tasks of a recipe, each checked against its notebook; one InputError with a line for every problem."""
+    entries, planned, names, problems = read(path), [], [], []
+    for number, entry in enumerate(entries, 1):
+        with _noting(problems, f"recipe {path}: "):
+            planned.append(_task(entry, number, path.resolve().parent, quick, names))
+        names.append(entry.get("task_name"))
+    for name in only:
+        if name not in names:
+            problems.append(f"recipe {path}: --only: {tasks.choose(name, map(str, names))}")
+    planned = [task for task in planned if not only or task.name in only]
+    for task in planned:
+        earlier = [n for n in names[: names.index(task.name)] if not only or n in only]
+        for name in task.runs:
+            later = f"{name} stands later, and " if name in names and name not in earlier and not only else ""
+            with _noting(problems, f"recipe {path}: task {task.name}: runs: {later}"):
+                if name not in earlier:
+                    runs.find(_found(name, path))
+    if not problems:  # only then what needs torch
+        for task in planned:
+            with _noting(problems, f"recipe {path}: "):
+                tasks.check_names(task.parameters, task.name)
+    if problems:
+        raise InputError("\n".join(reversed(problems)))  # the first at the end, where one looks
+    return planned
+
+
+@contextlib.contextmanager
+def _noting(problems: list[str], where: str):
+    try:
+        yield
+    except InputError as error:
+        problems.append(f"{where}{error}")
+
+
+def _found(name: str, recipe: Path) -> Path | str:
+    """A task's name as it is, a path counted from the recipe."""
+    return recipe.resolve().parent / name if "/" in name else name
+
+
+def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: list[str]) -> Task:
+    name = entry.get("task_name")
+    if not isinstance(name, str) or not re.fullmatch(tasks.NAME, name) or name in runs.NOT_TASKS:
+        what = "missing" if name is None else f"got {name!r}"
+        raise InputError(f"entry {number}: task_name: {what}, expected a name of letters, digits, _ and -")
+    if name in names:
+        raise InputError(f"task {name}: the name stands twice, entries {names.index(name) + 1} and {number}")
+    try:
+        notebook = entry.get("notebook", tasks.IMPLIED.get(str(entry.get("network_type"))))
+        if not isinstance(notebook, str):
+            raise InputError(f"notebook: missing, and network_type implies one only for {', '.join(tasks.IMPLIED)}")
+        notebook = tasks.notebook(notebook)
+        known = tasks.parameters(notebook)
+        wanted, reuse = entry.get("runs") or [], entry.get("reuse", False)
+        if not isinstance(wanted, list) or not all(isinstance(w, str) for w in wanted):
+            raise InputError(f"runs: got {wanted!r}, expected a list of tasks' names or run folders")
+        if not isinstance(reuse, bool):
+            raise InputError(f"reuse: got {reuse!r}, expected true or false")
+        if wanted and "inputs" not in known:
+            raise InputError(f"runs: {notebook.stem} reads no runs")
+        if "run_dir" not in known:
+            raise InputError(f"notebook: {notebook.stem} has no parameter run_dir, so a recipe can't run it")
+        values = {k: v for k, v in entry.items() if k not in KEYS}
+        for key in values:
+            if key not in known or key in OURS:
+                allowed = [*KEYS, *(k for k in known if k not in OURS)]
+                raise InputError(f"{key}: no such parameter in {notebook.stem}: {tasks.choose(key, allowed)}")
+    except InputError as error:
+        raise InputError(f"task {name}: {error}") from None
+    for key, value in values.items():
+        if "path" in known[key].type.split("|") and isinstance(value, str) and value:
+            values[key] = str((folder / value).resolve())
+    ours = {"interactive": False, "task_name": name} | values | ({"quick": True} if quick else {})
+    values = {k: v for k, v in ours.items() if k in known}
+    return Task(name, notebook, values, tasks.check_values(notebook, values, name), wanted, reuse)
+
+
+# Running
+
+
+def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool = False) -> list[Result]:
+    """Runs a recipe's tasks in order, each in a kernel of its own, and says what each cell does.
+
+    A task that fails doesn't stop the others, except those that read its run or, after a preparing notebook
+    (1x), its data: they are skipped. `resume` keeps what is done and continues what isn't in its old folder.
+    """
+    planned, results, bad_data = plan(path, only, quick), {}, {}
+    for number, task in enumerate(planned, 1):
+        title = f"[{number}/{len(planned)}] {task.name}"
+        ours = {name: results[name] for name in task.runs if name in results}
+        if "inputs" in task.parameters and task.runs:
+            inputs = [ours[n].run if n in ours else runs.find(_found(n, path)) for n in task.runs]
+            task.values["inputs"] = task.parameters["inputs"] = [str(p) for p in inputs]
+        data = (ROOT / task.parameters["data"]).resolve() if task.parameters.get("data") else None
+        cause = next((r for r in ours.values() if r.status != "ok"), bad_data.get(data))
+        result = _run_or_keep(task, title, resume, cause)
+        results[task.name] = result
+        if result.status != "ok" and task.notebook.stem.startswith("1"):
+            bad_data[data] = result
+        print(f"{title} · {result.status}{' already' if result.kept else ''}{_behind(result.error)}", flush=True)
+    return list(results.values())
+
+
+def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> Result:
+    old = next((p for p in reversed(runs.history(task.name)) if task.same(p)), None) if resume else None
+    state = runs.status(old) if old else {"status": None}
+    if not cause:
+        done = [old] if state["status"] == "ok" else reversed(runs.history()) if task.reuse else []
+        for run in done:
+            if runs.status(run)["status"] == "ok" and task.same(run):
+                return Result(task.name, run, "ok", kept=True)
+    if state["status"] == "running":
+        return Result(task.name, old, "failed", f"still running as process {state['pid']}: wait for it or stop it")
+    run = runs.create(task.name) if state["status"] in (None, "ok") else old
+    description = {"task": task.name, "notebook": task.notebook.stem, "parameters": task.parameters}
+    runs.write(run / "task.json", description)
+    if cause:
+        error = f"task {cause.name} {cause.status}"
+        runs.mark(run, "skipped", error, new=True)
+        return Result(task.name, run, "skipped", error)
+    print(f"{title} · {task.notebook.name} → {run}", flush=True)
+    runs.mark(run, "running", new=True)
+    try:
+        error = _execute(task, run, title)
+    except KeyboardInterrupt:
+        runs.mark(run, "failed", "interrupted")
+        raise
+    if error:
+        runs.mark(run, "failed", error)
+    return Result(task.name, run, "failed" if error else "ok", error)
+
+
+def _execute(task: Task, run: Path, title: str) -> str | None:
+    """Runs a task's notebook into run/notebook.ipynb; the error's one line, or None where it went well."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    cells = [c for c in runs.read(task.notebook)["cells"] if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+    hidden, log, terminal = run / ".notebook.ipynb", run / "kernel.log", sys.stdout.isatty()
+    processes, begun, error = [], 0, None
+
+    def tell(cell: Any, cell_index: int) -> None:
+        nonlocal begun
+        begun += 1
+        os.replace(hidden, run / "notebook.ipynb")  # as it is now: a half-run notebook can be read
+        if not terminal:
+            print(f"{title} · cell {begun}/{len(cells) + 1}", flush=True)
+
+    for _ in range(2):  # a kernel that fails to start is tried once more
+        try:
+            with open(log, "wb") as output:
+                papermill.execute_notebook(
+                    _braces(task.notebook), _braces(hidden), task.values | {"run_dir": str(run)},
+                    kernel_name="python3", language="python", kernel_manager_class=kernels.manager(processes, output),
+                    on_cell_execute=tell, start_timeout=120, iopub_timeout=60,
+                    stdout_file=kernels.Terminal() if terminal else sys.stdout,
+                    progress_bar={"desc": title, "mininterval": 0} if terminal else False,
+                )  # fmt: skip
+            error = None
+        except papermill.PapermillExecutionError as failure:
+            error = failure.evalue if failure.ename == "InputError" else f"{failure.ename}: {failure.evalue}"
+        except DeadKernelError:
+            error = kernels.death(processes[-1].returncode)
+        except Exception as failure:  # the kernel's start, or the machine's
+            error = f"{type(failure).__name__}: {failure} (kernel.log may say more)"
+        finally:
+            if hidden.exists():
+                os.replace(hidden, run / "notebook.ipynb")
+        if begun:
+            break
+    if error is None and runs.status(run)["status"] != "ok":
+        code = processes[-1].returncode or 0
+        error = kernels.death(code) if code < 0 else "the notebook ended without runs.finish"
+    if begun and not (processes[-1].returncode or 0) < 0 or not log.stat().st_size:
+        log.unlink()  # it is of use only where the kernel itself broke
+    return error and kernels.one_line(error)
+
+
+def _braces(path: Path) -> str:
+    return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats its paths
+
+
+def _behind(error: str | None) -> str:
+    return f" · {error}" if error else ""
+
+
+def report(results: list[Result]) -> None:
+    """Prints a table of tasks with seconds and main metrics, then where notebooks and figures lie, then what failed."""
+    width = max(len(r.name) for r in results)
+    print(f"\n{'task':{width}}  status   seconds")
+    for result in results:
+        print(f"{result.name:{width}}  {result.status:7}  {runs.status(result.run)['seconds']:7.1f}  {result.error or ''}".rstrip())
+        for name, value in runs.headline(result.run).items():
+            numbers = value.items() if isinstance(value, dict) else [("", value)]
+            print(f"{'':{width}}  {name}: {' · '.join(f'{k} {_number(v)}'.strip() for k, v in numbers)}")
+    print()
+    for result in results:
+        for path in [result.run / "notebook.ipynb", *sorted((result.run / "figures").glob("*.png"))]:
+            if path.exists():
+                print(path)
+    sys.stdout.flush()
+    failed = next((r for r in results if r.status == "failed"), None)
+    if failed:
+        print(f"task {failed.name} failed: {failed.error}", file=sys.stderr, flush=True)
+
+
+def _number(value: Any) -> str:
+    return "n/a" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

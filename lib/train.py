@@ -1,0 +1,336 @@
+"""What fastai's Learner needs here: optimizers, schedules, precision, history and checkpoints that resume exactly."""
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.basics import Callback, CancelEpochException, CancelFitException, CancelStepException, OptimWrapper
+from fastai.basics import Learner as FastaiLearner
+from fastai.callback.all import ParamScheduler, combined_cos
+from torch import Tensor, nn
+
+from lib import InputError
+from lib.kspace import center_crop
+
+OPTIMIZERS = {name: getattr(torch.optim, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
+
+
+class Learner(FastaiLearner):
+    """fastai's Learner, whose epochs begin at `start_epoch` (set by `Checkpoint` when a run is resumed)."""
+
+    start_epoch = 0
+
+    def _do_fit(self):
+        for self.epoch in range(self.start_epoch, self.n_epoch):
+            self._with_events(self._do_epoch, "epoch", CancelEpochException)
+
+
+def device(devices: str | int | list[int] = "auto") -> torch.device:
+    """`auto` (the GPU if there is one), `cpu`, 1, or a list with one GPU's id."""
+    if devices == "cpu" or (devices == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    number = devices[0] if isinstance(devices, list) else 0
+    if number >= torch.cuda.device_count():
+        raise InputError(f"devices: GPU {number} asked for, this machine has {torch.cuda.device_count()}")
+    return torch.device("cuda", number)
+
+
+def optimizer(type: str = "Adam", learning_rate: float = 1e-3, **settings: Any) -> Callable[..., OptimWrapper]:
+    """One of torch's optimizers for `Learner(opt_func=...)`, with torch's own defaults (fastai's differ)."""
+    if type not in OPTIMIZERS:
+        raise InputError(f"optimizer type: {type!r}, expected one of {', '.join(OPTIMIZERS)}")
+    return partial(_wrap, cls=OPTIMIZERS[type], settings=settings, lr=learning_rate)
+
+
+def _wrap(params, lr, cls, settings):
+    return OptimWrapper(
+        [p for group in params for p in group] if isinstance(params[0], list) else params, cls, lr=lr, **settings
+    )
+
+
+def schedule(
+    type: str = "constant", learning_rate: float = 1e-3, epochs: int = 1, *, step_size: int = 40, gamma: float = 0.1,
+    pct_start: float = 0.25, div: float = 25.0, div_final: float = 1e5,
+) -> ParamScheduler:  # fmt: skip
+    """The learning rate over training, as a callback for `fit`.
+
+    constant · step (× gamma every step_size epochs) · exponential (× gamma every epoch) · one_cycle (cosine from
+    learning_rate / div up to learning_rate in the first pct_start, then down to learning_rate / div_final; Smith 2018).
+    Momentum is left alone.
+    """
+
+    def epoch(position: float) -> int:
+        return int(position * epochs + 1e-6)
+
+    shapes = {
+        "constant": lambda position: learning_rate,
+        "step": lambda position: learning_rate * gamma ** (epoch(position) // step_size),
+        "exponential": lambda position: learning_rate * gamma ** epoch(position),
+        "one_cycle": combined_cos(pct_start, learning_rate / div, learning_rate, learning_rate / div_final),
+    }
+    if type not in shapes:
+        raise InputError(f"scheduler type: {type!r}, expected one of {', '.join(shapes)}")
+    return ParamScheduler({"lr": shapes[type]})
+
+
+class FitToTarget(Callback):
+    """Crops the output to the target's size (scanners encode more than they show), as fastMRI does."""
+
+    def after_pred(self):
+        if self.yb and self.pred.shape[-2:] != self.yb[0].shape[-2:]:
+            self.learn.pred = center_crop(self.pred, tuple(self.yb[0].shape[-2:]))
+
+
+class EpochOrder(Callback):
+    """Tells the training sampler which epoch it is, so that order and masks depend on (seed, epoch) alone."""
+
+    order = -1
+
+    def before_epoch(self):
+        self.dls.train.sampler.epoch = self.epoch
+
+
+class Precision(Callback):
+    """Runs the network under autocast in `bf16` or `fp16` (loss scaled), or not at all (`fp32`).
+
+    fastai's own callback knows CUDA only; this one follows the model's device. Losses get float32. `ran` is the type
+    in which the first convolution really computed. fp16 on a CPU is refused.
+    """
+
+    order = 10
+
+    def __init__(self, precision: str = "fp32"):
+        self.precision, self.ran = precision, None
+        self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+    def before_fit(self):
+        self.kind = next(self.model.parameters()).device.type
+        if self.precision == "fp16" and self.kind == "cpu":
+            raise InputError("precision: fp16 needs a GPU, this run is on a CPU: use fp32 or bf16")
+        self.scaler = torch.amp.GradScaler(self.kind, enabled=self.precision == "fp16")
+        self.autocast = torch.autocast(self.kind, self.dtype, enabled=self.dtype is not None)
+        first = next(m for m in self.model.modules() if isinstance(m, nn.modules.conv._ConvNd))
+        self.hook = first.register_forward_hook(self._note)
+
+    def _note(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self.ran = str(output.dtype).removeprefix("torch.")
+        self.hook.remove()
+
+    def before_batch(self):
+        self.autocast.__enter__()
+
+    def after_pred(self):
+        self.autocast.__exit__(None, None, None)
+        self.learn.pred = self.pred.float()
+
+    def before_backward(self):
+        self.learn.loss_grad = self.scaler.scale(self.loss_grad)
+
+    def before_step(self):
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.opt.opt)
+
+    def after_fit(self):
+        self.hook.remove()
+
+    def state(self) -> dict[str, Any]:
+        return self.scaler.state_dict()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.scaler.load_state_dict(state)
+
+
+class Step(Callback):
+    """Clips the gradient's norm to `clip` (none: no clipping), and lets the fp16 scaler skip steps that overflowed."""
+
+    order = 20
+
+    def __init__(self, clip: float | None = None):
+        self.clip = clip
+
+    def before_step(self):
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        scaler = getattr(self.learn, "precision", None) and self.learn.precision.scaler
+        if scaler and scaler.is_enabled():
+            scaler.step(self.opt.opt)
+            scaler.update()
+            raise CancelStepException  # the scaler has made the step
+
+
+class History(Callback):
+    """One line an epoch (losses, metrics, learning rate, time left), history.csv and TensorBoard's event files.
+
+    Between epochs a line tells the step at least every `beat` seconds.
+    """
+
+    order = 60
+
+    def __init__(self, run: Path, beat: float = 5.0, tensorboard: bool = True):
+        self.run, self.beat, self.tensorboard, self.rows = Path(run), beat, tensorboard, []
+
+    def before_fit(self):
+        self.begun, self.done_before = time.monotonic(), self.learn.start_epoch
+        self.writer = None
+        if self.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(self.run / "logs"), purge_step=self.done_before or None)
+
+    def before_epoch(self):
+        self.epoch_begun = self.told = time.monotonic()
+        self.total, self.count = 0.0, 0
+
+    def after_batch(self):
+        now = time.monotonic()
+        if self.training:
+            self.total += float(self.loss.detach()) * len(self.yb[0])
+            self.count += len(self.yb[0])
+        if now - self.told > self.beat:
+            self.told = now
+            stage = f"loss {self.total / self.count:.4f}" if self.training else "validating"
+            print(f"  epoch {self.epoch + 1}/{self.n_epoch} · step {self.iter + 1}/{self.n_iter} · {stage}", flush=True)
+
+    def after_epoch(self):
+        now = time.monotonic()
+        valid, *metrics = self.recorder.final_record[-(1 + len(self.metrics)) :]
+        row = {"epoch": self.epoch, "train_loss": self.total / self.count, "valid_loss": float(valid)}
+        row |= {m.name: float(v) for m, v in zip(self.metrics, metrics, strict=True)}
+        row |= {"learning_rate": float(self.opt.hypers[-1]["lr"]), "seconds": round(now - self.epoch_begun, 3)}
+        self.rows.append(row)
+        self._write(row)
+        left = (now - self.begun) / (self.epoch + 1 - self.done_before) * (self.n_epoch - self.epoch - 1)
+        numbers = " · ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("epoch", "seconds"))
+        print(
+            f"epoch {self.epoch + 1}/{self.n_epoch} · {numbers} · {row['seconds']:.0f} s · {left:.0f} s left",
+            flush=True,
+        )
+
+    def _write(self, row: dict[str, float]) -> None:
+        lines = [",".join(row), *(",".join(repr(v) for v in r.values()) for r in self.rows)]
+        partial = self.run / ".history.csv.partial"
+        partial.write_text("\n".join(lines) + "\n")
+        os.replace(partial, self.run / "history.csv")
+        if self.writer:
+            for key, value in row.items():
+                if key != "epoch":
+                    self.writer.add_scalar(key, value, row["epoch"])
+            self.writer.flush()
+
+    def after_fit(self):
+        if self.writer:
+            self.writer.close()
+
+    def state(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.rows = state["rows"]
+
+
+class EarlyStopping(Callback):
+    """Stops when `monitor` (a metric, or valid_loss) has not improved by `min_delta` for `patience` epochs.
+
+    Losses should fall, metrics named in `falling` too; everything else should rise.
+    """
+
+    order, falling = 65, ("valid_loss", "train_loss", "nmse", "nrmse")
+
+    def __init__(self, monitor: str = "valid_loss", patience: int = 2, min_delta: float = 0.0):
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.best, self.waited = None, 0
+
+    def after_epoch(self):
+        row = self.history.rows[-1]
+        if self.monitor not in row:
+            raise InputError(f"early_stopping monitor: {self.monitor!r}, expected one of {', '.join(row)}")
+        value = -row[self.monitor] if self.monitor in self.falling else row[self.monitor]
+        if self.best is None or value > self.best + self.min_delta:
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.best, self.waited = state["best"], state["waited"]
+
+
+class Checkpoint(Callback):
+    """Saves everything that training continues from, after every `interval` epochs and the last, and restores it.
+
+    run/checkpoints/last.pt holds model, optimizer, the epoch, random states and the state of every callback that has
+    one, as tensors and plain values only. `before_fit` continues from it if it is there: the weights at the end equal
+    those of a run that was never stopped. The schedule follows from the epoch.
+    """
+
+    order = 70
+
+    def __init__(self, run: Path, interval: int = 1):
+        self.path, self.interval = Path(run) / "checkpoints" / "last.pt", interval
+
+    def before_fit(self):
+        if not self.path.exists():
+            return
+        saved = torch.load(self.path, map_location=next(self.model.parameters()).device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.opt.load_state_dict(saved["optimizer"])
+        for cb in self._with_state():
+            cb.load_state(saved["callbacks"][cb.name])
+        _set_random_state(saved["random"])
+        self.learn.start_epoch = saved["epoch"] + 1
+        print(f"continuing after epoch {saved['epoch'] + 1} of {self.n_epoch}", flush=True)
+
+    def after_epoch(self):
+        stop = getattr(self.learn, "early_stopping", None)
+        stopping = bool(stop) and stop.waited >= stop.patience
+        if (self.epoch + 1) % self.interval == 0 or self.epoch + 1 == self.n_epoch or stopping:
+            self._save(self.n_epoch if stopping else self.epoch)
+        if stopping:
+            print(f"stopping early: {stop.monitor} has not improved for {stop.waited} epochs", flush=True)
+            raise CancelFitException
+
+    def _save(self, epoch: int) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        torch.save(
+            {
+                "model": self.model.state_dict(), "optimizer": self.opt.state_dict(), "epoch": epoch,
+                "random": _random_state(), "callbacks": {cb.name: cb.state() for cb in self._with_state()},
+            },
+            partial,
+        )  # fmt: skip
+        os.replace(partial, self.path)
+
+    def _with_state(self) -> Iterable[Callback]:
+        return [cb for cb in self.learn.cbs if hasattr(type(cb), "load_state")]
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    version, internal, gauss = random.getstate()
+    state = {
+        "torch": torch.get_rng_state(), "python": json.dumps([version, internal, gauss]),
+        "numpy": [name, keys.tolist(), position, has_gauss, cached],
+    }  # fmt: skip
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"].cpu())
+    version, internal, gauss = json.loads(state["python"])
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])

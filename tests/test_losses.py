@@ -1,0 +1,171 @@
+"""Losses and training metrics: scikit-image, fastMRI's loss, finite differences, cases worked by hand."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from fastmri.losses import SSIMLoss as FastMRI
+from skimage.metrics import structural_similarity
+
+from lib import InputError, losses, metrics
+
+
+def batch(n=3, h=33, w=40, scale=1.0, seed=0):
+    """Output, target (N, H, W) and max (N,), each file with its own range."""
+    generator = torch.Generator().manual_seed(seed)
+    target = F.avg_pool2d(torch.rand(n, 1, h, w, generator=generator), 5, 1, 2).squeeze(1) * scale
+    target = target * torch.linspace(1, 3, n)[:, None, None]
+    output = target + 0.05 * scale * torch.randn(n, h, w, generator=generator)
+    return output, target, 1.3 * target.amax((1, 2))
+
+
+def skimage_ssim(output, target, maximum):
+    pairs = zip(output.double().numpy(), target.double().numpy(), maximum.double().numpy(), strict=True)
+    return np.mean([structural_similarity(t, o, data_range=m) for o, t, m in pairs])
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1, 1e3])
+@pytest.mark.parametrize(
+    ("h", "w", "error"), [(33, 40, 3e-7), (64, 31, 3e-7), (161, 160, 3e-7), (7, 7, 2e-6), (8, 7, 2e-6)]
+)
+def test_ssim_loss_equals_skimage(h, w, error, scale):
+    output, target, maximum = batch(h=h, w=w, scale=scale)
+    assert 1 - losses.SSIMLoss()(output, target, maximum).item() == pytest.approx(
+        skimage_ssim(output, target, maximum), abs=error
+    )
+
+
+def test_ssim_loss_and_its_gradient_equal_fastmri():
+    output, target, maximum = (x.double() for x in batch())
+    ours, theirs = output.clone().requires_grad_(), output.clone().requires_grad_()
+    loss = losses.SSIMLoss()(ours, target, maximum)
+    fastmri = FastMRI().double()
+    fastmri.w.fill_(1 / 49)  # which it rounds to float32
+    reference = fastmri(theirs[:, None], target[:, None], maximum)
+    assert loss.item() == pytest.approx(reference.item(), abs=1e-12)
+    torch.testing.assert_close(
+        *torch.autograd.grad(loss, ours), *torch.autograd.grad(reference, theirs), rtol=1e-9, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_box_mean_is_a_pooling_with_an_exact_gradient(axes):
+    x = torch.randn(2, 9, 8, 11, dtype=torch.float64, requires_grad=True)
+    expected = x
+    for axis in range(-axes, 0):
+        expected = expected.unfold(axis, 7, 1).mean(-1)
+    torch.testing.assert_close(metrics.box_mean(x, axes), expected)
+    small = torch.randn(9, 8, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(metrics.box_mean, (small, axes))
+    assert torch.autograd.gradgradcheck(metrics.box_mean, (small, axes))
+
+
+def test_ssim_loss_survives_half_precision_and_autocast():
+    output, target, maximum = batch(scale=1e-4)
+    exact = losses.SSIMLoss()(output, target, maximum)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(losses.SSIMLoss()(output, target, maximum), exact)
+    rounded = output.bfloat16()
+    assert torch.equal(losses.SSIMLoss()(rounded, target, maximum), losses.SSIMLoss()(rounded.float(), target, maximum))
+    # Float16 has no room below 6e-8: the image batch's mean and std must not be cast to it.
+    mean, std = target.mean((1, 2)) * 1e-3, target.std((1, 2)) * 1e-3
+    image = losses.unnormalise(torch.ones(3, 1, 4, 4, dtype=torch.float16), mean, std)
+    torch.testing.assert_close(image[:, 0, 0, 0], mean + std)
+
+
+def image_batch():
+    """What the "image" kind gives: normalised output (N, 1, H, W) | target, max, mean, std."""
+    output, target, maximum = batch(scale=1e-5)
+    mean, std = output.mean((1, 2)), output.std((1, 2))
+    return ((output - mean[:, None, None]) / std[:, None, None])[:, None], output, target, maximum, mean, std
+
+
+def test_image_batches_are_unnormalised_for_ssim_and_the_metrics():
+    normalised, output, *targets = image_batch()
+    torch.testing.assert_close(losses.unnormalise(normalised, *targets[2:])[:, 0], output)
+    for function in (losses.SSIMLoss(), losses.ssim_slices, losses.psnr_slices, losses.nmse_slices):
+        torch.testing.assert_close(function(normalised, *targets), function(output, *targets[:2]), rtol=1e-5, atol=1e-7)
+
+
+def test_image_batches_train_on_normalised_values_for_l1_and_mse():
+    normalised, _, target, maximum, mean, std = image_batch()
+    target[0, 0, 0] = 1.0  # an outlier, cut off at six standard deviations
+    expected = torch.stack([((t - m) / (s + 1e-11)).clamp(-6, 6) for t, m, s in zip(target, mean, std, strict=True)])
+    output = normalised.squeeze(1)
+    torch.testing.assert_close(losses.L1Loss()(normalised, target, maximum, mean, std), F.l1_loss(output, expected))
+    torch.testing.assert_close(losses.MSELoss()(normalised, target, maximum, mean, std), F.mse_loss(output, expected))
+
+
+def test_l1_and_mse_are_fractions_of_the_maximum_or_plain():
+    output, target = torch.tensor([[[2.0, 0.0]], [[10.0, 30.0]]]), torch.tensor([[[1.0, 0.0]], [[10.0, 10.0]]])
+    maximum = torch.tensor([2.0, 40.0])
+    assert losses.L1Loss()(output, target, maximum).item() == pytest.approx((0.5 + 0.5) / 4)
+    assert losses.MSELoss()(output, target, maximum).item() == pytest.approx((0.25 + 0.25) / 4)
+    assert losses.L1Loss()(output, target).item() == pytest.approx(21 / 4)
+    assert losses.MSELoss()(output, target).item() == pytest.approx(401 / 4)
+
+
+@pytest.mark.parametrize("name", list(losses.LOSSES))
+def test_losses_do_not_depend_on_the_datas_units(name):
+    output, target, maximum = batch()
+    for scale in (1e-6, 1e4):
+        value = losses.by_name(name)(output * scale, target * scale, maximum * scale)
+        torch.testing.assert_close(value, losses.by_name(name)(output, target, maximum), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", list(losses.LOSSES))
+def test_gradients_reach_the_output_finite_even_of_blank_slices(name):
+    output, target, maximum = batch()
+    target[0], output[0] = 0, 0
+    output.requires_grad_()
+    losses.by_name(name)(output[:, None], target, maximum).backward()
+    assert output.grad.isfinite().all()
+    assert output.grad[1:].abs().amax() > 0
+
+
+def test_training_metrics_are_those_of_single_slices():
+    output, target, maximum = batch()
+    for name, function in losses.TRAINING_METRICS.items():
+        assert function.__name__ == f"{name}_slices"
+        value = function(output.requires_grad_(), target, maximum)
+        expected = np.mean(
+            [metrics.METRICS[name](o, t, m.item()) for o, t, m in zip(output, target, maximum, strict=True)]
+        )
+        assert value.item() == pytest.approx(expected, rel=1e-5)
+        assert value.shape == () and not value.requires_grad
+
+
+def test_training_metrics_stay_finite():
+    output, target, maximum = batch()
+    target[0], output[0] = 0, 0
+    assert losses.psnr_slices(target, target, maximum).item() == pytest.approx(138.5, abs=0.1)
+    for function in losses.TRAINING_METRICS.values():
+        assert function(output, target, maximum).isfinite()
+    assert losses.nmse_slices(output, target, maximum) == pytest.approx(
+        2 / 3 * losses.nmse_slices(output[1:], target[1:], maximum[1:]).item()
+    )
+
+
+def test_names():
+    assert isinstance(losses.by_name("SSIM"), losses.SSIMLoss)
+    assert isinstance(losses.by_name("l1"), losses.L1Loss)
+    assert isinstance(losses.by_name("MSE"), losses.MSELoss)
+    assert losses.training_metric("ssim_slices") is losses.training_metric("ssim") is losses.ssim_slices
+    with pytest.raises(InputError, match="loss 'sim': did you mean 'ssim'"):
+        losses.by_name("sim")
+    with pytest.raises(InputError, match="metric 'accuracy': expected one of ssim, psnr, nmse"):
+        losses.training_metric("accuracy")
+
+
+@pytest.mark.parametrize("function", [*(loss() for loss in losses.LOSSES.values()), *losses.TRAINING_METRICS.values()])
+def test_shapes_that_would_broadcast_are_refused(function):
+    output, target, maximum = batch()
+    with pytest.raises(InputError, match=r"output is \(3, 2, 33, 40\), the target \(3, 33, 40\)"):
+        function(torch.stack((output, output), 1), target, maximum)
+    with pytest.raises(InputError, match=r"output is \(1, 33, 40\)"):
+        function(output[:1], target, maximum)
+
+
+def test_images_smaller_than_the_window_are_refused():
+    with pytest.raises(InputError, match="7×7"):
+        losses.SSIMLoss()(*batch(h=6))

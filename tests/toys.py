@@ -1,0 +1,53 @@
+"""Tiny notebooks and recipes for the tests of runs, tasks, recipes and the command line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+PARAMETERS = """
+quick = False  # type: bool  the same code at tiny sizes
+interactive = True  # type: bool  live widgets
+run_dir = None  # type: path|None  where to write; None: a new folder
+inputs = []  # type: list  runs to read
+data = "data/toy"  # type: path  the data set
+epochs = 20  # type: int  passes over the training slices
+steps_per_epoch = None  # type: int|None  batches an epoch; None: all
+factor = 0.5  # type: float|None  a number # with a hash
+code = ""  # type: str  what the body executes
+optimizer = {  # type: dict  torch's optimizers
+    "type": "Adam",  # a comment of its own
+    "learning_rate": 1e-3,
+}
+"""
+
+
+def write(folder: Path, name: str, parameters: str = PARAMETERS, body: str = "exec(code)") -> Path:
+    """A notebook NAME.ipynb in `folder`: parameters, start, body, finish."""
+    code, text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
+    cells = [
+        text("# Toy"),
+        code(parameters.strip(), metadata={"tags": ["parameters"]}),
+        code(f"from lib import runs\nrun = runs.start({name!r}, globals())"),
+        code("print('body of', run.path.parent.name)"),
+        code(body),
+        code("runs.finish(run, {'headline': {'loss': 1 / 3, 'ssim': float('nan')}})"),
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The environment in which notebooks and runs lie in `folder`."""
+    ours = {"ECHOTRAIN_NOTEBOOKS": folder / "notebooks", "ECHOTRAIN_RUNS": folder / "runs", "OMP_NUM_THREADS": "1"}
+    return os.environ | {k: str(v) for k, v in ours.items()}
+
+
+def run(folder: Path, *words: object, **extra: str) -> subprocess.CompletedProcess:
+    """`python -m lib` with `words`, in that environment, output and errors apart."""
+    command = [sys.executable, "-m", "lib", *map(str, words)]
+    return subprocess.run(command, env=environment(folder) | extra, capture_output=True, text=True, timeout=120)
