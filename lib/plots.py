@@ -130,14 +130,15 @@ def montage(
         if bad := int((~np.isfinite(image)).sum()):
             below[name] = f"{below[name]}\n{bad} px not finite".strip()
     heads, feet = list(labels.values()), list(below.values())
-    height = 0.3 * bool(title)
+    title = _wrap(title, columns * wide, 12)
+    height = 0.22 * (title.count("\n") + 1) + 0.08 if title else 0.0
     for row in (slice(i, i + columns) for i in range(0, len(panels), columns)):
         lines = max(t.count("\n") + 1 for t in heads[row]) + max(t.count("\n") + bool(t) for t in feet[row])
         height += tall + 0.17 * lines + 0.18
     fig = plt.figure(figsize=(columns * wide, height), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
     if title:
-        fig.suptitle(_wrap(title, columns * wide, 12))
+        fig.suptitle(title)
     for ax, (name, panel) in zip(fig.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=False):
         ax.set_title(labels[name], pad=4)
         ax.set_xlabel(below[name], fontsize=9, color=MUTED, labelpad=4)

@@ -1,6 +1,5 @@
 """Reconstruct the slices of a set with a network, streamed to result.h5."""
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from lib import InputError
 from lib.data.kspace import KINDS, Case, KspaceSlices
+from lib.files import replacing
 from lib.kspace import center_crop
 
 
@@ -47,7 +47,7 @@ def reconstruct(model: nn.Module, slices: KspaceSlices, path: Path, device="cpu"
     Prints a line a file; written under a temporary name and renamed. Returns the path.
     """
     model = model.to(device).eval()
-    with result_file(path) as result:
+    with replacing(path) as partial, h5py.File(partial, "w") as result:
         for name, indices in volumes(slices):
             cases = [slices.case(i) for i in indices]
             parts = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
@@ -55,26 +55,6 @@ def reconstruct(model: nn.Module, slices: KspaceSlices, path: Path, device="cpu"
             write_case(result, name, cases, images)
             print(f"reconstructed {name}: {len(indices)} slices", flush=True)
     return Path(path)
-
-
-class result_file:
-    """`with result_file(path) as file`: an HDF5 file that appears under its name only when it is whole."""
-
-    def __init__(self, path: Path):
-        self.path = Path(path)
-        self.partial = self.path.with_name(f".{self.path.name}.partial")
-
-    def __enter__(self) -> h5py.File:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = h5py.File(self.partial, "w")
-        return self.file
-
-    def __exit__(self, kind, *_) -> None:
-        self.file.close()
-        if kind is None:
-            os.replace(self.partial, self.path)
-        else:
-            self.partial.unlink()
 
 
 def write_case(result: h5py.File, name: str, cases: list[Case], images: dict[str, Tensor | np.ndarray]) -> None:

@@ -147,7 +147,8 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
             raise InputError(f"notebook: missing, and network_type implies one only for {', '.join(tasks.IMPLIED)}")
         notebook = tasks.notebook(notebook)
         known = tasks.parameters(notebook)
-        wanted, reuse = entry.get("runs") or [], entry.get("reuse", False)
+        read_by_default = known["inputs"].default if "inputs" in known else []
+        wanted, reuse = entry.get("runs", read_by_default) or [], entry.get("reuse", False)
         if not isinstance(wanted, list) or not all(isinstance(w, str) for w in wanted):
             raise InputError(f"runs: got {wanted!r}, expected a list of tasks' names or run folders")
         if not isinstance(reuse, bool):
@@ -184,7 +185,7 @@ def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool 
     for number, task in enumerate(planned, 1):
         title = f"[{number}/{len(planned)}] {task.name}"
         ours = {name: results[name] for name in task.runs if name in results}
-        if "inputs" in task.parameters and task.runs:
+        if "inputs" in task.parameters:
             inputs = [ours[n].run if n in ours else runs.find(_found(n, path)) for n in task.runs]
             task.values["inputs"] = task.parameters["inputs"] = [str(p) for p in inputs]
         data = (ROOT / task.parameters["data"]).resolve() if task.parameters.get("data") else None
@@ -286,7 +287,8 @@ def report(results: list[Result]) -> None:
     width = max(len(r.name) for r in results)
     print(f"\n{'task':{width}}  status   seconds")
     for result in results:
-        print(f"{result.name:{width}}  {result.status:7}  {runs.status(result.run)['seconds']:7.1f}  {result.error or ''}".rstrip())
+        seconds = f"{runs.status(result.run)['seconds']:7.1f}"
+        print(f"{result.name:{width}}  {result.status:7}  {seconds}  {result.error or ''}".rstrip())
         for name, value in runs.headline(result.run).items():
             numbers = value.items() if isinstance(value, dict) else [("", value)]
             print(f"{'':{width}}  {name}: {' · '.join(f'{k} {_number(v)}'.strip() for k, v in numbers)}")

@@ -311,10 +311,46 @@ def load_model(run: os.PathLike | str):
         raise InputError(f"{_short(folder)}: no model.json and model.safetensors in it: the run has trained no network")
     description = read(folder / "model.json")
     model = models.build(description["name"], **description["settings"])
-    found, wanted = load_file(folder / "model.safetensors"), model.state_dict()
-    wrong = [f"{k} is missing" for k in wanted if k not in found] + [
-        f"{k} is too many" for k in found if k not in wanted
-    ]
+    return _fill(model, load_file(folder / "model.safetensors"), folder).eval()
+
+
+def load_weights(model: Any, weights: os.PathLike | str | None) -> Any:
+    """`model` with the weights of a run, a folder of weights, or a .safetensors or .pt file; as it is where None.
+
+    A .pt file holds a state_dict of tensors, such as fastMRI's published weights; nothing else in it is run or read.
+    """
+    if weights is None:
+        return model
+    path = ROOT / weights
+    if path.suffix in (".pt", ".pth", ".ckpt"):
+        import torch
+
+        if not path.is_file():
+            raise InputError(f"saved_network_weights: {path}: no such file")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise InputError(f"{_short(path)}: not a file of weights ({type(error).__name__})") from None
+        state = state.get("state_dict", state) if isinstance(state, dict) else {}
+        return _fill(model, state, path)
+    if path.suffix != ".safetensors":
+        path = path if path.is_dir() else find(weights)
+        path = path / "model_weights" if (path / "model_weights").is_dir() else path
+        path = path / "model.safetensors"
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return _fill(model, load_file(path), path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{_short(path)}: not a file of weights ({type(error).__name__})") from None
+
+
+def _fill(model: Any, found: dict[str, Any], path: Path) -> Any:
+    """The model with the tensors `found` in `path`; InputError naming the first keys that don't fit."""
+    wanted = model.state_dict()
+    wrong = [f"{k} is missing" for k in wanted if k not in found]
+    wrong += [f"{k} is too many" for k in found if k not in wanted]
     wrong += [
         f"{k} is {tuple(found[k].shape)}, expected {tuple(v.shape)}"
         for k, v in wanted.items()
@@ -322,6 +358,6 @@ def load_model(run: os.PathLike | str):
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise InputError(f"{_short(folder)}: weights don't fit {description['name']}: {'; '.join(wrong[:3])}{more}")
+        raise InputError(f"{_short(path)}: weights don't fit {type(model).__name__}: {'; '.join(wrong[:3])}{more}")
     model.load_state_dict(found, strict=True)
-    return model.eval()
+    return model

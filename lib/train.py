@@ -1,7 +1,6 @@
 """What fastai's Learner needs here: optimizers, schedules, precision, history and checkpoints that resume exactly."""
 
 import json
-import os
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -17,18 +16,19 @@ from fastai.callback.all import ParamScheduler, combined_cos
 from torch import Tensor, nn
 
 from lib import InputError
+from lib.files import replacing, write
 from lib.kspace import center_crop
 
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
 
 
 class Learner(FastaiLearner):
-    """fastai's Learner, whose epochs begin at `start_epoch` (set by `Checkpoint` when a run is resumed)."""
+    """fastai's Learner, whose epochs begin at `first_epoch` (set by `Checkpoint` when a run is resumed)."""
 
-    start_epoch = 0
+    first_epoch = 0
 
     def _do_fit(self):
-        for self.epoch in range(self.start_epoch, self.n_epoch):
+        for self.epoch in range(self.first_epoch, self.n_epoch):
             self._with_events(self._do_epoch, "epoch", CancelEpochException)
 
 
@@ -177,7 +177,7 @@ class History(Callback):
         self.run, self.beat, self.tensorboard, self.rows = Path(run), beat, tensorboard, []
 
     def before_fit(self):
-        self.begun, self.done_before = time.monotonic(), self.learn.start_epoch
+        self.begun, self.done_before = time.monotonic(), self.learn.first_epoch
         self.writer = None
         if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -215,9 +215,7 @@ class History(Callback):
 
     def _write(self, row: dict[str, float]) -> None:
         lines = [",".join(row), *(",".join(repr(v) for v in r.values()) for r in self.rows)]
-        partial = self.run / ".history.csv.partial"
-        partial.write_text("\n".join(lines) + "\n")
-        os.replace(partial, self.run / "history.csv")
+        write(self.run / "history.csv", "\n".join(lines) + "\n")
         if self.writer:
             for key, value in row.items():
                 if key != "epoch":
@@ -286,7 +284,7 @@ class Checkpoint(Callback):
         for cb in self._with_state():
             cb.load_state(saved["callbacks"][cb.name])
         _set_random_state(saved["random"])
-        self.learn.start_epoch = saved["epoch"] + 1
+        self.learn.first_epoch = saved["epoch"] + 1
         print(f"continuing after epoch {saved['epoch'] + 1} of {self.n_epoch}", flush=True)
 
     def after_epoch(self):
@@ -299,16 +297,12 @@ class Checkpoint(Callback):
             raise CancelFitException
 
     def _save(self, epoch: int) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        torch.save(
-            {
-                "model": self.model.state_dict(), "optimizer": self.opt.state_dict(), "epoch": epoch,
-                "random": _random_state(), "callbacks": {cb.name: cb.state() for cb in self._with_state()},
-            },
-            partial,
-        )  # fmt: skip
-        os.replace(partial, self.path)
+        state = {
+            "model": self.model.state_dict(), "optimizer": self.opt.state_dict(), "epoch": epoch,
+            "random": _random_state(), "callbacks": {cb.name: cb.state() for cb in self._with_state()},
+        }  # fmt: skip
+        with replacing(self.path) as partial:
+            torch.save(state, partial)
 
     def _with_state(self) -> Iterable[Callback]:
         return [cb for cb in self.learn.cbs if hasattr(type(cb), "load_state")]

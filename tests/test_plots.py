@@ -81,7 +81,9 @@ def test_nothing_is_clipped_tiny_or_left_open(name):
     for text, box in shown:
         assert text.get_fontsize() >= 9
         assert to_hex(text.get_color()) != to_hex("pink")
-        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= fig.bbox.x1 + 1 and box.y1 <= fig.bbox.y1 + 1, text.get_text()
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= fig.bbox.x1 + 1 and box.y1 <= fig.bbox.y1 + 1, (
+            text.get_text()
+        )
     for i, (one, a) in enumerate(shown):
         for two, b in shown[:i]:
             apart = a.x1 <= b.x0 + 1 or b.x1 <= a.x0 + 1 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1

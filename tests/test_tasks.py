@@ -31,8 +31,15 @@ def test_parameters_are_read_with_types_and_help(toy):
 
 @pytest.mark.parametrize(
     "line",
-    ["a = 1", "a = 1  # type: integer", "a = 1 + b  # type: int", "a = b = 1  # type: int", "import os  # type: int", "a.b = 1  # type: int"],
-)  # fmt: skip
+    [
+        "a = 1",
+        "a = 1  # type: integer",
+        "a = 1 + b  # type: int",
+        "a = b = 1  # type: int",
+        "import os  # type: int",
+        "a.b = 1  # type: int",
+    ],
+)
 def test_a_parameters_cell_holds_typed_literals_only(tmp_path, line):
     with pytest.raises(InputError, match="20_other.ipynb: parameters cell, line 2: got .*expected `name = literal"):
         tasks.parameters(cell(tmp_path, f"x = 1  # type: int\n{line}"))
@@ -58,7 +65,10 @@ def test_values_stand_over_defaults(toy):
 @pytest.mark.parametrize(
     "values, words",
     [
-        ({"epoch": 3}, "unknown parameter of 21_toy: got 'epoch', did you mean 'epochs'? expected one of: code, data, epochs"),
+        (
+            {"epoch": 3},
+            "unknown parameter of 21_toy: got 'epoch', did you mean 'epochs'? expected one of: code, data, epochs",
+        ),
         ({"epochs": -3}, "epochs: got -3, expected an integer of at least 1"),
         ({"epochs": 0}, "epochs: got 0, expected an integer of at least 1"),
         ({"epochs": 2.0}, "epochs: got 2.0, expected an integer of at least 1"),
@@ -71,14 +81,29 @@ def test_values_stand_over_defaults(toy):
         ({"data": ""}, "data: got '', expected a path"),
         ({"code": None}, "code: got null, expected a text"),
         ({"inputs": "a"}, "inputs: got 'a', expected a list"),
-        ({"optimizer": {"type": "Adm", "learning_rate": 1}}, "optimizer.type: got 'Adm', expected Adam, AdamW, RMSprop or SGD"),
+        (
+            {"optimizer": {"type": "Adm", "learning_rate": 1}},
+            "optimizer.type: got 'Adm', expected Adam, AdamW, RMSprop or SGD",
+        ),
         ({"optimizer": {"type": "Adam"}}, "optimizer.learning_rate: missing, expected a number greater than 0"),
-        ({"optimizer": {"type": "Adam", "learning_rate": 0}}, "optimizer.learning_rate: got 0, expected a number greater than 0"),
-        ({"optimizer": {"type": "Adam", "learning_rate": 1, "beta": 1}}, "optimizer: unknown key: got 'beta', did you mean 'betas'?"),
-        ({"optimizer": {"type": "Adam", "learning_rate": 1, "betas": [0.9, 1]}}, "optimizer.betas: got [0.9, 1], expected two numbers"),
-        ({"optimizer": {"type": "Adam", "learning_rate": 1, "momentum": 0}}, "optimizer.momentum: Adam has no such setting, it has: type,"),
+        (
+            {"optimizer": {"type": "Adam", "learning_rate": 0}},
+            "optimizer.learning_rate: got 0, expected a number greater than 0",
+        ),
+        (
+            {"optimizer": {"type": "Adam", "learning_rate": 1, "beta": 1}},
+            "optimizer: unknown key: got 'beta', did you mean 'betas'?",
+        ),
+        (
+            {"optimizer": {"type": "Adam", "learning_rate": 1, "betas": [0.9, 1]}},
+            "optimizer.betas: got [0.9, 1], expected two numbers",
+        ),
+        (
+            {"optimizer": {"type": "Adam", "learning_rate": 1, "momentum": 0}},
+            "optimizer.momentum: Adam has no such setting, it has: type,",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused_in_one_line(toy, values, words):
     with pytest.raises(InputError) as error:
         tasks.check(toy, values, "train_toy")
@@ -105,18 +130,37 @@ metrics = []  # type: list
 @pytest.mark.parametrize(
     "name, good, bad, words",
     [
-        ("devices", ["auto", "cpu"], ["gpu", 0, -1, [], [-1], ["0"], True], "auto, cpu, a count of at least 1 or a list"),
+        (
+            "devices",
+            ["auto", "cpu"],
+            ["gpu", 0, -1, [], [-1], ["0"], True],
+            "auto, cpu, a count of at least 1 or a list",
+        ),
         ("precision", ["fp32", "bf16", "fp16"], ["fp64", 16], "fp32, bf16 or fp16"),
         ("seed", [0, 2**32 - 1], [-1, 2**32, 1.0], "an integer from 0 to 4294967295"),
         ("num_workers", [0, 4], [-1], "an integer of at least 0"),
         ("gradient_clip", [None, 1, 0.5], [0, -1.0], "a number greater than 0"),
         ("task_type", ["train", "evaluate", "predict", "train_and_predict"], ["test"], "train, evaluate, predict or"),
-        ("scheduler", [{"type": "step", "step_size": 40, "gamma": 0.1}, {"type": "one_cycle", "div": 25}], [3], "a mapping"),
-        ("early_stopping", [{"use": True, "monitor": "ssim", "patience": 2, "min_delta": 0.01}], [[]], "a mapping with use"),
-        ("regularization", [{"type": "l2", "parameters": [1e-4]}, {"type": "dropblock", "parameters": {"block_size": 3}}],
-         ["l2"], "a mapping with type"),
+        (
+            "scheduler",
+            [{"type": "step", "step_size": 40, "gamma": 0.1}, {"type": "one_cycle", "div": 25}],
+            [3],
+            "a mapping",
+        ),
+        (
+            "early_stopping",
+            [{"use": True, "monitor": "ssim", "patience": 2, "min_delta": 0.01}],
+            [[]],
+            "a mapping with use",
+        ),
+        (
+            "regularization",
+            [{"type": "l2", "parameters": [1e-4]}, {"type": "dropblock", "parameters": {"block_size": 3}}],
+            ["l2"],
+            "a mapping with type",
+        ),
     ],
-)  # fmt: skip
+)
 def test_shared_parameters_have_one_range_everywhere(tmp_path, name, good, bad, words):
     path = cell(tmp_path, SHARED)
     for value in good:
@@ -130,14 +174,23 @@ def test_shared_parameters_have_one_range_everywhere(tmp_path, name, good, bad, 
 @pytest.mark.parametrize(
     "values, words",
     [
-        ({"scheduler": {"type": "constant", "gamma": 0.1}}, "scheduler.gamma: constant has no such setting, it has: type"),
-        ({"scheduler": {"type": "step", "gamma": 2}}, "scheduler.gamma: got 2, expected a number greater than 0 and at most 1"),
-        ({"early_stopping": {"use": True, "patience": 0}}, "early_stopping.patience: got 0, expected an integer of at least 1"),
+        (
+            {"scheduler": {"type": "constant", "gamma": 0.1}},
+            "scheduler.gamma: constant has no such setting, it has: type",
+        ),
+        (
+            {"scheduler": {"type": "step", "gamma": 2}},
+            "scheduler.gamma: got 2, expected a number greater than 0 and at most 1",
+        ),
+        (
+            {"early_stopping": {"use": True, "patience": 0}},
+            "early_stopping.patience: got 0, expected an integer of at least 1",
+        ),
         ({"early_stopping": {"patience": 1}}, "early_stopping.use: missing, expected true or false"),
         ({"regularization": {"type": "l2", "parameters": "x"}}, "regularization.parameters: got 'x', expected numbers"),
         ({"metrics": ["ssim", 3]}, "metrics: got ['ssim', 3], expected a list of metrics' names"),
     ],
-)  # fmt: skip
+)
 def test_nested_settings_are_named_by_their_path(tmp_path, values, words):
     with pytest.raises(InputError, match="20_other: ") as error:
         tasks.check(cell(tmp_path, SHARED), values)

@@ -9,3 +9,10 @@ def prepared(data: str | Path, quick: bool = False) -> Path:
     """The folder of a prepared set; relative paths count from ROOT; quick runs have their own, <data>-quick."""
     folder = ROOT / data
     return folder.with_name(folder.name + "-quick") if quick else folder
+
+
+def look(path: str | Path, **settings):
+    """What is this file? Settings as in `lib.look.look`; prints it and returns a figure."""
+    from lib.look import look
+
+    return look(path, **settings)

@@ -1,8 +1,6 @@
 """Is a file what it should be? Checks of k-space files, and the index (set.json) of every prepared set."""
 
 import hashlib
-import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +9,7 @@ import h5py
 import numpy as np
 
 from lib import InputError
+from lib.files import checksum, read, write
 
 TARGETS = ("reconstruction_rss", "reconstruction_esc", "image_label")
 SPLITS = ("train", "val", "test")
@@ -155,11 +154,11 @@ def _target(path: Path, file: h5py.File, slices: int):
 
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file up to 256 MiB; of a larger one, of its size and 64 evenly spaced blocks of 1 MiB."""
-    size, digest = path.stat().st_size, hashlib.sha256()
+    size = path.stat().st_size
+    if size <= _WHOLE:
+        return checksum(path)
+    digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
-        if size <= _WHOLE:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(str(size).encode())
         for i in range(64):
             file.seek((size - _BLOCK) * i // 63)
             digest.update(file.read(_BLOCK))
@@ -188,9 +187,7 @@ def write_set(folder: Path, source: str, kind: str, files: list[dict[str, Any]],
         **about, "files": files,
     }  # fmt: skip
     target = folder / "set.json"
-    partial = folder / ".set.json.partial"
-    partial.write_text(json.dumps(content, indent=1, default=str) + "\n")
-    os.replace(partial, target)
+    write(target, content)
     return target
 
 
@@ -201,7 +198,7 @@ def read_set(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{folder}: no set.json here: prepare the data first, by the notebook 1x of this data set")
     try:
-        content = json.loads(path.read_text())
+        content = read(path)
         files = content["files"]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not a valid index: prepare the set anew") from None

@@ -3,7 +3,6 @@
 What is real: the anatomy, contrast and artefacts of each scan. What is simulated: coils, object phase and noise.
 """
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from lib import ROOT, InputError, coils
 from lib.data import checks
+from lib.files import checksum, replacing
 from lib.kspace import center_crop, fft2c, ifft2c, rss
 
 FOLDER = ROOT / "data" / "samples"
@@ -34,7 +34,7 @@ def scan(name: str) -> Scan:
     sums = dict(line.split()[::-1] for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
     if path.name not in sums or not path.exists():
         raise InputError(f"{path}: no such sample scan; there are {', '.join(sorted(sums))}")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = checksum(path)
     if found != sums[path.name]:
         raise InputError(
             f"{path}: checksum {found[:12]}… is not the {sums[path.name][:12]}… of SHA256SUMS: fetch it anew"
@@ -161,9 +161,7 @@ def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, 
     without noise) and `sensitivity_maps`.
     """
     count, size = len(job.slices), (num_coils, *shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with h5py.File(partial, "w") as file:
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
         kspace = file.create_dataset("kspace", (count, *size), np.complex64, chunks=(1, *size))
         maps = file.create_dataset("sensitivity_maps", (count, *size), np.complex64, chunks=(1, *size))
         target = file.create_dataset("reconstruction_rss", (count, *shape), np.float32)
@@ -177,7 +175,16 @@ def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, 
         file.attrs["patient_id"] = job.person
         file.attrs["slices"] = list(job.slices)
         file.attrs["snr"] = snr
-    partial.replace(path)
+
+
+def lesion(name: str, shape: tuple[int, int], voxel: float = 2.0) -> np.ndarray:
+    """The lesion of a sample scan (`tumour_a`, `tumour_b`) on the simulated grid: (slices, H, W) bool.
+
+    A pixel belongs to it where at least half of its area does.
+    """
+    placed = place(scan(f"{name}_mask"), (shape[0] * voxel, shape[1] * voxel))
+    share = torch.nn.functional.interpolate(torch.from_numpy(placed.volume > 0).float()[None], shape, mode="area")
+    return (share[0] >= 0.5).numpy()
 
 
 def header(shape: tuple[int, int], voxel: float, num_coils: int) -> bytes:

@@ -1,39 +1,52 @@
-"""The networks by name. A new one is a file here and a line in MODELS."""
+"""The networks by name: `build("VarNet", num_cascades=8)`.
+
+A new network is one file here and one line in MODELS. Classes are named by their module and loaded when they are built,
+so that a network with a heavy library costs nothing until it is used.
+"""
 
 import difflib
 import importlib
 import inspect
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
 from lib import InputError
 
-MODELS = {"UNet": "unet", "VarNet": "varnet"}  # class → its module
+MODELS: dict[str, str | Callable[..., nn.Module]] = {
+    "UNet": "lib.models.unet:UNet",
+    "VarNet": "lib.models.varnet:VarNet",
+}
 
 
-def build(name: str, **settings: Any) -> nn.Module:
-    """The network `name` of MODELS with its settings; InputError for an unknown name or setting, or a senseless one."""
+def build(name: str, /, **settings) -> nn.Module:
+    """The network `name` of MODELS with its published defaults but for `settings`, its own keywords.
+
+    Raises InputError for an unknown name or setting and for settings that no network can be built with.
+    """
     if name not in MODELS:
-        raise InputError(f"network {name!r}: {_hint(name, MODELS)}")
-    cls = getattr(importlib.import_module(f"lib.models.{MODELS[name]}"), name)
-    allowed = inspect.signature(cls).parameters
-    for key, value in settings.items():
-        if key not in allowed:
-            raise InputError(f"{name} setting {key!r}: {_hint(key, allowed)}")
-        default = allowed[key].default
-        if isinstance(default, int) and not isinstance(default, bool) and (not _whole(value) or value < 1):
-            raise InputError(f"{name} setting {key}: got {value!r}, expected an integer of at least 1")
+        raise InputError(f"network {name!r} is unknown{_nearest(name, MODELS)}; there are {', '.join(MODELS)}")
+    network = MODELS[name]
+    if isinstance(network, str):
+        module, _, attribute = network.partition(":")
+        network = getattr(importlib.import_module(module), attribute)
+    known = inspect.signature(network).parameters
+    for key in settings:
+        if key not in known:
+            raise InputError(
+                f"{name}: setting {key!r} is unknown{_nearest(key, known)}; allowed are {', '.join(known) or 'none'}"
+            )
     try:
-        return cls(**settings)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: {settings} doesn't make a network: {error}") from None
+        return network(**settings)
+    except InputError:
+        raise
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{name}({given}) can't be built: {reason}") from error
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _hint(name: str, known) -> str:
-    near = difflib.get_close_matches(str(name), list(known), 1, 0.4)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"expected one of {', '.join(known)}"
+def _nearest(name: str, names: Iterable[str]) -> str:
+    by_lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(str(name).lower(), by_lower, 1, 0.5)
+    return f", did you mean {by_lower[near[0]]!r}?" if near else ""

@@ -1,76 +1,81 @@
-"""fastMRI's U-Net (Zbontar et al., arXiv 1811.08839; after Ronneberger et al., MICCAI 2015), key for key."""
+"""The U-Net of fastMRI: the baseline on magnitude images, and the regulariser inside VarNet."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from lib import InputError
+from lib.models.blocks import InstanceNorm, check_counts
 
 
-class InstanceNorm(nn.Module):
-    """Instance norm without affine, eps 1e-5; written as a group norm, which torch runs far faster on CPUs."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.group_norm(x, x.shape[1])
-
-
-def _normed(conv: nn.Module, drop_prob: float | None = None) -> list[nn.Module]:
-    layers = [conv, InstanceNorm(), nn.LeakyReLU(0.2, inplace=True)]
-    return layers if drop_prob is None else [*layers, nn.Dropout2d(drop_prob)]
+def _conv_block(in_chans: int, out_chans: int, drop_prob: float) -> nn.ModuleDict:
+    half = (InstanceNorm(), nn.LeakyReLU(0.2, inplace=True), nn.Dropout2d(drop_prob))
+    first = nn.Conv2d(in_chans, out_chans, 3, padding=1, bias=False)
+    second = nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False)
+    return _Layers(first, *half, second, *half)
 
 
-class ConvBlock(nn.Module):
-    """2 × (3×3 convolution without bias, instance norm, LeakyReLU .2, dropout of channels)."""
+class _Layers(nn.Module):
+    """A sequence one name deeper, `layers.0` and so on, as fastMRI's weights are stored."""
 
-    def __init__(self, in_chans: int, out_chans: int, drop_prob: float):
+    def __init__(self, *layers: nn.Module):
         super().__init__()
-        self.layers = nn.Sequential(
-            *_normed(nn.Conv2d(in_chans, out_chans, 3, padding=1, bias=False), drop_prob),
-            *_normed(nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False), drop_prob),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
-
-
-class UpBlock(nn.Module):
-    """Transposed 2×2 convolution of stride 2 without bias, instance norm, LeakyReLU .2: twice the size."""
-
-    def __init__(self, in_chans: int, out_chans: int):
-        super().__init__()
-        self.layers = nn.Sequential(*_normed(nn.ConvTranspose2d(in_chans, out_chans, 2, stride=2, bias=False)))
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
 
 class UNet(nn.Module):
-    """(N, in_chans, H, W) → (N, out_chans, H, W); odd sizes are padded by reflection on the way up.
+    """The U-Net of Ronneberger et al. (MICCAI 2015) as fastMRI has it (Zbontar et al., arXiv 1811.08839).
 
-    chans: channels of the first level, doubled at each of num_pool_layers levels. `state_dict` has fastMRI's keys.
+    in_chans, out_chans: channels of the image, in and out. chans: channels at full resolution, doubled at each of the
+    `num_pool_layers` average poolings. drop_prob: chance in [0, 1) that dropout zeroes a channel.
+    Weights of fastMRI's `Unet` load with strict=True. Raises InputError for settings out of range.
     """
 
     def __init__(
-        self, in_chans: int = 1, out_chans: int = 1, chans: int = 32, num_pool_layers: int = 4, drop_prob: float = 0.0
+        self,
+        in_chans: int = 1,
+        out_chans: int = 1,
+        chans: int = 32,
+        num_pool_layers: int = 4,
+        drop_prob: float = 0.0,
     ):
+        check_counts("UNet", in_chans=in_chans, out_chans=out_chans, chans=chans, num_pool_layers=num_pool_layers)
+        if not 0 <= drop_prob < 1:
+            raise InputError(f"UNet: drop_prob is {drop_prob!r}, expected a chance from 0 to below 1")
         super().__init__()
         widths = [chans * 2**level for level in range(num_pool_layers + 1)]
         self.down_sample_layers = nn.ModuleList(
-            ConvBlock(a, b, drop_prob) for a, b in zip([in_chans, *widths[:-2]], widths[:-1], strict=True)
+            _conv_block(before, width, drop_prob) for before, width in zip([in_chans, *widths], widths[:-1])
         )
-        self.conv = ConvBlock(widths[-2], widths[-1], drop_prob)
-        self.up_conv = nn.ModuleList(ConvBlock(2 * w, w, drop_prob) for w in widths[-2:0:-1])
-        self.up_conv.append(nn.Sequential(ConvBlock(2 * chans, chans, drop_prob), nn.Conv2d(chans, out_chans, 1)))
-        self.up_transpose_conv = nn.ModuleList(UpBlock(2 * w, w) for w in widths[-2::-1])
+        self.conv = _conv_block(widths[-2], widths[-1], drop_prob)
+        self.up_conv, self.up_transpose_conv = nn.ModuleList(), nn.ModuleList()
+        for width in reversed(widths[:-1]):
+            up = nn.ConvTranspose2d(2 * width, width, 2, stride=2, bias=False)
+            self.up_transpose_conv.append(_Layers(up, InstanceNorm(), nn.LeakyReLU(0.2, inplace=True)))
+            self.up_conv.append(_conv_block(2 * width, width, drop_prob))
+        self.up_conv[-1] = nn.Sequential(self.up_conv[-1], nn.Conv2d(chans, out_chans, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        skips, x = [], image
-        for block in self.down_sample_layers:
-            x = block(x)
-            skips.append(x)
-            x = F.avg_pool2d(x, 2)
-        x = self.conv(x)
-        for enlarge, block in zip(self.up_transpose_conv, self.up_conv, strict=True):
-            x, skip = enlarge(x), skips.pop()
-            if x.shape != skip.shape:
-                x = F.pad(x, (0, skip.shape[-1] - x.shape[-1], 0, skip.shape[-2] - x.shape[-2]), "reflect")
-            x = block(torch.cat([x, skip], 1))
-        return x
+        """Image (N, in_chans, H, W) to (N, out_chans, H, W); H and W at least 2^num_pool_layers, else InputError."""
+        smallest = 2 ** len(self.down_sample_layers)
+        if min(image.shape[-2:]) < smallest:
+            raise InputError(
+                f"UNet: an image of {image.shape[-2]}×{image.shape[-1]} is too small for "
+                f"{len(self.down_sample_layers)} poolings, expected at least {smallest}×{smallest}"
+            )
+        skips = []
+        for layer in self.down_sample_layers:
+            image = layer(image)
+            skips.append(image)
+            image = F.avg_pool2d(image, 2)
+        image = self.conv(image)
+        for up, conv in zip(self.up_transpose_conv, self.up_conv, strict=True):
+            skip, image = skips.pop(), up(image)
+            bottom, right = (a - b for a, b in zip(skip.shape[-2:], image.shape[-2:], strict=True))
+            if bottom or right:  # pooling dropped the last row or column of an odd size
+                image = F.pad(image, (0, right, 0, bottom), "reflect")
+            image = conv(torch.cat((image, skip), 1))
+        return image

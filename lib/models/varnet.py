@@ -1,139 +1,165 @@
-"""E2E-VarNet (Sriram et al., MICCAI 2020): fastMRI's weights and outputs, in a faster form.
+"""The end-to-end variational network (Sriram et al., MICCAI 2020, arXiv 2004.06688), with fastMRI's weights.
 
-A Cartesian mask does not vary along the readout, so the readout is transformed once and the cascades work in hybrid
-space, with 1-D transforms along the phase encode. Shifts are made once too: k-space runs there in the FFT's own order
-and carries a factor e^{−2πi·k·⌊W/2⌋/W} (±1 for even W), which keeps images centred without shifting them.
+Same weights and same output as fastMRI's, up to rounding, for less work:
+
+* A Cartesian mask doesn't vary along the readout, so the readout is transformed once, before the cascades.
+* The phase encodes are reordered and given a linear phase once; from then on `torch.fft` transforms them without shifts.
+* Each cascade takes k ← k − w·M(k − k₀) − F·S·u, with S the sensitivities, F the phase-encode FFT, M the mask and u the
+  U-Net's image. S and M are the same in all cascades, so k − k₀ = −F·S·a + M·F·S·b at every one of them, where
+  a ← a + u and b ← b + w·(a − b) start at 0: two images take the place of all coils' k-space.
 """
 
-import math
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from lib import InputError
 from lib.kspace import ifftc, rss
+from lib.models.blocks import check_counts
 from lib.models.unet import UNet
 
 
-class NormUnet(nn.Module):
-    """A U-Net on complex images (N, H, W): real and imaginary part as channels, each normalised by its mean and std.
+class NormUNet(nn.Module):
+    """A U-Net on complex images (N, H, W): real and imaginary part as channels, each normalised and padded around it."""
 
-    Padded with zeros to multiples of 16, as fastMRI does whatever the number of pools.
-    """
-
-    def __init__(self, chans: int, num_pools: int):
+    def __init__(self, chans: int, pools: int):
         super().__init__()
-        self.unet = UNet(2, 2, chans, num_pools)
+        self.unet = UNet(2, 2, chans, pools)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = torch.view_as_real(image).permute(0, 3, 1, 2)
-        var, mean = torch.var_mean(x, (2, 3), keepdim=True)
-        std = torch.where(var > 0, var, 1).sqrt()  # a constant component is left at zero, with a finite gradient
-        x = (x - mean) / std
-        (h, w), (down, across) = x.shape[-2:], (-x.shape[-2] % 16, -x.shape[-1] % 16)
-        top, left = down // 2, across // 2
-        x = F.pad(x, (left, across - left, top, down - top))
-        x = self.unet(x).float()[..., top : top + h, left : left + w]
-        return torch.view_as_complex((x * std + mean).permute(0, 2, 3, 1).contiguous())
+        x = torch.view_as_real(image).movedim(-1, 1).contiguous()
+        std, mean = torch.std_mean(x, (2, 3), keepdim=True)
+        x = (x - mean) / torch.where(std > 0, std, 1)  # a constant part has no scale; no eps, as images may be of 1e-6
+        (top, bottom), (left, right) = (_margins(size) for size in image.shape[-2:])
+        x = self.unet(F.pad(x, (left, right, top, bottom)))
+        x = x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right] * std + mean  # float32 again after autocast
+        return torch.complex(x[:, 0], x[:, 1])
 
 
-class SensitivityModel(nn.Module):
-    """Coil sensitivities (N, C, H, W) from images of the centre lines: each coil through one U-Net, divided by RSS."""
+def _margins(size: int) -> tuple[int, int]:
+    """Zeros before and after that make `size` a multiple of 16."""
+    missing = -size % 16
+    return missing // 2, missing - missing // 2
 
-    def __init__(self, chans: int, num_pools: int):
+
+class _SensitivityNet(nn.Module):
+    def __init__(self, chans: int, pools: int):
         super().__init__()
-        self.norm_unet = NormUnet(chans, num_pools)
-
-    def forward(self, images: Tensor) -> Tensor:
-        maps = self.norm_unet(images.flatten(0, 1)).view_as(images)
-        norm = rss(maps, 1).unsqueeze(1)
-        return maps / torch.where(norm > 0, norm, 1)
+        self.norm_unet = NormUNet(chans, pools)
 
 
-class VarNetBlock(nn.Module):
-    """k ← k − w·M(k − k₀) − F·E(U-Net(R·F⁻¹k)), in hybrid space; w starts at 1."""
-
-    def __init__(self, chans: int, num_pools: int):
+class _Cascade(nn.Module):
+    def __init__(self, chans: int, pools: int):
         super().__init__()
-        self.model = NormUnet(chans, num_pools)
+        self.model = NormUNet(chans, pools)
         self.dc_weight = nn.Parameter(torch.ones(1))
-
-    def forward(self, current: Tensor, measured: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
-        image = (_to_image(current) * maps.conj()).sum(1)
-        refined = _to_hybrid(self.model(image).unsqueeze(1) * maps)
-        return current - (current - measured) * (mask * self.dc_weight) - refined
 
 
 class VarNet(nn.Module):
-    """Undersampled k-space to an image, by unrolled gradient descent with a U-Net as regulariser in each cascade.
+    """Undersampled multi-coil k-space to an image; sensitivities from the centre lines, then unrolled cascades.
 
-    chans, pools: U-Nets of the cascades; sens_chans, sens_pools: U-Net of the sensitivities. `state_dict` has fastMRI's
-    keys, so its published weights load. The centre lines that the sensitivities come from are counted in the mask; in a
-    mask without a gap the original counts one, `count_full=True` counts all.
+    num_cascades cascades with a U-Net of `chans` channels and `pools` poolings; the sensitivities' U-Net has sens_chans
+    and sens_pools. full_mask_center: how a fully sampled half of k-space counts when centre lines are looked for: False,
+    as the original, as no lines (so a full mask has one centre line), True as all its lines.
+    Weights of fastMRI's `VarNet` load with strict=True. Raises InputError for settings out of range.
     """
 
     def __init__(
-        self, num_cascades: int = 12, chans: int = 18, pools: int = 4, sens_chans: int = 8, sens_pools: int = 4,
-        count_full: bool = False,
-    ):  # fmt: skip
+        self,
+        num_cascades: int = 12,
+        chans: int = 18,
+        pools: int = 4,
+        sens_chans: int = 8,
+        sens_pools: int = 4,
+        full_mask_center: bool = False,
+    ):
+        check_counts(
+            "VarNet", num_cascades=num_cascades, chans=chans, pools=pools, sens_chans=sens_chans, sens_pools=sens_pools
+        )
         super().__init__()
-        self.count_full = count_full
-        self.sens_net = SensitivityModel(sens_chans, sens_pools)
-        self.cascades = nn.ModuleList(VarNetBlock(chans, pools) for _ in range(num_cascades))
+        self.full_mask_center = full_mask_center
+        self.sens_net = _SensitivityNet(sens_chans, sens_pools)
+        self.cascades = nn.ModuleList(_Cascade(chans, pools) for _ in range(num_cascades))
 
     def forward(self, masked_kspace: Tensor, mask: Tensor, num_low_frequencies: int | Tensor | None = None) -> Tensor:
-        """masked_kspace (N, C, H, W) complex64, mask (N, 1, 1, W) bool → magnitude images (N, H, W), same units.
+        """K-space (N, C, H, W) complex, zero where not sampled, to the image (N, H, W), real, in the units of the coils.
 
-        num_low_frequencies: centre lines, one number or (N,); None counts them. Masks may differ within the batch.
+        mask: (N, 1, 1, W) bool, True where sampled; samples may differ. num_low_frequencies: sampled lines around the
+        centre, one count or (N,) of them; None or 0: the mask tells. Computes in float32 but for the U-Nets, which
+        follow autocast. Scaling the k-space scales the image. Raises InputError for other shapes and types.
         """
-        measured = _enter(masked_kspace)
-        maps = self._sensitivities(measured, mask, num_low_frequencies)
-        current, sampled = measured, torch.fft.ifftshift(mask, dim=-1)
-        for cascade in self.cascades:
-            current = cascade(current, measured, sampled, maps)
-        return rss(_to_image(current), 1)
+        self._check(masked_kspace, mask)
+        hybrid, mask = _to_hybrid(masked_kspace), mask
+        maps = self._maps(hybrid, center_lines(mask, num_low_frequencies, self.full_mask_center))
+        unsampled = ~torch.fft.ifftshift(mask, -1)
+        coils = torch.fft.ifft(hybrid, norm="ortho")
+        conj = maps.conj().resolve_conj()
+        start = (coils * conj).sum(1)
+        power = (maps * conj).real.sum(1)  # 1, or 0 where no coil sees anything
 
-    def sensitivities(self, masked_kspace: Tensor, mask: Tensor, num_low_frequencies=None) -> Tensor:
-        """The coil sensitivities (N, C, H, W) that the network works with; arguments as in `forward`."""
-        return self._sensitivities(_enter(masked_kspace), mask, num_low_frequencies)
+        def resample(image: Tensor) -> Tensor:
+            lines = torch.fft.fft(image.unsqueeze(1) * maps, norm="ortho")
+            return torch.fft.ifft(lines.masked_fill_(unsampled, 0), norm="ortho")
 
-    def _sensitivities(self, measured: Tensor, mask: Tensor, count: int | Tensor | None) -> Tensor:
-        center = center_lines(mask, count, self.count_full)
-        return self.sens_net(_to_image(measured * torch.fft.ifftshift(center, dim=-1)))
+        a = b = torch.zeros_like(start)
+        for index, cascade in enumerate(self.cascades):
+            image = start - power * a
+            if index > 1:  # b is 0 before
+                image = image + (resample(b) * conj).sum(1)
+            b = b + cascade.dc_weight * (a - b)
+            a = a + cascade.model(image)
+        return rss(coils - a.unsqueeze(1) * maps + resample(b), 1)
+
+    def sensitivities(
+        self, masked_kspace: Tensor, mask: Tensor, num_low_frequencies: int | Tensor | None = None
+    ) -> Tensor:
+        """The coil sensitivities (N, C, H, W), complex, that `forward` uses on the same arguments; RSS 1, or 0."""
+        self._check(masked_kspace, mask)
+        return self._maps(_to_hybrid(masked_kspace), center_lines(mask, num_low_frequencies, self.full_mask_center))
+
+    def _maps(self, hybrid: Tensor, center: Tensor) -> Tensor:
+        center = torch.fft.ifftshift(center, -1)
+        images = torch.fft.ifft(hybrid.masked_fill(~center, 0), norm="ortho")
+        maps = self.sens_net.norm_unet(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        total = rss(maps, 1).unsqueeze(1)
+        return maps / torch.where(total > 0, total, 1)
+
+    def _check(self, kspace: Tensor, mask: Tensor) -> None:
+        if kspace.ndim != 4 or not kspace.is_complex():
+            raise InputError(
+                f"VarNet: k-space is {tuple(kspace.shape)} {kspace.dtype}, expected (N, C, H, W) of complex numbers"
+            )
+        shapes = [(n, 1, 1, kspace.shape[3]) for n in (1, kspace.shape[0])]
+        if mask.dtype != torch.bool or tuple(mask.shape) not in shapes:
+            raise InputError(f"VarNet: the mask is {tuple(mask.shape)} {mask.dtype}, expected {shapes[1]} torch.bool")
 
 
-def center_lines(mask: Tensor, count: int | Tensor | None = None, count_full: bool = False) -> Tensor:
-    """The centre lines of masks (N, 1, 1, W), as a mask: `count` of them, or the sampled run around W // 2.
+def center_lines(mask: Tensor, num_low_frequencies: int | Tensor | None, full_mask_center: bool) -> Tensor:
+    """The lines that the sensitivities are estimated from, as a mask of `mask`'s (N, 1, 1, W), bool.
 
-    The run is 2 · min(left, right) lines, at least one, from (W − n + 1) // 2 on.
+    A block of the given count; None or 0: twice the shorter of the two runs of sampled lines that meet at the centre,
+    or 1. full_mask_center: see VarNet.
     """
-    lines = mask.flatten(1).bool()
-    width = lines.shape[1]
-    if count is None:
-        left = lines[:, : width // 2].flip(1).int().cumprod(1).sum(1)
-        right = lines[:, width // 2 :].int().cumprod(1).sum(1)
-        full = lines[:, : width // 2].all(1), lines[:, width // 2 :].all(1)
-        # the original looks for the first gap on each side, and finds none at 0
-        left, right = torch.where(full[0], 0, left), torch.where(full[1], 0, right)
-        count = (2 * torch.minimum(left, right)).clamp_min(1)
-        if count_full:
-            count = torch.where(lines.all(1), width, count)
-    count = torch.as_tensor(count, device=mask.device).expand(len(lines)).unsqueeze(1)
-    start, column = (width - count + 1) // 2, torch.arange(width, device=mask.device)
-    return ((column >= start) & (column < start + count)).view(-1, 1, 1, width)
+    sampled, width = mask[:, 0, 0], mask.shape[-1]
+    half = width // 2
+    left = sampled[:, :half].flip(1).cumprod(1).sum(1)
+    right = sampled[:, half:].cumprod(1).sum(1)
+    if not full_mask_center:
+        left, right = left * (left < half), right * (right < width - half)
+    count = (2 * torch.minimum(left, right)).clamp(min=1)
+    if full_mask_center:
+        count = torch.where(sampled.all(1), width, count)
+    if num_low_frequencies is not None:
+        given = torch.as_tensor(num_low_frequencies, device=mask.device).expand(len(mask))
+        count = torch.where(given > 0, given, count)
+    first = ((width - count + 1) // 2)[:, None]
+    line = torch.arange(width, device=mask.device)
+    return ((line >= first) & (line < first + count[:, None]))[:, None, None]
 
 
-def _enter(kspace: Tensor) -> Tensor:
-    """Centred k-space (…, H, W) to hybrid space: images along H, k-space in the FFT's order with the factor along W."""
+def _to_hybrid(kspace: Tensor) -> Tensor:
+    """K-space (N, C, H, W) to rows of the image whose plain inverse FFT along W is the image, centre in the middle."""
     width = kspace.shape[-1]
-    turn = torch.arange(width, device=kspace.device, dtype=torch.float64) * (width // 2) % width / width
-    factor = torch.polar(torch.ones_like(turn), -2 * math.pi * turn).to(kspace.dtype)
-    return torch.fft.ifftshift(ifftc(kspace, (-2,)), dim=-1) * factor
-
-
-def _to_image(hybrid: Tensor) -> Tensor:
-    return torch.fft.ifft(hybrid, norm="ortho")
-
-
-def _to_hybrid(image: Tensor) -> Tensor:
-    return torch.fft.fft(image, norm="ortho")
+    line = torch.arange(width, device=kspace.device, dtype=torch.float64)
+    phase = torch.polar(torch.ones_like(line), -2 * torch.pi * (line * (width // 2) % width) / width).to(kspace.dtype)
+    return torch.fft.ifftshift(ifftc(kspace, (-2,)), -1) * phase

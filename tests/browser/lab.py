@@ -68,6 +68,9 @@ class Lab:
             self.do(page.evaluate(READY))
             yield page
             self.do(page.evaluate("window.panel.sessionContext.shutdown()"))
+        except Exception as error:
+            error.add_note(f"the page: {self.screenshot(page, f'{Path(path).stem}_failed')}")
+            raise
         finally:
             self.do(page.close())
 
@@ -88,15 +91,14 @@ def open_lab(chromium: str, root: Path, home: Path) -> Iterator[Lab]:
     """JupyterLab on `root` with this Python as its kernel and its settings under `home`, and a browser."""
     with serve(root, home) as (url, token):
         loop = asyncio.new_event_loop()
+        playwright = loop.run_until_complete(async_playwright().start())
         try:
-            playwright = loop.run_until_complete(async_playwright().start())
-            browser = loop.run_until_complete(
-                playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            )
+            launch = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            browser = loop.run_until_complete(launch)
             yield Lab(root, url, token, browser, loop)
             loop.run_until_complete(browser.close())
-            loop.run_until_complete(playwright.stop())
         finally:
+            loop.run_until_complete(playwright.stop())
             loop.close()
 
 

@@ -104,6 +104,7 @@ def test_slice_viewer_follows_the_keys(lab):
 
         lab.do(page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"))
         lab.do(page.wait_for_function("document.body.dataset.jpThemeLight === 'false'"))
+        lab.do(page.locator("#jupyterlab-splash").wait_for(state="detached"))
         lab.do(page.set_viewport_size({"width": 900, "height": 900}))
         lab.do(page.wait_for_function("document.querySelector('img.slice-image').width < 600"))
         seen = state(lab, page)

@@ -1,0 +1,48 @@
+PYTHON ?= python3
+RUN := .venv/bin/python
+READY := .venv/.ready
+PEERS := .venv/.peers
+
+.PHONY: help demo test test-slow lab benchmark reproduce readme
+
+help:
+	@echo "make demo       set up .venv, then prepare, train, evaluate and view on the sample scans (10 minutes)"
+	@echo "make test       set up .venv, then the test suite"
+	@echo "make lab        set up .venv, then JupyterLab on the notebooks"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make benchmark  speed against the peers"
+	@echo "make reproduce  every recipe whose results are committed, then the tables of the README"
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Echotrain needs Python 3.11 or newer, this is ' + sys.version.split()[0])"
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+$(PEERS): $(READY) requirements-peers.txt
+	$(RUN) -m pip install --disable-pip-version-check --no-deps --requirement requirements-peers.txt
+	@touch $@
+
+demo: $(READY)
+	$(RUN) -m lib runs/demo.yaml
+
+test: $(PEERS)
+	$(RUN) -m pytest -m "not slow"
+
+test-slow: $(PEERS)
+	$(RUN) -m pytest -m slow
+
+lab: $(READY)
+	$(RUN) -m jupyter lab notebooks/00_overview.ipynb
+
+benchmark: $(PEERS)
+	$(RUN) -m lib runs/benchmark.yaml
+
+reproduce: $(PEERS)
+	$(RUN) -m lib runs/demo.yaml
+	$(RUN) -m lib runs/kspace.yaml
+	$(RUN) -m lib runs/benchmark.yaml
+	$(RUN) -m lib.readme --collect
+
+readme: $(READY)
+	$(RUN) -m lib.readme

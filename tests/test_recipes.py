@@ -1,0 +1,277 @@
+"""Recipes: read and refused, run with failures, kills and skips, resumed and reused."""
+
+import json
+import re
+
+import pytest
+import toys
+
+from lib import InputError, recipes, runs
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with notebooks/ and runs/, in which a recipe can be planned."""
+    toys.write(tmp_path / "notebooks", "21_toy")
+    toys.write(
+        tmp_path / "notebooks", "10_make_toy", 'run_dir = None  # type: path|None\ndata = "d"  # type: path|None'
+    )
+    toys.write(
+        tmp_path / "notebooks",
+        "21_train_kspace",
+        'run_dir = None  # type: path|None\nnetwork_type = "VarNet"  # type: str',
+    )
+    toys.write(tmp_path / "notebooks", "40_look", "epochs = 1  # type: int")
+    monkeypatch.setenv("ECHOTRAIN_NOTEBOOKS", str(tmp_path / "notebooks"))
+    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
+    return tmp_path
+
+
+def planned(place, text, **settings):
+    (place / "recipes").mkdir(exist_ok=True)
+    (place / "recipes" / "r.yaml").write_text(text)
+    return recipes.plan(place / "recipes" / "r.yaml", **settings)
+
+
+def test_a_plan_has_complete_parameters(place):
+    text = """
+- {task_name: a, notebook: 10_make_toy.ipynb, data: ../sets/a}
+- {task_name: b, notebook: 21_toy, data: ../sets/a, epochs: 3, runs: [a], interactive: true}
+"""
+    first, second = planned(place, text, quick=True)
+    assert first.notebook == place / "notebooks" / "10_make_toy.ipynb"
+    assert first.values == {"data": str(place / "sets" / "a")}  # it has no quick and no interactive
+    assert second.runs == ["a"] and not second.reuse
+    assert second.values == {"quick": True, "interactive": True, "data": str(place / "sets" / "a"), "epochs": 3}
+    assert second.parameters["optimizer"]["learning_rate"] == 1e-3 and second.parameters["epochs"] == 3
+    assert [t.name for t in planned(place, text, only=["a"])] == ["a"]
+
+
+@pytest.mark.parametrize("number", ["1e-4", "1E+2", "-3e5", "1.e-3", ".5e1", "+2.5e-1", "0.25", "3"])
+def test_numbers_with_an_exponent_are_numbers(place, number):
+    (task,) = planned(place, f"- {{task_name: a, notebook: 21_toy, factor: {number}}}")
+    assert task.values["factor"] == float(number)
+
+
+def test_texts_stay_texts(place):
+    (task,) = planned(place, "- {task_name: a, notebook: 21_toy, code: 1e-4x}\n")
+    assert task.values["code"] == "1e-4x"
+
+
+def test_a_notebook_reads_its_own_inputs_unless_told(place):
+    inputs = '\ninputs = ["a"]  # type: list'
+    toys.write(place / "notebooks", "30_judge", f"run_dir = None  # type: path|None{inputs}")
+    text = "- {task_name: a, notebook: 21_toy}\n- {task_name: c, notebook: 30_judge}"
+    assert planned(place, text)[1].runs == ["a"]
+    assert planned(place, f"{text[:-1]}, runs: []}}")[1].runs == []
+    with pytest.raises(InputError, match="task c: runs: run a: got 'a'"):
+        planned(place, text, only=["c"])
+
+
+def test_a_network_implies_its_notebook(place, monkeypatch):
+    monkeypatch.setattr(recipes.tasks, "check_names", lambda *_: None)
+    (task,) = planned(place, "- {task_name: a, network_type: VarNet}")
+    assert task.notebook.stem == "21_train_kspace"
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "got nothing, expected a list of tasks"),
+        ("[]", "got nothing, expected a list of tasks"),
+        ("a: 1", "got a dict, expected a list of tasks"),
+        ("- a", "entry 1: got 'a', expected a mapping with task_name"),
+        ("- [", "line 1: not YAML: expected the node content, but found '<stream end>'"),
+        ("- {task_name: a, notebook: 21_toy, epochs: 1, epochs: 2}", "line 1: key 'epochs' stands twice"),
+        (
+            "- {task_name: a, notebook: 21_toy, code: !!python/name:os.system }",
+            "line 1: not YAML: could not determine a constructor",
+        ),
+        ("- {notebook: 21_toy}", "entry 1: task_name: missing, expected a name"),
+        ("- {task_name: a/b, notebook: 21_toy}", "entry 1: task_name: got 'a/b', expected a name of letters"),
+        ("- {task_name: logs, notebook: 21_toy}", "entry 1: task_name: got 'logs', expected a name"),
+        (
+            "- {task_name: a, notebook: 21_toy}\n- {task_name: a, notebook: 21_toy}",
+            "task a: the name stands twice, entries 1 and 2",
+        ),
+        ("- {task_name: a}", "task a: notebook: missing, and network_type implies one only for VarNet, UNet"),
+        ("- {task_name: a, network_type: [x]}", "task a: notebook: missing"),
+        ("- {task_name: a, notebook: 21_tyo}", "task a: notebook: got '21_tyo', did you mean '21_toy'?"),
+        ("- {task_name: a, notebook: 40_look}", "task a: notebook: 40_look has no parameter run_dir"),
+        (
+            "- {task_name: a, notebook: 21_toy, epoch: 3}",
+            "task a: epoch: no such parameter in 21_toy: got 'epoch', did you mean 'epochs'?",
+        ),
+        ("- {task_name: a, notebook: 21_toy, run_dir: x}", "task a: run_dir: no such parameter"),
+        ("- {task_name: a, notebook: 21_toy, inputs: [x]}", "task a: inputs: no such parameter in 21_toy"),
+        ("- {task_name: a, notebook: 21_toy, epochs: -3}", "task a: epochs: got -3, expected an integer of at least 1"),
+        (
+            "- {task_name: a, notebook: 21_toy, epochs: ten}",
+            "task a: epochs: got 'ten', expected an integer of at least 1",
+        ),
+        (
+            "- {task_name: a, notebook: 21_toy, optimizer: {type: Adm, learning_rate: 1e-4}}",
+            "task a: optimizer.type: got 'Adm'",
+        ),
+        ("- {task_name: a, notebook: 21_toy, runs: b}", "task a: runs: got 'b', expected a list of tasks' names"),
+        ("- {task_name: a, notebook: 10_make_toy, runs: [b]}", "task a: runs: 10_make_toy reads no runs"),
+        ("- {task_name: a, notebook: 21_toy, reuse: 1}", "task a: reuse: got 1, expected true or false"),
+        ("- {task_name: a, notebook: 21_toy, runs: [b]}", "task a: runs: run b: got 'b', expected one of: none"),
+        (
+            "- {task_name: a, notebook: 21_toy, runs: [b]}\n- {task_name: b, notebook: 21_toy}",
+            "task a: runs: b stands later, and run b",
+        ),
+        ("- {task_name: a, notebook: 21_toy, runs: [../none]}", "task a: runs: run "),
+    ],
+)
+def test_a_recipe_is_refused_in_one_line(place, text, words):
+    with pytest.raises(InputError) as error:
+        planned(place, text)
+    assert str(error.value).startswith(f"recipe {place / 'recipes' / 'r.yaml'}: {words}")
+    assert "\n" not in str(error.value)
+    assert not (place / "runs").exists()
+
+
+def test_every_problem_has_its_line_and_the_first_stands_last(place):
+    text = """
+- {task_name: a, notebook: 21_toy, epochs: 0}
+- {task_name: b, notebook: 21_toy, factor: x, runs: [a]}
+- {task_name: c, notebook: 21_toy, runs: [a]}
+"""
+    with pytest.raises(InputError) as error:
+        planned(place, text, only=["a", "d"])
+    lines = str(error.value).splitlines()
+    assert [re.search(r"task .: \w+|--only: got 'd'", line)[0] for line in lines] == [
+        "--only: got 'd'", "task b: factor", "task a: epochs",
+    ]  # fmt: skip
+
+
+def test_without_only_an_earlier_task_needs_a_good_run(place):
+    text = "- {task_name: a, notebook: 21_toy}\n- {task_name: b, notebook: 21_toy, runs: [a]}"
+    planned(place, text)
+    with pytest.raises(InputError, match="task b: runs: run a: got 'a'"):
+        planned(place, text, only=["b"])
+    runs.mark(runs.create("a"), "ok")
+    planned(place, text, only=["b"])
+
+
+def test_a_recipe_that_cannot_be_read(place):
+    with pytest.raises(InputError, match="none.yaml: No such file"):
+        recipes.plan(place / "none.yaml")
+    with pytest.raises(InputError, match="Is a directory"):
+        recipes.plan(place)
+    (place / "x.yaml").write_bytes(b"- \xff\xfe")
+    with pytest.raises(InputError, match="not YAML"):
+        recipes.plan(place / "x.yaml")
+
+
+RECIPE = """
+- task_name: prepare
+  notebook: 10_make_toy
+  data: sets/a
+  code: |
+    import pathlib
+    if not (pathlib.Path(data).parent / "fixed").exists():
+        raise lib.InputError("source: got none, expected a scan")
+- {task_name: good, notebook: 21_toy, code: "import sys; print('loud', file=sys.stderr)", epochs: 2}
+- task_name: killed
+  notebook: 21_toy
+  code: |
+    import os, pathlib
+    marker = run / "checkpoint"
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), 9)
+    print("continued from", marker.name)
+- {task_name: reads_killed, notebook: 21_toy, runs: [good, killed]}
+- {task_name: reads_skipped, notebook: 21_toy, runs: [reads_killed]}
+- {task_name: same_data, notebook: 21_toy, data: sets/a}
+- {task_name: reads_good, notebook: 21_toy, runs: [good], code: "assert inputs == [str(runs.find('good'))]"}
+- {task_name: unfinished, notebook: 23_unfinished}
+"""
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """One recipe run twice, the second time with --resume after a fix: folder, both outputs, the statuses between."""
+    folder = tmp_path_factory.mktemp("a {braced} folder")
+    toys.write(folder / "notebooks", "21_toy")
+    toys.write(folder / "notebooks", "10_make_toy", body="import lib\nexec(code)")
+    unfinished = toys.write(folder / "notebooks", "23_unfinished")
+    content = json.loads(unfinished.read_text())
+    unfinished.write_text(json.dumps(content | {"cells": content["cells"][:-1]}))
+    (folder / "kernels" / "python3").mkdir(parents=True)  # another interpreter's kernel by the usual name
+    (folder / "kernels" / "python3" / "kernel.json").write_text(
+        '{"argv": ["false"], "display_name": "x", "language": "x"}'
+    )
+    (folder / "r.yaml").write_text(RECIPE)
+    first = toys.run(folder, folder / "r.yaml", JUPYTER_PATH=str(folder))
+    between = {p.parent.parent.name: json.loads(p.read_text()) for p in folder.glob("runs/*/*/status.json")}
+    (folder / "sets").mkdir()
+    (folder / "sets" / "fixed").touch()
+    return folder, first, between, toys.run(
+        folder, folder / "r.yaml", "--resume", "--only", "prepare", "good", "killed", "reads_killed"
+    )  # fmt: skip
+
+
+def test_what_fails_does_not_stop_the_rest(executed):
+    _, first, between, _ = executed
+    assert first.returncode == 1
+    assert {name: state["status"] for name, state in between.items()} == {
+        "prepare": "failed", "good": "ok", "killed": "failed", "reads_killed": "skipped", "reads_skipped": "skipped",
+        "same_data": "skipped", "reads_good": "ok", "unfinished": "failed",
+    }  # fmt: skip
+    assert between["prepare"]["error"] == "source: got none, expected a scan"
+    assert between["killed"]["error"].startswith("killed by signal 9, probably out of memory: lower batch_size")
+    assert between["reads_killed"]["error"] == "task killed failed"
+    assert between["reads_skipped"]["error"] == "task reads_killed skipped"
+    assert between["same_data"]["error"] == "task prepare failed"
+    assert between["unfinished"]["error"] == "the notebook ended without runs.finish"
+
+
+def test_the_output_says_what_goes_on_and_ends_with_the_error(executed):
+    folder, first, _, _ = executed
+    assert first.stderr == "task prepare failed: source: got none, expected a scan\n"
+    lines = first.stdout.splitlines()
+    assert [line for line in lines if "] good · cell" in line] == [f"[2/8] good · cell {n}/6" for n in range(1, 7)]
+    assert lines.index("[2/8] good · cell 4/6") < lines.index("body of good") < lines.index("[2/8] good · cell 5/6")
+    assert "Traceback" not in first.stdout and "loud" not in first.stdout
+    assert re.search(r"^good +ok +\d+\.\d$", first.stdout, re.M) and "loss: 0.3333" in first.stdout
+    (good,) = (folder / "runs" / "good").iterdir()
+    assert str(good / "notebook.ipynb") in lines
+
+
+def test_a_run_folder_holds_the_executed_notebook(executed):
+    folder, *_ = executed
+    (good,) = (folder / "runs" / "good").iterdir()
+    assert sorted(p.name for p in good.iterdir()) == [
+        "manifest.json", "metrics.json", "notebook.ipynb", "status.json", "task.json",
+    ]  # fmt: skip
+    task = json.loads((good / "task.json").read_text())
+    assert task["notebook"] == "21_toy" and task["parameters"]["epochs"] == 2
+    assert task["parameters"]["interactive"] is False and task["parameters"]["run_dir"] == str(good)
+    outputs = [
+        o for cell in json.loads((good / "notebook.ipynb").read_text())["cells"] for o in cell.get("outputs", ())
+    ]
+    assert "".join(outputs[0]["text"]) == "body of good\n" and "".join(outputs[1]["text"]) == "loud\n"
+    (reads,) = (folder / "runs" / "reads_good").iterdir()
+    assert json.loads((reads / "manifest.json").read_text())["inputs"][0]["path"] == str(good)
+
+
+def test_resume_goes_on_in_the_same_folders(executed):
+    folder, _, between, second = executed
+    assert second.returncode == 0 and second.stderr == ""
+    states = {p.parent.parent.name: json.loads(p.read_text()) for p in folder.glob("runs/*/*/status.json")}
+    assert len(list(folder.glob("runs/*/*/status.json"))) == 8  # none was added
+    assert {name for name in states if states[name] != between[name]} == {"prepare", "killed", "reads_killed"}
+    assert all(states[name]["status"] == "ok" for name in ("prepare", "killed", "reads_killed"))
+    assert "[2/4] good · ok already" in second.stdout and "continued from checkpoint" in second.stdout
+
+
+def test_reuse_takes_a_good_run_with_the_same_parameters(executed):
+    folder, *_ = executed
+    entry = "- {task_name: again, notebook: 21_toy, reuse: true, epochs: 2, code: \"import sys; print('loud', file=sys.stderr)\"}"
+    (folder / "reuse.yaml").write_text(entry)
+    done = toys.run(folder, folder / "reuse.yaml")
+    assert done.returncode == 0 and "[1/1] again · ok already" in done.stdout
+    assert not (folder / "runs" / "again").exists()
