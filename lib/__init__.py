@@ -1,7 +1,11 @@
 """Echotrain: models, k-space utilities and metrics for the notebooks beside it."""
 
 import os
+import warnings
 from pathlib import Path
+
+# fastai still calls it: the one place where known noise of others is silenced
+warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = Path(os.environ.get("ECHOTRAIN_RUNS", ROOT / "runs")).resolve()

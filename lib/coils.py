@@ -19,7 +19,7 @@ def simulate(
     """Receive sensitivities of circular loops around the head, by the Biot–Savart law.
 
     The loops stand on an elliptic cylinder 25 mm outside the field of view, evenly spread with a seeded jitter of
-    position, height, tilt and radius (40–60 mm), and look at the axis. By reciprocity (Hoult & Richards, J Magn
+    position, height, tilt and radius (60–70 mm: neighbours overlap), and look at the axis. By reciprocity (Hoult & Richards, J Magn
     Reson 1976) a coil's sensitivity is Bx − i·By of a unit current in it, with B0 along the slices. The maps
     therefore vary along all three axes and carry phase.
 
@@ -30,16 +30,16 @@ def simulate(
         raise ValueError(f"simulate: num_coils is {num_coils}, expected at least 1")
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand((5, num_coils), generator=generator, dtype=torch.float64) * 2 - 1
-    angle = 2 * math.pi * (torch.arange(num_coils) + 0.5 + 0.25 * uniform[0]) / num_coils
+    angle = 2 * math.pi * (torch.arange(num_coils) + 0.5 + 0.1 * uniform[0]) / num_coils
     slices, height, width = (
         (torch.arange(n, dtype=torch.float64) - n // 2) * step for n, step in zip(shape, voxel, strict=True)
     )
     half_h, half_w = shape[1] * voxel[1] / 2 + 25, shape[2] * voxel[2] / 2 + 25
     stagger = 25.0 * (-1.0) ** torch.arange(num_coils)
-    center = torch.stack([half_w * angle.cos(), half_h * angle.sin(), stagger + 15 * uniform[1]], -1)
-    tilt = 0.2 * uniform[2]
+    center = torch.stack([half_w * angle.cos(), half_h * angle.sin(), stagger + 8 * uniform[1]], -1)
+    tilt = 0.1 * uniform[2]
     normal = torch.stack([-angle.cos() * tilt.cos(), -angle.sin() * tilt.cos(), tilt.sin()], -1)
-    radius = 50 + 10 * uniform[3]
+    radius = 65 + 5 * uniform[3]
 
     across = torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand_as(normal), normal)
     across = across / across.norm(dim=-1, keepdim=True)

@@ -39,9 +39,9 @@ def zero_filled(cases: list[Case]) -> Tensor:
 
 
 def by_grappa(cases: list[Case]) -> Tensor:
-    """RSS of k-space filled by GRAPPA."""
+    """RSS of k-space filled by GRAPPA; 7 readout points by 4 lines did best on the validation slab."""
     kspace, columns, _ = _stack(cases)
-    return rss(ifft2c(grappa(kspace, columns)))
+    return rss(ifft2c(grappa(kspace, columns, kernel_size=(7, 4))))
 
 
 def by_cg_sense(cases: list[Case]) -> Tensor:

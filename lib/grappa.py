@@ -19,7 +19,7 @@ from torch import Tensor
 from lib import InputError
 
 FLOOR = 1e-3  # of the mean energy: below it noise rules, and all equations count alike
-ENOUGH = 8  # equations per unknown from which on a kernel of more than two lines pays
+ENOUGH = 16  # equations per unknown from which on a kernel of more than two lines pays
 
 
 class Grid(NamedTuple):
@@ -100,9 +100,10 @@ def grappa(
 ) -> Tensor | tuple[Tensor, Report]:
     """Fill the missing lines of kspace (..., C, H, W), complex, zero where mask (W,) is False.
 
-    kernel_size: readout points (odd) and number of acquired lines that a missing sample is made from; where the
-    centre block is too short for that many lines, the most that fit are used. regularization: Tikhonov term, as a
-    fraction of the mean eigenvalue of the normal matrix. calibration (..., C, H', Wc): fully sampled lines to fit
+    kernel_size: readout points (odd) and the most acquired lines that a missing sample is made from; where the centre
+    block gives a wider kernel fewer than ENOUGH equations per unknown, the next smaller even number of lines is used
+    (on noisy heads two well-determined lines then beat four). regularization: Tikhonov term, as a fraction of the
+    mean eigenvalue of the normal matrix. calibration (..., C, H', Wc): fully sampled lines to fit
     the weights to, instead of the mask's centre block.
 
     Returns k-space of the same shape, in which acquired samples are unchanged, and the Report if asked for. Sources
@@ -135,7 +136,7 @@ def grappa(
         source, center = calibration.to(kspace), (0, calibration.shape[-1])
         sampled = on_grid = torch.zeros(center[1], dtype=torch.bool)
     per_line = max(source.shape[-2] - points + 1, 0)
-    for lines in range(wanted, 1, -1):
+    for lines in (wanted, *range((wanted - 1) // 2 * 2, 1, -2)):  # even ones are symmetric about the gap
         windows = _windows(sampled, on_grid, center, grid.acceleration, lines)
         if windows.fewest * per_line >= coils * points * lines * (ENOUGH if lines > 2 else 1):
             break

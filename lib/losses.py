@@ -72,7 +72,14 @@ class MSELoss(nn.Module):
         return (output - target).square().mean()
 
 
-LOSSES: dict[str, type[nn.Module]] = {"ssim": SSIMLoss, "l1": L1Loss, "mse": MSELoss}
+class SSIML1Loss(nn.Module):
+    """SSIMLoss + 5 · L1Loss, about the same size each: SSIM alone leaves the brightness free (Zhao et al., IEEE TCI 2017)."""
+
+    def forward(self, output: Tensor, *targets: Tensor) -> Tensor:
+        return SSIMLoss()(output, *targets) + 5 * L1Loss()(output, *targets)
+
+
+LOSSES: dict[str, type[nn.Module]] = {"ssim": SSIMLoss, "l1": L1Loss, "mse": MSELoss, "ssim_l1": SSIML1Loss}
 
 
 def by_name(name: str) -> nn.Module:

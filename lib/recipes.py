@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from lib import ROOT, InputError, kernels, runs, tasks
+from lib.data import checks, prepared
 
 KEYS = ("task_name", "notebook", "runs", "reuse")  # of an entry, besides its notebook's parameters
 OURS = ("run_dir", "inputs")  # parameters that the runner gives
@@ -29,6 +30,16 @@ class Task:
     parameters: dict[str, Any]
     runs: list[str] = field(default_factory=list)
     reuse: bool = False
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it makes its `data` (a 1x notebook) rather than reads it."""
+        return self.notebook.stem.startswith("1")
+
+    @property
+    def data(self) -> Path | None:
+        """The prepared set that it makes or reads."""
+        return (ROOT / self.parameters["data"]).resolve() if self.parameters.get("data") else None
 
     def same(self, run: Path) -> bool:
         """Whether `run` is of this notebook with these parameters."""
@@ -112,6 +123,8 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task
             with _noting(problems, f"recipe {path}: task {task.name}: runs: {later}"):
                 if name not in earlier:
                     runs.find(_found(name, path))
+        with _noting(problems, f"recipe {path}: task {task.name}: "):
+            _check_data(task, planned[: planned.index(task)])
     if not problems:  # only then what needs torch
         for task in planned:
             with _noting(problems, f"recipe {path}: "):
@@ -119,6 +132,15 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task
     if problems:
         raise InputError("\n".join(reversed(problems)))  # the first at the end, where one looks
     return planned
+
+
+def _check_data(task: Task, earlier: list[Task]) -> None:
+    """A prepared set must be there and unchanged, unless an earlier task makes it; a source must hold files."""
+    if task.parameters.get("source"):
+        for file in checks.source_files(ROOT / task.parameters["source"]):
+            checks.kspace_file(file)
+    elif task.data and not task.prepares and task.data not in [t.data for t in earlier if t.prepares]:
+        checks.read_set(prepared(task.data, task.parameters.get("quick", False)))
 
 
 @contextlib.contextmanager
@@ -188,12 +210,11 @@ def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool 
         if "inputs" in task.parameters:
             inputs = [ours[n].run if n in ours else runs.find(_found(n, path)) for n in task.runs]
             task.values["inputs"] = task.parameters["inputs"] = [str(p) for p in inputs]
-        data = (ROOT / task.parameters["data"]).resolve() if task.parameters.get("data") else None
-        cause = next((r for r in ours.values() if r.status != "ok"), bad_data.get(data))
+        cause = next((r for r in ours.values() if r.status != "ok"), bad_data.get(task.data))
         result = _run_or_keep(task, title, resume, cause)
         results[task.name] = result
-        if result.status != "ok" and task.notebook.stem.startswith("1"):
-            bad_data[data] = result
+        if result.status != "ok" and task.prepares:
+            bad_data[task.data] = result
         print(f"{title} · {result.status}{' already' if result.kept else ''}{_behind(result.error)}", flush=True)
     return list(results.values())
 

@@ -112,6 +112,31 @@ class Regularization(_Schema):
     parameters: list[float] | dict[str, float] = Field(None, description="numbers, in a list or by name")
 
 
+class SamplingMask(_Schema):
+    """The settings of `lib.sampling.make_mask` that a task chooses; a list of accelerations is drawn from."""
+
+    kind: str = Field(description="a mask's kind")
+    acceleration: float | Annotated[list[Annotated[float, Field(ge=1)]], Field(min_length=1)] = Field(
+        None, description="a number of at least 1 or a list of them"
+    )
+    center_fraction: float = _number("a number greater than 0 and at most 1", gt=0, le=1)
+    num_low_frequencies: int = _number("an integer of at least 1", ge=1)
+    offset: int = _number("an integer of at least 0", ge=0)
+
+    @field_validator("acceleration")
+    @classmethod
+    def _at_least_one(cls, value):
+        if isinstance(value, float | int) and value < 1:
+            raise ValueError
+        return value
+
+    @model_validator(mode="after")
+    def _one_center(self):
+        if (self.center_fraction is None) == (self.num_low_frequencies is None):
+            raise ValueError("expected either center_fraction or num_low_frequencies")
+        return self
+
+
 class Shared(_Schema):
     """What several notebooks have: one name, one meaning and one range everywhere."""
 
@@ -132,6 +157,7 @@ class Shared(_Schema):
     network_settings: dict[str, Any] = Field(None, description="a mapping of the network's own keywords")
     loss: str = Field(None, description="a loss's name")
     metrics: list[str] = Field(None, description="a list of metrics' names")
+    mask: SamplingMask = Field(None, description="a mapping with kind, acceleration and a centre")
     optimizer: Optimizer = Field(None, description="a mapping with type and learning_rate")
     scheduler: Scheduler = Field(None, description="a mapping with type")
     early_stopping: EarlyStopping = Field(None, description="a mapping with use")
@@ -289,12 +315,16 @@ def check_names(complete: dict[str, Any], task: str) -> None:
             losses.by_name(complete["loss"])
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
-    if complete.get("metrics"):
-        from lib.metrics import METRICS
+    for name in complete.get("metrics") or ():
+        from lib.losses import TRAINING_METRICS
 
-        for name in complete["metrics"]:
-            if name not in METRICS:
-                raise InputError(f"{where}: metrics: {choose(name, METRICS)}")
+        if name not in TRAINING_METRICS:
+            raise InputError(f"{where}: metrics: {choose(name, TRAINING_METRICS)}")
+    if complete.get("mask"):
+        from lib.sampling import KINDS
+
+        if complete["mask"]["kind"] not in KINDS:
+            raise InputError(f"{where}: mask: kind: {choose(complete['mask']['kind'], KINDS)}")
     if isinstance(complete.get("devices"), int | list):
         import torch
 

@@ -78,7 +78,7 @@ def test_values_stand_over_defaults(toy):
         ({"factor": "1e-4"}, "factor: got '1e-4', expected a number or null"),
         ({"factor": float("nan")}, "factor: got nan, expected a number or null"),
         ({"quick": 1}, "quick: got 1, expected true or false"),
-        ({"data": ""}, "data: got '', expected a path"),
+        ({"data": ""}, "data: got '', expected a path or null"),
         ({"code": None}, "code: got null, expected a text"),
         ({"inputs": "a"}, "inputs: got 'a', expected a list"),
         (

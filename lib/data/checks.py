@@ -34,6 +34,17 @@ class KspaceFile(NamedTuple):
     assumed: tuple[str, ...]
 
 
+def source_files(source: Path) -> list[Path]:
+    """The k-space files under a folder of fastMRI's or SNU's layout; InputError where there are none."""
+    source = Path(source)
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder, expected one with fastMRI's or SNU's k-space files")
+    paths = sorted(p for ending in ("*.h5", "*.hdf5") for p in source.rglob(ending) if p.parent.name != "image")
+    if not paths:
+        raise InputError(f"{source}: no .h5 files in it, expected fastMRI's or SNU's k-space files")
+    return paths
+
+
 def open_hdf5(path: Path) -> h5py.File:
     """The file opened to read; InputError where it is missing or isn't HDF5."""
     if not path.exists():

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lib import InputError
-from lib.data.checks import SPLITS, KspaceFile, kspace_file, read_set, write_set
+from lib.data.checks import SPLITS, KspaceFile, kspace_file, read_set, source_files, write_set
 from lib.kspace import center_crop, ifft2c, rss
 from lib.sampling import Mask, make_mask
 
@@ -29,9 +29,7 @@ def index(source: Path, folder: Path, seed: int = 0) -> Path:
     three persons: all test). The files stay where they are. Returns the index's path.
     """
     source = Path(source)
-    paths = sorted(p for ending in ("*.h5", "*.hdf5") for p in source.rglob(ending) if p.parent.name != "image")
-    if not paths:
-        raise InputError(f"{source}: no .h5 files here, expected fastMRI's or SNU's k-space files")
+    paths = source_files(source)
     files = []
     for i, path in enumerate(paths):
         file = kspace_file(path.resolve(), values=True)

@@ -3,6 +3,7 @@
 from numbers import Integral
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError
@@ -15,11 +16,15 @@ def check_counts(network: str, **counts: int) -> None:
             raise InputError(f"{network}: {name} is {count!r}, expected a whole number of at least 1")
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """x, on a CPU with the channels of (N, C, H, W) last in memory: its convolutions train up to 5 times as fast so."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" and x.ndim == 4 else x
+
+
 class InstanceNorm(nn.Module):
     """Each channel of each sample to mean 0 and variance 1, without learnt scale (eps 1e-5); (N, C, …) of any size."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # One group a channel is the same sum, and torch's kernel for it is far faster than its instance norm.
-        # It likes channels first, the CPU's convolutions like channels last: two copies cost less than either's slow way.
-        normed = torch.nn.functional.group_norm(x.contiguous(), x.shape[1])
-        return normed.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" and x.ndim == 4 else normed
+        # One group a channel is the same sum, and torch's kernel for it is far faster than its instance norm. It gets
+        # the channels first: with them last it is slower on a CPU and loses two digits.
+        return channels_last(F.group_norm(x.contiguous(), x.shape[1]))

@@ -5,14 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.models.blocks import InstanceNorm, check_counts
-
-
-def _conv_block(in_chans: int, out_chans: int, drop_prob: float) -> nn.ModuleDict:
-    half = (InstanceNorm(), nn.LeakyReLU(0.2, inplace=True), nn.Dropout2d(drop_prob))
-    first = nn.Conv2d(in_chans, out_chans, 3, padding=1, bias=False)
-    second = nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False)
-    return _Layers(first, *half, second, *half)
+from lib.models.blocks import InstanceNorm, channels_last, check_counts
 
 
 class _Layers(nn.Module):
@@ -24,6 +17,13 @@ class _Layers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
+
+
+def _conv_block(in_chans: int, out_chans: int, drop_prob: float) -> _Layers:
+    rest = InstanceNorm(), nn.LeakyReLU(0.2, inplace=True), nn.Dropout2d(drop_prob)
+    first = nn.Conv2d(in_chans, out_chans, 3, padding=1, bias=False)
+    second = nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False)
+    return _Layers(first, *rest, second, *rest)
 
 
 class UNet(nn.Module):
@@ -46,9 +46,11 @@ class UNet(nn.Module):
         if not 0 <= drop_prob < 1:
             raise InputError(f"UNet: drop_prob is {drop_prob!r}, expected a chance from 0 to below 1")
         super().__init__()
+        self.smallest = 2**num_pool_layers
         widths = [chans * 2**level for level in range(num_pool_layers + 1)]
         self.down_sample_layers = nn.ModuleList(
-            _conv_block(before, width, drop_prob) for before, width in zip([in_chans, *widths], widths[:-1])
+            _conv_block(before, width, drop_prob)
+            for before, width in zip([in_chans, *widths[:-2]], widths[:-1], strict=True)
         )
         self.conv = _conv_block(widths[-2], widths[-1], drop_prob)
         self.up_conv, self.up_transpose_conv = nn.ModuleList(), nn.ModuleList()
@@ -60,13 +62,10 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Image (N, in_chans, H, W) to (N, out_chans, H, W); H and W at least 2^num_pool_layers, else InputError."""
-        smallest = 2 ** len(self.down_sample_layers)
-        if min(image.shape[-2:]) < smallest:
-            raise InputError(
-                f"UNet: an image of {image.shape[-2]}×{image.shape[-1]} is too small for "
-                f"{len(self.down_sample_layers)} poolings, expected at least {smallest}×{smallest}"
-            )
-        skips = []
+        if min(image.shape[-2:]) < self.smallest:
+            found, least = f"{image.shape[-2]}×{image.shape[-1]}", f"{self.smallest}×{self.smallest}"
+            raise InputError(f"UNet: an image of {found} is too small for its poolings, expected at least {least}")
+        image, skips = channels_last(image), []
         for layer in self.down_sample_layers:
             image = layer(image)
             skips.append(image)
@@ -74,8 +73,8 @@ class UNet(nn.Module):
         image = self.conv(image)
         for up, conv in zip(self.up_transpose_conv, self.up_conv, strict=True):
             skip, image = skips.pop(), up(image)
-            bottom, right = (a - b for a, b in zip(skip.shape[-2:], image.shape[-2:], strict=True))
+            bottom, right = skip.shape[-2] - image.shape[-2], skip.shape[-1] - image.shape[-1]
             if bottom or right:  # pooling dropped the last row or column of an odd size
                 image = F.pad(image, (0, right, 0, bottom), "reflect")
             image = conv(torch.cat((image, skip), 1))
-        return image
+        return image.contiguous()

@@ -1,0 +1,111 @@
+"""python -m lib.readme: writes the README's tables from runs/results; --collect first takes those from the newest runs.
+
+A table stands between `<!-- NAME -->` and `<!-- end NAME -->`; NAME is a key of TABLES.
+"""
+
+import argparse
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from lib import ROOT, InputError, runs
+from lib.files import read, write
+
+RESULTS = ROOT / "runs" / "results"
+COLLECTED = {  # file in runs/results: the task whose newest good run it comes from
+    "demo": "evaluate_reconstruction",
+    "kspace": "evaluate_accelerations",
+    "phantom": "evaluate_phantom",
+    "benchmark": "benchmark",
+}
+
+
+def collect() -> list[Path]:
+    """Copies metrics.json of the newest good runs into runs/results, with machine, versions, seed and date."""
+    written = []
+    for name, task in COLLECTED.items():
+        try:
+            run = runs.find(task)
+        except InputError as error:
+            print(f"{name}: left as it is, {error}", file=sys.stderr)
+            continue
+        manifest, state = read(run / "manifest.json"), runs.status(run)
+        about = {
+            "task": task, "date": state["started"][:10], "cores": os.cpu_count(), "device": manifest["device"],
+            "machine": f"{platform.system()} {platform.machine()}", "versions": manifest["versions"],
+        }  # fmt: skip
+        write(RESULTS / f"{name}.json", about | {"metrics": read(run / "metrics.json")})
+        written.append(RESULTS / f"{name}.json")
+    return written
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _about(result: dict[str, Any]) -> str:
+    torch = result["versions"].get("torch", "?")
+    return f"Measured on {result['date']}, {result['machine']}, {result['cores']} cores, {result['device']}, torch {torch}."
+
+
+def _by_person(result: dict[str, Any]) -> str:
+    rows = result["metrics"]["persons"]
+    people, methods = (list(dict.fromkeys(r[k] for r in rows)) for k in ("person", "method"))
+    cells = {(r["method"], r["person"]): f"{r['ssim']:.3f} / {r['psnr']:.1f}" for r in rows}
+    table = [[m, *(cells.get((m, p), "n/a") for p in people)] for m in methods]
+    achieved = rows[0]["achieved"]
+    head = [f"SSIM / PSNR (dB) at {achieved:.2f}× achieved", *people]
+    return f"{_table(head, table)}\n\n*Sample data.* {_about(result)}"
+
+
+def _by_acceleration(result: dict[str, Any]) -> str:
+    rows = result["metrics"]["persons"]
+    rates = sorted({r["achieved"] for r in rows})
+    table = []
+    for method in dict.fromkeys(r["method"] for r in rows):
+        line = [method]
+        for rate in rates:
+            part = [r for r in rows if r["method"] == method and r["achieved"] == rate]
+            mean = {k: sum(r[k] for r in part) / len(part) for k in ("ssim", "psnr")} if part else None
+            line.append(f"{mean['ssim']:.3f} / {mean['psnr']:.1f}" if mean else "n/a")
+        table.append(line)
+    head = ["mean SSIM / PSNR (dB) over four people", *(f"{rate:.2f}× achieved" for rate in rates)]
+    return f"{_table(head, table)}\n\n*Sample data.* {_about(result)}"
+
+
+def _speed(result: dict[str, Any]) -> str:
+    rows = result["metrics"]["results"]
+    table = [
+        [name, f"{r['ratio']:.1f}", f"{r['ratio_min']:.1f} … {r['ratio_max']:.1f}", f"{r['ours_seconds']:.3g}"]
+        for name, r in rows.items()
+    ]
+    ssim = "; ".join(f"{name} {value:.3f}" for name, value in result["metrics"]["ssim"].items())
+    head = ["ours against the peer", "times as fast (median)", "range of pairs", "ours, s"]
+    return f"{_table(head, table)}\n\nGRAPPA's SSIM on that slice: {ssim}. {_about(result)}"
+
+
+TABLES = {"demo": _by_person, "kspace": _by_acceleration, "phantom": _by_person, "benchmark": _speed}
+
+
+def generate(text: str) -> str:
+    """README text with every table replaced by the one that runs/results gives; InputError where a marker is missing."""
+    for name, table in TABLES.items():
+        marker = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end {name} -->)", re.S)
+        if not marker.search(text):
+            raise InputError(f"README.md: no markers <!-- {name} --> … <!-- end {name} -->")
+        content = table(read(RESULTS / f"{name}.json"))
+        text = marker.sub(lambda found, content=content: found[1] + content + found[2], text)
+    return text
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m lib.readme", description=__doc__)
+    parser.add_argument("--collect", action="store_true", help="take the results from the newest good runs first")
+    if parser.parse_args().collect:
+        collect()
+    path = ROOT / "README.md"
+    write(path, generate(path.read_text(encoding="utf-8")))

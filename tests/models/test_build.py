@@ -1,0 +1,69 @@
+"""Networks by name, and what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from lib import ROOT, InputError, models
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_network_is_built_with_its_defaults(name):
+    with torch.device("meta"):
+        assert type(models.build(name)).__name__ == name
+
+
+def test_settings_reach_the_network():
+    assert models.build("UNet", in_chans=3, chans=5).down_sample_layers[0].layers[0].weight.shape == (5, 3, 3, 3)
+    assert len(models.build("VarNet", num_cascades=2, chans=2, sens_chans=2).cascades) == 2
+
+
+def test_a_class_is_a_network_too(monkeypatch):
+    class Mine(nn.Module):
+        def __init__(self, width, depth=1):
+            super().__init__()
+            self.shape = width, depth
+
+    monkeypatch.setitem(models.MODELS, "Mine", Mine)
+    assert models.build("Mine", width=3).shape == (3, 1)
+    with pytest.raises(InputError, match="Mine.*width"):
+        models.build("Mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("Varnet", {}, "'Varnet' is unknown, did you mean 'VarNet'.*UNet, VarNet"),
+        ("xyz", {}, "'xyz' is unknown; there are"),
+        ("UNet", {"channels": 3}, "UNet: setting 'channels' is unknown, did you mean 'chans'.*num_pool_layers"),
+        ("VarNet", {"num_cascade": 3}, "did you mean 'num_cascades'"),
+        ("UNet", {"self": 3}, "'self' is unknown"),
+        ("UNet", {"chans": 0}, "UNet: chans is 0, expected"),
+        ("UNet", {"in_chans": True}, "in_chans is True"),
+        ("UNet", {"out_chans": 2.0}, "out_chans is 2.0"),
+        ("UNet", {"num_pool_layers": -1}, "num_pool_layers is -1"),
+        ("UNet", {"num_pool_layers": 80}, "UNet.num_pool_layers=80. can't be built"),
+        ("UNet", {"drop_prob": 1}, "drop_prob is 1"),
+        ("UNet", {"drop_prob": float("nan")}, "drop_prob is nan"),
+        ("UNet", {"drop_prob": "0.1"}, "drop_prob"),
+        ("VarNet", {"num_cascades": 0}, "num_cascades is 0"),
+        ("VarNet", {"chans": "18"}, "chans is '18'"),
+        ("VarNet", {"pools": 0}, "pools is 0"),
+        ("VarNet", {"sens_chans": -8}, "sens_chans is -8"),
+        ("VarNet", {"sens_pools": None}, "sens_pools is None"),
+        ("VarNet", {"full_mask_center": 1}, "full_mask_center is 1"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_line(name, settings, message):
+    with torch.device("meta"), pytest.raises(InputError, match=message) as refused:
+        models.build(name, **settings)
+    assert "\n" not in str(refused.value)
+
+
+def test_networks_are_loaded_when_they_are_built():
+    code = "import sys, lib.models\nprint([name for name in sys.modules if name.startswith('lib.models.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,163 @@
+"""What a user gets for bad input: one line, an exit code, no traceback, and nothing half-written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from lib import ROOT
+from lib.data import checks, samples
+
+GOOD = np.ones((2, 3, 24, 20), np.complex64)
+
+
+def _with(value):
+    kspace = GOOD.copy()
+    kspace[1, 0, 3, 4] = value
+    return kspace
+
+
+def _file(path: Path, kspace=GOOD, **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        if kspace is not None:
+            file["kspace"] = kspace
+        for key, value in more.items():
+            file[key] = value
+
+
+def _truncated(path: Path):
+    _file(path)
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def _mixed(path: Path):
+    path.parent.mkdir()
+    with h5py.File(path, "w") as file:
+        file["kspace/0"], file["kspace/1"] = GOOD[0], GOOD[0, ..., :10]
+
+
+# the bad source → what the last line says; the first seven are refused before anything starts
+SOURCES = {
+    "truncated": (_truncated, "scan.h5: not a readable HDF5 file (3000 bytes; truncated, or another format)"),
+    "no HDF5": (lambda p: (p.parent.mkdir(), p.write_text("kspace")), "scan.h5: not a readable HDF5 file (6 bytes"),
+    "no kspace": (lambda p: _file(p, None, image=np.ones(3)), "scan.h5: no key 'kspace' (found image)"),
+    "rank": (lambda p: _file(p, GOOD[0, 0]), "kspace: shape (24, 20), expected (slices, coils, H, W)"),
+    "type": (lambda p: _file(p, GOOD.real), "kspace: type float32, expected complex64"),
+    "mask": (lambda p: _file(p, mask=np.ones(7)), "mask: shape (7,), expected (20,)"),
+    "mixed": (_mixed, "kspace: slices of different size"),
+    "empty": (lambda p: p.parent.mkdir(), "no .h5 files in it"),
+    "gone": (lambda p: None, "no such folder"),
+    "nan": (lambda p: _file(p, _with(np.nan)), "scan.h5: kspace: slice 1 holds 1 NaN or inf values"),
+    "inf": (lambda p: _file(p, _with(np.inf)), "scan.h5: kspace: slice 1 holds 1 NaN or inf values"),
+    "zero": (lambda p: _file(p, 0 * GOOD), "scan.h5: kspace: all 2 slices are zero"),
+}
+IN_THE_KERNEL = ("nan", "inf", "zero")
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    jobs = [j._replace(slices=j.slices[:1]) for j in samples.plan() if j.name in ("brain_a_00", "brain_a_slab", "brain_b")]
+    for job in jobs:
+        samples.write(folder / job.split / f"{job.name}.h5", job, (24, 20), 2, 20.0, voxel=9.0)
+    samples.write_index(folder, jobs)
+    return folder
+
+
+def run(place: Path, recipe: str) -> subprocess.CompletedProcess:
+    (place / "recipe.yaml").write_text(recipe)
+    environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lib", str(place / "recipe.yaml")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=place)
+
+
+def refused(done: subprocess.CompletedProcess, message: str, code: int = 2) -> None:
+    assert message in done.stderr.splitlines()[-1], done.stderr
+    assert done.returncode == code and "Traceback" not in done.stderr + done.stdout
+
+
+def files(place: Path) -> set[str]:
+    return {str(p.relative_to(place)) for p in place.rglob("*") if "runs" not in p.relative_to(place).parts}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_bad_sources(tmp_path, name):
+    make, message = SOURCES[name]
+    make(tmp_path / "scans" / "scan.h5")
+    (tmp_path / "recipe.yaml").touch()
+    before = files(tmp_path)
+    done = run(tmp_path, "- {task_name: prepare, notebook: 10_prepare_kspace, source: scans, data: set}")
+    refused(done, message, 1 if name in IN_THE_KERNEL else 2)
+    assert files(tmp_path) == before  # no set.json, no half of one
+    runs = list((tmp_path / "runs").glob("prepare/*"))
+    if name in IN_THE_KERNEL:  # it had to be read to be found; the run says how it ended
+        assert json.loads((runs[0] / "status.json").read_text())["status"] == "failed"
+        assert not (runs[0] / "metrics.json").exists()
+    else:
+        assert not runs
+
+
+TASK = "- {task_name: train, network_type: VarNet, data: set%s}"
+RECIPES = {
+    "unknown key": (TASK % ", epoch: 3", "epoch: no such parameter in 21_train_kspace: got 'epoch', did you mean 'epochs'?"),
+    "unknown network": ("- {task_name: t, notebook: 21_train_kspace, data: set, network_type: VarNett}", "did you mean 'VarNet'?"),
+    "unknown setting": (TASK % ", network_settings: {cascades: 3}", "did you mean 'num_cascades'?"),
+    "senseless setting": (TASK % ", network_settings: {num_cascades: 0}", "num_cascades"),
+    "unknown loss": (TASK % ", loss: sim", "did you mean 'ssim'?"),
+    "unknown metric": (TASK % ", metrics: [pnsr]", "did you mean 'psnr'?"),
+    "unknown mask": (TASK % ", mask: {kind: equidistant, acceleration: 4, num_low_frequencies: 4}", "mask: kind: got 'equidistant', did you mean 'equispaced'?"),
+    "two centres": (TASK % ", mask: {kind: random, acceleration: 4}", "either center_fraction or num_low_frequencies"),
+    "negative epochs": (TASK % ", epochs: -1", "epochs: got -1, expected an integer of at least 1"),
+    "zero batch": (TASK % ", batch_size: 0", "batch_size: got 0, expected an integer of at least 1"),
+    "wrong type": (TASK % ", epochs: many", "epochs: got 'many', expected an integer"),
+    "no such GPU": (TASK % ", devices: [97]", "devices: got [97], this machine has"),
+    "unknown optimizer": (TASK % ", optimizer: {type: Adan, learning_rate: 1e-3}", "Adam, AdamW, RMSprop or SGD"),
+    "not YAML": ("- [", "not YAML"),
+    "no such notebook": ("- {task_name: a, notebook: 21_train_kspce}", "did you mean '21_train_kspace'?"),
+    "runs that never ran": ("- {task_name: e, notebook: 30_evaluate_reconstruction, data: set, runs: [nobody]}", "runs: run nobody"),
+    "no set": ("- {task_name: t, network_type: VarNet, data: nowhere}", "nowhere: no set.json here: prepare the data first"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_bad_recipes(tmp_path, prepared, name):
+    (tmp_path / "set").symlink_to(prepared)
+    (tmp_path / "recipe.yaml").touch()
+    before = sorted(tmp_path.rglob("*"))
+    recipe, message = RECIPES[name]
+    refused(run(tmp_path, recipe), message)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("change", ["gone", "changed"])
+def test_listed_files_that_are_gone_or_changed(tmp_path, prepared, change):
+    import shutil
+
+    shutil.copytree(prepared, tmp_path / "set")
+    file = tmp_path / "set" / "val" / "brain_a_slab.h5"
+    if change == "gone":
+        file.unlink()
+    else:
+        with h5py.File(file, "a") as data:
+            data["kspace"][0, 0, 0, 0] = 7
+    refused(run(tmp_path, TASK % ""), f"brain_a_slab.h5: {'listed in' if change == 'gone' else 'changed since'}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_weights_of_another_network_are_refused_before_training(tmp_path, prepared):
+    (tmp_path / "set").symlink_to(prepared)
+    other = str(ROOT / "runs" / "weights" / "demo_varnet")
+    small = "{num_cascades: 1, chans: 2, pools: 1, sens_chans: 2, sens_pools: 1}"
+    done = run(tmp_path, TASK % f", network_settings: {small}, saved_network_weights: {other}")
+    refused(done, "weights don't fit VarNet", 1)
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
+def test_checks_accept_what_is_right(prepared):
+    assert checks.read_set(prepared)["counts"] == {"train": 1, "val": 1, "test": 1}

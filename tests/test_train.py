@@ -1,0 +1,225 @@
+"""Training: optimizers against torch's, schedules, precision, records, and resuming to the same weights."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lib import InputError, train
+from lib.data.kspace import EpochSampler
+
+
+class _Rows(TensorDataset):
+    """Answers to (epoch, index), and lets the batch depend on both, as masks do."""
+
+    def __getitem__(self, key):
+        epoch, i = key if isinstance(key, tuple) else (0, key)
+        x, y = super().__getitem__(i)
+        return x + 0.01 * epoch, y
+
+
+def learner(seed=0, precision="fp32", clip=None, opt=None, drop=0.0):
+    from fastai.data.core import DataLoaders
+
+    torch.manual_seed(seed)
+    x = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    rows = _Rows(x, x.roll(1, -1)[:, 0])
+    dls = DataLoaders(DataLoader(rows, 4, sampler=EpochSampler(12, seed)), DataLoader(rows, 4), device=torch.device("cpu"))
+    dls.n_inp = 1
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Dropout2d(drop), nn.Conv2d(4, 1, 3, padding=1), nn.Flatten(0, 1))
+    cbs = [train.EpochOrder(), train.Precision(precision), train.Step(clip), train.FitToTarget()]
+    return train.Learner(dls, model, loss_func=nn.functional.mse_loss, opt_func=opt or train.optimizer("Adam", 1e-2), metrics=[nn.functional.l1_loss], cbs=cbs)
+
+
+def fit(learn, epochs, *cbs, lr=1e-2):
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(epochs, cbs=[train.schedule("one_cycle", lr, epochs), *cbs])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("Adam", {}), ("Adam", {"eps": 1e-3, "betas": [0.5, 0.6]}), ("AdamW", {"weight_decay": 0.3}),
+        ("RMSprop", {}), ("RMSprop", {"alpha": 0.5, "momentum": 0.9}), ("SGD", {"momentum": 0.9, "weight_decay": 0.1}),
+    ],
+)  # fmt: skip
+def test_steps_equal_torchs(name, settings):
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 5)) for _ in range(2))
+    wrapped = train.optimizer(name, 0.03, **settings)([ours])
+    wrapped.set_hypers(lr=0.03)  # as Learner.fit does
+    plain = getattr(torch.optim, name)([theirs], lr=0.03, **settings)
+    for step in range(3):
+        for parameter, optimizer in ((ours, wrapped), (theirs, plain)):
+            parameter.grad = torch.linspace(0.5, -2, 5) * (step + 1)
+            optimizer.step()
+            optimizer.zero_grad()
+    assert torch.equal(ours, theirs)
+
+
+def test_unknown_optimizer_and_schedule_are_refused():
+    with pytest.raises(InputError, match="optimizer type: 'Adan', expected one of Adam"):
+        train.optimizer("Adan")
+    with pytest.raises(InputError, match="scheduler type: 'cosine'"):
+        train.schedule("cosine")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "expected"),
+    [
+        ("constant", {}, [1.0, 1.0, 1.0, 1.0]),
+        ("step", {"step_size": 2, "gamma": 0.1}, [1.0, 1.0, 0.1, 0.1]),
+        ("exponential", {"gamma": 0.5}, [1.0, 0.5, 0.25, 0.125]),
+    ],
+)
+def test_schedules_equal_torchs_epoch_by_epoch(kind, settings, expected):
+    rate = train.schedule(kind, 1.0, 4, **settings).scheds["lr"]
+    assert [rate(e / 4) for e in range(4)] == pytest.approx(expected)
+    assert [rate((e + 0.999) / 4) for e in range(4)] == pytest.approx(expected)  # constant within an epoch
+
+
+def test_one_cycle_rises_and_falls():
+    rate = train.schedule("one_cycle", 1.0, 4, pct_start=0.25, div=10, div_final=100).scheds["lr"]
+    assert rate(0.0) == pytest.approx(0.1) and rate(0.25) == pytest.approx(1.0) and rate(1.0) == pytest.approx(0.01)
+
+
+def test_history_has_a_row_an_epoch_and_tensorboard_reads_it_back(tmp_path, capsys):
+    learn = learner()
+    fit(learn, 3, train.History(tmp_path))
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [r["epoch"] for r in rows] == ["0", "1", "2"]
+    assert set(rows[0]) == {"epoch", "train_loss", "valid_loss", "l1_loss", "learning_rate", "seconds"}
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 3 and "left" in lines[0] and "valid_loss" in lines[0]
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "logs"))
+    events.Reload()
+    logged = [e.value for e in events.Scalars("valid_loss")]
+    assert logged == pytest.approx([float(r["valid_loss"]) for r in rows])
+
+
+def test_training_loss_is_the_mean_over_the_epochs_slices(tmp_path):
+    learn, seen = learner(), []
+
+    class Spy(train.Callback):
+        def after_batch(self):
+            if self.training:
+                seen.append(float(self.loss))
+
+    history = train.History(tmp_path, tensorboard=False)
+    fit(learn, 1, history, Spy())
+    assert history.rows[0]["train_loss"] == pytest.approx(np.mean(seen))
+
+
+class _Stop(train.Callback):
+    order = 100
+
+    def __init__(self, after):
+        self.after = after
+
+    def after_epoch(self):
+        if self.epoch == self.after:
+            raise KeyboardInterrupt
+
+
+def test_resumed_training_ends_with_the_same_weights(tmp_path):
+    whole = learner(drop=0.3)
+    fit(whole, 5, train.History(tmp_path / "whole"), train.Checkpoint(tmp_path / "whole"))
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(learner(drop=0.3), 5, train.History(tmp_path / "cut"), train.Checkpoint(tmp_path / "cut"), _Stop(2))
+    torch.manual_seed(99)  # the next process starts elsewhere
+    rest = learner(seed=7, drop=0.3)
+    rest.dls.train.sampler.seed = 0
+    fit(rest, 5, train.History(tmp_path / "cut"), train.Checkpoint(tmp_path / "cut"))
+
+    for a, b in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    whole_rows, rest_rows = (list(csv.DictReader((tmp_path / n / "history.csv").open())) for n in ("whole", "cut"))
+    for a, b in zip(whole_rows, rest_rows, strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+
+
+def test_checkpoint_holds_only_tensors_and_plain_values_and_is_never_half_there(tmp_path):
+    learn = learner()
+    fit(learn, 2, train.History(tmp_path), train.Checkpoint(tmp_path, interval=5))
+    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["epoch"] == 1  # the last is always kept
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["last.pt"]
+
+
+def test_early_stopping_waits_and_stays_stopped(tmp_path):
+    learn = learner(opt=train.optimizer("SGD", 0.0))
+
+    def run():
+        stop = train.EarlyStopping("valid_loss", patience=2, min_delta=1e-6)
+        history = train.History(tmp_path, tensorboard=False)
+        fit(learn, 9, history, stop, train.Checkpoint(tmp_path), lr=1e-12)
+        return history.rows
+
+    assert len(run()) == 3  # the first is the best, two more bring nothing
+    learn.opt = None
+    assert len(run()) == 3  # resumed: nothing is left to do
+    with pytest.raises(InputError, match="early_stopping monitor: 'dice', expected one of epoch, train_loss"):
+        fit(learner(), 1, train.History(tmp_path / "b", tensorboard=False), train.EarlyStopping("dice"))
+
+
+def test_gradients_are_clipped_to_the_norm():
+    learn, norms = learner(clip=0.05), []
+
+    class Spy(train.Callback):
+        order = 30
+
+        def before_step(self):
+            norms.append(float(torch.stack([p.grad.norm() for p in self.model.parameters()]).norm()))
+
+    fit(learn, 1, Spy())
+    assert max(norms) == pytest.approx(0.05, rel=1e-3)
+
+
+def test_bf16_really_runs_in_bf16_and_losses_stay_in_float32():
+    learn = learner(precision="bf16")
+    dtypes = []
+
+    class Spy(train.Callback):
+        def after_loss(self):
+            dtypes.append((self.pred.dtype, self.loss.dtype))
+
+    fit(learn, 1, Spy())
+    assert learn.precision.ran == "bfloat16" and set(dtypes) == {(torch.float32, torch.float32)}
+    plain = learner()
+    fit(plain, 1)
+    assert plain.precision.ran == "float32"
+
+
+def test_fp16_is_refused_on_a_cpu():
+    with pytest.raises(InputError, match="fp16 needs a GPU"):
+        fit(learner(precision="fp16"), 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains_on_a_gpu(precision):
+    learn = learner(precision=precision)
+    learn.dls.device = torch.device("cuda")
+    learn.model.cuda()
+    before = [p.clone() for p in learn.model.parameters()]
+    fit(learn, 2)
+    assert learn.precision.ran == {"bf16": "bfloat16", "fp16": "float16"}[precision]
+    assert all(not torch.equal(a, b) for a, b in zip(before, learn.model.parameters(), strict=True))
+
+
+def test_outputs_are_cropped_to_the_target():
+    learn = learner()
+    learn.dls.train.dataset.tensors = (learn.dls.train.dataset.tensors[0], torch.randn(12, 6, 5))
+    fit(learn, 1)
+
+
+def test_devices():
+    assert train.device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="GPU 3 asked for, this machine has 0"):
+            train.device([3])
