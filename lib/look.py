@@ -37,7 +37,9 @@ def look(path: str | Path, slice: int | None = None, weights: str | Path = "runs
         volume = rss(ifft2c(torch.from_numpy(array.reshape(-1, *array.shape[-3:]).astype(np.complex64))), -3)
         return plots.montage({"RSS of the inverse FFT": volume[len(volume) // 2 if slice is None else slice]})
     images = array.reshape(-1, *array.shape[-2:])
-    return plots.montage({f"image {i}": images[i] for i in np.linspace(0, len(images) - 1, min(4, len(images))).astype(int)})
+    return plots.montage(
+        {f"image {i}": images[i] for i in np.linspace(0, len(images) - 1, min(4, len(images))).astype(int)}
+    )
 
 
 def _array(path: Path) -> np.ndarray:
@@ -51,7 +53,9 @@ def _array(path: Path) -> np.ndarray:
         if path.suffix in (".h5", ".hdf5"):
             with h5py.File(path, "r") as file:
                 found: list[Any] = []
-                file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) and item.ndim > 1 else None)
+                file.visititems(
+                    lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) and item.ndim > 1 else None
+                )
                 return found[0][:]
     except IndexError:
         raise InputError(f"{path}: holds no array of two axes or more") from None

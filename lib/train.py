@@ -28,7 +28,8 @@ class Learner(FastaiLearner):
     first_epoch = 0
 
     def _do_fit(self):
-        for self.epoch in range(self.first_epoch, self.n_epoch):
+        for epoch in range(self.first_epoch, self.n_epoch):
+            self.epoch = epoch
             self._with_events(self._do_epoch, "epoch", CancelEpochException)
 
 

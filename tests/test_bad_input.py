@@ -63,7 +63,9 @@ IN_THE_KERNEL = ("nan", "inf", "zero")
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
-    jobs = [j._replace(slices=j.slices[:1]) for j in samples.plan() if j.name in ("brain_a_00", "brain_a_slab", "brain_b")]
+    jobs = [
+        j._replace(slices=j.slices[:1]) for j in samples.plan() if j.name in ("brain_a_00", "brain_a_slab", "brain_b")
+    ]
     for job in jobs:
         samples.write(folder / job.split / f"{job.name}.h5", job, (24, 20), 2, 20.0, voxel=9.0)
     samples.write_index(folder, jobs)

@@ -21,7 +21,9 @@ def folder(tmp_path_factory):
 
 
 def test_score_equals_the_metrics_of_the_volume(folder):
-    slices = KspaceSlices(split_files(folder, "test"), {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 12})
+    slices = KspaceSlices(
+        split_files(folder, "test"), {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 12}
+    )
     cases = [slices.case(i) for i in range(2)]
     output = evaluate.zero_filled(cases)
     target, truth = torch.stack([c.target for c in cases]), torch.stack([c.noise_free for c in cases])
@@ -52,7 +54,9 @@ def test_compare_writes_every_method_and_says_what_it_left_out(folder, tmp_path)
 
 
 def test_at_twofold_acceleration_grappa_nearly_meets_the_oracle(folder):
-    slices = KspaceSlices(split_files(folder, "test"), {"kind": "equispaced", "acceleration": 2, "num_low_frequencies": 16})
+    slices = KspaceSlices(
+        split_files(folder, "test"), {"kind": "equispaced", "acceleration": 2, "num_low_frequencies": 16}
+    )
     cases = [slices.case(i) for i in range(2)]
     inside = metrics.foreground(torch.stack([c.noise_free for c in cases]))
     truth = torch.stack([c.noise_free for c in cases])

@@ -24,7 +24,10 @@ def folder(tmp_path_factory):
 
 def _network(name):
     torch.manual_seed(0)
-    small = {"VarNet": {"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}, "UNet": {"chans": 2}}
+    small = {
+        "VarNet": {"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2},
+        "UNet": {"chans": 2},
+    }
     return models.build(name, **small[name]).eval()
 
 
@@ -46,7 +49,12 @@ def test_result_has_a_group_a_file(folder, tmp_path):
     path = predict.reconstruct(_network("VarNet"), slices, tmp_path / "p" / "result.h5", batch_size=2)
     assert [p.name for p in path.parent.iterdir()] == ["result.h5"]
     volumes = predict.read_result(path)
-    assert set(volumes) == {"brain_b", "tumour_b"} and set(volumes["brain_b"]) == {"input", "output", "truth", "noise_free"}
+    assert set(volumes) == {"brain_b", "tumour_b"} and set(volumes["brain_b"]) == {
+        "input",
+        "output",
+        "truth",
+        "noise_free",
+    }
     with h5py.File(path) as file:
         group = file["tumour_b"]
         assert group.attrs["person"] == "tumour_b" and group["output"].shape == (3, 40, 32)

@@ -27,11 +27,22 @@ def learner(seed=0, precision="fp32", clip=None, opt=None, drop=0.0):
     torch.manual_seed(seed)
     x = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     rows = _Rows(x, x.roll(1, -1)[:, 0])
-    dls = DataLoaders(DataLoader(rows, 4, sampler=EpochSampler(12, seed)), DataLoader(rows, 4), device=torch.device("cpu"))
+    dls = DataLoaders(
+        DataLoader(rows, 4, sampler=EpochSampler(12, seed)), DataLoader(rows, 4), device=torch.device("cpu")
+    )
     dls.n_inp = 1
-    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Dropout2d(drop), nn.Conv2d(4, 1, 3, padding=1), nn.Flatten(0, 1))
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Dropout2d(drop), nn.Conv2d(4, 1, 3, padding=1), nn.Flatten(0, 1)
+    )
     cbs = [train.EpochOrder(), train.Precision(precision), train.Step(clip), train.FitToTarget()]
-    return train.Learner(dls, model, loss_func=nn.functional.mse_loss, opt_func=opt or train.optimizer("Adam", 1e-2), metrics=[nn.functional.l1_loss], cbs=cbs)
+    return train.Learner(
+        dls,
+        model,
+        loss_func=nn.functional.mse_loss,
+        opt_func=opt or train.optimizer("Adam", 1e-2),
+        metrics=[nn.functional.l1_loss],
+        cbs=cbs,
+    )
 
 
 def fit(learn, epochs, *cbs, lr=1e-2):

@@ -101,25 +101,45 @@ class Acquisition(NamedTuple):
     scale: float = 1.0
 
 
-def plan(acquisitions: int = 12, every: int = 4, slab: int = 8, gap_mm: float = 10.0, seed: int = 0) -> list[Acquisition]:
+def plan(
+    acquisitions: int = 24, every: int = 4, slab: int = 8, gap_mm: float = 10.0, seed: int = 0
+) -> list[Acquisition]:
     """The sample set: brain_a trains (a slab at its top validates), four other people test.
 
     acquisitions: files simulated from brain_a, each with its own coils, phase, noise, pose and contrast (every second
-    one inverted) and every third of the training slices. every: one slice in so many of brain_b. slab: validation
-    slices; between them and the training slices lie at least gap_mm. Those of one person share patient_id.
+    one inverted) and every sixth of the training slices. every: one slice in so many of brain_b. slab: validation
+    slices, in three contrasts; between them and the training slices lie at least gap_mm. Those of one person share patient_id.
     """
     rng = np.random.default_rng(seed)
     last = 76 - slab - int(np.ceil(gap_mm))
     files = [
         Acquisition(
-            f"brain_a_{i:02d}", "brain_a_t1", "brain_a", "train", range(i % 3, last, 3), 100 * seed + i,
-            gamma=float(rng.uniform(0.6, 1.5)), invert=i % 2 == 1, angle=float(rng.uniform(-12, 12)),
+            f"brain_a_{i:02d}", "brain_a_t1", "brain_a", "train", range(i % 6, last, 6), 100 * seed + i,
+            gamma=float(0.5 * 5 ** rng.uniform()), invert=i % 2 == 1, angle=float(rng.uniform(-12, 12)),
             shift=(float(rng.uniform(-6, 6)), float(rng.uniform(-6, 6))), scale=float(rng.uniform(0.88, 1.08)),
         )
         for i in range(acquisitions)
     ]  # fmt: skip
-    files.append(Acquisition("brain_a_slab", "brain_a_t1", "brain_a", "val", range(76 - slab, 76), 100 * seed + 50))
-    others = {"brain_b_t1": range(0, 80, every), "brain_c_pd": range(11), "tumour_a_t1c": range(15), "tumour_b_t1c": range(11)}
+    contrasts = {"slab": (1.0, False, 1), "slab_inverted": (1.0, True, 2), "slab_dark": (2.2, False, 2)}
+    files += [
+        Acquisition(
+            f"brain_a_{n}",
+            "brain_a_t1",
+            "brain_a",
+            "val",
+            range(76 - slab, 76, step),
+            100 * seed + 50 + i,
+            gamma,
+            invert,
+        )
+        for i, (n, (gamma, invert, step)) in enumerate(contrasts.items())
+    ]
+    others = {
+        "brain_b_t1": range(0, 80, every),
+        "brain_c_pd": range(11),
+        "tumour_a_t1c": range(15),
+        "tumour_b_t1c": range(11),
+    }
     for i, (name, slices) in enumerate(others.items()):
         person = name.rsplit("_", 1)[0]
         files.append(Acquisition(person, name, person, "test", slices, 100 * seed + 60 + i))

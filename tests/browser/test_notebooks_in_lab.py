@@ -17,7 +17,9 @@ def open_copy(lab, name, **parameters):
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     cell = notebook.cells[1]
     for key, value in parameters.items():
-        cell.source, count = re.subn(rf"^{key} = .*?(?=  # type)", lambda _, k=key, v=value: f"{k} = {v!r}", cell.source, flags=re.M)
+        cell.source, count = re.subn(
+            rf"^{key} = .*?(?=  # type)", lambda _, k=key, v=value: f"{k} = {v!r}", cell.source, flags=re.M
+        )
         assert count == 1, key
     nbformat.write(notebook, lab.root / f"{name}.ipynb")
     return f"{name}.ipynb"
@@ -45,7 +47,9 @@ def test_overview_shows_a_brain_and_scrolls(lab, tmp_path):
         assert not errors(done)
         scrolls(lab, page)
         lab.screenshot(page, "00_overview")
-    text = "".join(o.data.get("text/html", "") for c in done.cells if c.cell_type == "code" for o in c.outputs if "data" in o)
+    text = "".join(
+        o.data.get("text/html", "") for c in done.cells if c.cell_type == "code" for o in c.outputs if "data" in o
+    )
     assert "21_train_kspace.ipynb" in text
 
 

@@ -51,7 +51,11 @@ BAD = {
     "nan": (NAN, {}, "kspace: slice 1 holds 1 NaN or inf"),
     "zero": (np.zeros((2, 3, 8, 6), np.complex64), {}, "kspace: all 2 slices are zero"),
     "mask": (None, {"mask": np.ones(5)}, r"mask: shape \(5,\), expected \(6,\)"),
-    "target": (None, {"reconstruction_rss": np.ones((3, 8, 6))}, r"reconstruction_rss: shape \(3, 8, 6\), expected \(2, H, W\)"),
+    "target": (
+        None,
+        {"reconstruction_rss": np.ones((3, 8, 6))},
+        r"reconstruction_rss: shape \(3, 8, 6\), expected \(2, H, W\)",
+    ),
     "header": (None, {"ismrmrd_header": b"<no/>"}, "ismrmrd_header: not a valid ISMRMRD header"),
 }
 

@@ -83,9 +83,9 @@ def test_written_file_is_fastmris_layout(written):
 
 
 def test_fastmri_reads_the_header(written):
-    from fastmri.data.mri_data import et_query
-
     import xml.etree.ElementTree as etree
+
+    from fastmri.data.mri_data import et_query
 
     with h5py.File(written / "test" / "tumour_a.h5") as data:
         root = etree.fromstring(data["ismrmrd_header"][()])

@@ -47,7 +47,9 @@ def test_notebook_runs(done, name):
         assert (run / "notebook.ipynb").stat().st_size < 5e6
         kinds = {o.output_type for c in notebook.cells if c.cell_type == "code" for o in c.outputs}
         assert "error" not in kinds
-        stderr = [o.text for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.get("name") == "stderr"]
+        stderr = [
+            o.text for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.get("name") == "stderr"
+        ]
         assert not [t for t in stderr if "Warning" in t], stderr
 
 
@@ -55,7 +57,10 @@ def test_the_demo_ends_with_its_table_and_paths(done):
     finished, _ = done
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert "VarNet, " in finished.stdout and "zero-filled, " in finished.stdout
-    assert "notebook.ipynb" in finished.stdout.rstrip().splitlines()[-1] or ".png" in finished.stdout.rstrip().splitlines()[-1]
+    assert (
+        "notebook.ipynb" in finished.stdout.rstrip().splitlines()[-1]
+        or ".png" in finished.stdout.rstrip().splitlines()[-1]
+    )
 
 
 def test_training_leaves_the_whole_run_folder(done):
