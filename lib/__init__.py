@@ -6,6 +6,7 @@ from pathlib import Path
 
 # fastai still calls it: the one place where known noise of others is silenced
 warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
+warnings.filterwarnings("ignore", "The 'mode.chained_assignment' option")
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = Path(os.environ.get("ECHOTRAIN_RUNS", ROOT / "runs")).resolve()

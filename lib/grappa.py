@@ -41,26 +41,36 @@ class Report(NamedTuple):
     condition: float
 
 
+def center_block(mask: Tensor) -> tuple[int, int]:
+    """Start and stop of the contiguous run of acquired lines about W // 2, or nearest to it, of a mask (W,)."""
+    lines = mask.flatten().nonzero().flatten().tolist()
+    if not lines:
+        raise InputError(f"mask of {mask.numel()} lines: none is acquired, expected at least a block of centre lines")
+    start = min(lines, key=lambda line: abs(line - mask.numel() // 2))
+    stop = start + 1
+    while start - 1 in lines:
+        start -= 1
+    while stop in lines:
+        stop += 1
+    return start, stop
+
+
 def find_grid(mask: Tensor) -> Grid:
     """Read the acceleration, offset and centre block off a mask (W,), True or non-zero where a line was acquired.
 
-    The centre block is the contiguous run of lines about W // 2. A side of k-space on which R lines or more lie
-    beyond the last acquired one was never encoded (zero padding) and is out of reach; otherwise the reach goes to
-    the edge. InputError names the gap that breaks the grid.
+    A side of k-space on which R lines or more lie beyond the last acquired one was never encoded (zero padding) and is
+    out of reach; otherwise the reach goes to the edge. One contiguous block of half the lines or more is a fully
+    sampled scan. InputError names the gap that breaks the grid.
     """
-    width = mask.numel()
-    lines = mask.flatten().nonzero().flatten().tolist()
-    if not lines:
-        raise InputError(f"mask of {width} lines: none is acquired, GRAPPA needs a grid and a block of centre lines")
+    start, stop = center_block(mask)
+    width, lines = mask.numel(), mask.flatten().nonzero().flatten().tolist()
     sampled, first, last = set(lines), lines[0], lines[-1]
-    start = min(lines, key=lambda line: abs(line - width // 2))
-    stop = start + 1
-    while start - 1 in sampled:
-        start -= 1
-    while stop in sampled:
-        stop += 1
     outside = [line for line in lines if not start <= line < stop]
     if not outside:
+        if 2 * len(lines) < width:
+            raise InputError(
+                f"mask is not a GRAPPA grid: no line is acquired around the centre block {start}–{stop - 1}"
+            )
         return Grid(1, 0, (start, stop), (first, last + 1))
     for step in range(2, width):
         offset = outside[0] % step
@@ -94,7 +104,7 @@ def grappa(
     kspace: Tensor,
     mask: Tensor,
     kernel_size: tuple[int, int] = (5, 4),
-    regularization: float = 1e-3,
+    regularization: float = 3e-3,
     calibration: Tensor | None = None,
     return_report: bool = False,
 ) -> Tensor | tuple[Tensor, Report]:
@@ -119,13 +129,13 @@ def grappa(
             "expected complex (..., C, H, W) and (W,)"
         )
     grid = find_grid(mask)
-    filled = kspace.clone(memory_format=torch.contiguous_format)
+    filled = kspace.resolve_conj().clone(memory_format=torch.contiguous_format)
     if grid.acceleration == 1:
         return (filled, Report((0, 0), 1, grid.offset, grid.center, 1.0)) if return_report else filled
 
     coils, height, width = kspace.shape[-3:]
     if calibration is None:
-        source, sampled, center = kspace, mask.cpu().bool(), grid.center
+        source, sampled, center = filled, mask.cpu().bool(), grid.center
         on_grid = (torch.arange(width) - grid.offset) % grid.acceleration == 0
     else:
         if calibration.shape[:-2] != kspace.shape[:-2]:
@@ -133,7 +143,7 @@ def grappa(
                 f"calibration is {tuple(calibration.shape)}, expected the leading axes and coils of k-space, "
                 f"{tuple(kspace.shape[:-2])}, then readout and lines"
             )
-        source, center = calibration.to(kspace), (0, calibration.shape[-1])
+        source, center = calibration.resolve_conj().to(kspace), (0, calibration.shape[-1])
         sampled = on_grid = torch.zeros(center[1], dtype=torch.bool)
     per_line = max(source.shape[-2] - points + 1, 0)
     for lines in (wanted, *range((wanted - 1) // 2 * 2, 1, -2)):  # even ones are symmetric about the gap
@@ -151,7 +161,7 @@ def grappa(
     condition = 1.0
     flat = zip(filled.view(-1, coils, height, width), source.reshape(-1, *source.shape[-3:]), strict=True)
     for number, (target, fitted) in enumerate(flat):
-        level = fitted[..., center[0] : center[1]].abs().double().square().mean()
+        level = torch.view_as_real(fitted[..., center[0] : center[1]]).double().square().sum(-1).mean()
         if not level.isfinite():
             raise InputError(f"k-space of slice {number} holds values that are not finite")
         weights, normal = calibrate(
@@ -238,7 +248,8 @@ def _normal(
     source = source.permute(1, 2, 0, 4, 3).flatten(2).flatten(0, 1).to(torch.complex128)
     made = x[:, edge : x.shape[1] - edge][..., target.to(x.device)]  # C, H', windows, kinds
     made = made.permute(1, 2, 3, 0).flatten(2).flatten(0, 1).to(torch.complex128)
-    weight = (source.abs().square().mean(-1, keepdim=True) / level + FLOOR).pow(-0.375)
+    energy = torch.view_as_real(source).square().sum(-1).mean(-1, keepdim=True)
+    weight = (energy / level + FLOOR).pow(-0.375)
     source, made = source * weight, made * weight
     return source.mH @ source, source.mH @ made
 

@@ -97,7 +97,8 @@ def generate(text: str) -> str:
         marker = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end {name} -->)", re.S)
         if not marker.search(text):
             raise InputError(f"README.md: no markers <!-- {name} --> … <!-- end {name} -->")
-        content = table(read(RESULTS / f"{name}.json"))
+        result = RESULTS / f"{name}.json"
+        content = table(read(result)) if result.exists() else "Not measured yet; `make reproduce` fills this in."
         text = marker.sub(lambda found, content=content: found[1] + content + found[2], text)
     return text
 

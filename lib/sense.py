@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib import InputError
-from lib.grappa import find_grid
+from lib.grappa import center_block
 from lib.kspace import fftc, ifft2c, ifftc, rss
 
 
@@ -19,7 +19,7 @@ class Encoding:
     def __init__(self, maps: Tensor, mask: Tensor):
         if mask.shape != maps.shape[-1:]:
             raise InputError(f"mask of shape {tuple(mask.shape)}, expected ({maps.shape[-1]},), the maps' columns")
-        self.maps, self.mask = maps, mask != 0
+        self.maps, self.mask = maps, (mask != 0).to(maps.device)
         self._shifted = torch.fft.ifftshift(self.mask).to(maps.real)
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Encoding:
         return (rows.conj() @ rows.mT) * convolution
 
 
-def cg_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 30, regularization: float = 1e-2) -> Tensor:
+def cg_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 20, regularization: float = 1e-2) -> Tensor:
     """The complex image (..., H, W) that solves (AᴴA + λ) x = Aᴴ k, by conjugate gradients (Pruessmann, MRM 2001).
 
     kspace and maps (..., C, H, W), mask (W,) bool; `regularization` is λ, on the scale of maps whose RSS is 1. Leading
@@ -62,7 +62,7 @@ def cg_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 30, r
     return image
 
 
-def tv_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 30, regularization: float = 1e-3) -> Tensor:
+def tv_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 40, regularization: float = 3e-3) -> Tensor:
     """The complex image (..., H, W) that minimises ½‖A x − k‖² + λ·TV(x): compressed sensing (Lustig, MRM 2007).
 
     TV is the isotropic total variation of the complex image; λ is `regularization` times the largest magnitude of Aᴴk
@@ -81,18 +81,20 @@ def tv_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 30, r
 
 def _primal_dual(start: Tensor, encoding: Encoding, iterations: int, regularization: float) -> Tensor:
     """tv_sense for one slice; start = Aᴴk (H, W)."""
-    weight = regularization * start.abs().amax()
-    tau = 0.03 / regularization  # the ratio of image to dual variable, which λ bounds: measured to converge quickest
+    peak = start.abs().amax()
+    start = start / torch.where(peak > 0, peak, 1)
+    tau = 0.05 / regularization  # λ bounds the dual variable, so τ / σ must fall with λ²; 0.05 measured to be quickest
     sigma = 1 / (8 * tau)  # τσ‖∇‖² ≤ 1
     identity = torch.eye(start.shape[-1], dtype=start.dtype, device=start.device)
-    inverse = torch.linalg.inv(identity + tau * encoding.blocks())
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(identity + tau * encoding.blocks()))
     image = ahead = start
     dual = torch.zeros((2, *start.shape), dtype=start.dtype, device=start.device)
     for _ in range(iterations):
-        dual = shrink(dual + sigma * gradient(ahead), weight)
-        updated = (inverse @ (image + tau * (start + divergence(dual))).unsqueeze(-1)).squeeze(-1)
+        dual = shrink(dual + sigma * gradient(ahead), regularization)
+        right = image + tau * (start + divergence(dual))
+        updated = (right.conj().unsqueeze(-2) @ inverse).squeeze(-2).conj()  # Hermitian: 4 × as fast as inverse @ right
         image, ahead = updated, 2 * updated - image
-    return image
+    return image * peak
 
 
 def gradient(image: Tensor) -> Tensor:
@@ -113,25 +115,26 @@ def divergence(field: Tensor) -> Tensor:
     return result
 
 
-def shrink(field: Tensor, radius: Tensor) -> Tensor:
-    """The vectors of field (2, ...) cut to length `radius`, 0 or more."""
-    length = torch.linalg.vector_norm(field, dim=0)
-    return field * (radius / torch.maximum(length, radius).clamp_min(torch.finfo(length.dtype).tiny))
+def shrink(field: Tensor, radius: float) -> Tensor:
+    """The complex vectors of field (2, ...) cut to length `radius`."""
+    length = torch.view_as_real(field.resolve_conj()).square().sum((0, -1)).sqrt()
+    return field * (radius / length.clamp_min(radius))
 
 
 def estimate_maps(kspace: Tensor, mask: Tensor) -> Tensor:
     """Coil maps (..., C, H, W) from the centre lines alone: a low-resolution image of each coil over their RSS.
 
-    A Hann window, on as wide a band of readout points as of centre lines, keeps ringing low. Where there is no signal
-    the maps carry noise; their RSS is 1 everywhere but where all coils are zero. (McKenzie et al., MRM 2002.)
+    The window, along both axes the central two thirds of a Hann window 1.5 times as wide as the centre block, keeps
+    ringing low at little loss of resolution. Where there is no signal the maps carry noise; their RSS is 1 everywhere
+    but where all coils are zero. (McKenzie et al., MRM 2002.)
     """
     height, width = kspace.shape[-2:]
-    start, stop = find_grid(mask).center
-    reach = (stop - start + 1) / (2 * width)
-    rows = torch.arange(height) / height - (height // 2) / height
-    columns = (torch.arange(width) - (start + stop - 1) / 2) / width
-    hann = [torch.cos(torch.pi / 2 * (x / reach).clamp(-1, 1)).square().to(kspace.device) for x in (rows, columns)]
-    images = ifft2c(kspace * hann[0].unsqueeze(-1) * hann[1])
+    start, stop = center_block(mask)
+    half = (stop - start) / 2
+    columns = (torch.arange(width) - (start + stop - 1) / 2) / half
+    rows = (torch.arange(height) - height // 2) * (width / height / half)
+    hann = [torch.cos(torch.pi / 3 * x).square() * (x.abs() < 1) for x in (rows, columns)]
+    images = ifft2c(kspace * (hann[0].unsqueeze(-1) * hann[1]).to(kspace.device))
     norm = rss(images, -3).unsqueeze(-3)
     return images / torch.where(norm > 0, norm, 1)
 

@@ -83,7 +83,7 @@ def test_notebook_in_git(path):
     assert "parameters" in cells[1]["metadata"]["tags"] and "run_dir" in tasks.parameters(path)
     headings = [line for text in source.values() for line in text.splitlines() if line.startswith("## ")]
     assert "## Result" in headings
-    assert "runs.finish(run" in source[code[-1]["id"]] and "](" in source[cells[-1]["id"]]
+    assert "runs.finish(" in source[code[-1]["id"]] and "](" in source[cells[-1]["id"]]
     for cell in code[1:]:
         text = source[cell["id"]]
         assert len([line for line in text.splitlines() if line.strip()]) <= 16, f"{cell['id']} is long"

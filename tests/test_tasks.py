@@ -227,8 +227,7 @@ def test_names_of_networks_losses_and_metrics(tmp_path, monkeypatch):
     import lib
 
     for name, content in {
-        "models": {"MODELS": {"VarNet": 0, "UNet": 0}, "build": build}, "losses": {"by_name": by_name},
-        "metrics": {"METRICS": {"ssim": 0, "psnr": 0}},
+        "models": {"MODELS": {"VarNet": 0, "UNet": 0}, "build": build}, "losses": {"by_name": by_name, "TRAINING_METRICS": {"ssim": 0, "psnr": 0}},
     }.items():  # fmt: skip
         fake = types.ModuleType(f"lib.{name}")
         fake.__dict__.update(content)

@@ -99,7 +99,7 @@ def test_one_cycle_rises_and_falls():
 def test_history_has_a_row_an_epoch_and_tensorboard_reads_it_back(tmp_path, capsys):
     learn = learner()
     fit(learn, 3, train.History(tmp_path))
-    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    rows = table(tmp_path)
     assert [r["epoch"] for r in rows] == ["0", "1", "2"]
     assert set(rows[0]) == {"epoch", "train_loss", "valid_loss", "l1_loss", "learning_rate", "seconds"}
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
@@ -119,11 +119,16 @@ def test_training_loss_is_the_mean_over_the_epochs_slices(tmp_path):
     class Spy(train.Callback):
         def after_batch(self):
             if self.training:
-                seen.append(float(self.loss))
+                seen.append(float(self.loss.detach()))
 
     history = train.History(tmp_path, tensorboard=False)
     fit(learn, 1, history, Spy())
     assert history.rows[0]["train_loss"] == pytest.approx(np.mean(seen))
+
+
+def table(run):
+    with (run / "history.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 class _Stop(train.Callback):
@@ -150,7 +155,7 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path):
 
     for a, b in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
         assert torch.equal(a, b)
-    whole_rows, rest_rows = (list(csv.DictReader((tmp_path / n / "history.csv").open())) for n in ("whole", "cut"))
+    whole_rows, rest_rows = (table(tmp_path / n) for n in ("whole", "cut"))
     for a, b in zip(whole_rows, rest_rows, strict=True):
         assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
 

@@ -95,7 +95,7 @@ class VarNet(nn.Module):
         mask = self._checked(masked_kspace, mask)
         hybrid = _to_hybrid(masked_kspace)
         maps = self._maps(hybrid, center_lines(mask, num_low_frequencies, self.full_mask_center))
-        conj, seen = maps.conj().resolve_conj(), (maps != 0).any(1)  # seen: where the maps' RSS is 1, not 0
+        conj = maps.conj().resolve_conj()  # maps·conj sums to 1 over the coils (an empty sample is 0 throughout)
         unsampled = ~torch.fft.ifftshift(mask, -1)
 
         def resample(image: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class VarNet(nn.Module):
         start = (coils * conj).sum(1)
         a = b = torch.zeros_like(start)
         for index, cascade in enumerate(self.cascades):
-            image = start - a * seen
+            image = start - a
             if index > 1:  # b is 0 before
                 image = image + (resample(b) * conj).sum(1)
             b = b + cascade.dc_weight * (a - b)

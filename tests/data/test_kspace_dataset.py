@@ -17,7 +17,9 @@ MASK = {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 8}
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kspace")
     jobs = [
-        j._replace(slices=j.slices[:4]) for j in samples.plan(acquisitions=1) if j.name in ("brain_a_0", "brain_a_slab")
+        j._replace(slices=j.slices[:4])
+        for j in samples.plan(acquisitions=1)
+        if j.name in ("brain_a_00", "brain_a_slab")
     ]
     for job in jobs:
         samples.write(folder / job.split / f"{job.name}.h5", job, (40, 32), 3, 20.0, voxel=5.0)
