@@ -32,7 +32,7 @@ class Grid(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a GRAPPA run used; `condition` is the worst of its regularised normal matrices."""
+    """What a GRAPPA run used: `center` are the lines fitted to, `condition` is the worst regularised normal matrix's."""
 
     kernel: tuple[int, int]  # readout points, acquired lines; (0, 0) where nothing was missing
     acceleration: int
@@ -113,8 +113,8 @@ def grappa(
     kernel_size: readout points (odd) and the most acquired lines that a missing sample is made from; where the centre
     block gives a wider kernel fewer than ENOUGH equations per unknown, the next smaller even number of lines is used
     (on noisy heads two well-determined lines then beat four). regularization: Tikhonov term, as a fraction of the
-    mean eigenvalue of the normal matrix. calibration (..., C, H', Wc): fully sampled lines to fit
-    the weights to, instead of the mask's centre block.
+    mean eigenvalue of the normal matrix. calibration (..., C, H', Wc): fully sampled lines to fit the weights to,
+    instead of the mask's centre block.
 
     Returns k-space of the same shape, in which acquired samples are unchanged, and the Report if asked for. Sources
     beyond the edges of k-space count as zero; see `find_grid` for the columns that are left zero.
@@ -123,6 +123,8 @@ def grappa(
     points, wanted = kernel_size
     if points < 1 or points % 2 == 0 or wanted < 2:
         raise InputError(f"kernel_size is {kernel_size}, expected an odd number of readout points and at least 2 lines")
+    if regularization <= 0:
+        raise InputError(f"regularization is {regularization}, expected more than 0")
     if not kspace.is_complex() or kspace.ndim < 3 or mask.shape != kspace.shape[-1:]:
         raise InputError(
             f"k-space is {kspace.dtype} {tuple(kspace.shape)} and mask {tuple(mask.shape)}, "
@@ -161,9 +163,9 @@ def grappa(
     condition = 1.0
     flat = zip(filled.view(-1, coils, height, width), source.reshape(-1, *source.shape[-3:]), strict=True)
     for number, (target, fitted) in enumerate(flat):
-        level = torch.view_as_real(fitted[..., center[0] : center[1]]).double().square().sum(-1).mean()
-        if not level.isfinite():
+        if not fitted.isfinite().all():
             raise InputError(f"k-space of slice {number} holds values that are not finite")
+        level = torch.view_as_real(fitted[..., center[0] : center[1]]).double().square().sum(-1).mean()
         weights, normal = calibrate(
             fitted, windows, grid.acceleration, (points, lines), level + (level == 0), regularization
         )
@@ -172,7 +174,7 @@ def grappa(
         if return_report:
             values = torch.linalg.eigvalsh(normal)
             condition = max(condition, (values[:, -1] / values[:, 0]).max().item())
-    report = Report((points, lines), grid.acceleration, grid.offset, grid.center, condition)
+    report = Report((points, lines), grid.acceleration, grid.offset, center, condition)
     return (filled, report) if return_report else filled
 
 

@@ -225,13 +225,17 @@ def test_what_cannot_be_used_is_refused():
     full, _ = head()
     mask = grid(60, 4, 2, 20)
     spoilt = full.clone()
-    spoilt[0, 0, 30, 30] = torch.nan
-    with pytest.raises(InputError, match="slice 0 holds values that are not finite"):
-        grappa(spoilt * mask, mask)
+    for line in (30, 2):
+        spoilt[0, 0, 30, line] = torch.nan
+        with pytest.raises(InputError, match="slice 0 holds values that are not finite"):
+            grappa(spoilt.where(mask, 0), mask)
+        spoilt[0, 0, 30, line] = 0
     with pytest.raises(InputError, match="odd number of readout points"):
         grappa(full * mask, mask, (4, 4))
     with pytest.raises(InputError, match="at least 2 lines"):
         grappa(full * mask, mask, (5, 1))
+    with pytest.raises(InputError, match="regularization is 0"):
+        grappa(full * mask, mask, regularization=0)
     with pytest.raises(InputError, match=r"mask \(59,\)"):
         grappa(full * mask, mask[:59])
     with pytest.raises(InputError, match="float32"):
