@@ -62,6 +62,12 @@ def _by_person(result: dict[str, Any]) -> str:
     return f"{_table(head, table)}\n\n*Sample data.* {_about(result)}"
 
 
+def _lesions(result: dict[str, Any]) -> str:
+    lesions = result["metrics"]["lesions"]
+    rows = [[name, *(f"{lesions[case][name]:.3f}" for case in lesions)] for name in next(iter(lesions.values()))]
+    return _table(["lesion's contrast against its rim", *lesions], rows)
+
+
 def _by_acceleration(result: dict[str, Any]) -> str:
     rows = result["metrics"]["persons"]
     rates = sorted({r["achieved"] for r in rows})
@@ -88,7 +94,16 @@ def _speed(result: dict[str, Any]) -> str:
     return f"{_table(head, table)}\n\nGRAPPA's SSIM on that slice: {ssim}. {_about(result)}"
 
 
-TABLES = {"demo": _by_person, "kspace": _by_acceleration, "phantom": _by_person, "benchmark": _speed}
+TABLES = {
+    "demo": _by_person,
+    "lesions": _lesions,
+    "kspace": _by_acceleration,
+    "phantom": _by_person,
+    "benchmark": _speed,
+}
+
+
+SOURCE = {"lesions": "demo"}  # tables that share a file of results
 
 
 def generate(text: str) -> str:
@@ -97,7 +112,7 @@ def generate(text: str) -> str:
         marker = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end {name} -->)", re.S)
         if not marker.search(text):
             raise InputError(f"README.md: no markers <!-- {name} --> … <!-- end {name} -->")
-        result = RESULTS / f"{name}.json"
+        result = RESULTS / f"{SOURCE.get(name, name)}.json"
         content = table(read(result)) if result.exists() else "Not measured yet; `make reproduce` fills this in."
         text = marker.sub(lambda found, content=content: found[1] + content + found[2], text)
     return text

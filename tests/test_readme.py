@@ -10,7 +10,7 @@ ROW = {"person": "a", "method": "GRAPPA", "acceleration": 4, "achieved": 2.5, "s
 
 def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "RESULTS", tmp_path)
-    persons = {"persons": [ROW, ROW | {"person": "b", "ssim": 0.75, "psnr": 30.0}]}
+    persons = {"persons": [ROW, ROW | {"person": "b", "ssim": 0.75, "psnr": 30.0}], "lesions": {"a": {"truth": 0.1}}}
     for name in ("demo", "kspace", "phantom"):
         files.write(tmp_path / f"{name}.json", ABOUT | {"metrics": persons})
     speed = {
@@ -22,6 +22,7 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     made = readme.generate(text)
     assert "| GRAPPA | 0.500 / 20.0 | 0.750 / 30.0 |" in made and "2.50× achieved" in made
     assert "| GRAPPA | 0.625 / 25.0 |" in made  # the mean over people
+    assert "| truth | 0.100 |" in made
     assert "| x | 2.0 | 1.9 … 2.2 | 0.5 |" in made and "old" not in made
     assert readme.generate(made) == made
     with pytest.raises(InputError, match="no markers <!-- demo -->"):
