@@ -256,7 +256,7 @@ def _execute(task: Task, run: Path, title: str) -> str | None:
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     cells = [c for c in runs.read(task.notebook)["cells"] if c["cell_type"] == "code" and "".join(c["source"]).strip()]
     hidden, log, terminal = run / ".notebook.ipynb", run / "kernel.log", sys.stdout.isatty()
-    processes, begun, error = [], 0, None
+    processes, begun, error, broke = [], 0, None, True
 
     def tell(cell: Any, cell_index: int) -> None:
         nonlocal begun
@@ -275,8 +275,9 @@ def _execute(task: Task, run: Path, title: str) -> str | None:
                     stdout_file=kernels.Terminal() if terminal else sys.stdout,
                     progress_bar={"desc": title, "mininterval": 0} if terminal else False,
                 )  # fmt: skip
-            error = None
+            error, broke = None, False
         except papermill.PapermillExecutionError as failure:
+            broke = False
             error = failure.evalue if failure.ename == "InputError" else f"{failure.ename}: {failure.evalue}"
         except DeadKernelError:
             error = kernels.death(processes[-1].returncode)
@@ -290,7 +291,7 @@ def _execute(task: Task, run: Path, title: str) -> str | None:
     if error is None and runs.status(run)["status"] != "ok":
         code = processes[-1].returncode or 0
         error = kernels.death(code) if code < 0 else "the notebook ended without runs.finish"
-    if begun and not (processes[-1].returncode or 0) < 0 or not log.stat().st_size:
+    if not broke or not log.stat().st_size:
         log.unlink()  # it is of use only where the kernel itself broke
     return error and kernels.one_line(error)
 
