@@ -23,6 +23,7 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     made = readme.generate(text)
     assert "| GRAPPA | 0.500 / 20.0 | 0.750 / 30.0 |" in made and "2.50× achieved" in made
     assert "| GRAPPA | 0.625 / 25.0 |" in made  # the mean over people
+    assert "| GRAPPA | 0.250 / 15.0 |" in made
     assert "| truth | 0.100 |" in made
     assert "| x | 2.0 | 1.9 … 2.2 | 0.5 |" in made and "old" not in made
     assert readme.generate(made) == made
