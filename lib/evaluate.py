@@ -12,13 +12,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib import InputError, metrics
+from lib import InputError, metrics, realtime, runs
 from lib.data.checks import KspaceFile
+from lib.data.cine import CineSeries, Pair
 from lib.data.kspace import INPUT, Case, KspaceSlices
-from lib.files import replacing
+from lib.files import read, replacing
 from lib.grappa import grappa
 from lib.kspace import center_crop, ifft2c, rss
-from lib.predict import outputs, volumes, write_case
+from lib.predict import outputs, volumes, write_case, write_series
 from lib.sense import cg_sense, estimate_maps, tv_sense
 
 
@@ -83,7 +84,7 @@ def compare(
 ) -> Comparison:  # fmt: skip
     """Every baseline and network on every file at every acceleration; all images to a result.h5 at `path`.
 
-    networks: by the name of their class. Groups are named `<file>`, or `<file> <acceleration>x` where there are
+    networks: by name. Groups are named `<file>`, or `<file> <acceleration>x` where there are
     several. Prints a line a file and acceleration. A method that the data or the mask doesn't allow is left out, with
     the reason.
     """
@@ -92,7 +93,7 @@ def compare(
         for nominal in accelerations:
             settings = {**mask, "acceleration": nominal}
             slices = KspaceSlices(files, settings)
-            views = {m: KspaceSlices(files, settings, INPUT[m]) for m in networks}
+            views = {m: KspaceSlices(files, settings, INPUT[type(n).__name__]) for m, n in networks.items()}
             for name, indices in volumes(slices):
                 cases, images = [slices.case(i) for i in indices], {}
                 calls = {m: partial_call(f, cases) for m, f in BASELINES.items()}
@@ -105,12 +106,82 @@ def compare(
                         reasons[f"{method}, {name}, R {nominal}"] = str(error)
                         continue
                     seconds[method].append((time.perf_counter() - begun) / len(cases))
-                    about = {"person": cases[0].person, "method": method, "acceleration": nominal}
+                    about = {"person": cases[0].person, "group": cases[0].person, "method": method}
+                    about["acceleration"] = nominal
                     rows.append(about | {"achieved": cases[0].mask.achieved} | score(images[method], cases))
                 write_case(result, f"{name} {nominal}x" if len(accelerations) > 1 else name, cases, images)
                 achieved = f"{cases[0].mask.achieved:.2f}× achieved"
                 print(f"R {nominal}, {achieved} · {name}: {len(cases)} slices, {len(images)} methods", flush=True)
     return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items() if v}, reasons)
+
+
+def load(inputs: list[str]) -> dict[str, nn.Module]:
+    """The networks of runs, by the name of their class, or of their task where two have one class."""
+    models = {runs.find(name): runs.load_model(name) for name in inputs}
+    classes = [type(m).__name__ for m in models.values()]
+    return {c if classes.count(c) == 1 else r.parent.name: m for c, (r, m) in zip(classes, models.items(), strict=True)}
+
+
+def ranking(scores: pd.DataFrame, networks: dict[str, nn.Module], inputs: list[str]) -> pd.DataFrame:
+    """Networks by mean SSIM over all but the real patients: quality, parameters, minutes and peak MiB of training."""
+    rows = {}
+    for (name, model), run in zip(networks.items(), map(runs.find, inputs), strict=True):
+        part = scores[(scores.method == name) & ~scores.group.str.startswith("real")]
+        history, manifest = pd.read_csv(run / "history.csv"), read(run / "manifest.json")
+        rows[name] = part[["ssim", "psnr", "ssim3d", "nrmse"]].mean().to_dict() | {
+            "parameters": sum(p.numel() for p in model.parameters()), "training, min": history.seconds.sum() / 60,
+            "training, peak MiB": manifest.get("peak_bytes_of_training", 0) / 2**20,
+        }  # fmt: skip
+    return pd.DataFrame(rows).T.sort_values("ssim", ascending=False)
+
+
+SERIES_BASELINES: dict[str, Callable[[Tensor], Tensor]] = {
+    "aliased": lambda series: series,
+    "sliding window": realtime.sliding_window,
+    "temporal median": realtime.temporal_median,
+}
+
+
+def compare_series(
+    pairs: list[Pair], networks: dict[str, nn.Module], path: Path, sampled: tuple[float, float], device="cpu"
+) -> Comparison:
+    """`compare` for cine: baselines in time and networks on every series; `seconds` are for a series.
+
+    sampled: nominal and achieved acceleration of the set, NaN where they aren't known.
+    """
+    rows, seconds = [], {m: [] for m in [*SERIES_BASELINES, *networks]}
+    series = CineSeries(pairs)
+    with replacing(path) as partial, h5py.File(partial, "w") as result:
+        for i in range(len(series)):
+            case, images = series.case(i), {}
+            x, truth = case.input.movedim(-1, 0), case.truth.movedim(-1, 0)
+            calls = {m: partial_call(f, x) for m, f in SERIES_BASELINES.items()}
+            calls |= {m: partial_call(by_series_network, n, case.input, device) for m, n in networks.items()}
+            for method, call in calls.items():
+                begun = time.perf_counter()
+                images[method] = call()
+                seconds[method].append(time.perf_counter() - begun)
+                about = {"person": case.person, "group": series.index[i][0].person, "method": method}
+                about |= {"acceleration": sampled[0], "achieved": sampled[1]}
+                rows.append(about | score_series(images[method], truth))
+            write_series(result, case, images)
+            if (i + 1) % 4 == 0 or i + 1 == len(series):
+                print(f"{i + 1} of {len(series)} series, {len(images)} methods", flush=True)
+    return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items()}, {})
+
+
+@torch.no_grad()
+def by_series_network(model: nn.Module, series: Tensor, device="cpu") -> Tensor:
+    """A network's series (T, axis 1, axis 2) from an aliased one (axis 1, axis 2, T)."""
+    return model(series[None].to(device))[0].float().cpu().movedim(-1, 0)
+
+
+def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
+    """A series' metrics, frames as slices: fastMRI's three, and `ssim3d` and `nrmse`, which the cine source reports."""
+    values: dict[str, Any] = {n: metrics.METRICS[n](output, truth) for n in ("ssim", "psnr", "nmse", "ssim3d")}
+    values["nrmse"] = values["nmse"] ** 0.5
+    values["ssim_slices"] = metrics.per_slice(metrics.ssim, output, truth, float(truth.max())).tolist()
+    return values | {"ssim_interval": metrics.bootstrap_interval(values["ssim_slices"])}
 
 
 def score(output: Tensor, cases: list[Case]) -> dict[str, Any]:

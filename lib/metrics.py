@@ -41,7 +41,7 @@ def ssim_gaussian(output: ArrayLike, target: ArrayLike, data_range: float | None
     image. Data range: the volume's maximum (the cine source uses 1). Reduction: mean over slices.
     """
     output, target, data_range = _volumes("ssim_gaussian", output, target, data_range)
-    return _slicewise(output, target, data_range, None, _gaussian_mean, 5, 1.0)
+    return _slicewise(output, target, data_range, None, gaussian_mean, 5, 1.0)
 
 
 def ssim3d(output: ArrayLike, target: ArrayLike, data_range: float | None = None) -> float:
@@ -222,7 +222,7 @@ def box_mean(x: Tensor, axes: int = 2) -> Tensor:
     return _BoxMean.apply(x, axes)
 
 
-def _gaussian_mean(x: Tensor) -> Tensor:
+def gaussian_mean(x: Tensor) -> Tensor:
     """Weighted mean over an 11×11 window, σ 1.5, valid region."""
     weights = [math.exp(-0.5 * (d / 1.5) ** 2) for d in range(-5, 6)]
     for axis in (-2, -1):

@@ -1,5 +1,6 @@
-"""Reconstruct the slices of a set with a network, streamed to result.h5."""
+"""Reconstruct the slices or series of a set with a network, streamed to result.h5; other layouts of it."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lib import InputError
+from lib.data.cine import Case as SeriesCase
+from lib.data.cine import CineSeries
 from lib.data.kspace import KINDS, Case, KspaceSlices
 from lib.files import replacing
 from lib.kspace import center_crop
@@ -71,6 +74,71 @@ def write_case(result: h5py.File, name: str, cases: list[Case], images: dict[str
     group.attrs["person"], group.attrs["file"], group.attrs["maximum"] = first.person, str(first.file), first.maximum
     group.attrs["mask"], group.attrs["acceleration_achieved"] = first.mask.columns.numpy(), first.mask.achieved
     group.attrs["acceleration"], group.attrs["mask_kind"] = first.mask.acceleration, first.mask.kind
+
+
+def reconstruct_series(model: nn.Module, series: CineSeries, path: Path, device="cpu") -> Path:
+    """Write result.h5 of cine series: one group a series with `input`, `output`, and `truth` if known.
+
+    All are (T, axis 1, axis 2) float32, frames first as slices are; attributes: person, file. Written under a temporary
+    name and renamed. Returns the path.
+    """
+    model = model.to(device).eval()
+    with replacing(path) as partial, h5py.File(partial, "w") as result:
+        for i in range(len(series)):
+            case = series.case(i)
+            with torch.no_grad():
+                output = model(case.input[None].to(device))[0].float().cpu()
+            write_series(result, case, {"output": output.movedim(-1, 0)})
+            if (i + 1) % 8 == 0 or i + 1 == len(series):
+                print(f"reconstructed {i + 1} of {len(series)} series", flush=True)
+    return Path(path)
+
+
+def write_series(result: h5py.File, case: SeriesCase, images: dict[str, Tensor]) -> None:
+    """One series' group: the aliased input, the `images` (T, axis 1, axis 2) of one or more methods, and the truth."""
+    result.attrs["first_axis"] = "time"
+    group = result.create_group(case.id)
+    images = {"input": case.input.movedim(-1, 0), **images}
+    if case.truth is not None:
+        images["truth"] = case.truth.movedim(-1, 0)
+    for key, series in images.items():
+        group.create_dataset(key, data=np.asarray(series, dtype=np.float32))
+    group.attrs["person"], group.attrs["file"] = case.person, str(case.file)
+
+
+def export(run: os.PathLike | str, layout: str = "cine") -> Path:
+    """A run's result.h5 once more in a source's layout, beside it; returns the new file's path.
+
+    cine: `result_cine.h5` with `input`, `result` and, if known, `truth`, each (series, axis 1, axis 2, time).
+    InputError for another layout and for series of different size.
+    """
+    if layout != "cine":
+        raise InputError(f"layout: got {layout!r}, expected cine")
+    source = Path(run) / "predictions" / "result.h5"
+    cases = read_result(source)
+    shapes = sorted({volumes["input"].shape for volumes in cases.values()})
+    if len(shapes) > 1:
+        raise InputError(
+            f"{source}: series of {len(shapes)} sizes, {shapes[0]} and {shapes[1]}: one array can't hold them"
+        )
+    names = {"input": "input", "result": "output", "truth": "truth"}
+    with replacing(source.with_name("result_cine.h5")) as partial, h5py.File(partial, "w") as file:
+        for name, key in names.items():
+            if all(key in volumes for volumes in cases.values()):
+                file[name] = np.stack([np.moveaxis(volumes[key], 0, -1) for volumes in cases.values()])
+    return source.with_name("result_cine.h5")
+
+
+def over_time(path: Path) -> bool:
+    """Whether a result.h5 holds cine series, whose first axis is time."""
+    with h5py.File(path, "r") as file:
+        return file.attrs.get("first_axis") == "time"
+
+
+def read_case(path: Path, case: str) -> dict[str, np.ndarray]:
+    """{name: volume (S, h, w)} of one case of a result.h5."""
+    with h5py.File(path, "r") as file:
+        return {key: file[case][key][:] for key in file[case]}
 
 
 def read_result(path: Path) -> dict[str, dict[str, np.ndarray]]:

@@ -1,4 +1,7 @@
-"""A recipe: a YAML list of tasks, checked as a whole before anything starts, then run in order by papermill."""
+"""A recipe: a YAML list of tasks, checked as a whole before anything starts, then run in order by papermill.
+
+The cine source's training_config.yaml is a recipe too: `lib.cine_config` says what becomes of its keys.
+"""
 
 import contextlib
 import logging
@@ -12,12 +15,19 @@ from typing import Any
 
 import yaml
 
-from lib import ROOT, InputError, kernels, runs, tasks
+from lib import ROOT, InputError, cine_config, kernels, notify, runs, tasks
 from lib.data import checks, prepared
 
-KEYS = ("task_name", "notebook", "runs", "reuse")  # of an entry, besides its notebook's parameters
+KEYS = (
+    "task_name",
+    "notebook",
+    "runs",
+    "reuse",
+    "notify",
+    "output_data_dir",
+)  # of an entry, besides its notebook's parameters
 OURS = ("run_dir", "inputs")  # parameters that the runner gives
-UNCOMPARED = ("run_dir", "interactive", "notify")  # parameters that don't change the result
+UNCOMPARED = ("run_dir", "interactive")  # parameters that don't change the result
 
 
 @dataclass
@@ -30,6 +40,8 @@ class Task:
     parameters: dict[str, Any]
     runs: list[str] = field(default_factory=list)
     reuse: bool = False
+    notify: bool = False
+    output: Path | None = None
 
     @property
     def prepares(self) -> bool:
@@ -110,7 +122,9 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task
     entries, planned, names, problems = read(path), [], [], []
     for number, entry in enumerate(entries, 1):
         with _noting(problems, f"recipe {path}: "):
-            planned.append(_task(entry, number, path.resolve().parent, quick, names))
+            folder = path.resolve().parent
+            entry = cine_config.translate(entry, folder) if cine_config.is_source(entry) else entry
+            planned.append(_task(entry, number, folder, quick, names))
         names.append(entry.get("task_name"))
     for name in only:
         if name not in names:
@@ -136,7 +150,11 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task
 
 def _check_data(task: Task, earlier: list[Task]) -> None:
     """A prepared set must be there and unchanged, unless an earlier task makes it; a source must hold files."""
-    if task.parameters.get("source"):
+    if task.parameters.get("files"):
+        from lib.data import cine
+
+        cine.check_files(task.parameters["files"], task.parameters.get("task_type", ""))
+    elif task.parameters.get("source"):
         for file in checks.source_files(ROOT / task.parameters["source"]):
             checks.kspace_file(file)
     elif task.data and not task.prepares and task.data not in [t.data for t in earlier if t.prepares]:
@@ -170,11 +188,15 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
         notebook = tasks.notebook(notebook)
         known = tasks.parameters(notebook)
         read_by_default = known["inputs"].default if "inputs" in known else []
-        wanted, reuse = entry.get("runs", read_by_default) or [], entry.get("reuse", False)
+        wanted, flags = entry.get("runs", read_by_default) or [], [entry.get(k, False) for k in ("reuse", "notify")]
         if not isinstance(wanted, list) or not all(isinstance(w, str) for w in wanted):
             raise InputError(f"runs: got {wanted!r}, expected a list of tasks' names or run folders")
-        if not isinstance(reuse, bool):
-            raise InputError(f"reuse: got {reuse!r}, expected true or false")
+        for key, flag in zip(("reuse", "notify"), flags, strict=True):
+            if not isinstance(flag, bool):
+                raise InputError(f"{key}: got {flag!r}, expected true or false")
+        output = entry.get("output_data_dir")
+        if output is not None and (not isinstance(output, str) or not output):
+            raise InputError(f"output_data_dir: got {output!r}, expected a path")
         if wanted and "inputs" not in known:
             raise InputError(f"runs: {notebook.stem} reads no runs")
         if "run_dir" not in known:
@@ -187,11 +209,16 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
     except InputError as error:
         raise InputError(f"task {name}: {error}") from None
     for key, value in values.items():
-        if "path" in known[key].type.split("|") and isinstance(value, str) and value:
+        if key == "saved_network_weights" and value in names:
+            wanted = [*wanted, value]  # an earlier task's: found when its turn comes
+        elif "path" in known[key].type.split("|") and isinstance(value, str) and value:
             values[key] = str((folder / value).resolve())
+        elif key == "files" and isinstance(value, dict):
+            values[key] = {k: str((folder / str(v)).resolve()) if v else v for k, v in value.items()}
     ours = {"interactive": False, "task_name": name} | values | ({"quick": True} if quick else {})
     values = {k: v for k, v in ours.items() if k in known}
-    return Task(name, notebook, values, tasks.check_values(notebook, values, name), wanted, reuse)
+    parameters = tasks.check_values(notebook, values, name)
+    return Task(name, notebook, values, parameters, wanted, *flags, output and (folder / output).resolve())
 
 
 # Running
@@ -204,6 +231,8 @@ def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool 
     (1x), its data: they are skipped. `resume` keeps what is done and continues what isn't in its old folder.
     """
     planned, results, bad_data = plan(path, only, quick), {}, {}
+    tell = notify.Notifier(any(task.notify for task in planned))
+    tell.send(f"{path.name} has started: {len(planned)} tasks", "\n".join(task.name for task in planned))
     for number, task in enumerate(planned, 1):
         title = f"[{number}/{len(planned)}] {task.name}"
         ours = {name: results[name] for name in task.runs if name in results}
@@ -211,11 +240,19 @@ def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool 
             inputs = [ours[n].run if n in ours else runs.find(_found(n, path)) for n in task.runs]
             task.values["inputs"] = task.parameters["inputs"] = [str(p) for p in inputs]
         cause = next((r for r in ours.values() if r.status != "ok"), bad_data.get(task.data))
+        if task.notify:
+            tell.send(f"{title} has started")
         result = _run_or_keep(task, title, resume, cause)
+        if task.notify and result.status != "failed":
+            tell.send(f"{title}: {result.status}", str(result.run))
+        elif result.status == "failed":
+            tell.send(f"{title} failed", f"{result.error}\n\n{notify.last_lines(result.run / 'notebook.ipynb')}")
         results[task.name] = result
         if result.status != "ok" and task.prepares:
             bad_data[task.data] = result
         print(f"{title} · {result.status}{' already' if result.kept else ''}{_behind(result.error)}", flush=True)
+    ended = [f"{result.name}: {result.status}{_behind(result.error)}" for result in results.values()]
+    tell.send(f"{path.name} has ended", "\n".join(ended))
     return list(results.values())
 
 
@@ -229,7 +266,7 @@ def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> 
                 return Result(task.name, run, "ok", kept=True)
     if state["status"] == "running":
         return Result(task.name, old, "failed", f"still running as process {state['pid']}: wait for it or stop it")
-    run = runs.create(task.name) if state["status"] in (None, "ok") else old
+    run = runs.create(task.name, task.output) if state["status"] in (None, "ok") else old
     description = {"task": task.name, "notebook": task.notebook.stem, "parameters": task.parameters}
     runs.write(run / "task.json", description)
     if cause:

@@ -82,7 +82,7 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     _update("failed", "superseded by a later start in the same process")
     path = (ROOT / given).resolve() if given else create(task)
     path.mkdir(parents=True, exist_ok=True)
-    if path.parent.parent == RUNS:
+    if path.parent.parent in roots():
         task = path.parent.name
     run = Run(path, parameters)
     write(path / "task.json", {"task": task, "notebook": source.stem, "parameters": parameters})
@@ -112,11 +112,21 @@ def finish(run: Run, metrics: dict[str, Any] | None = None) -> None:
     print(f"{_short(run.path)}: ok after {closed['seconds']:.1f} s", flush=True)
 
 
-def create(task: str) -> Path:
-    """A new folder runs/<task>/<YYYYmmdd-HHMMSS>, with -2, -3 … behind it when that second is taken."""
+def roots() -> list[Path]:
+    """The folders that hold runs: runs/, and those that a recipe's output_data_dir has named."""
+    listed = RUNS / ".elsewhere"
+    more = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    return [RUNS, *(Path(line) for line in more if Path(line).is_dir())]
+
+
+def create(task: str, root: Path | None = None) -> Path:
+    """A new folder <root or runs/>/<task>/<YYYYmmdd-HHMMSS>, with -2, -3 … behind it when that second is taken."""
+    if root and root not in roots():
+        root.mkdir(parents=True, exist_ok=True)
+        write(RUNS / ".elsewhere", "".join(f"{r}\n" for r in [*roots()[1:], root]))
     stamp, number = time.strftime("%Y%m%d-%H%M%S"), 1
     while True:
-        path = RUNS / task / (stamp if number == 1 else f"{stamp}-{number}")
+        path = (root or RUNS) / task / (stamp if number == 1 else f"{stamp}-{number}")
         try:
             path.mkdir(parents=True)
             return path
@@ -228,7 +238,7 @@ def _alive(fields: dict[str, Any]) -> bool:
 
 def history(task: str = "*") -> list[Path]:
     """Run folders of a task (or all), the one started last at the end."""
-    states = [(_read_status(p.parent), p.parent) for p in RUNS.glob(f"{task}/*/status.json")]
+    states = [(_read_status(p.parent), p.parent) for r in roots() for p in r.glob(f"{task}/*/status.json")]
     found = [(s["started"], p.name, p) for s, p in states if s and p.parent.name not in NOT_TASKS]
     return [p for *_, p in sorted(found)]
 

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import importlib
 import io
 import json
 import math
@@ -15,7 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lib import ROOT, InputError
 
-IMPLIED = {"VarNet": "21_train_kspace", "UNet": "21_train_kspace"}  # network_type → the notebook that trains it
+CINE, KSPACE = "20_train_cine", "21_train_kspace"
+IMPLIED = {  # network_type → the notebook that trains it
+    "UNet3D": CINE, "UNet2D1D": CINE, "UNet2D2D": CINE, "UNet3D_old": CINE, "VarNet": KSPACE, "UNet": KSPACE,
+}  # fmt: skip
+NAMES = {CINE: "lib.keras", KSPACE: "lib.losses"}  # where a notebook's losses and metrics have their names
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # a task's name: it becomes a folder's
 WORDS = {
     "int": "an integer", "float": "a number", "str": "a text", "bool": "true or false", "path": "a path",
@@ -108,8 +113,8 @@ class EarlyStopping(_Schema):
 class Regularization(_Schema):
     """A regularisation layer or penalty with its own parameters."""
 
-    type: str | None = Field(min_length=1, description="a regularization's name or null")
-    parameters: list[float] | dict[str, float] = Field(None, description="numbers, in a list or by name")
+    type: str | None = Field(None, min_length=1, description="a regularization's name or null")
+    parameters: list[float] | None = Field(None, description="a list of numbers or null")
 
 
 class SamplingMask(_Schema):
@@ -249,6 +254,10 @@ def check_values(path: Path, values: dict[str, Any], task: str | None = None) ->
     complete = {name: parameter.default for name, parameter in known.items()} | values
     for name, value in complete.items():
         complete[name] = _typed(value, known[name].type.split("|"), name, where)
+    if complete.get("task_type") in ("predict", "evaluate") and not complete.get("saved_network_weights", True):
+        raise InputError(
+            f"{where}: task_type {complete['task_type']}: saved_network_weights is missing: whose network?"
+        )
     shared = {k: v for k, v in complete.items() if k in Shared.model_fields and v is not None}
     try:
         complete |= Shared.model_validate(shared).model_dump(exclude_unset=True)
@@ -303,23 +312,21 @@ def check_names(complete: dict[str, Any], task: str) -> None:
         if complete["network_type"] not in models.MODELS:
             raise InputError(f"{where}: network_type: {choose(complete['network_type'], models.MODELS)}")
         settings = dict(complete.get("network_settings") or {})
+        if (complete.get("regularization") or {}).get("type"):
+            settings["regularization"] = complete["regularization"]
         try:
             with torch.device("meta"):  # no memory, no time
                 models.build(complete["network_type"], **settings)
         except InputError as error:
             raise InputError(f"{where}: network_settings: {error}") from None
-    if complete.get("loss") is not None:
-        from lib import losses
-
-        try:
-            losses.by_name(complete["loss"])
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
-    for name in complete.get("metrics") or ():
-        from lib.losses import TRAINING_METRICS
-
-        if name not in TRAINING_METRICS:
-            raise InputError(f"{where}: metrics: {choose(name, TRAINING_METRICS)}")
+    try:
+        names = importlib.import_module(NAMES[IMPLIED.get(complete.get("network_type"), KSPACE)])
+        if complete.get("loss") is not None:
+            names.by_name(complete["loss"])
+        for name in complete.get("metrics") or ():
+            names.training_metric(name)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     if complete.get("mask"):
         from lib.sampling import KINDS
 

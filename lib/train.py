@@ -166,6 +166,17 @@ class Step(Callback):
             raise CancelStepException  # the scaler has made the step
 
 
+class Penalty(Callback):
+    """Adds `penalty(model)` to what training minimises; the losses that are shown stay without it."""
+
+    def __init__(self, penalty: Callable[[nn.Module], Tensor | float]):
+        self.penalty = penalty
+
+    def after_loss(self):
+        if self.training:
+            self.learn.loss_grad = self.loss_grad + self.penalty(self.model)
+
+
 class History(Callback):
     """One line an epoch (losses, metrics, learning rate, time left), history.csv and TensorBoard's event files.
 
@@ -235,22 +246,27 @@ class History(Callback):
 
 
 class EarlyStopping(Callback):
-    """Stops when `monitor` (a metric, or valid_loss) has not improved by `min_delta` for `patience` epochs.
+    """Stops when `monitor` (a metric, or a loss) has not improved by `min_delta` for `patience` epochs.
 
-    Losses should fall, metrics named in `falling` too; everything else should rise.
+    Metrics named in `rising` should rise, everything else should fall. InputError before training for an unknown one.
     """
 
-    order, falling = 65, ("valid_loss", "train_loss", "nmse", "nrmse")
+    order, rising = 65, ("ssim", "psnr", "ssim3d")
 
     def __init__(self, monitor: str = "valid_loss", patience: int = 2, min_delta: float = 0.0):
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.best, self.waited = None, 0
 
+    def before_fit(self):
+        names = ["train_loss", "valid_loss", *(m.name for m in self.metrics)]
+        found = [name for name in names if name.removesuffix("_slices") == self.monitor.removesuffix("_slices")]
+        if not found:
+            raise InputError(f"early_stopping monitor: {self.monitor!r}, expected one of {', '.join(names)}")
+        self.column = found[0]
+
     def after_epoch(self):
-        row = self.history.rows[-1]
-        if self.monitor not in row:
-            raise InputError(f"early_stopping monitor: {self.monitor!r}, expected one of {', '.join(row)}")
-        value = -row[self.monitor] if self.monitor in self.falling else row[self.monitor]
+        value = self.history.rows[-1][self.column]
+        value = value if self.column.removesuffix("_slices") in self.rising else -value
         if self.best is None or value > self.best + self.min_delta:
             self.best, self.waited = value, 0
         else:

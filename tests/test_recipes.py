@@ -94,7 +94,7 @@ def test_a_network_implies_its_notebook(place, monkeypatch):
             "- {task_name: a, notebook: 21_toy}\n- {task_name: a, notebook: 21_toy}",
             "task a: the name stands twice, entries 1 and 2",
         ),
-        ("- {task_name: a}", "task a: notebook: missing, and network_type implies one only for VarNet, UNet"),
+        ("- {task_name: a}", "task a: notebook: missing, and network_type implies one only for UNet3D, UNet2D1D"),
         ("- {task_name: a, network_type: [x]}", "task a: notebook: missing"),
         ("- {task_name: a, notebook: 21_tyo}", "task a: notebook: got '21_tyo', did you mean '21_toy'?"),
         ("- {task_name: a, notebook: 40_look}", "task a: notebook: 40_look has no parameter run_dir"),

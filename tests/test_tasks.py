@@ -155,7 +155,7 @@ metrics = []  # type: list
         ),
         (
             "regularization",
-            [{"type": "l2", "parameters": [1e-4]}, {"type": "dropblock", "parameters": {"block_size": 3}}],
+            [{"type": "l2", "parameters": [1e-4]}, {"type": "dropblock", "parameters": [0.8, 3]}],
             ["l2"],
             "a mapping with type",
         ),
@@ -187,7 +187,10 @@ def test_shared_parameters_have_one_range_everywhere(tmp_path, name, good, bad, 
             "early_stopping.patience: got 0, expected an integer of at least 1",
         ),
         ({"early_stopping": {"patience": 1}}, "early_stopping.use: missing, expected true or false"),
-        ({"regularization": {"type": "l2", "parameters": "x"}}, "regularization.parameters: got 'x', expected numbers"),
+        (
+            {"regularization": {"type": "l2", "parameters": "x"}},
+            "regularization.parameters: got 'x', expected a list of numbers or null",
+        ),
         ({"metrics": ["ssim", 3]}, "metrics: got ['ssim', 3], expected a list of metrics' names"),
     ],
 )
@@ -224,10 +227,15 @@ def test_names_of_networks_losses_and_metrics(tmp_path, monkeypatch):
     def by_name(name):
         raise InputError(f"loss {name!r}: expected l1")
 
+    def training_metric(name):
+        if name != "psnr":
+            raise InputError(f"metric {name!r}: expected psnr")
+
     import lib
 
     for name, content in {
-        "models": {"MODELS": {"VarNet": 0, "UNet": 0}, "build": build}, "losses": {"by_name": by_name, "TRAINING_METRICS": {"ssim": 0, "psnr": 0}},
+        "models": {"MODELS": {"VarNet": 0, "UNet": 0}, "build": build},
+        "losses": {"by_name": by_name, "training_metric": training_metric},
     }.items():  # fmt: skip
         fake = types.ModuleType(f"lib.{name}")
         fake.__dict__.update(content)
@@ -245,7 +253,7 @@ def test_names_of_networks_losses_and_metrics(tmp_path, monkeypatch):
             "network_settings: width: got 0, expected at least 1",
         ),
         ({"loss": "l3"}, "loss 'l3': expected l1"),
-        ({"metrics": ["sim"]}, "metrics: got 'sim', did you mean 'ssim'? expected one of: psnr, ssim"),
+        ({"metrics": ["sim"]}, "metric 'sim': expected psnr"),
     ]:
         with pytest.raises(InputError) as error:
             tasks.check(path, values, "t")

@@ -179,7 +179,7 @@ def test_early_stopping_waits_and_stays_stopped(tmp_path):
     assert len(run()) == 3  # the first is the best, two more bring nothing
     learn.opt = None
     assert len(run()) == 3  # resumed: nothing is left to do
-    with pytest.raises(InputError, match="early_stopping monitor: 'dice', expected one of epoch, train_loss"):
+    with pytest.raises(InputError, match="early_stopping monitor: 'dice', expected one of train_loss, valid_loss"):
         fit(learner(), 1, train.History(tmp_path / "b", tensorboard=False), train.EarlyStopping("dice"))
 
 

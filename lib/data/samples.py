@@ -22,7 +22,10 @@ FOLDER = ROOT / "data" / "samples"
 
 
 class Scan(NamedTuple):
-    """A volume (slices, H, W), rows from anterior to posterior, and its spacing in mm along the same axes."""
+    """A volume (slices, H, W), rows from anterior to posterior, and its spacing in mm along the same axes.
+
+    Of a cine: (frames, H, W), and seconds between frames before the mm.
+    """
 
     volume: np.ndarray
     spacing: tuple[float, float, float]
@@ -40,8 +43,11 @@ def scan(name: str) -> Scan:
             f"{path}: checksum {found[:12]}… is not the {sums[path.name][:12]}… of SHA256SUMS: fetch it anew"
         )
     image = nibabel.load(path)
-    volume = np.asarray(image.dataobj, dtype=np.float32).transpose(2, 1, 0)[:, ::-1]
-    x, y, z = (float(v) for v in image.header.get_zooms()[:3])
+    volume, spacing = np.asarray(image.dataobj, dtype=np.float32), [float(v) for v in image.header.get_zooms()]
+    if volume.ndim == 4:
+        volume, spacing = volume[:, :, 0], [*spacing[:2], spacing[3]]
+    volume = volume.transpose(2, 1, 0)[:, ::-1]
+    x, y, z = spacing
     return Scan(np.ascontiguousarray(volume), (z, y, x))
 
 

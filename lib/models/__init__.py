@@ -14,6 +14,10 @@ from torch import nn
 from lib import InputError
 
 MODELS: dict[str, str | Callable[..., nn.Module]] = {
+    "UNet3D": "lib.models.cine:UNet3D",
+    "UNet2D1D": "lib.models.cine:UNet2D1D",
+    "UNet2D2D": "lib.models.cine:UNet2D2D",
+    "UNet3D_old": "lib.models.cine:UNet3D_old",
     "UNet": "lib.models.unet:UNet",
     "VarNet": "lib.models.varnet:VarNet",
 }

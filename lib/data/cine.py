@@ -1,0 +1,270 @@
+"""Cine series in the source's layout: aliased `imagesRecon` and true `imagesTrue`, (series, axis 1, axis 2, time).
+
+A set has one file with inputs (x) and one with truths (y) for each of train, val and test; `test` may have further
+pairs, and a set that is only predicted from needs no truth.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lib import InputError, coils, realtime
+from lib.data import samples
+from lib.data.checks import SPLITS, open_hdf5, read_set, write_set
+from lib.data.hearts import heart
+from lib.data.kspace import EpochSampler
+from lib.files import replacing
+
+KEYS = {"x": "imagesRecon", "y": "imagesTrue"}
+FILES = tuple(f"{side}_{split}" for split in SPLITS for side in "xy")
+BOUNDS = (-0.5, 2.0)  # values beyond are far from 0 … 1
+
+
+class SeriesFile(NamedTuple):
+    """A checked file: shape is (series, axis 1, axis 2, time), names one a series."""
+
+    path: Path
+    shape: tuple[int, int, int, int]
+    names: tuple[str, ...]
+    warning: str | None
+
+
+class Case(NamedTuple):
+    """One series with everything by name; input and truth (axis 1, axis 2, time), truth None if unknown."""
+
+    input: Tensor
+    truth: Tensor | None
+    id: str
+    person: str
+    file: Path
+
+
+def series_file(path: Path, side: str, values: bool = False) -> SeriesFile:
+    """Check one file of inputs (side "x") or truths ("y"); `values` reads all and refuses NaN and inf.
+
+    Raises InputError naming the file, the key and what is expected; values far outside 0 … 1 are a warning.
+    """
+    path, key = Path(path), KEYS[side]
+    with open_hdf5(path) as file:
+        if key not in file:
+            raise InputError(f"{path}: no key {key!r} (found {', '.join(sorted(file)) or 'nothing'})")
+        data = file[key]
+        shape = getattr(data, "shape", ())
+        if len(shape) != 4 or 0 in shape:
+            raise InputError(f"{path}: {key}: shape {shape}, expected (series, axis 1, axis 2, time)")
+        if data.dtype.kind not in "fiu":
+            raise InputError(f"{path}: {key}: type {data.dtype}, expected real numbers")
+        if shape[3] < 2:
+            raise InputError(f"{path}: {key}: {shape[3]} frame in {shape}, expected at least 2 in the last axis")
+        low, high = np.inf, -np.inf
+        for n in range(len(data) if values else 0):
+            block = data[n]
+            if not np.isfinite(block).all():
+                bad = int((~np.isfinite(block)).sum())
+                raise InputError(f"{path}: {key}: series {n} holds {bad} NaN or inf values, expected finite numbers")
+            low, high = min(low, float(block.min())), max(high, float(block.max()))
+        names = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in file.attrs.get("names", ()))
+    far = low < BOUNDS[0] or high > BOUNDS[1]
+    warning = f"{path}: {key}: values from {low:.3g} to {high:.3g}, expected about 0 to 1" if values and far else None
+    if len(names) != shape[0]:
+        names = tuple(f"{path.stem}_{n:04d}" for n in range(shape[0]))
+    return SeriesFile(path, tuple(shape), names, warning)
+
+
+def pair(x: Path, y: Path | None, values: bool = False) -> tuple[SeriesFile, SeriesFile | None]:
+    """Check a file of inputs and its file of truths; InputError where count or shape differ."""
+    inputs, truths = series_file(x, "x", values), y and series_file(y, "y", values)
+    if truths and truths.shape != inputs.shape:
+        raise InputError(f"{y}: {KEYS['y']} is {truths.shape}, expected {inputs.shape} as {KEYS['x']} of {x}")
+    return inputs, truths
+
+
+def check_files(files: dict[str, Any], task_type: str = "train_and_predict", values: bool = False) -> dict[str, Path]:
+    """The given ones of x_train, y_train, x_val, y_val, x_test, y_test as paths; InputError for a wrong or missing one.
+
+    Training needs both of train and val, prediction x_test.
+    """
+    for name in files:
+        if name not in FILES:
+            raise InputError(f"files: got {name!r}, expected some of {', '.join(FILES)}")
+    paths = {name: Path(path) for name, path in files.items() if path}
+    needed = ["x_train", "y_train", "x_val", "y_val"] if "train" in task_type else []
+    needed += ["x_test"] if "predict" in task_type else []
+    for name in needed:
+        if name not in paths:
+            raise InputError(f"files: {name} is missing: task_type {task_type} needs {', '.join(needed)}")
+    for split in SPLITS:
+        if f"x_{split}" in paths:
+            pair(paths[f"x_{split}"], paths.get(f"y_{split}"), values)
+        elif f"y_{split}" in paths:
+            raise InputError(f"files: y_{split} is there without x_{split}")
+    return paths
+
+
+def index(files: dict[str, Any], folder: Path, task_type: str = "train_and_predict") -> Path:
+    """Check a user's files (all values are read), say what they hold and write folder/set.json; the files stay there."""
+    paths = check_files(files, task_type)
+    entries = []
+    for name, path in paths.items():
+        side, _, split = name.partition("_")
+        found = series_file(path, side, values=True)
+        print(f"{name}: {path.name}, {found.shape[0]} series of {found.shape[1]}×{found.shape[2]}×{found.shape[3]}")
+        if found.warning:
+            print(f"warning: {found.warning}", flush=True)
+        entries.append(_entry(found, side, split, str(path.resolve()), f"the {split} files' people"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_set(folder, "files of the user", "cine", entries)
+
+
+def _entry(file: SeriesFile, side: str, split: str, path: str, person: str) -> dict[str, Any]:
+    about = {"split": split, "path": path, "person": person, "side": side, "shape": file.shape}
+    return about | {"slices": file.shape[0] if side == "x" else 0, "names": file.names}
+
+
+class Pair(NamedTuple):
+    """A checked pair of files of a prepared set."""
+
+    inputs: SeriesFile
+    truths: SeriesFile | None
+    person: str | None
+
+
+def split_pairs(folder: Path, split: str, need_truth: bool = True) -> list[Pair]:
+    """The pairs of one split of a prepared set; InputError where there are none or truths are missing."""
+    folder = Path(folder)
+    entries = [e for e in read_set(folder)["files"] if e["split"] == split]
+    found = []
+    for x in (e for e in entries if e["side"] == "x"):
+        y = next((e for e in entries if e["side"] == "y" and e["person"] == x["person"]), None)
+        if need_truth and y is None:
+            raise InputError(f"{folder / x['path']}: no file of truths beside it: needed to train or score")
+        inputs, truths = pair(folder / x["path"], y and folder / y["path"])
+        found.append(Pair(inputs, truths, x["person"]))
+    if not found:
+        raise InputError(f"{folder}: its set.json lists no files for {split}")
+    return found
+
+
+class CineSeries(Dataset):
+    """Series of pairs of files; items are asked for by index, or by (epoch, index) as `EpochSampler` gives them."""
+
+    def __init__(self, pairs: list[Pair]):
+        self.pairs = pairs
+        self.index = [(p, n) for p in pairs for n in range(p.inputs.shape[0])]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def case(self, i: int) -> Case:
+        """The i-th series by name."""
+        found, n = self.index[i]
+        arrays = []
+        for side, file in (("x", found.inputs), ("y", found.truths)):
+            if file is None:
+                arrays.append(None)
+                continue
+            with h5py.File(file.path, "r") as data:
+                arrays.append(torch.from_numpy(data[KEYS[side]][n].astype(np.float32)))
+        name = found.inputs.names[n]
+        return Case(*arrays, name, name, found.inputs.path)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
+        case = self.case(key[1] if isinstance(key, tuple) else key)
+        return (case.input,) if case.truth is None else (case.input, case.truth)
+
+
+def dataloaders(
+    folder: Path,
+    batch_size: int = 1,
+    eval_batch_size: int | None = None,
+    num_workers: int = 0,
+    steps_per_epoch: int | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+):
+    """fastai DataLoaders of a prepared set's train and val series: input (N, axis 1, axis 2, T) | truth, the same."""
+    from fastai.data.core import DataLoaders
+
+    train, valid = (CineSeries(split_pairs(folder, split)) for split in ("train", "val"))
+    eval_batch_size = eval_batch_size or batch_size
+    for data, size in ((train, batch_size), (valid, eval_batch_size)):
+        shapes = sorted({p.inputs.shape[1:] for p in data.pairs})
+        if size > 1 and len(shapes) > 1:
+            raise InputError(
+                f"{folder}: series of {len(shapes)} sizes, {shapes[0]} and {shapes[1]}: set batch_size to 1"
+            )
+    sampler = EpochSampler(len(train), seed, steps_per_epoch and steps_per_epoch * batch_size)
+    options = {"num_workers": num_workers, "pin_memory": torch.device(device).type == "cuda"}
+    dls = DataLoaders(
+        DataLoader(train, batch_size, sampler=sampler, persistent_workers=num_workers > 0, **options),
+        DataLoader(valid, eval_batch_size, **options),
+        device=torch.device(device),
+    )
+    dls.n_inp = 1
+    return dls
+
+
+# Making a set from simulated hearts and the real one
+
+
+def acquire(fine: Tensor, seed: int, how: realtime.Sampling, num_coils: int, snr: float, pixel: float):
+    """(aliased, truth), both (T, n, n), of a fine series (T, 2n, 2n) whose pixels are `pixel` mm wide.
+
+    Object phase, coils and noise are simulated (`lib.coils`). snr: mean signal of the brighter half over the noise of
+    one real or imaginary part, fully sampled. Both are divided by one number that the data give without the truth: the
+    99.9th percentile of the mean over time, in which the spokes of all frames together sample k-space fully.
+    """
+    shape = (1, *fine.shape[1:])
+    maps = coils.simulate(shape, num_coils, seed, voxel=(8.0, pixel, pixel))[0]
+    phase = coils.smooth_phase(shape, seed)[0]
+    truth = realtime.fully_sampled(fine)
+    noise = float(truth[truth > truth.median()].mean()) / snr
+    seen = realtime.aliased(fine * torch.polar(torch.ones_like(phase), phase), maps, how, noise, seed)
+    scale = float(np.percentile(seen.mean(0).numpy(), 99.9))
+    return seen / scale, truth / scale
+
+
+def real_heart(size: int, frames: int) -> tuple[Tensor, float]:
+    """The real patient's first frames (T, 2·size, 2·size), cut out around the heart, in 0 … 1, and its pixel in mm."""
+    scan = samples.scan("heart_cine")
+    series = torch.from_numpy(scan.volume[:frames, ::-1].copy())
+    middle = (156, 127)  # the heart, by eye
+    first = [min(max(m - size, 0), s - 2 * size) for m, s in zip(middle, series.shape[1:], strict=True)]
+    series = series[:, first[0] : first[0] + 2 * size, first[1] : first[1] + 2 * size]
+    return series / series.max(), scan.spacing[1]
+
+
+def write_pair(folder: Path, split: str, stem: str, person: str, names: list[str], pairs) -> list[dict[str, Any]]:
+    """Write x_<stem>.h5 and y_<stem>.h5 from an iterable of (aliased, truth), each (T, n, n); their entries of set.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {side: folder / f"{side}_{stem}.h5" for side in "xy"}
+    with (
+        replacing(paths["x"]) as x_part,
+        replacing(paths["y"]) as y_part,
+        h5py.File(x_part, "w") as x,
+        h5py.File(y_part, "w") as y,
+    ):
+        for n, images in enumerate(pairs):
+            for file, side, image in zip((x, y), "xy", images, strict=True):
+                series = image.permute(1, 2, 0).numpy()
+                if n == 0:
+                    shape = (len(names), *series.shape)
+                    file.create_dataset(KEYS[side], shape, np.float32, chunks=(1, *series.shape))
+                    file.attrs["names"] = names
+                file[KEYS[side]][n] = series
+    return [_entry(series_file(path, side), side, split, path.name, person) for side, path in paths.items()]
+
+
+def simulated(split: int, count: int, size: int, frames: int, trajectory: str, acceleration: float, **settings):
+    """`count` simulated hearts of a split (0, 1, 2), acquired one by one: yields (aliased, truth)."""
+    for n in range(count):
+        seed = (split, n, settings["seed"])
+        fine = torch.from_numpy(heart(2 * size, frames, seed)).permute(2, 0, 1)
+        how = realtime.sampling(trajectory, size, frames, acceleration, seed)
+        one = int(np.random.default_rng(seed).integers(2**31))
+        yield acquire(fine, one, how, settings["num_coils"], settings["snr"], 180 / (2 * size))

@@ -1,0 +1,56 @@
+"""A network as ONNX, in a folder that NVIDIA's Triton and onnxruntime serve."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib import InputError
+from lib.files import replacing, write
+
+TOLERANCE = 1e-4
+CONFIG = """name: "{name}"
+backend: "onnxruntime"
+max_batch_size: {most}
+input [{{ name: "input", data_type: TYPE_FP32, dims: [ {dims} ] }}]
+output [{{ name: "output", data_type: TYPE_FP32, dims: [ {dims} ] }}]
+dynamic_batching {{ }}
+"""
+
+
+def serve(model: nn.Module, name: str, example: Tensor, folder: Path, max_batch: int = 8) -> Path:
+    """Write folder/<name>/1/model.onnx and folder/<name>/config.pbtxt; returns the model's path.
+
+    model: real in, real out, of one shape; example: an input (1, …). The batch size stays free, the other sizes are the
+    example's. The file is run by onnxruntime on the example at once: a relative difference from the network of more than
+    1e-4 is an InputError, and nothing is written. Prints the difference.
+    """
+    model, example = model.cpu().eval(), example.cpu()
+    if example.is_complex():
+        raise InputError(f"{name}: its input is complex, ONNX serves networks with real input and output only")
+    target = Path(folder) / name / "1" / "model.onnx"
+    with replacing(target) as partial, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        pair = example.repeat(2, *[1] * (example.ndim - 1))  # a batch of 1 would be taken as fixed
+        program = torch.onnx.export(
+            model, (pair,), input_names=["input"], output_names=["output"], dynamo=True, verbose=False,
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+        )  # fmt: skip
+        program.save(str(partial), external_data=False)
+        difference = _difference(partial, model, example)
+        print(f"{name}: onnxruntime differs by {difference:.1e} from the network", flush=True)
+        if not difference <= TOLERANCE:
+            raise InputError(f"{name}: onnxruntime differs by {difference:.1e}, expected at most {TOLERANCE:g}")
+    dims = ", ".join(map(str, example.shape[1:]))
+    write(Path(folder) / name / "config.pbtxt", CONFIG.format(name=name, most=max_batch, dims=dims))
+    return target
+
+
+def _difference(path: Path, model: nn.Module, example: Tensor) -> float:
+    import onnxruntime
+
+    found = onnxruntime.InferenceSession(path).run(None, {"input": example.numpy()})[0]
+    wanted = model(example).numpy()
+    return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), np.finfo(np.float32).tiny))

@@ -1,0 +1,144 @@
+"""Losses and metrics of cine networks by Keras' names, in torch, and the cine source's own.
+
+All are called `(output, truth)` on series (N, axis 1, axis 2, T) of one shape, in float32 at least, and give a mean over
+the batch. Losses that Keras sums over its last axis are summed over time, as there. Names match without regard to case
+and underscores: mse, MSE, mean_squared_error and MeanSquaredError are one.
+"""
+
+import difflib
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib import InputError, metrics
+
+EPSILON = 1e-7  # Keras' backend epsilon
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def ssim(output: Tensor, truth: Tensor) -> Tensor:
+    """`metrics.ssim_gaussian` with data range 1, mean over frames: tf.image.ssim with the frames as channels."""
+    output, truth = output.movedim(-1, 1), truth.movedim(-1, 1)
+    if min(output.shape[-2:]) < 11:
+        raise InputError(f"ssim: images of {tuple(output.shape[-2:])} are smaller than the 11×11 window")
+    return metrics.ssim_map(output, truth, 1.0, metrics.gaussian_mean, 1.0).mean()
+
+
+def psnr(output: Tensor, truth: Tensor) -> Tensor:
+    """10·log₁₀(1 / mean squared error) of each series with data range 1, in dB; mean over the batch."""
+    error = (output - truth).square().flatten(1).mean(1)
+    return -10 * error.clamp_min(torch.finfo(torch.float32).tiny).log10().mean()
+
+
+def nrmse(output: Tensor, truth: Tensor) -> Tensor:
+    """‖output − truth‖ / ‖truth‖ of each series (scikit-image's Euclidean normalisation); mean over the batch."""
+    return ((output - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1).clamp_min(EPSILON)).mean()
+
+
+def ssim3d(output: Tensor, truth: Tensor) -> Tensor:
+    """`metrics.ssim3d` of each series with data range 1 (uniform 7×7×7); mean over the batch."""
+    if min(output.shape[1:]) < metrics.WINDOW:
+        raise InputError(f"ssim3d: series of {tuple(output.shape[1:])} are smaller than the 7×7×7 window")
+    count = metrics.WINDOW**3
+    return metrics.ssim_map(output, truth, 1.0, lambda x: metrics.box_mean(x, 3), count / (count - 1)).mean()
+
+
+def _percentage(p: Tensor, y: Tensor) -> Tensor:
+    return 100 * ((y - p) / y.abs().clamp_min(EPSILON)).abs().mean()
+
+
+def _log_squared(p: Tensor, y: Tensor) -> Tensor:
+    return (torch.log1p(p.clamp_min(EPSILON)) - torch.log1p(y.clamp_min(EPSILON))).square().mean()
+
+
+def _divergence(p: Tensor, y: Tensor) -> Tensor:
+    p, y = p.clamp(EPSILON, 1), y.clamp(EPSILON, 1)
+    return (y * (y / p).log()).sum(-1).mean()
+
+
+def _binary(p: Tensor, y: Tensor) -> Tensor:
+    p = p.clamp(EPSILON, 1 - EPSILON)
+    return -(y * (p + EPSILON).log() + (1 - y) * (1 - p + EPSILON).log()).mean()
+
+
+def _categorical(p: Tensor, y: Tensor) -> Tensor:
+    p = (p / p.sum(-1, keepdim=True)).clamp(EPSILON, 1 - EPSILON)
+    return -(y * p.log()).sum(-1).mean()
+
+
+def _signs(y: Tensor) -> Tensor:
+    """Keras turns labels of 0 and 1 into −1 and 1; others stay."""
+    return 2 * y - 1 if ((y == 0) | (y == 1)).all() else y
+
+
+def _categorical_hinge(p: Tensor, y: Tensor) -> Tensor:
+    return (((1 - y) * p).amax(-1) - (y * p).sum(-1) + 1).clamp_min(0).mean()
+
+
+LOSSES: dict[str, Loss] = {
+    "mean_squared_error": F.mse_loss,
+    "mean_absolute_error": F.l1_loss,
+    "mean_absolute_percentage_error": _percentage,
+    "mean_squared_logarithmic_error": _log_squared,
+    "log_cosh": lambda p, y: ((p - y) + F.softplus(-2 * (p - y)) - math.log(2)).mean(),
+    "huber": F.huber_loss,
+    "kl_divergence": _divergence,
+    "binary_crossentropy": _binary,
+    "categorical_crossentropy": _categorical,
+    "poisson": lambda p, y: (p - y * (p + EPSILON).log()).mean(),
+    "cosine_similarity": lambda p, y: -F.cosine_similarity(p, y, -1, EPSILON).mean(),
+    "hinge": lambda p, y: (1 - _signs(y) * p).clamp_min(0).mean(),
+    "squared_hinge": lambda p, y: (1 - _signs(y) * p).clamp_min(0).square().mean(),
+    "categorical_hinge": _categorical_hinge,
+    "ssim_loss": lambda p, y: 1 - ssim(p, y),
+    "psnr_loss": lambda p, y: -psnr(p, y),
+}
+ALIASES = {
+    "mse": "mean_squared_error", "mae": "mean_absolute_error", "mape": "mean_absolute_percentage_error",
+    "msle": "mean_squared_logarithmic_error", "kld": "kl_divergence", "kullback_leibler_divergence": "kl_divergence",
+    "bce": "binary_crossentropy", "huber_loss": "huber", "cosine_proximity": "cosine_similarity",
+}  # fmt: skip
+METRICS: dict[str, Loss] = {"ssim": ssim, "psnr": psnr, "nrmse": nrmse, "ssim3d": ssim3d}
+RISING = ("ssim", "psnr", "ssim3d")
+
+
+def by_name(name: str) -> Loss:
+    """The loss of that name or alias; InputError with the nearest names where there is none."""
+    return _checked(_lookup("loss", name, LOSSES))
+
+
+def training_metric(name: str) -> Loss:
+    """The metric, or the loss, of that name or alias; in a table it has the name given."""
+    function = _checked(_lookup("metrics", name, METRICS | LOSSES))
+
+    def metric(output: Tensor, truth: Tensor) -> Tensor:
+        with torch.no_grad():
+            return function(output, truth)
+
+    metric.__name__ = str(name)
+    return metric
+
+
+def _lookup(what: str, name: str, table: dict[str, Loss]) -> Loss:
+    def plain(text: str) -> str:
+        return str(text).lower().replace("_", "")
+
+    known = {plain(n): n for n in table} | {plain(a): n for a, n in ALIASES.items()}
+    if plain(name) not in known:
+        near = difflib.get_close_matches(plain(name), known, 3, 0.5)
+        hint = f"did you mean {' or '.join(dict.fromkeys(known[n] for n in near))}? " if near else ""
+        raise InputError(f"{what}: {name!r}: {hint}expected one of {', '.join([*table, *ALIASES])}")
+    return table[known[plain(name)]]
+
+
+def _checked(function: Loss) -> Loss:
+    def loss(output: Tensor, truth: Tensor) -> Tensor:
+        if output.shape != truth.shape:
+            raise InputError(f"loss: the output is {tuple(output.shape)}, the truth {tuple(truth.shape)}")
+        dtype = torch.promote_types(output.dtype, torch.float32)
+        return function(output.to(dtype), truth.to(dtype))
+
+    return loss

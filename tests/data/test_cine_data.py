@@ -1,0 +1,123 @@
+"""Cine files: layout, checks, pairs, batches."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from lib import InputError
+from lib.data import checks, cine
+
+SHAPE = (3, 12, 10, 4)
+
+
+def write(path, key, data, **attributes):
+    with h5py.File(path, "w") as file:
+        file[key] = data
+        file.attrs.update(attributes)
+    return path
+
+
+@pytest.fixture
+def six(tmp_path):
+    random, files = np.random.default_rng(0), {}
+    for split in ("train", "val", "test"):
+        for side, key in cine.KEYS.items():
+            data = random.random(SHAPE).astype(np.float32)
+            files[f"{side}_{split}"] = write(tmp_path / f"{side}_{split}.h5", key, data)
+    return files
+
+
+def test_a_users_files_are_indexed_where_they_lie(six, tmp_path, capsys):
+    cine.index(six, tmp_path / "set")
+    found = checks.read_set(tmp_path / "set")
+    assert found["kind"] == "cine" and found["counts"] == {"train": 3, "val": 3, "test": 3}
+    assert "x_train: x_train.h5, 3 series of 12×10×4" in capsys.readouterr().out
+    (pair,) = cine.split_pairs(tmp_path / "set", "test")
+    case = cine.CineSeries([pair]).case(2)
+    with h5py.File(six["x_test"]) as x, h5py.File(six["y_test"]) as y:
+        assert np.array_equal(case.input, x["imagesRecon"][2]) and np.array_equal(case.truth, y["imagesTrue"][2])
+    assert case.id == "x_test_0002"
+
+
+def test_batches_are_inputs_then_truths(six, tmp_path):
+    cine.index(six, tmp_path / "set")
+    dls = cine.dataloaders(tmp_path / "set", batch_size=2, seed=3)
+    batches = list(dls.train)
+    assert [tuple(b.shape) for b in batches[0]] == [(2, 12, 10, 4)] * 2 and dls.n_inp == 1
+    seen = torch.cat([x for x, _ in batches]).sum((1, 2, 3))
+    with h5py.File(six["x_train"]) as x:
+        assert torch.allclose(seen.sort().values, torch.from_numpy(x["imagesRecon"][:]).sum((1, 2, 3)).sort().values)
+
+
+def test_prediction_needs_only_inputs(six, tmp_path):
+    cine.index({"x_test": six["x_test"]}, tmp_path / "set", "predict")
+    (pair,) = cine.split_pairs(tmp_path / "set", "test", need_truth=False)
+    assert pair.truths is None and cine.CineSeries([pair]).case(0).truth is None
+    assert len(cine.CineSeries([pair])[0]) == 1
+    with pytest.raises(InputError, match="x_test.h5: no file of truths beside it: needed to train or score"):
+        cine.split_pairs(tmp_path / "set", "test")
+
+
+BAD = {
+    "count": (
+        "y_val",
+        "imagesTrue",
+        np.ones((2, 12, 10, 4)),
+        r"is \(2, 12, 10, 4\), expected \(3, 12, 10, 4\) as imagesR",
+    ),
+    "shape": ("y_val", "imagesTrue", np.ones((3, 12, 12, 4)), r"is \(3, 12, 12, 4\), expected \(3, 12, 10, 4\)"),
+    "key": ("x_val", "images", np.ones(SHAPE), r"x_val.h5: no key 'imagesRecon' \(found images\)"),
+    "rank": (
+        "x_val",
+        "imagesRecon",
+        np.ones(SHAPE[1:]),
+        r"shape \(12, 10, 4\), expected \(series, axis 1, axis 2, time\)",
+    ),
+    "complex": ("x_val", "imagesRecon", np.ones(SHAPE, np.complex64), "type complex64, expected real numbers"),
+    "one frame": ("x_val", "imagesRecon", np.ones((3, 12, 10, 1)), r"1 frame in \(3, 12, 10, 1\), expected at least 2"),
+    "nan": ("x_val", "imagesRecon", np.full(SHAPE, np.nan), "series 0 holds 480 NaN or inf values"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files(six, tmp_path, name):
+    which, key, data, words = BAD[name]
+    write(six[which], key, data)
+    with pytest.raises(InputError, match=words):
+        cine.index(six, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_values_far_from_0_to_1_are_a_warning(six, tmp_path, capsys):
+    write(six["x_val"], "imagesRecon", np.full(SHAPE, 300.0))
+    cine.index(six, tmp_path / "set")
+    assert "x_val.h5: imagesRecon: values from 300 to 300, expected about 0 to 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "task_type", "words"),
+    [
+        ({"y_train": None}, "train", "y_train is missing: task_type train needs x_train, y_train, x_val, y_val"),
+        ({"x_test": None, "y_test": None}, "train_and_predict", "x_test is missing"),
+        ({"z_test": "a"}, "predict", "got 'z_test', expected some of x_train"),
+        ({"x_val": "nowhere.h5"}, "train", "nowhere.h5: no such file"),
+        ({"x_test": None}, "train", "y_test is there without x_test"),
+    ],
+)
+def test_files_that_a_task_needs(six, change, task_type, words):
+    with pytest.raises(InputError, match=words):
+        cine.check_files(six | change, task_type)
+
+
+def test_pairs_are_aliased_and_true_in_one_scale():
+    ((seen, truth),) = cine.simulated(0, 1, 32, 6, "cartesian", 2.0, num_coils=3, snr=50.0, seed=0)
+    assert seen.shape == truth.shape == (6, 32, 32)
+    assert np.percentile(seen.mean(0), 99.9) == pytest.approx(1)
+    assert 0.7 < truth.max() < 1.6 and (seen - truth).norm() / truth.norm() > 0.05
+
+
+def test_the_real_heart_is_cut_out_on_twice_the_grid():
+    series, pixel = cine.real_heart(64, 10)
+    assert series.shape == (10, 128, 128) and pixel == pytest.approx(1.37) and series.max() == 1
+    assert (series[5] - series[0]).abs().mean() > 0.01  # it beats

@@ -1,0 +1,110 @@
+"""Real-time sampling: exact discrete Fourier sums, full sampling gives the truth, filters worked by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lib import InputError, coils, realtime
+from lib.data.hearts import contraction, heart
+
+N = 32
+
+
+@pytest.fixture(scope="module")
+def fine():
+    return torch.from_numpy(heart(2 * N, 4, 3)).permute(2, 0, 1)
+
+
+@pytest.fixture(scope="module")
+def maps():
+    return coils.simulate((1, 2 * N, 2 * N), 3, 0, voxel=(8.0, 2.8, 2.8))[0]
+
+
+def test_the_nonuniform_transform_equals_its_sum(fine, maps):
+    how = realtime.sampling("radial", N, 4)
+    trajectory, _ = realtime._spokes(how.angles, N)
+    images = (fine[:, None] * maps)[:2]
+    found = realtime._nufft(images, trajectory[:2] / 2)
+    place, k = torch.arange(2 * N) - N, (trajectory[:2] / 2).double()
+    along_y, along_x = (torch.exp(-1j * k[:, axis, :, None] * place) for axis in (0, 1))
+    exact = torch.einsum("tky,tkx,tcyx->tck", along_y, along_x, images.to(torch.complex128))
+    assert (found - exact).norm() / exact.norm() < 1e-3
+
+
+def test_full_radial_sampling_gives_the_image(fine, maps):
+    angles = (torch.arange(4 * N) * math.pi / (4 * N)).double().expand(4, -1)
+    seen = realtime.aliased(fine, maps, realtime.Sampling("radial", angles, None, 1.0))
+    truth = realtime.fully_sampled(fine)
+    assert (seen - truth).norm() / truth.norm() < 0.08  # what lies in the corners of k-space is missing
+    assert seen.mean() / truth.mean() == pytest.approx(1, abs=0.05)
+
+
+def test_full_cartesian_sampling_gives_the_image_of_each_coil_combined(fine, maps):
+    how = realtime.sampling("cartesian", N, 4, 1.0)
+    assert how.columns.all() and how.achieved == 1
+    truth = realtime.fully_sampled(fine)
+    assert (realtime.aliased(fine, maps, how) - truth).norm() / truth.norm() < 0.05  # maps vary within a pixel
+
+
+def test_truth_is_the_central_k_space():
+    """A wave that the coarse grid holds comes out unchanged, one beyond it vanishes."""
+    x = torch.arange(2 * N) - N
+    low, high = (torch.cos(2 * math.pi * f * x / (2 * N)).expand(1, 2 * N, -1) for f in (3, 20))
+    expected = torch.cos(2 * math.pi * 3 * (torch.arange(N) - N // 2) / N).abs().expand(1, N, -1)
+    assert torch.allclose(realtime.fully_sampled(low), expected, atol=1e-5)
+    assert realtime.fully_sampled(high).abs().max() < 1e-5
+
+
+def test_spokes_turn_by_the_tiny_golden_angle():
+    how = realtime.sampling("radial", 64, 3, 13.0)
+    assert how.angles.shape == (3, 8) and how.achieved == pytest.approx(101 / 8)
+    steps = torch.diff(how.angles.flatten()) % math.pi
+    assert torch.allclose(steps, torch.tensor(math.radians(23.628)).double(), atol=1e-4)
+
+
+def test_cartesian_columns_differ_from_frame_to_frame():
+    how = realtime.sampling("cartesian", 128, 20, 13.0, seed=1)
+    assert (how.columns.sum(1) == 10).all() and how.columns[:, 63:65].all()
+    assert len({tuple(f.tolist()) for f in how.columns}) > 10
+    near = how.columns[:, 44:84].float().mean()
+    assert near > 2 * how.columns[:, :20].float().mean()
+
+
+def test_noise_has_the_level_asked_for(maps):
+    """Of an empty object the combined image is noise: complex, RSS-1 maps keep its level, so its magnitude is Rayleigh."""
+    nothing, one = torch.zeros(8, 2 * N, 2 * N), torch.ones(1, 2 * N, 2 * N, dtype=torch.complex64)
+    for how in (realtime.sampling("cartesian", N, 8, 1.0),):
+        seen = realtime.aliased(nothing, one, how, noise=0.5)
+        assert seen.square().mean().sqrt().item() == pytest.approx(0.5 * math.sqrt(2), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [(("spiral", 64, 4), "got 'spiral', expected one of radial"), (("radial", 16, 4, 13.0), "2 lines")],
+)
+def test_bad_settings(settings, words):
+    with pytest.raises(InputError, match=words):
+        realtime.sampling(*settings)
+
+
+def test_filters_by_hand():
+    series = torch.tensor([1.0, 5.0, 3.0, 9.0]).view(4, 1, 1)
+    assert realtime.sliding_window(series, 3).flatten().tolist() == pytest.approx([3, 3, 17 / 3, 6])
+    assert realtime.temporal_median(series, 3).flatten().tolist() == [1, 3, 5, 3]
+
+
+def test_hearts_differ_beat_and_repeat_by_their_seed():
+    one, two = heart(48, 8, (0, 1)), heart(48, 8, (0, 2))
+    assert one.shape == (48, 48, 8) and one.dtype == np.float32 and one.min() >= 0 and one.max() == 1
+    assert np.array_equal(one, heart(48, 8, (0, 1))) and np.abs(one - two).mean() > 0.02
+    assert np.abs(np.diff(one, axis=2)).max() > 0.2  # something moves
+
+
+def test_contraction_begins_and_ends_at_rest():
+    assert (
+        contraction(0) == 0
+        and contraction(0.35) == pytest.approx(1)
+        and contraction(0.99) == pytest.approx(0, abs=1e-9)
+    )
