@@ -41,6 +41,8 @@ benchmark: $(PEERS)
 reproduce: $(PEERS)
 	$(RUN) -m lib runs/demo.yaml
 	$(RUN) -m lib runs/kspace.yaml
+	$(RUN) -m lib runs/cine.yaml
+	$(RUN) -m lib runs/cine_ablation.yaml
 	$(RUN) -m lib runs/benchmark.yaml
 	$(RUN) -m lib.readme --collect
 

@@ -19,6 +19,8 @@ COLLECTED = {  # file in runs/results: the task whose newest good run it comes f
     "demo": "evaluate_reconstruction",
     "kspace": "evaluate_accelerations",
     "phantom": "evaluate_phantom",
+    "cine": "evaluate_cine",
+    "cine_ablation": "evaluate_cine_ablation",
     "benchmark": "benchmark",
 }
 
@@ -87,6 +89,34 @@ def _means(result: dict[str, Any], title: str, *keys: str) -> str:
     return _table([title, *(f"{mean('achieved', rate):.2f}× achieved (R {rate})" for rate in rates)], table)
 
 
+def _by_kind(result: dict[str, Any]) -> str:
+    """Means over series, a row a method, a column a kind of heart."""
+    rows = result["metrics"]["persons"]
+    methods, kinds = (list(dict.fromkeys(r[k] for r in rows)) for k in ("method", "group"))
+    parts = {(m, k): [r for r in rows if (r["method"], r["group"]) == (m, k)] for m in methods for k in kinds}
+    keys = {"ssim": ".3f", "psnr": ".1f", "ssim3d": ".3f", "nrmse": ".3f"}
+
+    def cell(part: list[dict[str, Any]]) -> str:
+        return " / ".join(f"{sum(r[key] for r in part) / len(part):{style}}" for key, style in keys.items())
+
+    table = [[m, *(cell(parts[m, k]) for k in kinds)] for m in methods]
+    head = ["SSIM / PSNR (dB) / SSIM 3-D / NRMSE", *(f"{k} (n = {len(parts[methods[0], k])})" for k in kinds)]
+    sampled = f"{rows[0]['achieved']:.1f}× achieved (nominal {rows[0]['acceleration']:g}×)"
+    return f"{_table(head, table)}\n\n*Sample data*, {sampled}. {_about(result)}"
+
+
+def _ranking(result: dict[str, Any]) -> str:
+    ranking, needed = result["metrics"]["ranking"], result["metrics"]["published_size_GiB"]
+    head = ["network, by SSIM", "SSIM", "PSNR", "parameters", "training, min", "training, peak MiB"]
+    head += ["a step at published size, GiB", "with checkpointing"]
+    rows = []
+    for name, r in ranking.items():
+        line = [name, f"{r['ssim']:.3f}", f"{r['psnr']:.1f}", f"{r['parameters']:,.0f}", f"{r['training, min']:.1f}"]
+        line += [f"{r['training, peak MiB']:.0f}"]
+        rows.append(line + [f"{sum(needed[n].values()):.2f}" for n in (name, f"{name}, checkpointing")])
+    return _table(head, rows)
+
+
 def _speed(result: dict[str, Any]) -> str:
     rows = result["metrics"]["results"]
     table = [
@@ -103,11 +133,14 @@ TABLES = {
     "lesions": _lesions,
     "kspace": _by_acceleration,
     "phantom": _by_person,
+    "cine": _by_kind,
+    "cine_ranking": _ranking,
+    "cine_ablation": _by_kind,
     "benchmark": _speed,
 }
 
 
-SOURCE = {"lesions": "demo"}  # tables that share a file of results
+SOURCE = {"lesions": "demo", "cine_ranking": "cine"}  # tables that share a file of results
 
 
 def generate(text: str) -> str:

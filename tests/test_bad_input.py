@@ -161,5 +161,42 @@ def test_weights_of_another_network_are_refused_before_training(tmp_path, prepar
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
 
 
+SERIES = np.ones((2, 12, 12, 4), np.float32)
+SIX = ", ".join(f"{side}_{split}: {side}_{split}.h5" for split in ("train", "val", "test") for side in "xy")
+CINE = f"task_name: t, network_type: UNet2D1D, network_settings: {{base_filters: 2, depth: 2}}, files: {{{SIX}}}"
+CINE_CASES = {  # the file that is wrong with its key and content, what the task says besides; the last line; exit code
+    "shape": (("y_val", "imagesTrue", SERIES[:, :8]), "", "y_val.h5: imagesTrue is (2, 8, 12, 4), expected (2, 12, 12, 4)", 2),
+    "count": (("y_train", "imagesTrue", SERIES[:1]), "", "y_train.h5: imagesTrue is (1, 12, 12, 4), expected (2,", 2),
+    "key": (("x_test", "images", SERIES), "", "x_test.h5: no key 'imagesRecon' (found images)", 2),
+    "one frame": (("x_val", "imagesRecon", SERIES[..., :1]), "", "x_val.h5: imagesRecon: 1 frame in (2, 12, 12, 1), expected at", 2),
+    "nan": (("x_train", "imagesRecon", SERIES * np.nan), "", "x_train.h5: imagesRecon: series 0 holds 576 NaN or inf", 1),
+    "loss": (None, ", loss: MSEE", "loss: 'MSEE': did you mean mean_squared_error", 2),
+    "metric": (None, ", metrics: [sssim]", "metrics: 'sssim': did you mean ssim", 2),
+    "regulariser": (None, ", regularization: {type: dropblok, parameters: [0.8, 3]}", "regularization: type is 'dropblok', expected", 2),
+    "parameters": (None, ", regularization: {type: dropblock, parameters: [0.8]}", "dropblock has 1 parameters, expected 2: keep_prob, block_size", 2),
+    "no weights": (None, ", task_type: predict", "task_type predict: saved_network_weights is missing", 2),
+    "other weights": (None, f", saved_network_weights: {ROOT / 'runs' / 'weights' / 'demo_varnet'}", "weights don't fit UNet2D1D", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CINE_CASES)
+def test_bad_cine(tmp_path, name):
+    wrong, more, message, code = CINE_CASES[name]
+    for split in ("train", "val", "test"):
+        for side, key in (("x", "imagesRecon"), ("y", "imagesTrue")):
+            with h5py.File(tmp_path / f"{side}_{split}.h5", "w") as file:
+                file[key] = SERIES
+    if wrong:
+        with h5py.File(tmp_path / f"{wrong[0]}.h5", "w") as file:
+            file[wrong[1]] = wrong[2]
+    (tmp_path / "recipe.yaml").touch()
+    before = files(tmp_path)
+    refused(run(tmp_path, f"- {{{CINE}{more}}}"), message, code)
+    assert files(tmp_path) == before
+    made = {p.name for p in (tmp_path / "runs").glob("t/*/**/*")}
+    assert not made & {"model.safetensors", "result.h5", "history.csv", "last.pt"}
+    assert bool(made) == (code == 1)
+
+
 def test_checks_accept_what_is_right(prepared):
     assert checks.read_set(prepared)["counts"] == {"train": 1, "val": 1, "test": 1}

@@ -107,6 +107,19 @@ def test_what_is_wrong_is_named(config, old, new, words):
     assert words in str(error.value)
 
 
+def test_weights_of_an_earlier_task_are_its_run(config):
+    config.write_text(CONFIG)
+    first = config.with_name("two.yaml")
+    files = "files: {x_test: data/input_test.h5}"
+    first.write_text(f"""
+- {{task_name: one, network_type: UNet2D1D, {files}, task_type: predict, saved_network_weights: weights.pt}}
+- {{task_name: two, network_type: UNet2D1D, {files}, task_type: predict, saved_network_weights: one}}
+""")
+    one, two = recipes.plan(first)
+    assert one.runs == [] and one.parameters["saved_network_weights"] == str(config.with_name("weights.pt"))
+    assert two.runs == ["one"] and two.parameters["saved_network_weights"] == "one"
+
+
 def test_ours_are_not_taken_for_the_sources():
     assert not cine_config.is_source({"task_name": "a", "network_type": "UNet3D", "network_settings": {"depth": 3}})
 

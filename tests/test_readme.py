@@ -19,12 +19,27 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
         "ssim": {"ours": 0.9},
     }
     files.write(tmp_path / "benchmark.json", ABOUT | {"metrics": speed})
+    hearts = [
+        ROW | {"group": g, "ssim3d": 0.6, "nrmse": v}
+        for g, v in (("simulated", 0.2), ("simulated", 0.4), ("real", 0.5))
+    ]
+    ranking = {
+        "UNet3D": {"ssim": 0.9, "psnr": 30.0, "parameters": 1e6, "training, min": 3.0, "training, peak MiB": 500.0}
+    }
+    needed = {n: {"parameters": 1.0, "activations": a} for n, a in (("UNet3D", 2.0), ("UNet3D, checkpointing", 0.5))}
+    cine = {"persons": hearts, "ranking": ranking, "published_size_GiB": needed}
+    files.write(tmp_path / "cine.json", ABOUT | {"metrics": cine})
     text = "\n".join(f"<!-- {n} -->\nold\n<!-- end {n} -->" for n in readme.TABLES)
     made = readme.generate(text)
     assert "| GRAPPA | 0.500 / 20.0 | 0.750 / 30.0 |" in made and "2.50× achieved" in made
     assert "| GRAPPA | 0.625 / 25.0 |" in made  # the mean over people
     assert "| GRAPPA | 0.250 / 15.0 |" in made
     assert "| truth | 0.100 |" in made
+    assert (
+        "simulated (n = 2) | real (n = 1)" in made
+        and "| GRAPPA | 0.500 / 20.0 / 0.600 / 0.300 | 0.500 / 20.0 / 0.600 / 0.500 |" in made
+    )
+    assert "| UNet3D | 0.900 | 30.0 | 1,000,000 | 3.0 | 500 | 3.00 | 1.50 |" in made
     assert "| x | 2.0 | 1.9 … 2.2 | 0.5 |" in made and "old" not in made
     assert readme.generate(made) == made
     with pytest.raises(InputError, match="no markers <!-- demo -->"):

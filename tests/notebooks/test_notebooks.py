@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 
+import h5py
 import nbformat
+import numpy as np
 import pytest
 import yaml
 
@@ -77,3 +79,41 @@ def test_training_leaves_the_whole_run_folder(done):
             "predictions/result.h5", "figures/history.png", "figures/reconstruction.png",
         } <= there  # fmt: skip
         assert any(p.startswith("logs/events") for p in there) and not [p for p in there if p.endswith(".partial")]
+
+
+def test_a_cine_run_leaves_the_sources_outputs_too(done):
+    _, runs = done
+    (run,) = runs["20_train_cine"]
+    there = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
+    assert {"serving/UNet2D1D/1/model.onnx", "serving/UNet2D1D/config.pbtxt", "predictions/result_cine.h5"} <= there
+    with (
+        h5py.File(run / "predictions" / "result_cine.h5") as layout,
+        h5py.File(run / "predictions" / "result.h5") as cases,
+    ):
+        assert layout["input"].shape == layout["result"].shape == layout["truth"].shape == (2, 32, 32, 8)
+        for n, group in enumerate(cases.values()):
+            assert np.array_equal(layout["result"][n], np.moveaxis(group["output"][:], 0, -1))
+
+
+def test_prediction_alone_needs_inputs_and_weights(done, tmp_path):
+    _, runs = done
+    (trained,) = runs["20_train_cine"]
+    inputs = trained.parents[2] / "data" / "cine-quick" / "x_test.h5"
+    settings = json.loads((trained / "model_weights" / "model.json").read_text())["settings"]
+    task = {
+        "task_name": "predict",
+        "task_type": "predict",
+        "network_type": "UNet2D1D",
+        "files": {"x_test": str(inputs)},
+    }
+    task |= {"network_settings": {k: v for k, v in settings.items() if k != "regularization"}, "serving": False}
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump([task | {"saved_network_weights": str(trained)}]))
+    command = [sys.executable, "-m", "lib", str(tmp_path / "p.yaml")]
+    environment = os.environ | {"ECHOTRAIN_RUNS": str(tmp_path / "runs")}
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    assert "no truths for test: the series are reconstructed, metrics are left out" in finished.stdout
+    (run,) = (tmp_path / "runs" / "predict").iterdir()
+    with h5py.File(run / "predictions" / "result.h5") as mine, h5py.File(trained / "predictions" / "result.h5") as its:
+        assert set(mine["heart_test_000"]) == {"input", "output"}
+        assert np.array_equal(mine["heart_test_000/output"], its["heart_test_000/output"])
