@@ -10,6 +10,7 @@ Its key → ours:
     network_settings: optimizer                   → optimizer, with Keras' eps 1e-7 and, for RMSprop, alpha 0.9
     network_settings: regularization              → regularization
     network_settings: early_stopping              → early_stopping, on ssim, which is always among the metrics then
+    (a constant learning rate, as Keras has)      → scheduler: {type: constant}
     output_data_dir                               → output_data_dir
 The networks have their published size. Paths count from the recipe's folder, or, if no input file is there, from the
 working folder, where the source's train.py is started.
@@ -43,11 +44,18 @@ def translate(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
     ours: dict[str, Any] = {k: entry[k] for k in ("task_name", "task_type") if k in entry}
     ours["notify"] = entry.get("email_notification") or False
     given = {k: str(v) for k, v in paths.items() if v}
+    missing = [k for k in ("task_type", "input_data_path") if not entry.get(k)]
+    missing += [f"network_settings: {k}" for k in SETTINGS if k not in settings]
+    if missing or not any(k in given for k in PATHS[:-1]):
+        raise InputError(
+            f"task {name}: {(missing or ['input_data_path: x_test'])[0]}: missing, the cine source needs it"
+        )
     base = next((b for b in (folder, Path.cwd()) if any((b / p).exists() for p in given.values())), folder)
     found = {k: str((base / p).resolve()) for k, p in given.items()}
     ours["saved_network_weights"] = found.pop("saved_network_weights", None)
     ours["files"] = found
     ours |= {k: v for k, v in settings.items() if v is not None} | {"network_settings": {}}
+    ours["scheduler"] = {"type": "constant"}
     if "batch_size" in ours:
         ours["eval_batch_size"] = ours["batch_size"]
     if isinstance(ours.get("optimizer"), dict):

@@ -19,7 +19,8 @@ from lib.data.kspace import INPUT, Case, KspaceSlices
 from lib.files import read, replacing
 from lib.grappa import grappa
 from lib.kspace import center_crop, ifft2c, rss
-from lib.predict import outputs, volumes, write_case, write_series
+from lib.models.cine import CineUNet
+from lib.predict import outputs, read_result, volumes, write_case, write_series
 from lib.sense import cg_sense, estimate_maps, tv_sense
 
 
@@ -70,6 +71,11 @@ def by_network(model: nn.Module, slices: KspaceSlices, indices: list[int], devic
     return torch.cat([outputs(model, slices, [i], device) for i in indices])
 
 
+def sampled_at(scores: pd.DataFrame) -> str:
+    """For titles: the mean acceleration achieved, '' where it isn't known."""
+    return "" if scores.achieved.isna().all() else f", {scores.achieved.mean():.2f}× achieved"
+
+
 class Comparison(NamedTuple):
     """`scores`: a row a person, method and acceleration. `seconds`: median a slice. `reasons`: what couldn't be done."""
 
@@ -89,7 +95,7 @@ def compare(
     the reason.
     """
     rows, seconds, reasons = [], {m: [] for m in [*BASELINES, *networks]}, {}
-    with replacing(path) as partial, h5py.File(partial, "w") as result:
+    with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for nominal in accelerations:
             settings = {**mask, "acceleration": nominal}
             slices = KspaceSlices(files, settings)
@@ -117,22 +123,52 @@ def compare(
 
 def load(inputs: list[str]) -> dict[str, nn.Module]:
     """The networks of runs, by the name of their class, or of their task where two have one class."""
-    models = {runs.find(name): runs.load_model(name) for name in inputs}
-    classes = [type(m).__name__ for m in models.values()]
-    return {c if classes.count(c) == 1 else r.parent.name: m for c, (r, m) in zip(classes, models.items(), strict=True)}
+    found = list(dict.fromkeys(map(runs.find, inputs)))
+    models = [runs.load_model(run) for run in found]
+    names = [type(model).__name__ for model in models]
+    for better in (lambda run: run.parent.name, lambda run: f"{run.parent.name} {run.name}"):
+        names = [better(run) if names.count(name) > 1 else name for name, run in zip(names, found, strict=True)]
+    for model, run in zip(models, found, strict=True):
+        model.run = run
+    return dict(zip(names, models, strict=True))
 
 
-def ranking(scores: pd.DataFrame, networks: dict[str, nn.Module], inputs: list[str]) -> pd.DataFrame:
-    """Networks by mean SSIM over all but the real patients: quality, parameters, minutes and peak MiB of training."""
+def check_kind(networks: dict[str, nn.Module], cine: bool) -> None:
+    """InputError where a network isn't for this kind of set."""
+    for name, model in networks.items():
+        if isinstance(model, CineUNet) != cine:
+            raise InputError(
+                f"inputs: {name} is a network for {'k-space' if cine else 'cine'}, this set is the other kind"
+            )
+
+
+def ranking(scores: pd.DataFrame, networks: dict[str, nn.Module]) -> pd.DataFrame:
+    """Networks by mean SSIM over all but the real patients: quality, parameters, minutes and peak MiB of training.
+
+    What isn't known of a network's training is NaN.
+    """
     rows = {}
-    for (name, model), run in zip(networks.items(), map(runs.find, inputs), strict=True):
+    for name, model in networks.items():
         part = scores[(scores.method == name) & ~scores.group.str.startswith("real")]
-        history, manifest = pd.read_csv(run / "history.csv"), read(run / "manifest.json")
+        history, manifest = model.run / "history.csv", model.run / "manifest.json"
+        seconds = pd.read_csv(history).seconds.sum() if history.is_file() else float("nan")
+        peak = (read(manifest) if manifest.is_file() else {}).get("peak_bytes_of_training", float("nan"))
         rows[name] = part[["ssim", "psnr", "ssim3d", "nrmse"]].mean().to_dict() | {
-            "parameters": sum(p.numel() for p in model.parameters()), "training, min": history.seconds.sum() / 60,
-            "training, peak MiB": manifest.get("peak_bytes_of_training", 0) / 2**20,
+            "parameters": sum(p.numel() for p in model.parameters()), "training, min": seconds / 60,
+            "training, peak MiB": peak / 2**20,
         }  # fmt: skip
-    return pd.DataFrame(rows).T.sort_values("ssim", ascending=False)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.sort_values("ssim", ascending=False) if rows else table
+
+
+def score_result(path: Path) -> pd.DataFrame:
+    """Every image of a result.h5 against its own truth: a row a case and method, fastMRI's three metrics."""
+    rows = []
+    for case, images in read_result(path).items():
+        for name in (n for n in images if n not in ("input", "truth", "noise_free") and "truth" in images):
+            scores = {m: metrics.METRICS[m](images[name], images["truth"]) for m in ("ssim", "psnr", "nmse")}
+            rows.append({"file": Path(path).parent.parent.name, "case": case, "method": name} | scores)
+    return pd.DataFrame(rows)
 
 
 SERIES_BASELINES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -151,7 +187,7 @@ def compare_series(
     """
     rows, seconds = [], {m: [] for m in [*SERIES_BASELINES, *networks]}
     series = CineSeries(pairs)
-    with replacing(path) as partial, h5py.File(partial, "w") as result:
+    with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for i in range(len(series)):
             case, images = series.case(i), {}
             x, truth = case.input.movedim(-1, 0), case.truth.movedim(-1, 0)
@@ -178,7 +214,9 @@ def by_series_network(model: nn.Module, series: Tensor, device="cpu") -> Tensor:
 
 def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
     """A series' metrics, frames as slices: fastMRI's three, and `ssim3d` and `nrmse`, which the cine source reports."""
-    values: dict[str, Any] = {n: metrics.METRICS[n](output, truth) for n in ("ssim", "psnr", "nmse", "ssim3d")}
+    values: dict[str, Any] = {n: metrics.METRICS[n](output, truth) for n in ("ssim", "psnr", "nmse")}
+    fits = min(truth.shape) >= metrics.WINDOW  # a series of fewer frames has no 3-D window
+    values["ssim3d"] = metrics.ssim3d(output, truth) if fits else float("nan")
     values["nrmse"] = values["nmse"] ** 0.5
     values["ssim_slices"] = metrics.per_slice(metrics.ssim, output, truth, float(truth.max())).tolist()
     return values | {"ssim_interval": metrics.bootstrap_interval(values["ssim_slices"])}

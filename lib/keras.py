@@ -65,7 +65,7 @@ def _binary(p: Tensor, y: Tensor) -> Tensor:
 
 
 def _categorical(p: Tensor, y: Tensor) -> Tensor:
-    p = (p / p.sum(-1, keepdim=True)).clamp(EPSILON, 1 - EPSILON)
+    p = (p / p.sum(-1, keepdim=True).clamp_min(EPSILON)).clamp(EPSILON, 1 - EPSILON)
     return -(y * p.log()).sum(-1).mean()
 
 
@@ -102,7 +102,6 @@ ALIASES = {
     "bce": "binary_crossentropy", "huber_loss": "huber", "cosine_proximity": "cosine_similarity",
 }  # fmt: skip
 METRICS: dict[str, Loss] = {"ssim": ssim, "psnr": psnr, "nrmse": nrmse, "ssim3d": ssim3d}
-RISING = ("ssim", "psnr", "ssim3d")
 
 
 def by_name(name: str) -> Loss:
@@ -111,15 +110,23 @@ def by_name(name: str) -> Loss:
 
 
 def training_metric(name: str) -> Loss:
-    """The metric, or the loss, of that name or alias; in a table it has the name given."""
-    function = _checked(_lookup("metrics", name, METRICS | LOSSES))
+    """The metric, or the loss, of that name or alias; in a table it has its full name."""
+    known = METRICS | LOSSES
+    found = _lookup("metrics", name, known)
+    function = _checked(found)
 
     def metric(output: Tensor, truth: Tensor) -> Tensor:
         with torch.no_grad():
             return function(output, truth)
 
-    metric.__name__ = str(name)
+    metric.__name__ = next(full for full, f in known.items() if f is found)
     return metric
+
+
+def check_sizes(names: list[str], shape: tuple[int, ...]) -> None:
+    """InputError where one of the losses and metrics `names` can't be computed on series (axis 1, axis 2, T)."""
+    for name in names:
+        training_metric(name)(torch.ones(1, *shape), torch.ones(1, *shape))
 
 
 def _lookup(what: str, name: str, table: dict[str, Loss]) -> Loss:

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib import InputError, plots, runs
+from lib import ROOT, InputError, plots, runs
 from lib.data.checks import kspace_file, open_hdf5
 from lib.data.kspace import Case, KspaceSlices
 from lib.grappa import grappa
@@ -20,11 +20,12 @@ def look(path: str | Path, slice: int | None = None, weights: str | Path = "runs
     """Print what a file is and show one slice of it.
 
     path: k-space in fastMRI's or SNU's layout, or an array in .npy, .nii, .nii.gz or HDF5 (the first one in it);
-    a complex array is taken as k-space (…, H, W), a real one as images. K-space without a mask is fully sampled: an
+    a complex array is taken as k-space (H, W), (coils, H, W) or (slices, coils, H, W), a real one as images (…, H, W).
+    Relative paths count from ROOT. K-space without a mask is fully sampled: an
     equispaced mask of every 4th line is put on it to show what the methods make of it. weights: folder of a trained
     VarNet, or a .pt file with fastMRI's published ones. InputError where the file is none of these.
     """
-    path = Path(path).expanduser()
+    path = ROOT / Path(path).expanduser()
     if path.suffix in (".h5", ".hdf5"):
         with open_hdf5(path) as file:
             if "kspace" in file:
@@ -34,12 +35,27 @@ def look(path: str | Path, slice: int | None = None, weights: str | Path = "runs
     if array.ndim < 2:
         raise InputError(f"{path}: an array {array.shape}, expected at least two axes")
     if np.iscomplexobj(array):
-        volume = rss(ifft2c(torch.from_numpy(array.reshape(-1, *array.shape[-3:]).astype(np.complex64))), -3)
-        return plots.montage({"RSS of the inverse FFT": volume[len(volume) // 2 if slice is None else slice]})
+        if array.ndim > 4:
+            raise InputError(f"{path}: complex, {array.shape}: expected (H, W), (coils, H, W) or (slices, coils, H, W)")
+        array = array.reshape((1,) * (4 - array.ndim) + array.shape)
+        print(
+            f"taken as {len(array)} slices, {array.shape[1]} coils, {array.shape[2]} readout × {array.shape[3]} phase encodes"
+        )
+        index = _checked(path, slice, len(array))
+        return plots.montage(
+            {"RSS of the inverse FFT": rss(ifft2c(torch.from_numpy(array[index].astype(np.complex64))))}
+        )
     images = array.reshape(-1, *array.shape[-2:])
     return plots.montage(
         {f"image {i}": images[i] for i in np.linspace(0, len(images) - 1, min(4, len(images))).astype(int)}
     )
+
+
+def _checked(path: Path, index: int | None, slices: int) -> int:
+    """The slice to show, the middle one where None."""
+    if index is not None and not 0 <= index < slices:
+        raise InputError(f"{path}: slice: got {index}, expected 0 to {slices - 1}")
+    return slices // 2 if index is None else index
 
 
 def _array(path: Path) -> np.ndarray:
@@ -70,7 +86,7 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
     center = max(round(0.08 * width), 16 if width >= 64 else 4)
     settings = {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": center}
     slices = KspaceSlices([file], settings)
-    case = slices.case(file.slices // 2 if index is None else index)
+    case = slices.case(_checked(path, index, file.slices))
     print(
         f"{path.name}: {file.layout} layout · {file.slices} slices · {file.coils} coils · {height} readout × {width} phase "
         f"encodes · person {file.person} · target {file.target or 'none'}\n"

@@ -1,37 +1,79 @@
 """How much memory a training step needs: computed without running it, and measured after it ran."""
 
 import resource
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 
+import psutil
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class _Live(TorchDispatchMode):
+    """Counts the bytes of all storages that are alive, but those of `apart`, and the most that were at a time."""
+
+    def __init__(self, apart: Iterable[Tensor]):
+        super().__init__()
+        self.apart = {t.untyped_storage()._cdata for t in apart}
+        self.seen: dict[int, int] = {}
+        self.now = self.most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata not in self.seen and storage._cdata not in self.apart:
+            self.seen[storage._cdata] = storage.nbytes()
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._drop, storage._cdata)
+
+    def _drop(self, key: int) -> None:
+        self.now -= self.seen.pop(key)
 
 
 def training_bytes(build: Callable[[], nn.Module], shape: tuple[int, ...], states: int = 2) -> dict[str, int]:
     """Bytes of a training step in float32 on an input of that shape, computed with tensors that hold no data.
 
-    `parameters`: weights, gradients and the optimizer's `states` (Adam's two) a weight. `activations`: every different
-    tensor that the forward pass keeps for the backward pass, the input included. A library's work space comes on top.
+    `parameters`: weights, gradients and the optimizer's `states` (Adam's two) a weight. `activations`: the most bytes of
+    all other tensors that are alive at a time in forward and backward pass, gradients of activations and, with gradient
+    checkpointing, what is computed again included. A library's work space comes on top.
     """
     with torch.device("meta"):
         model, x = build().train(), torch.empty(shape)
-        own = {p.untyped_storage()._cdata for p in model.parameters()}
-        kept: dict[int, Tensor] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            kept[tensor.untyped_storage()._cdata] = tensor
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            output = model(x)
-    sizes = {key: t.untyped_storage().nbytes() for key, t in kept.items() if key not in own}
-    sizes[output.untyped_storage()._cdata] = output.untyped_storage().nbytes()
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    return {"parameters": (2 + states) * weights, "activations": sum(sizes.values())}
+    for parameter in model.parameters():
+        parameter.grad = torch.empty_like(parameter)
+    apart = [t for p in model.parameters() for t in (p, p.grad)]
+    with _Live(apart) as live:
+        live._count(x.untyped_storage())
+        model(x).sum().backward()
+    return {"parameters": (2 + states) * weights, "activations": live.most}
 
 
-def peak() -> int:
-    """The most bytes that this process has held so far: on the GPU where one is in use, else resident in RAM."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated()
+class Peak:
+    """The most bytes held since it was made: `Peak(device).bytes()`, on the GPU, or resident in RAM beyond the start.
+
+    The system's mark of the most RAM ever held can't be set back: after something larger in the same process it is None.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        self.before, self.mark = psutil.Process().memory_info().rss, _mark()
+
+    def bytes(self) -> int | None:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return _mark() - self.before if _mark() > self.mark else None
+
+
+def _mark() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -18,7 +18,11 @@ FILE = ROOT / "notify.txt"
 
 def addresses() -> list[str]:
     """The URLs given, those of the environment before those of the file."""
-    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.is_file() else []
+    try:
+        lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.is_file() else []
+    except (OSError, UnicodeDecodeError) as error:
+        _warn(f"notify: {FILE.name} can't be read ({type(error).__name__})")
+        lines = []
     lines = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     return [*os.environ.get("ECHOTRAIN_NOTIFY", "").split(), *lines]
 
@@ -45,7 +49,8 @@ class Notifier:
                 sent = False
                 _warn(f"notify: {type(error).__name__}")
             if not sent:
-                _warn(f"notify: {url.partition('://')[0]}: '{title}' could not be sent")
+                scheme, mark, _ = url.partition("://")  # never the rest: it holds passwords
+                _warn(f"notify: {scheme if mark else 'an address without ://'}: '{title}' could not be sent")
 
 
 def last_lines(notebook: Path, count: int = 12) -> str:

@@ -1,11 +1,12 @@
 """Reconstruct the slices or series of a set with a network, streamed to result.h5; other layouts of it."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +51,7 @@ def reconstruct(model: nn.Module, slices: KspaceSlices, path: Path, device="cpu"
     Prints a line a file; written under a temporary name and renamed. Returns the path.
     """
     model = model.to(device).eval()
-    with replacing(path) as partial, h5py.File(partial, "w") as result:
+    with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for name, indices in volumes(slices):
             cases = [slices.case(i) for i in indices]
             parts = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
@@ -83,7 +84,7 @@ def reconstruct_series(model: nn.Module, series: CineSeries, path: Path, device=
     name and renamed. Returns the path.
     """
     model = model.to(device).eval()
-    with replacing(path) as partial, h5py.File(partial, "w") as result:
+    with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for i in range(len(series)):
             case = series.case(i)
             with torch.no_grad():
@@ -104,6 +105,16 @@ def write_series(result: h5py.File, case: SeriesCase, images: dict[str, Tensor])
     for key, series in images.items():
         group.create_dataset(key, data=np.asarray(series, dtype=np.float32))
     group.attrs["person"], group.attrs["file"] = case.person, str(case.file)
+
+
+def score_series(path: Path, metrics: dict[str, Callable[[Tensor, Tensor], Tensor]]) -> pd.DataFrame:
+    """A row a series of a result.h5 that has a truth: each of the training `metrics` of its output; else an empty table."""
+    rows = {}
+    for case, images in read_result(path).items():
+        if "truth" in images:
+            output, truth = (torch.from_numpy(images[key]).movedim(0, -1)[None] for key in ("output", "truth"))
+            rows[case] = {name: metric(output, truth).item() for name, metric in metrics.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def export(run: os.PathLike | str, layout: str = "cine") -> Path:

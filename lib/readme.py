@@ -4,6 +4,7 @@ A table stands between `<!-- NAME -->` and `<!-- end NAME -->`; NAME is a key of
 """
 
 import argparse
+import contextlib
 import os
 import platform
 import re
@@ -25,9 +26,20 @@ COLLECTED = {  # file in runs/results: the task whose newest good run it comes f
 }
 
 
+FIGURES = {  # picture in docs: the task and figure that it is
+    "first_look.png": ("overview", "first_look.png"),
+    "ssim.png": ("evaluate_reconstruction", "ssim_4x.png"),
+    "worst_slice.png": ("evaluate_reconstruction", "worst_slice.png"),
+    "cine.png": ("evaluate_cine", "over_time_heart_cine.png"),
+}
+
+
 def collect() -> list[Path]:
-    """Copies metrics.json of the newest good runs into runs/results, with machine, versions, seed and date."""
+    """Copies metrics.json of the newest good runs into runs/results, with machine, versions, seed and date; and figures."""
     written = []
+    for name, (task, figure) in FIGURES.items():
+        with contextlib.suppress(InputError):
+            write(ROOT / "docs" / name, (runs.find(task) / "figures" / figure).read_bytes())
     for name, task in COLLECTED.items():
         try:
             run = runs.find(task)

@@ -41,9 +41,9 @@ def sampling(
     if kind not in KINDS:
         raise InputError(f"trajectory: got {kind!r}, expected one of {', '.join(KINDS)}")
     random = np.random.default_rng(seed)
-    full = math.ceil(math.pi / 2 * size) if kind == "radial" else size
-    lines = round(full / acceleration)
-    if lines < 3 or acceleration < 1:
+    full = _full(kind, size)
+    lines = round(full / acceleration) if acceleration >= 1 else 0
+    if lines < 3:
         raise InputError(f"acceleration {acceleration:g} at {size} pixels: {lines} lines a frame, expected at least 3")
     if kind == "radial":
         turns = torch.arange(frames * lines, dtype=torch.float64) * TINY_GOLDEN_ANGLE + random.uniform(0, math.pi)
@@ -55,6 +55,10 @@ def sampling(
     for frame in columns:
         frame[random.choice(size, lines - 2, replace=False, p=density / density.sum())] = True
     return Sampling(kind, None, columns, full / lines)
+
+
+def _full(kind: str, size: int) -> int:
+    return math.ceil(math.pi / 2 * size) if kind == "radial" else size
 
 
 def aliased(series: Tensor, maps: Tensor, how: Sampling, noise: float = 0.0, seed: int = 0) -> Tensor:
@@ -73,7 +77,9 @@ def aliased(series: Tensor, maps: Tensor, how: Sampling, noise: float = 0.0, see
         return (ifft2c(kspace) * coarse.conj()).sum(1).abs()
     trajectory, weights = _spokes(how.angles, size)
     samples = _nufft(coils, trajectory / 2)
-    samples = samples + 4 * size * noise * _normal(samples.shape, generator)  # a fully sampled image has `noise` then
+    # Of white noise in the samples gridding makes √Σw² / 4n² in each pixel; Σw² falls with the number of spokes.
+    spread = weights.square().sum() * how.angles.shape[1] / _full(how.kind, size)
+    samples = samples + 4 * size**2 * noise / spread.sqrt() * _normal(samples.shape, generator)
     images = _adjoint(samples * weights, trajectory, size) / (4 * size**2)
     return (images * coarse.conj()).sum(1).abs()
 

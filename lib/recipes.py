@@ -158,7 +158,12 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
         for file in checks.source_files(ROOT / task.parameters["source"]):
             checks.kspace_file(file)
     elif task.data and not task.prepares and task.data not in [t.data for t in earlier if t.prepares]:
-        checks.read_set(prepared(task.data, task.parameters.get("quick", False)))
+        folder = prepared(task.data, task.parameters.get("quick", False))
+        counts, kind = checks.read_set(folder)["counts"], task.parameters.get("task_type") or ""
+        needed = ["train", "val"] * ("train" in kind) + ["test"] * ("predict" in kind)
+        for split in needed:
+            if not counts[split]:
+                raise InputError(f"{folder}: its set.json lists no files for {split}: task_type {kind} needs them")
 
 
 @contextlib.contextmanager
@@ -213,6 +218,8 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
             wanted = [*wanted, value]  # an earlier task's: found when its turn comes
         elif "path" in known[key].type.split("|") and isinstance(value, str) and value:
             values[key] = str((folder / value).resolve())
+        elif key == "results" and isinstance(value, list):
+            values[key] = [str((folder / str(p)).resolve()) for p in value]
         elif key == "files" and isinstance(value, dict):
             values[key] = {k: str((folder / str(v)).resolve()) if v else v for k, v in value.items()}
     ours = {"interactive": False, "task_name": name} | values | ({"quick": True} if quick else {})
@@ -233,27 +240,38 @@ def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool 
     planned, results, bad_data = plan(path, only, quick), {}, {}
     tell = notify.Notifier(any(task.notify for task in planned))
     tell.send(f"{path.name} has started: {len(planned)} tasks", "\n".join(task.name for task in planned))
-    for number, task in enumerate(planned, 1):
-        title = f"[{number}/{len(planned)}] {task.name}"
-        ours = {name: results[name] for name in task.runs if name in results}
-        if "inputs" in task.parameters:
-            inputs = [ours[n].run if n in ours else runs.find(_found(n, path)) for n in task.runs]
-            task.values["inputs"] = task.parameters["inputs"] = [str(p) for p in inputs]
-        cause = next((r for r in ours.values() if r.status != "ok"), bad_data.get(task.data))
-        if task.notify:
-            tell.send(f"{title} has started")
-        result = _run_or_keep(task, title, resume, cause)
-        if task.notify and result.status != "failed":
-            tell.send(f"{title}: {result.status}", str(result.run))
-        elif result.status == "failed":
-            tell.send(f"{title} failed", f"{result.error}\n\n{notify.last_lines(result.run / 'notebook.ipynb')}")
-        results[task.name] = result
-        if result.status != "ok" and task.prepares:
-            bad_data[task.data] = result
-        print(f"{title} · {result.status}{' already' if result.kept else ''}{_behind(result.error)}", flush=True)
+    try:
+        for number, task in enumerate(planned, 1):
+            title = f"[{number}/{len(planned)}] {task.name}"
+            ours = {name: results[name] for name in task.runs if name in results}
+            cause = next((r for r in ours.values() if r.status != "ok"), bad_data.get(task.data))
+            _use(task, ours, path)
+            if task.notify and not cause:
+                tell.send(f"{title} has started")
+            result = results[task.name] = _run_or_keep(task, title, resume, cause)
+            if result.status != "ok" and task.prepares:
+                bad_data[task.data] = result
+            print(f"{title} · {result.status}{' already' if result.kept else ''}{_behind(result.error)}", flush=True)
+            if result.status == "failed":
+                tell.send(f"{title} failed", f"{result.error}\n\n{notify.last_lines(result.run / 'notebook.ipynb')}")
+            elif task.notify:
+                tell.send(f"{title}: {result.status}", str(result.run))
+    except BaseException as error:
+        tell.send(f"{path.name} has stopped", f"{type(error).__name__}: {error}")
+        raise
     ended = [f"{result.name}: {result.status}{_behind(result.error)}" for result in results.values()]
     tell.send(f"{path.name} has ended", "\n".join(ended))
     return list(results.values())
+
+
+def _use(task: Task, ours: dict[str, Result], path: Path) -> None:
+    """Puts the run folders that a task reads into its parameters: this execution's, else the newest good ones."""
+    if "inputs" in task.parameters:
+        found = [ours[n].run if n in ours else runs.find(_found(n, path)) for n in task.runs]
+        task.values["inputs"] = task.parameters["inputs"] = [str(p) for p in found]
+    weights = task.parameters.get("saved_network_weights")
+    if weights in ours:
+        task.values["saved_network_weights"] = task.parameters["saved_network_weights"] = str(ours[weights].run)
 
 
 def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> Result:

@@ -72,7 +72,8 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     source = tasks.notebook(notebook)
     known = tasks.parameters(source)
     parameters = tasks.check(source, {k: v for k, v in values.items() if k in known})
-    inputs = [find(name) for name in parameters.get("inputs") or ()]
+    given = [*(parameters.get("inputs") or ()), parameters.get("saved_network_weights")]
+    inputs = [ROOT / name if (ROOT / name).is_file() else find(name) for name in given if name]
     given = parameters.get("run_dir")
     task = parameters.get("task_name") or re.sub(r"^\d+_", "", source.stem)
     if not re.fullmatch(tasks.NAME, task) or task in NOT_TASKS:
@@ -116,14 +117,16 @@ def roots() -> list[Path]:
     """The folders that hold runs: runs/, and those that a recipe's output_data_dir has named."""
     listed = RUNS / ".elsewhere"
     more = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    return [RUNS, *(Path(line) for line in more if Path(line).is_dir())]
+    return [RUNS, *dict.fromkeys(Path(line) for line in more if Path(line).is_dir())]
 
 
 def create(task: str, root: Path | None = None) -> Path:
     """A new folder <root or runs/>/<task>/<YYYYmmdd-HHMMSS>, with -2, -3 … behind it when that second is taken."""
     if root and root not in roots():
         root.mkdir(parents=True, exist_ok=True)
-        write(RUNS / ".elsewhere", "".join(f"{r}\n" for r in [*roots()[1:], root]))
+        RUNS.mkdir(parents=True, exist_ok=True)
+        with open(RUNS / ".elsewhere", "a", encoding="utf-8") as listed:
+            listed.write(f"{root}\n")
     stamp, number = time.strftime("%Y%m%d-%H%M%S"), 1
     while True:
         path = (root or RUNS) / task / (stamp if number == 1 else f"{stamp}-{number}")
@@ -207,6 +210,8 @@ def _commit() -> dict[str, Any]:
 
 
 def _input(path: Path) -> dict[str, Any]:
+    if path.is_file():
+        return {"path": path, "sha256": {path.name: checksum(path)}}
     names = ("model_weights/model.safetensors", "model.safetensors", "predictions/result.h5", "metrics.json")
     return {"path": path, "sha256": {name: checksum(path / name) for name in names if (path / name).is_file()}}
 
@@ -322,6 +327,29 @@ def load_model(run: os.PathLike | str):
     description = read(folder / "model.json")
     model = models.build(description["name"], **description["settings"])
     return _fill(model, load_file(folder / "model.safetensors"), folder).eval()
+
+
+def network(kind: str, settings: dict[str, Any], weights: os.PathLike | str | None, trains: bool):
+    """(network, its settings) of a task: built anew with the weights given, or, where it isn't trained, as its run left it.
+
+    A network that only predicts is rebuilt from the settings beside its weights, if there are any, and not from the
+    task's: prints where they differ. InputError where the weights are another network's.
+    """
+    from lib import models
+
+    folder = ROOT / weights if weights else None
+    if folder and not folder.is_file() and not trains:
+        folder = folder if folder.is_dir() else find(weights)
+        folder = folder / "model_weights" if (folder / "model_weights").is_dir() else folder
+        if (folder / "model.json").is_file():
+            description = read(folder / "model.json")
+            if description["name"] != kind:
+                raise InputError(f"{_short(folder)}: weights of {description['name']}, this task has {kind}")
+            mine, its = (models.complete(kind, s) for s in (settings, description["settings"]))
+            for key in (k for k in its if its[k] != mine[k]):
+                print(f"{key}: {its[key]!r} as in the run of the weights, not {mine[key]!r}")
+            return load_model(folder), description["settings"]
+    return load_weights(models.build(kind, **settings), weights), settings
 
 
 def load_weights(model: Any, weights: os.PathLike | str | None) -> Any:

@@ -108,6 +108,7 @@ class EarlyStopping(_Schema):
     monitor: str = Field(None, min_length=1, description="valid_loss or a metric's name")
     patience: int = _number("an integer of at least 1", ge=1)
     min_delta: float = _number(**_AtLeast0)
+    mode: Literal["min", "max"] | None = Field(None, description="min, max or null")
 
 
 class Regularization(_Schema):
@@ -312,6 +313,8 @@ def check_names(complete: dict[str, Any], task: str) -> None:
         if complete["network_type"] not in models.MODELS:
             raise InputError(f"{where}: network_type: {choose(complete['network_type'], models.MODELS)}")
         settings = dict(complete.get("network_settings") or {})
+        if "regularization" in settings and "regularization" in complete:
+            raise InputError(f"{where}: network_settings: regularization is a parameter of its own: give it there")
         if (complete.get("regularization") or {}).get("type"):
             settings["regularization"] = complete["regularization"]
         try:

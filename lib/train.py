@@ -248,25 +248,26 @@ class History(Callback):
 class EarlyStopping(Callback):
     """Stops when `monitor` (a metric, or a loss) has not improved by `min_delta` for `patience` epochs.
 
-    Metrics named in `rising` should rise, everything else should fall. InputError before training for an unknown one.
+    mode: `max` if it should rise, `min` if it should fall; None: metrics named in `rising` rise, everything else falls.
+    InputError before training for an unknown monitor.
     """
 
     order, rising = 65, ("ssim", "psnr", "ssim3d")
 
-    def __init__(self, monitor: str = "valid_loss", patience: int = 2, min_delta: float = 0.0):
-        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+    def __init__(self, monitor: str = "valid_loss", patience: int = 2, min_delta: float = 0.0, mode: str | None = None):
+        self.monitor, self.patience, self.min_delta, self.mode = monitor, patience, min_delta, mode
         self.best, self.waited = None, 0
 
     def before_fit(self):
-        names = ["train_loss", "valid_loss", *(m.name for m in self.metrics)]
-        found = [name for name in names if name.removesuffix("_slices") == self.monitor.removesuffix("_slices")]
-        if not found:
-            raise InputError(f"early_stopping monitor: {self.monitor!r}, expected one of {', '.join(names)}")
-        self.column = found[0]
+        names = {_plain(name): name for name in ("train_loss", "valid_loss", *(m.name for m in self.metrics))}
+        if _plain(self.monitor) not in names:
+            raise InputError(f"early_stopping monitor: {self.monitor!r}, expected one of {', '.join(names.values())}")
+        self.column = names[_plain(self.monitor)]
+        self.rises = self.mode == "max" if self.mode else _plain(self.column) in self.rising
 
     def after_epoch(self):
         value = self.history.rows[-1][self.column]
-        value = value if self.column.removesuffix("_slices") in self.rising else -value
+        value = value if self.rises else -value
         if self.best is None or value > self.best + self.min_delta:
             self.best, self.waited = value, 0
         else:
@@ -277,6 +278,10 @@ class EarlyStopping(Callback):
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.best, self.waited = state["best"], state["waited"]
+
+
+def _plain(metric: str) -> str:
+    return metric.lower().removesuffix("_slices")
 
 
 class Checkpoint(Callback):

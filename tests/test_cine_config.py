@@ -1,5 +1,9 @@
 """The cine source's training_config.yaml is a recipe."""
 
+import os
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -63,7 +67,19 @@ def test_the_sources_example_is_planned_as_it_stands(config, tmp_path):
     assert found["optimizer"] == {"type": "Adam", "learning_rate": 1e-4, "eps": 1e-7}
     assert found["regularization"] == {"type": "l2", "parameters": [1e-5]}
     assert found["early_stopping"] == {"use": True, "monitor": "ssim", "patience": 2, "min_delta": 1e-2}
+    assert found["scheduler"] == {"type": "constant"}
     assert found["metrics"] == ["ssim"] and found["saved_network_weights"] is None
+
+
+def test_the_sources_example_runs_and_leaves_its_outputs_where_it_says(config, tmp_path):
+    environment = os.environ | {"ECHOTRAIN_RUNS": str(tmp_path / "runs"), "ECHOTRAIN_NOTIFY": ""}
+    command = [sys.executable, "-m", "lib", str(config), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "keras_training" / "UNet2D2D_MSE_loss_no_regularization").iterdir()
+    with h5py.File(run / "predictions" / "result_cine.h5") as result:
+        assert {key: result[key].shape for key in result} == dict.fromkeys(("input", "result", "truth"), (2, 12, 12, 4))
+    assert (run / "serving" / "UNet2D2D" / "1" / "model.onnx").is_file()
 
 
 def test_from_a_config_folder_paths_count_from_where_it_is_started(config, tmp_path, monkeypatch):
@@ -86,6 +102,7 @@ def test_no_regularization_and_rmsprop(config):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
+        ("    loss: 'MSE'\n", "", "network_settings: loss: missing, the cine source needs it"),
         ("email_notification", "e_mail", "e_mail: no such key in the cine source"),
         (
             "x_val:",

@@ -75,9 +75,11 @@ def test_cartesian_columns_differ_from_frame_to_frame():
 def test_noise_has_the_level_asked_for(maps):
     """Of an empty object the combined image is noise: complex, RSS-1 maps keep its level, so its magnitude is Rayleigh."""
     nothing, one = torch.zeros(8, 2 * N, 2 * N), torch.ones(1, 2 * N, 2 * N, dtype=torch.complex64)
-    for how in (realtime.sampling("cartesian", N, 8, 1.0),):
-        seen = realtime.aliased(nothing, one, how, noise=0.5)
-        assert seen.square().mean().sqrt().item() == pytest.approx(0.5 * math.sqrt(2), rel=0.03)
+    for kind in realtime.KINDS:
+        seen = realtime.aliased(nothing, one, realtime.sampling(kind, N, 8, 1.0), noise=0.5)
+        assert seen.square().mean().sqrt().item() == pytest.approx(0.5 * math.sqrt(2), rel=0.05), kind
+    few = realtime.aliased(nothing, one, realtime.sampling("radial", N, 8, 4.0), noise=0.5)
+    assert few.square().mean().sqrt().item() == pytest.approx(math.sqrt(2), rel=0.08)  # a quarter of the spokes
 
 
 @pytest.mark.parametrize(

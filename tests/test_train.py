@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lib import InputError, train
-from lib.data.kspace import EpochSampler
+from lib.data.loading import EpochSampler
 
 
 class _Rows(TensorDataset):
@@ -165,6 +165,42 @@ def test_checkpoint_holds_only_tensors_and_plain_values_and_is_never_half_there(
     fit(learn, 2, train.History(tmp_path), train.Checkpoint(tmp_path, interval=5))
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["epoch"] == 1  # the last is always kept
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["last.pt"]
+
+
+def test_keras_l2_is_twice_torchs_weight_decay_on_kernels():
+    """One SGD step on a loss without gradient: w ← w − lr·2λw; biases and what is shown stay."""
+    from fastai.data.core import DataLoaders
+
+    from lib.models import build
+    from lib.models.cine import penalty
+
+    torch.manual_seed(0)
+    model = build("UNet2D1D", base_filters=2, depth=2)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    rows = [(torch.rand(8, 8, 3), torch.rand(8, 8, 3)) for _ in range(2)]
+    dls = DataLoaders(DataLoader(rows, 2), DataLoader(rows, 2), device=torch.device("cpu"))
+    learn = train.Learner(
+        dls, model, loss_func=lambda output, truth: 0 * output.sum() + 1, opt_func=train.optimizer("SGD", 0.1),
+        cbs=[train.Penalty(lambda m: penalty(m, "l2", [0.5]))],
+    )  # fmt: skip
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1)
+    for name, p in model.named_parameters():
+        expected = before[name] * (1 - 0.1 * 2 * 0.5) if p.ndim == 5 else before[name]
+        assert torch.allclose(p, expected, atol=1e-7), name
+    assert learn.recorder.final_record[0] == pytest.approx(1, abs=1e-5)  # the loss shown is the data's
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "rises"), [("SSIM", None, True), ("ssim", "min", False), ("mse", None, False)]
+)
+def test_early_stopping_knows_its_direction(monitor, mode, rises):
+    from types import SimpleNamespace
+
+    stop = train.EarlyStopping(monitor, mode=mode)
+    stop.learn = SimpleNamespace(metrics=[SimpleNamespace(name="ssim_slices"), SimpleNamespace(name="mse")])
+    stop.before_fit()
+    assert stop.rises == rises
 
 
 def test_early_stopping_waits_and_stays_stopped(tmp_path):

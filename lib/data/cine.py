@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from lib import InputError, coils, realtime
+from lib import ROOT, InputError, coils, realtime
 from lib.data import samples
 from lib.data.checks import SPLITS, open_hdf5, read_set, write_set
 from lib.data.hearts import heart
-from lib.data.kspace import EpochSampler
+from lib.data.loading import loaders
 from lib.files import replacing
 
 KEYS = {"x": "imagesRecon", "y": "imagesTrue"}
@@ -68,39 +68,42 @@ def series_file(path: Path, side: str, values: bool = False) -> SeriesFile:
                 bad = int((~np.isfinite(block)).sum())
                 raise InputError(f"{path}: {key}: series {n} holds {bad} NaN or inf values, expected finite numbers")
             low, high = min(low, float(block.min())), max(high, float(block.max()))
-        names = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in file.attrs.get("names", ()))
+        names = np.atleast_1d(file.attrs.get("names", ())).tolist()
+    names = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in names)
     far = low < BOUNDS[0] or high > BOUNDS[1]
     warning = f"{path}: {key}: values from {low:.3g} to {high:.3g}, expected about 0 to 1" if values and far else None
-    if len(names) != shape[0]:
+    if len(set(names)) != shape[0] or len(names) != shape[0] or any("/" in n or not n.strip(".") for n in names):
         names = tuple(f"{path.stem}_{n:04d}" for n in range(shape[0]))
     return SeriesFile(path, tuple(shape), names, warning)
 
 
-def pair(x: Path, y: Path | None, values: bool = False) -> tuple[SeriesFile, SeriesFile | None]:
+def pair(x: Path, y: Path | None) -> tuple[SeriesFile, SeriesFile | None]:
     """Check a file of inputs and its file of truths; InputError where count or shape differ."""
-    inputs, truths = series_file(x, "x", values), y and series_file(y, "y", values)
+    inputs, truths = series_file(x, "x"), y and series_file(y, "y")
     if truths and truths.shape != inputs.shape:
         raise InputError(f"{y}: {KEYS['y']} is {truths.shape}, expected {inputs.shape} as {KEYS['x']} of {x}")
     return inputs, truths
 
 
-def check_files(files: dict[str, Any], task_type: str = "train_and_predict", values: bool = False) -> dict[str, Path]:
+def check_files(files: dict[str, Any], task_type: str = "train_and_predict") -> dict[str, Path]:
     """The given ones of x_train, y_train, x_val, y_val, x_test, y_test as paths; InputError for a wrong or missing one.
 
-    Training needs both of train and val, prediction x_test.
+    Training needs both of train and val, prediction x_test, evaluation y_test too. Relative paths count from ROOT.
     """
-    for name in files:
+    for name, path in files.items():
         if name not in FILES:
             raise InputError(f"files: got {name!r}, expected some of {', '.join(FILES)}")
-    paths = {name: Path(path) for name, path in files.items() if path}
+        if path is not None and not isinstance(path, str | Path):
+            raise InputError(f"files: {name}: got {path!r}, expected a path")
+    paths = {name: ROOT / path for name, path in files.items() if path}
     needed = ["x_train", "y_train", "x_val", "y_val"] if "train" in task_type else []
-    needed += ["x_test"] if "predict" in task_type else []
+    needed += {"evaluate": ["x_test", "y_test"], "train": []}.get(task_type, ["x_test"])
     for name in needed:
         if name not in paths:
             raise InputError(f"files: {name} is missing: task_type {task_type} needs {', '.join(needed)}")
     for split in SPLITS:
         if f"x_{split}" in paths:
-            pair(paths[f"x_{split}"], paths.get(f"y_{split}"), values)
+            pair(paths[f"x_{split}"], paths.get(f"y_{split}"))
         elif f"y_{split}" in paths:
             raise InputError(f"files: y_{split} is there without x_{split}")
     return paths
@@ -156,6 +159,7 @@ class CineSeries(Dataset):
     def __init__(self, pairs: list[Pair]):
         self.pairs = pairs
         self.index = [(p, n) for p in pairs for n in range(p.inputs.shape[0])]
+        self.sizes = {p.inputs.shape[1:] for p in pairs}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -178,35 +182,13 @@ class CineSeries(Dataset):
         return (case.input,) if case.truth is None else (case.input, case.truth)
 
 
-def dataloaders(
-    folder: Path,
-    batch_size: int = 1,
-    eval_batch_size: int | None = None,
-    num_workers: int = 0,
-    steps_per_epoch: int | None = None,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-):
-    """fastai DataLoaders of a prepared set's train and val series: input (N, axis 1, axis 2, T) | truth, the same."""
-    from fastai.data.core import DataLoaders
+def dataloaders(folder: Path, **settings: Any):
+    """fastai DataLoaders of a prepared set's train and val series: input (N, axis 1, axis 2, T) | truth, the same.
 
+    Settings as in `lib.data.loading.loaders`.
+    """
     train, valid = (CineSeries(split_pairs(folder, split)) for split in ("train", "val"))
-    eval_batch_size = eval_batch_size or batch_size
-    for data, size in ((train, batch_size), (valid, eval_batch_size)):
-        shapes = sorted({p.inputs.shape[1:] for p in data.pairs})
-        if size > 1 and len(shapes) > 1:
-            raise InputError(
-                f"{folder}: series of {len(shapes)} sizes, {shapes[0]} and {shapes[1]}: set batch_size to 1"
-            )
-    sampler = EpochSampler(len(train), seed, steps_per_epoch and steps_per_epoch * batch_size)
-    options = {"num_workers": num_workers, "pin_memory": torch.device(device).type == "cuda"}
-    dls = DataLoaders(
-        DataLoader(train, batch_size, sampler=sampler, persistent_workers=num_workers > 0, **options),
-        DataLoader(valid, eval_batch_size, **options),
-        device=torch.device(device),
-    )
-    dls.n_inp = 1
-    return dls
+    return loaders(train, valid, 1, folder, **settings)
 
 
 # Making a set from simulated hearts and the real one
@@ -230,9 +212,14 @@ def acquire(fine: Tensor, seed: int, how: realtime.Sampling, num_coils: int, snr
 
 
 def real_heart(size: int, frames: int) -> tuple[Tensor, float]:
-    """The real patient's first frames (T, 2·size, 2·size), cut out around the heart, in 0 … 1, and its pixel in mm."""
+    """The real patient's first frames (T, 2·size, 2·size), cut out around the heart, in 0 … 1, and its pixel in mm.
+
+    It has 16 frames of 256×256: T may be less than `frames`, and a larger size is an InputError.
+    """
     scan = samples.scan("heart_cine")
     series = torch.from_numpy(scan.volume[:frames, ::-1].copy())
+    if 2 * size > min(series.shape[1:]):
+        raise InputError(f"size {size}: the real heart has {series.shape[1]} pixels, expected at most half as many")
     middle = (156, 127)  # the heart, by eye
     first = [min(max(m - size, 0), s - 2 * size) for m, s in zip(middle, series.shape[1:], strict=True)]
     series = series[:, first[0] : first[0] + 2 * size, first[1] : first[1] + 2 * size]
@@ -260,11 +247,23 @@ def write_pair(folder: Path, split: str, stem: str, person: str, names: list[str
     return [_entry(series_file(path, side), side, split, path.name, person) for side, path in paths.items()]
 
 
+def check_simulation(size: int, frames: int, cases: list[int], num_coils: int, snr: float) -> None:
+    """InputError for settings that no set can be simulated with."""
+    if size % 2 or not 12 <= size <= 128:
+        raise InputError(f"size: got {size}, expected an even number from 12 to 128")
+    if frames < 2 or num_coils < 1 or not snr > 0:
+        raise InputError(
+            f"frames {frames}, num_coils {num_coils}, snr {snr:g}: expected at least 2, at least 1, above 0"
+        )
+    if len(cases) != 3 or not all(isinstance(n, int) and n > 0 for n in cases):
+        raise InputError(f"cases: got {cases}, expected how many to train, validate and test on")
+
+
 def simulated(split: int, count: int, size: int, frames: int, trajectory: str, acceleration: float, **settings):
     """`count` simulated hearts of a split (0, 1, 2), acquired one by one: yields (aliased, truth)."""
     for n in range(count):
-        seed = (split, n, settings["seed"])
-        fine = torch.from_numpy(heart(2 * size, frames, seed)).permute(2, 0, 1)
-        how = realtime.sampling(trajectory, size, frames, acceleration, seed)
-        one = int(np.random.default_rng(seed).integers(2**31))
+        anatomy, spokes, scanner = np.random.SeedSequence((settings["seed"], split, n)).generate_state(3)
+        fine = torch.from_numpy(heart(2 * size, frames, int(anatomy))).permute(2, 0, 1)
+        how = realtime.sampling(trajectory, size, frames, acceleration, int(spokes))
+        one = int(scanner)
         yield acquire(fine, one, how, settings["num_coils"], settings["snr"], 180 / (2 * size))

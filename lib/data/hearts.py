@@ -10,8 +10,6 @@ from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-VIEWS = ("short axis", "long axis")
-
 
 def heart(size: int, frames: int, seed: int | tuple[int, ...]) -> np.ndarray:
     """One series (size, size, frames), float32 in 0 … 1; the seed decides the anatomy, the view and everything else.
@@ -32,8 +30,7 @@ def heart(size: int, frames: int, seed: int | tuple[int, ...]) -> np.ndarray:
         lift = depth * math.sin(breath + 1.2 * t / frames)
         image = body.draw(lift)
         for shape, value in chambers(contraction((start + beats * t / frames) % 1)):
-            shift = np.array([0, lift])
-            alpha = _soft(shape(x - shift[0], y - shift[1]), size)
+            alpha = _soft(shape(x, y - lift), size)
             image = image * (1 - alpha) + value * alpha * moving
         series[..., t] = image * body.shading
     return np.clip(series / series.max(), 0, 1)

@@ -3,7 +3,7 @@
 Letters: C coils, H readout, W phase encode, (h, w) the target's size.
 """
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,22 +11,25 @@ import h5py
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from lib import InputError
 from lib.data.checks import SPLITS, KspaceFile, kspace_file, read_set, source_files, write_set
+from lib.data.loading import loaders
 from lib.kspace import center_crop, ifft2c, rss
 from lib.sampling import Mask, make_mask
 
 INPUT = {"VarNet": "kspace", "UNet": "image"}
 KINDS = {"kspace": 2, "image": 1}
+SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val", "valid": "val", "leaderboard": "test"}
 
 
 def index(source: Path, folder: Path, seed: int = 0) -> Path:
     """Check every k-space file under `source` (all values are read), print what is assumed, write folder/set.json.
 
-    Splits come from folder names that hold train, val or test; without such, persons are divided 80/10/10 (fewer than
-    three persons: all test). The files stay where they are. Returns the index's path.
+    Splits come from folder names with the words train, val (validation) or test (leaderboard); where no folder has any,
+    persons are divided 80/10/10 (fewer than three persons: all test). Which rule was used is printed. InputError where
+    only some files are in such folders. The files stay where they are. Returns the index's path.
     """
     source = Path(source)
     paths = source_files(source)
@@ -49,10 +52,15 @@ def index(source: Path, folder: Path, seed: int = 0) -> Path:
 def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]:
     named = {}
     for f in files:
-        parts = " ".join(f.path.relative_to(source.resolve()).parts[:-1]).lower()
-        named[f.path] = next((s for s in SPLITS if s in parts), None)
+        words = re.split(r"[^a-z]+", " ".join([source.name, *f.path.relative_to(source.resolve()).parts[:-1]]).lower())
+        named[f.path] = next((SPLIT_WORDS[w] for w in reversed(words) if w in SPLIT_WORDS), None)
     if all(named.values()):
+        print("splits: by the names of folders", flush=True)
         return named
+    if any(named.values()):
+        lost = next(p for p, split in named.items() if not split)
+        raise InputError(f"{lost}: in no folder named train, val or test, as other files of {source} are: move it")
+    print(f"splits: no folder is named train, val or test: persons are drawn with seed {seed}", flush=True)
     persons = sorted({f.person for f in files})
     order = np.random.default_rng(seed).permutation(len(persons))
     held = max(1, len(persons) // 10) if len(persons) > 2 else len(persons)
@@ -91,6 +99,7 @@ class KspaceSlices(Dataset):
             raise InputError(f"kind: {kind!r}, expected one of {', '.join(KINDS)}")
         self.files, self.mask, self.kind, self.seed, self.fresh = files, mask, kind, seed, fresh
         self.index = [(f, s) for f in files for s in range(f.slices)]
+        self.sizes = {(f.coils, *f.shape, *f.target_shape) for f in files}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -147,24 +156,6 @@ def file_mask(columns: Tensor) -> Mask:
     return Mask(columns, "file", rate, left + right if right else 0, None, (0, 0), 0)
 
 
-class EpochSampler(Sampler):
-    """Yields (epoch, index): a permutation drawn from (seed, epoch), cut to `length`; set `.epoch` before each epoch."""
-
-    def __init__(self, count: int, seed: int, length: int | None = None):
-        self.count, self.seed, self.epoch = count, seed, 0
-        self.length = count if length is None else length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        for i in range(self.length):  # more than one pass where an epoch is longer than the set
-            turn, place = divmod(i, self.count)
-            if place == 0:
-                order = np.random.default_rng((self.seed, self.epoch, turn)).permutation(self.count)
-            yield self.epoch, int(order[place])
-
-
 def split_files(folder: Path, split: str, need_target: bool = True) -> list[KspaceFile]:
     """The checked files of one split of a prepared set; InputError where there are none, or targets are missing."""
     folder = Path(folder)
@@ -182,39 +173,12 @@ def split_files(folder: Path, split: str, need_target: bool = True) -> list[Kspa
     return files
 
 
-def dataloaders(
-    folder: Path,
-    mask: dict[str, Any],
-    kind: str = "kspace",
-    batch_size: int = 1,
-    eval_batch_size: int | None = None,
-    num_workers: int = 0,
-    steps_per_epoch: int | None = None,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-):
-    """fastai DataLoaders of a prepared set's train and val slices, of `kind`:
+def dataloaders(folder: Path, mask: dict[str, Any], kind: str = "kspace", *, seed: int = 0, **settings: Any):
+    """fastai DataLoaders of a prepared set's train and val slices, of `kind`; settings as in `lib.data.loading.loaders`:
 
     "kspace" (VarNet): kspace (N, C, H, W) complex64, mask (N, 1, 1, W) bool | target (N, h, w), max (N,);
     "image" (UNet): zero-filled RSS (N, 1, h, w), of mean 0 and std 1, clamped to ±6 | target, max, mean, std.
     """
-    from fastai.data.core import DataLoaders
-
     train = KspaceSlices(split_files(folder, "train"), mask, kind, seed, fresh=True)
     valid = KspaceSlices(split_files(folder, "val"), mask, kind, seed)
-    eval_batch_size = eval_batch_size or batch_size
-    for data, size in ((train, batch_size), (valid, eval_batch_size)):
-        shapes = sorted({(f.coils, *f.shape, *f.target_shape) for f in data.files})
-        if size > 1 and len(shapes) > 1:
-            raise InputError(
-                f"{folder}: k-space of {len(shapes)} sizes, {shapes[0]} and {shapes[1]}: set batch_size to 1"
-            )
-    sampler = EpochSampler(len(train), seed, steps_per_epoch and steps_per_epoch * batch_size)
-    options = {"num_workers": num_workers, "pin_memory": torch.device(device).type == "cuda"}
-    dls = DataLoaders(
-        DataLoader(train, batch_size, sampler=sampler, persistent_workers=num_workers > 0, **options),
-        DataLoader(valid, eval_batch_size, **options),
-        device=torch.device(device),
-    )
-    dls.n_inp = KINDS[kind]
-    return dls
+    return loaders(train, valid, KINDS[kind], folder, seed=seed, **settings)

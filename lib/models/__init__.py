@@ -8,6 +8,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import nn
 
@@ -23,17 +24,17 @@ MODELS: dict[str, str | Callable[..., nn.Module]] = {
 }
 
 
+def complete(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the network's defaults for what is left out."""
+    return {k: p.default for k, p in inspect.signature(_network(name)).parameters.items()} | settings
+
+
 def build(name: str, /, **settings) -> nn.Module:
     """The network `name` of MODELS with its published defaults but for `settings`, its own keywords.
 
     Raises InputError for an unknown name or setting and for settings that no network can be built with.
     """
-    if name not in MODELS:
-        raise InputError(f"network {name!r} is unknown{_nearest(name, MODELS)}; there are {', '.join(MODELS)}")
-    network = MODELS[name]
-    if isinstance(network, str):
-        module, _, attribute = network.partition(":")
-        network = getattr(importlib.import_module(module), attribute)
+    network = _network(name)
     known = inspect.signature(network).parameters
     for key in settings:
         if key not in known:
@@ -48,6 +49,16 @@ def build(name: str, /, **settings) -> nn.Module:
         given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{name}({given}) can't be built: {reason}") from error
+
+
+def _network(name: str) -> Callable[..., nn.Module]:
+    if name not in MODELS:
+        raise InputError(f"network {name!r} is unknown{_nearest(name, MODELS)}; there are {', '.join(MODELS)}")
+    network = MODELS[name]
+    if isinstance(network, str):
+        module, _, attribute = network.partition(":")
+        network = getattr(importlib.import_module(module), attribute)
+    return network
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

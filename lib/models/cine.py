@@ -37,11 +37,12 @@ class InstanceNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(chans)), nn.Parameter(torch.zeros(chans))
 
     def forward(self, x: Tensor) -> Tensor:
+        given, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))  # squares of halves overflow
         centred = x - x.mean(self.axes, keepdim=True)
         power = centred.square().mean(self.axes, keepdim=True)
         std = torch.where(power > 0, power, 1).sqrt() * (power > 0)  # the root's gradient at 0 is infinite
         shape = (1, -1, 1, 1, 1)
-        return centred / (std + NORM_EPS) * self.weight.view(shape) + self.bias.view(shape)
+        return (centred / (std + NORM_EPS) * self.weight.view(shape) + self.bias.view(shape)).to(given)
 
 
 class DropBlock(nn.Module):
@@ -114,8 +115,9 @@ def check_regularization(type: str | None, parameters: list[float] | None) -> li
     limits = {"rate": (0, 1 - 1e-9), "keep_prob": (1e-9, 1), "block_size": (1, math.inf)}
     for name, value in zip(names, parameters, strict=True):
         low, high = limits.get(name, (0, math.inf))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            words = {"rate": "from 0 to below 1", "keep_prob": "above 0 and at most 1", "block_size": "of at least 1"}
+        whole = name != "block_size" or value == int(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or not whole:
+            words = {"rate": "from 0 to below 1", "keep_prob": "above 0 and at most 1", "block_size": "1, 2, 3 …"}
             raise InputError(
                 f"regularization: {name} of {type} is {value!r}, expected a number {words.get(name, 'of at least 0')}"
             )

@@ -7,7 +7,8 @@ import torch
 
 from lib import InputError
 from lib.data import checks, samples
-from lib.data.kspace import EpochSampler, KspaceSlices, dataloaders, file_mask, split_files
+from lib.data.kspace import KspaceSlices, dataloaders, file_mask, split_files
+from lib.data.loading import EpochSampler
 from lib.kspace import center_crop, ifft2c, rss
 
 MASK = {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 8}
@@ -101,7 +102,7 @@ def test_sampler_gives_every_slice_once_an_epoch_in_an_order_of_its_own():
 
 def test_workers_read_the_same_batches(folder):
     def batches(workers):
-        dls = dataloaders(folder, MASK, "kspace", 2, num_workers=workers)
+        dls = dataloaders(folder, MASK, "kspace", batch_size=2, num_workers=workers)
         dls.train.sampler.epoch = 4
         return list(dls.train)
 

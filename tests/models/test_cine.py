@@ -39,6 +39,13 @@ def test_a_padded_size_gives_what_zeros_around_it_give():
 
 def test_time_is_mixed_as_the_blocks_say():
     """A change in one frame of UNet2D1D reaches its neighbours, and in-plane convolutions are missing in UNet2D2D."""
+    torch.manual_seed(0)
+    for name, through in (("UNet2D1D", [3, 4, 5]), ("UNet2D2D", [2, 3, 4, 5, 6])):
+        block, series = build(name, **SMALL).down[0].double(), torch.rand(1, 1, 8, 8, 9).double()
+        changed = series.clone()
+        changed[..., 4] += 1
+        moved = (block(changed) != block(series)).any(-2).any(-2)[0].any(0)
+        assert moved.nonzero().flatten().tolist() == through, name
     first = build("UNet2D1D", **SMALL).down[0]
     assert [m[0].kernel_size for m in first] == [(3, 3, 1), (1, 1, 3)]
     assert [m[0].kernel_size for m in build("UNet2D2D", **SMALL).down[0]] == [(3, 1, 3), (1, 3, 3)]

@@ -93,6 +93,9 @@ def test_a_cine_run_leaves_the_sources_outputs_too(done):
         assert layout["input"].shape == layout["result"].shape == layout["truth"].shape == (2, 32, 32, 8)
         for n, group in enumerate(cases.values()):
             assert np.array_equal(layout["result"][n], np.moveaxis(group["output"][:], 0, -1))
+        inputs = run.parents[2] / "data" / "cine-quick"
+        with h5py.File(inputs / "x_test.h5") as first, h5py.File(inputs / "x_heart_cine.h5") as second:
+            assert np.array_equal(layout["input"][:], [first["imagesRecon"][0], second["imagesRecon"][0]])  # its order
 
 
 def test_prediction_alone_needs_inputs_and_weights(done, tmp_path):
@@ -106,12 +109,13 @@ def test_prediction_alone_needs_inputs_and_weights(done, tmp_path):
         "network_type": "UNet2D1D",
         "files": {"x_test": str(inputs)},
     }
-    task |= {"network_settings": {k: v for k, v in settings.items() if k != "regularization"}, "serving": False}
+    task |= {"network_settings": {}, "serving": False}  # not those of the run: the network is rebuilt as it was trained
     (tmp_path / "p.yaml").write_text(yaml.safe_dump([task | {"saved_network_weights": str(trained)}]))
     command = [sys.executable, "-m", "lib", str(tmp_path / "p.yaml")]
     environment = os.environ | {"ECHOTRAIN_RUNS": str(tmp_path / "runs")}
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert finished.returncode == 0, finished.stderr
+    assert f"head: {settings['head']!r} as in the run of the weights, not 'relu'" in finished.stdout
     assert "no truths for test: the series are reconstructed, metrics are left out" in finished.stdout
     (run,) = (tmp_path / "runs" / "predict").iterdir()
     with h5py.File(run / "predictions" / "result.h5") as mine, h5py.File(trained / "predictions" / "result.h5") as its:
