@@ -69,7 +69,7 @@ def write_case(result: h5py.File, name: str, cases: list[Case], images: dict[str
         images["truth"] = torch.stack([c.target for c in cases])
     if first.noise_free is not None:
         images["noise_free"] = torch.stack([c.noise_free for c in cases])
-    group = result.create_group(name)
+    group = result.create_group(name, track_order=True)
     for key, volume in images.items():
         group.create_dataset(key, data=np.asarray(volume, dtype=np.float32))
     group.attrs["person"], group.attrs["file"], group.attrs["maximum"] = first.person, str(first.file), first.maximum
@@ -98,7 +98,7 @@ def reconstruct_series(model: nn.Module, series: CineSeries, path: Path, device=
 def write_series(result: h5py.File, case: SeriesCase, images: dict[str, Tensor]) -> None:
     """One series' group: the aliased input, the `images` (T, axis 1, axis 2) of one or more methods, and the truth."""
     result.attrs["first_axis"] = "time"
-    group = result.create_group(case.id)
+    group = result.create_group(case.id, track_order=True)
     images = {"input": case.input.movedim(-1, 0), **images}
     if case.truth is not None:
         images["truth"] = case.truth.movedim(-1, 0)

@@ -97,6 +97,11 @@ def test_filters_by_hand():
     assert realtime.temporal_median(series, 3).flatten().tolist() == [1, 3, 5, 3]
 
 
+def test_a_line_over_time_is_about_square():
+    series = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    assert realtime.line_over_time(series).tolist() == [[4, 4, 16, 16], [5, 5, 17, 17], [6, 6, 18, 18], [7, 7, 19, 19]]
+
+
 def test_hearts_differ_beat_and_repeat_by_their_seed():
     one, two = heart(48, 8, (0, 1)), heart(48, 8, (0, 2))
     assert one.shape == (48, 48, 8) and one.dtype == np.float32 and one.min() >= 0 and one.max() == 1
