@@ -31,7 +31,9 @@ class _Slices:
         error_of: tuple[str, str] | None = ("output", "truth"),
         gain: float = 5,
         notes: Callable[[int], Mapping[str, str]] | None = None,
+        unit: str = "slice",
     ):
+        self.unit = unit
         self.volumes, self.notes = dict(volumes), notes or (lambda index: {})
         arrays = {name: volume for name, volume in volumes.items() if plots.is_array(volume)}
         if not arrays:
@@ -74,7 +76,9 @@ class _Slices:
     def figure(self, index: int | None = None) -> Figure:
         """One slice as a static picture."""
         i = self.index(index)
-        return plots.montage(self.panels(i), self.window, None, f"slice {i}", errors=self.errors, notes=self.notes(i))
+        return plots.montage(
+            self.panels(i), self.window, None, f"{self.unit} {i}", errors=self.errors, notes=self.notes(i)
+        )
 
 
 def _paint(panel: np.ndarray, low: float, high: float, colors: np.ndarray) -> np.ndarray:
@@ -90,7 +94,8 @@ class SliceViewer(ipywidgets.VBox):
     volumes: {name: (S, H, W) numpy, torch or h5py, real or complex (magnitude); None or a text where there is none, shown
     as "n/a: text"}, all of one shape. window: (low, high), by default from "truth". error_of: the two volumes whose
     |difference| × gain stands last, on the window's width; None for no such panel. start: the first slice, by default
-    the middle. notes: slice index → {panel: text such as "SSIM 0.95"}. Pixels that aren't finite are blue and counted.
+    the middle. notes: slice index → {panel: text such as "SSIM 0.95"}. unit: what the slider counts, such as
+    "frame". Pixels that aren't finite are blue and counted.
     InputError: no volume, shapes that differ or aren't (S, H, W), unknown names, a slice outside, gain or window empty.
     Attributes `slider`, `image` (PNG), `labels` (HTML) are the widgets.
     """
@@ -101,7 +106,7 @@ class SliceViewer(ipywidgets.VBox):
         self.scale, self.count = -(-HEIGHT // height), len(self.slices.volumes) + len(self.slices.errors)
         self.width = self.count * (width * self.scale + GAP) - GAP
         self.frame = lru_cache(maxsize=128)(self._frame)
-        self.slider = ipywidgets.IntSlider(self.slices.index(start), 0, depth - 1, description="slice")
+        self.slider = ipywidgets.IntSlider(self.slices.index(start), 0, depth - 1, description=self.slices.unit)
         self.slider.layout = {"width": "640px", "max_width": "calc(100% - 4px)"}  # less its margins
         self.slider.style.description_width, self.slider.disabled = "initial", depth == 1
         fit = {"width": f"{self.width}px", "max_width": "100%", "margin": "0"}
