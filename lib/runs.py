@@ -187,7 +187,7 @@ def _manifest(parameters: dict[str, Any]) -> dict[str, Any]:
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    fields = {"versions": versions, "platform": platform.platform(), "machine": platform.machine(), "device": "cpu"}
+    fields = {"versions": versions, "platform": f"{platform.system()} {platform.machine()}", "device": "cpu"}
     torch = sys.modules.get("torch")  # not imported: the notebook does without
     if torch:
         devices = parameters.get("devices", "auto")
