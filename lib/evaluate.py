@@ -20,7 +20,7 @@ from lib.files import read, replacing
 from lib.grappa import grappa
 from lib.kspace import center_crop, ifft2c, rss
 from lib.models.cine import CineUNet
-from lib.predict import outputs, read_result, volumes, write_case, write_series
+from lib.predict import outputs, read_result, series_output, volumes, write_case, write_series
 from lib.sense import cg_sense, estimate_maps, tv_sense
 
 
@@ -192,7 +192,7 @@ def compare_series(
             case, images = series.case(i), {}
             x, truth = case.input.movedim(-1, 0), case.truth.movedim(-1, 0)
             calls = {m: partial_call(f, x) for m, f in SERIES_BASELINES.items()}
-            calls |= {m: partial_call(by_series_network, n, case.input, device) for m, n in networks.items()}
+            calls |= {m: partial_call(series_output, n, case.input, device) for m, n in networks.items()}
             for method, call in calls.items():
                 begun = time.perf_counter()
                 images[method] = call()
@@ -204,12 +204,6 @@ def compare_series(
             if (i + 1) % 4 == 0 or i + 1 == len(series):
                 print(f"{i + 1} of {len(series)} series, {len(images)} methods", flush=True)
     return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items()}, {})
-
-
-@torch.no_grad()
-def by_series_network(model: nn.Module, series: Tensor, device="cpu") -> Tensor:
-    """A network's series (T, axis 1, axis 2) from an aliased one (axis 1, axis 2, T)."""
-    return model(series[None].to(device))[0].float().cpu().movedim(-1, 0)
 
 
 def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:

@@ -87,12 +87,16 @@ def reconstruct_series(model: nn.Module, series: CineSeries, path: Path, device=
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for i in range(len(series)):
             case = series.case(i)
-            with torch.no_grad():
-                output = model(case.input[None].to(device))[0].float().cpu()
-            write_series(result, case, {"output": output.movedim(-1, 0)})
+            write_series(result, case, {"output": series_output(model, case.input, device)})
             if (i + 1) % 8 == 0 or i + 1 == len(series):
                 print(f"reconstructed {i + 1} of {len(series)} series", flush=True)
     return Path(path)
+
+
+@torch.no_grad()
+def series_output(model: nn.Module, series: Tensor, device="cpu") -> Tensor:
+    """A network's series (T, axis 1, axis 2), on the CPU, from an aliased one (axis 1, axis 2, T)."""
+    return model(series[None].to(device))[0].float().cpu().movedim(-1, 0)
 
 
 def write_series(result: h5py.File, case: SeriesCase, images: dict[str, Tensor]) -> None:

@@ -18,14 +18,8 @@ import yaml
 from lib import ROOT, InputError, cine_config, kernels, notify, runs, tasks
 from lib.data import checks, prepared
 
-KEYS = (
-    "task_name",
-    "notebook",
-    "runs",
-    "reuse",
-    "notify",
-    "output_data_dir",
-)  # of an entry, besides its notebook's parameters
+# Of an entry, besides its notebook's parameters:
+KEYS = ("task_name", "notebook", "runs", "reuse", "notify", "output_data_dir")
 OURS = ("run_dir", "inputs")  # parameters that the runner gives
 UNCOMPARED = ("run_dir", "interactive")  # parameters that don't change the result
 

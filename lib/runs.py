@@ -321,7 +321,7 @@ def load_model(run: os.PathLike | str):
     from lib import models
 
     folder = ROOT / run if (ROOT / run / "model_weights").is_dir() else find(run)  # a run may load its own, unfinished
-    folder = folder / "model_weights" if (folder / "model_weights").is_dir() else folder
+    folder = _weights_in(folder)
     if not ((folder / "model.json").is_file() and (folder / "model.safetensors").is_file()):
         raise InputError(f"{_short(folder)}: no model.json and model.safetensors in it: the run has trained no network")
     description = read(folder / "model.json")
@@ -340,7 +340,7 @@ def network(kind: str, settings: dict[str, Any], weights: os.PathLike | str | No
     folder = ROOT / weights if weights else None
     if folder and not folder.is_file() and not trains:
         folder = folder if folder.is_dir() else find(weights)
-        folder = folder / "model_weights" if (folder / "model_weights").is_dir() else folder
+        folder = _weights_in(folder)
         if (folder / "model.json").is_file():
             description = read(folder / "model.json")
             if description["name"] != kind:
@@ -373,7 +373,7 @@ def load_weights(model: Any, weights: os.PathLike | str | None) -> Any:
         return _fill(model, state, path)
     if path.suffix != ".safetensors":
         path = path if path.is_dir() else find(weights)
-        path = path / "model_weights" if (path / "model_weights").is_dir() else path
+        path = _weights_in(path)
         path = path / "model.safetensors"
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -382,6 +382,11 @@ def load_weights(model: Any, weights: os.PathLike | str | None) -> Any:
         return _fill(model, load_file(path), path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{_short(path)}: not a file of weights ({type(error).__name__})") from None
+
+
+def _weights_in(folder: Path) -> Path:
+    """Where a run folder keeps its weights; a folder of weights is its own."""
+    return folder / "model_weights" if (folder / "model_weights").is_dir() else folder
 
 
 def _fill(model: Any, found: dict[str, Any], path: Path) -> Any:

@@ -265,5 +265,4 @@ def simulated(split: int, count: int, size: int, frames: int, trajectory: str, a
         anatomy, spokes, scanner = np.random.SeedSequence((settings["seed"], split, n)).generate_state(3)
         fine = torch.from_numpy(heart(2 * size, frames, int(anatomy))).permute(2, 0, 1)
         how = realtime.sampling(trajectory, size, frames, acceleration, int(spokes))
-        one = int(scanner)
-        yield acquire(fine, one, how, settings["num_coils"], settings["snr"], 180 / (2 * size))
+        yield acquire(fine, int(scanner), how, settings["num_coils"], settings["snr"], 180 / (2 * size))
