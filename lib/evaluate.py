@@ -1,5 +1,6 @@
 """Reconstruction methods side by side on the same slices, and their scores."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from functools import partial as partial_call
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 from lib import InputError, metrics, realtime, runs
 from lib.data.checks import KspaceFile
 from lib.data.cine import CineSeries, Pair
-from lib.data.kspace import INPUT, Case, KspaceSlices
+from lib.data.kspace import Case, KspaceSlices, inputs_of
 from lib.files import read, replacing
 from lib.grappa import grappa
 from lib.kspace import center_crop, ifft2c, rss
+from lib.memory import most_held
 from lib.models.cine import CineUNet
 from lib.predict import outputs, read_result, series_output, volumes, write_case, write_series
 from lib.sense import cg_sense, estimate_maps, tv_sense
@@ -77,55 +79,78 @@ def sampled_at(scores: pd.DataFrame) -> str:
 
 
 class Comparison(NamedTuple):
-    """`scores`: a row a person, method and acceleration. `seconds`: median a slice. `reasons`: what couldn't be done."""
+    """`scores`: a row a person, method and acceleration. `seconds`: median a slice. `held`: the most bytes that a slice's
+    arrays hold at a time. `reasons`: what couldn't be done. Of a cine: a series in place of a slice.
+    """
 
     scores: pd.DataFrame
     seconds: dict[str, float]
+    held: dict[str, int]
     reasons: dict[str, str]
 
 
 def compare(
     files: list[KspaceFile], mask: dict[str, Any], accelerations: list[int], networks: dict[str, nn.Module], path: Path,
-    device="cpu",
+    device="cpu", foreground_threshold: float = metrics.CHALLENGE_THRESHOLD,
 ) -> Comparison:  # fmt: skip
     """Every baseline and network on every file at every acceleration; all images to a result.h5 at `path`.
 
     networks: by name. Groups are named `<file>`, or `<file> <acceleration>x` where there are
     several. Prints a line a file and acceleration. A method that the data or the mask doesn't allow is left out, with
-    the reason.
+    the reason. A cascade's seconds include GRAPPA's. foreground_threshold: see `score`.
     """
-    rows, seconds, reasons = [], {m: [] for m in [*BASELINES, *networks]}, {}
+    rows, seconds, held, reasons = [], {m: [] for m in [*BASELINES, *networks]}, {}, {}
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for nominal in accelerations:
             settings = {**mask, "acceleration": nominal}
             slices = KspaceSlices(files, settings)
-            views = {m: KspaceSlices(files, settings, INPUT[type(n).__name__]) for m, n in networks.items()}
+            views = {}
+            for method, network in networks.items():
+                with _noting(reasons, f"{method}, R {nominal}"):
+                    views[method] = KspaceSlices(files, settings, **inputs_of(network))
             for name, indices in volumes(slices):
                 cases, images = [slices.case(i) for i in indices], {}
                 calls = {m: partial_call(f, cases) for m, f in BASELINES.items()}
-                calls |= {m: partial_call(by_network, n, views[m], indices, device) for m, n in networks.items()}
+                calls |= {m: partial_call(by_network, networks[m], v, indices, device) for m, v in views.items()}
+                one_slice = {m: partial_call(f, cases[:1]) for m, f in BASELINES.items()}
+                one_slice |= {
+                    m: partial_call(by_network, networks[m], v, indices[:1], device) for m, v in views.items()
+                }
                 for method, call in calls.items():
                     begun = time.perf_counter()
-                    try:
+                    with _noting(reasons, f"{method}, {name}, R {nominal}"):
                         images[method] = center_crop(call(), cases[0].target.shape)
-                    except InputError as error:
-                        reasons[f"{method}, {name}, R {nominal}"] = str(error)
+                    if method not in images:
                         continue
                     seconds[method].append((time.perf_counter() - begun) / len(cases))
+                    if method not in held:
+                        held[method] = most_held(one_slice[method])
+                    if method in views and views[method].grappa and seconds["GRAPPA"]:  # read here, but made before
+                        seconds[method][-1] += seconds["GRAPPA"][-1]
+                        held[method] = max(held[method], held["GRAPPA"])
                     about = {"person": cases[0].person, "group": cases[0].person, "method": method}
                     about["acceleration"] = nominal
-                    rows.append(about | {"achieved": cases[0].mask.achieved} | score(images[method], cases))
+                    values = score(images[method], cases, foreground_threshold)
+                    rows.append(about | {"achieved": cases[0].mask.achieved} | values)
                 write_case(result, f"{name} {nominal}x" if len(accelerations) > 1 else name, cases, images)
                 achieved = f"{cases[0].mask.achieved:.2f}× achieved"
                 print(f"R {nominal}, {achieved} · {name}: {len(cases)} slices, {len(images)} methods", flush=True)
-    return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items() if v}, reasons)
+    return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items() if v}, held, reasons)
+
+
+@contextlib.contextmanager
+def _noting(reasons: dict[str, str], what: str):
+    try:
+        yield
+    except InputError as error:
+        reasons[what] = str(error)
 
 
 def load(inputs: list[str]) -> dict[str, nn.Module]:
-    """The networks of runs, by the name of their class, or of their task where two have one class."""
+    """The networks of runs, by their label or class, or by their task where two are called the same."""
     found = list(dict.fromkeys(map(runs.find, inputs)))
     models = [runs.load_model(run) for run in found]
-    names = [type(model).__name__ for model in models]
+    names = [getattr(model, "label", type(model).__name__) for model in models]
     for better in (lambda run: run.parent.name, lambda run: f"{run.parent.name} {run.name}"):
         names = [better(run) if names.count(name) > 1 else name for name, run in zip(names, found, strict=True)]
     for model, run in zip(models, found, strict=True):
@@ -150,15 +175,46 @@ def ranking(scores: pd.DataFrame, networks: dict[str, nn.Module]) -> pd.DataFram
     rows = {}
     for name, model in networks.items():
         part = scores[(scores.method == name) & ~scores.group.str.startswith("real")]
-        history, manifest = model.run / "history.csv", model.run / "manifest.json"
-        seconds = pd.read_csv(history).seconds.sum() if history.is_file() else float("nan")
-        peak = (read(manifest) if manifest.is_file() else {}).get("peak_bytes_of_training", float("nan"))
-        rows[name] = part[["ssim", "psnr", "ssim3d", "nrmse"]].mean().to_dict() | {
-            "parameters": sum(p.numel() for p in model.parameters()), "training, min": seconds / 60,
-            "training, peak MiB": peak / 2**20,
-        }  # fmt: skip
+        rows[name] = part[["ssim", "psnr", "ssim3d", "nrmse"]].mean().to_dict()
+        rows[name] |= {"parameters": sum(p.numel() for p in model.parameters())} | training_cost(model)
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table.sort_values("ssim", ascending=False) if rows else table
+
+
+def training_cost(model: nn.Module) -> dict[str, float]:
+    """Minutes and peak MiB that training a network of `load` took; what isn't known is NaN."""
+    seconds = peak = float("nan")
+    if hasattr(model, "run") and (model.run / "history.csv").is_file():
+        seconds = pd.read_csv(model.run / "history.csv").seconds.sum()
+        peak = read(model.run / "manifest.json").get("peak_bytes_of_training") or peak
+    return {"training, min": seconds / 60, "training, peak MiB": peak / 2**20}
+
+
+def ladder(scores: pd.DataFrame, steps: list[str]) -> pd.DataFrame:
+    """What each method of `steps` adds to the one before it, a row an acceleration and step.
+
+    `gain` is in SSIM, mean over people, `low` and `high` its paired block-bootstrap interval over slices; `people` says
+    for how many of them the step is better. helps: yes or no where the interval lies on one side of 0, else unclear.
+    InputError for a method that isn't there.
+    """
+    rows = []
+    for nominal, part in scores.groupby("acceleration", sort=False):
+        for before, method in zip([None, *steps], steps, strict=False):
+            mine = part[part.method == method].set_index("person")
+            if mine.empty:
+                raise InputError(
+                    f"ladder: {method!r} isn't there, expected some of {', '.join(scores.method.unique())}"
+                )
+            row = {"acceleration": nominal, "achieved": mine.achieved.mean(), "method": method}
+            row |= mine[["ssim", "ssim_foreground", "psnr"]].mean().to_dict()
+            if before:
+                base = part[part.method == before].set_index("person").loc[mine.index]
+                gain, low, high = metrics.paired_gain(mine.ssim_slices, base.ssim_slices)
+                helps = "yes" if low > 0 else "no" if high < 0 else "unclear"
+                row |= {"gain": gain, "low": low, "high": high, "helps": helps}
+                row["people"] = f"{int((mine.ssim > base.ssim).sum())} of {len(mine)}"
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def score_result(path: Path) -> pd.DataFrame:
@@ -185,7 +241,7 @@ def compare_series(
 
     sampled: nominal and achieved acceleration of the set, NaN where they aren't known.
     """
-    rows, seconds = [], {m: [] for m in [*SERIES_BASELINES, *networks]}
+    rows, seconds, held = [], {m: [] for m in [*SERIES_BASELINES, *networks]}, {}
     series = CineSeries(pairs)
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for i in range(len(series)):
@@ -197,13 +253,15 @@ def compare_series(
                 begun = time.perf_counter()
                 images[method] = call()
                 seconds[method].append(time.perf_counter() - begun)
+                if method not in held:
+                    held[method] = most_held(call)
                 about = {"person": case.person, "group": series.index[i][0].person, "method": method}
                 about |= {"acceleration": sampled[0], "achieved": sampled[1]}
                 rows.append(about | score_series(images[method], truth))
             write_series(result, case, images)
             if (i + 1) % 4 == 0 or i + 1 == len(series):
                 print(f"{i + 1} of {len(series)} series, {len(images)} methods", flush=True)
-    return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items()}, {})
+    return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items()}, held, {})
 
 
 def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
@@ -216,23 +274,26 @@ def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
     return values | {"ssim_interval": metrics.bootstrap_interval(values["ssim_slices"])}
 
 
-def score(output: Tensor, cases: list[Case]) -> dict[str, Any]:
-    """Volume SSIM, PSNR and NMSE of one person's slices, by fastMRI's definitions.
+def score(
+    output: Tensor, cases: list[Case], foreground_threshold: float = metrics.CHALLENGE_THRESHOLD
+) -> dict[str, Any]:
+    """Volume SSIM, PSNR and NMSE of one person's slices, by fastMRI's definitions; ssim_foreground by the SNU challenge's.
 
     Against the target as recorded (noisy RSS) and, where it is known, the noise-free truth (`_noise_free`), there also
-    over the foreground alone (`_foreground`). `ssim_slices` lists the slices' values, `ssim_interval` is a
+    over the foreground alone (`_noise_free_foreground`). foreground_threshold: of ssim_foreground, in the data's units. `ssim_slices` lists the slices' values, `ssim_interval` is a
     block-bootstrap interval of their mean: it tells how much the choice of slices matters, not how other people do.
     """
     target = torch.stack([c.target for c in cases])
     names = ("ssim", "psnr", "nmse")
     values: dict[str, Any] = {n: metrics.METRICS[n](output, target) for n in names}
+    values["ssim_foreground"] = metrics.ssim_foreground(output, target, threshold=foreground_threshold)
     values["ssim_slices"] = metrics.per_slice(metrics.ssim, output, target, float(target.max())).tolist()
     values["ssim_interval"] = metrics.bootstrap_interval(values["ssim_slices"])
     if cases[0].noise_free is not None:
         truth = torch.stack([c.noise_free for c in cases])
         where = metrics.foreground(truth)
         values |= {f"{n}_noise_free": metrics.METRICS[n](output, truth) for n in names}
-        values |= {f"{n}_foreground": metrics.METRICS[n](output, truth, where=where) for n in names}
+        values |= {f"{n}_noise_free_foreground": metrics.METRICS[n](output, truth, where=where) for n in names}
     return values
 
 

@@ -54,3 +54,26 @@ def center_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
         raise ValueError(f"center_crop: {h}×{w} does not fit into an image of {top_h}×{top_w}")
     top, left = (top_h - h) // 2, (top_w - w) // 2
     return x[..., top : top + h, left : left + w]
+
+
+def flip_kspace(kspace: Tensor, mask: Tensor, axes: Sequence[int], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """K-space (..., H, W) and mask (..., W) of the image whose central `shape` is flipped along `axes` (of -2 and -1).
+
+    Reversing an image reverses its k-space about the zero frequency; where the two centres differ, a linear phase puts
+    the image back, so the crop is flipped to the pixel.
+    """
+    for axis in axes:
+        size, kept = kspace.shape[axis], shape[axis]
+        back = (2 * (size // 2) - torch.arange(size)) % size
+        last = 2 * ((size - kept) // 2) + kept - 1  # pixel n goes to last − n
+        kspace = shift_kspace(kspace.index_select(axis, back.to(kspace.device)), axis, last - 2 * (size // 2))
+        mask = mask.index_select(-1, back.to(mask.device)) if axis == -1 else mask
+    return kspace, mask
+
+
+def shift_kspace(kspace: Tensor, axis: int, pixels: int) -> Tensor:
+    """K-space (..., H, W) of the image rolled by whole `pixels` along `axis` (-2 or -1), as torch.roll does."""
+    size = kspace.shape[axis]
+    turns = (torch.arange(size, dtype=torch.float64) - size // 2) * pixels / size
+    phase = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns).to(kspace)
+    return kspace * (phase if axis == -1 else phase[:, None])

@@ -79,12 +79,37 @@ class SSIML1Loss(nn.Module):
         return SSIMLoss()(output, *targets) + 5 * L1Loss()(output, *targets)
 
 
-LOSSES: dict[str, type[nn.Module]] = {"ssim": SSIMLoss, "l1": L1Loss, "mse": MSELoss, "ssim_l1": SSIML1Loss}
+class SSIMForegroundLoss(nn.Module):
+    """1 − SSIM of output · m and target · m, m the SNU challenge's foreground of the target (`challenge_foreground`).
+
+    threshold: of the foreground, in the data's units; the challenge's is fastMRI's 5e-5. SSIM as in SSIMLoss, the zeroed
+    background included, where both agree.
+    """
+
+    def __init__(self, threshold: float = metrics.CHALLENGE_THRESHOLD):
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(
+        self, output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
+    ) -> Tensor:
+        output, target = _data_units(output, target, mean, std)
+        mask = metrics.challenge_foreground(target, self.threshold)
+        return SSIMLoss()(output * mask, target * mask, max)
 
 
-def by_name(name: str) -> nn.Module:
-    """The loss of that name in LOSSES, upper or lower case; InputError with the nearest name where there is none."""
-    return _lookup("loss", name, LOSSES)()
+LOSSES: dict[str, type[nn.Module]] = {
+    "ssim": SSIMLoss, "l1": L1Loss, "mse": MSELoss, "ssim_l1": SSIML1Loss, "ssim_foreground": SSIMForegroundLoss,
+}  # fmt: skip
+
+
+def by_name(name: str, foreground_threshold: float = metrics.CHALLENGE_THRESHOLD) -> nn.Module:
+    """The loss of that name in LOSSES, upper or lower case; InputError with the nearest name where there is none.
+
+    foreground_threshold: for ssim_foreground, in the data's units.
+    """
+    loss = _lookup("loss", name, LOSSES)
+    return loss(foreground_threshold) if loss is SSIMForegroundLoss else loss()
 
 
 def ssim_slices(

@@ -1,14 +1,21 @@
 """How much memory a training step needs: computed without running it, and measured after it ran."""
 
+import json
 import resource
+import subprocess
+import sys
+import time
 import weakref
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import psutil
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from lib import ROOT, InputError
 
 
 class _Live(TorchDispatchMode):
@@ -57,6 +64,13 @@ def training_bytes(build: Callable[[], nn.Module], shape: tuple[int, ...], state
     return {"parameters": (2 + states) * weights, "activations": live.most}
 
 
+def most_held(call: Callable[[], object]) -> int:
+    """The most bytes that arrays made by a call hold at a time; it runs once, and a library's work space isn't counted."""
+    with _Live(()) as live:
+        call()
+    return live.most
+
+
 class Peak:
     """The most bytes held since it was made: `Peak(device).bytes()`, on the GPU, or resident in RAM beyond the start.
 
@@ -77,3 +91,38 @@ class Peak:
 
 def _mark() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def fresh_step(
+    network: str, settings: dict[str, Any], shape: list[int], device: str, seed: int = 0
+) -> dict[str, float]:
+    """`bytes` and `seconds` of one training step of a cascade in a process of its own, where nothing was held before.
+
+    shape: (1, C, H, W) of its k-space. Resident memory beyond what the network and its input took on a CPU, torch's
+    counter on a GPU. InputError with the process's last line where it fails.
+    """
+    request = json.dumps({"network": network, "settings": settings, "shape": shape, "device": device, "seed": seed})
+    done = subprocess.run([sys.executable, "-m", "lib.memory", request], capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        raise InputError(f"a step of {network}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return json.loads(done.stdout)
+
+
+def _step(network: str, settings: dict[str, Any], shape: list[int], device: str, seed: int) -> dict[str, float]:
+    from lib.models import build
+
+    torch.manual_seed(seed)
+    model = build(network, **settings).train().to(device)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+    kspace = torch.randn(shape, dtype=torch.complex64, device=device)
+    mask = torch.ones(shape[0], 1, 1, shape[-1], dtype=torch.bool, device=device)
+    given = (kspace, mask, torch.rand(shape[0], *shape[2:], device=device))
+    peak, begun = Peak(torch.device(device)), time.perf_counter()
+    model(*given).square().mean().backward()
+    optimizer.step()
+    held = peak.bytes()
+    return {"bytes": held, "seconds": time.perf_counter() - begun}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_step(**json.loads(sys.argv[1]))))

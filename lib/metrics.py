@@ -6,7 +6,7 @@ asked about. `where`, a bool array of the volume's shape, restricts a metric to 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from lib import InputError
 WINDOW = 7
 UNBIASED = WINDOW**2 / (WINDOW**2 - 1)
 K1, K2 = 0.01, 0.03
+CHALLENGE_THRESHOLD = 5e-5  # in fastMRI's units
 
 
 def ssim(
@@ -57,7 +58,7 @@ def ssim3d(output: ArrayLike, target: ArrayLike, data_range: float | None = None
 
 
 def ssim_foreground(
-    output: ArrayLike, target: ArrayLike, data_range: float | None = None, threshold: float = 5e-5
+    output: ArrayLike, target: ArrayLike, data_range: float | None = None, threshold: float = CHALLENGE_THRESHOLD
 ) -> float:
     """`ssim` of both volumes with the background set to zero, as the SNU fastMRI Challenge 2022 scores: 1 at best.
 
@@ -146,6 +147,26 @@ def bootstrap_interval(
     the cube root of S where None. level: the share of resampled means inside. It tells how the mean depends on which
     slices of this person were measured, and says nothing of how other people would come out.
     """
+    low, high = np.quantile(_resampled(values_per_slice, block, samples, seed), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_gain(
+    better: Sequence[ArrayLike], base: Sequence[ArrayLike], samples: int = 2000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float, float]:
+    """(gain, low, high): mean over people of better − base, and its block-bootstrap interval, slice paired with slice.
+
+    better, base: one (S,) a person. Each person's slices are resampled as in `bootstrap_interval`; the people stay the
+    same, so the interval says nothing of other people.
+    """
+    differences = [np.subtract(b, a) for b, a in zip(better, base, strict=True)]
+    means = np.mean([_resampled(d, None, samples, seed + i) for i, d in enumerate(differences)], axis=0)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(np.mean([d.mean() for d in differences])), float(low), float(high)
+
+
+def _resampled(values_per_slice: ArrayLike, block: int | None, samples: int, seed: int) -> np.ndarray:
+    """Means (samples,) of slices drawn in blocks."""
     values = np.asarray(values_per_slice, dtype=np.float64)
     count = values.size
     block = max(1, round(count ** (1 / 3))) if block is None else block
@@ -153,8 +174,7 @@ def bootstrap_interval(
         raise InputError(f"bootstrap_interval: values {values.shape}, block {block}; expected (S,) and 1 ≤ block ≤ S")
     starts = np.random.default_rng(seed).integers(0, count - block + 1, size=(samples, -(-count // block)))
     drawn = (starts[..., None] + np.arange(block)).reshape(samples, -1)[:, :count]
-    low, high = np.quantile(values[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return values[drawn].mean(1)
 
 
 def foreground(target: ArrayLike) -> np.ndarray:
@@ -172,7 +192,7 @@ def foreground(target: ArrayLike) -> np.ndarray:
     return np.stack([ndimage.binary_fill_holes(s) for s in slices]).reshape(target.shape)
 
 
-def challenge_foreground(target: Tensor, threshold: float = 5e-5) -> Tensor:
+def challenge_foreground(target: Tensor, threshold: float = CHALLENGE_THRESHOLD) -> Tensor:
     """The SNU challenge's foreground of target (N, H, W), as 0 and 1 of its type.
 
     Pixels above the threshold, eroded once by a 3×3 square, dilated 15 times, eroded 14 times; beyond the border an

@@ -122,14 +122,17 @@ def score_series(path: Path, metrics: dict[str, Callable[[Tensor, Tensor], Tenso
 
 
 def export(run: os.PathLike | str, layout: str = "cine") -> Path:
-    """A run's result.h5 once more in a source's layout, beside it; returns the new file's path.
+    """A run's result.h5 once more in a source's layout, beside it; returns the new file's or folder's path.
 
     cine: `result_cine.h5` with `input`, `result` and, if known, `truth`, each (series, axis 1, axis 2, time).
+    submission: fastMRI's and SNU's, `reconstructions/<file>.h5` a file of k-space, with `reconstruction` (S, h, w).
     InputError for another layout and for series of different size.
     """
-    if layout != "cine":
-        raise InputError(f"layout: got {layout!r}, expected cine")
+    if layout not in ("cine", "submission"):
+        raise InputError(f"layout: got {layout!r}, expected cine or submission")
     source = Path(run) / "predictions" / "result.h5"
+    if layout == "submission":
+        return _submission(source)
     cases = read_result(source)
     shapes = sorted({volumes["input"].shape for volumes in cases.values()})
     if len(shapes) > 1:
@@ -142,6 +145,15 @@ def export(run: os.PathLike | str, layout: str = "cine") -> Path:
             if all(key in volumes for volumes in cases.values()):
                 file[name] = np.stack([np.moveaxis(volumes[key], 0, -1) for volumes in cases.values()])
     return source.with_name("result_cine.h5")
+
+
+def _submission(source: Path) -> Path:
+    folder = source.with_name("reconstructions")
+    with h5py.File(source, "r") as result:
+        for group in result.values():
+            with replacing(folder / Path(group.attrs["file"]).name) as partial, h5py.File(partial, "w") as file:
+                file["reconstruction"] = group["output"][:]
+    return folder
 
 
 def over_time(path: Path) -> bool:

@@ -22,7 +22,9 @@ COLLECTED = {  # file in runs/results: the task whose newest good run it comes f
     "phantom": "evaluate_phantom",
     "cine": "evaluate_cine",
     "cine_ablation": "evaluate_cine_ablation",
+    "cascade": "evaluate_cascade",
     "benchmark": "benchmark",
+    "benchmark_cascade": "benchmark_cascade",
 }
 
 
@@ -30,6 +32,7 @@ FIGURES = {  # picture in docs: the task and figure that it is
     "first_look.png": ("overview", "first_look.png"),
     "ssim.png": ("evaluate_reconstruction", "ssim_4x.png"),
     "worst_slice.png": ("evaluate_reconstruction", "worst_slice.png"),
+    "cascade.png": ("evaluate_cascade", "ladder_8x.png"),
     "cine.png": ("evaluate_cine", "over_time_heart_cine.png"),
 }
 
@@ -51,6 +54,8 @@ def collect() -> list[Path]:
             "task": task, "date": state["started"][:10], "cores": os.cpu_count(), "device": manifest["device"],
             "machine": f"{platform.system()} {platform.machine()}", "versions": manifest["versions"],
         }  # fmt: skip
+        if (run / "timings.json").is_file():
+            about["timings"] = read(run / "timings.json")
         write(RESULTS / f"{name}.json", about | {"metrics": read(run / "metrics.json")})
         written.append(RESULTS / f"{name}.json")
     return written
@@ -84,7 +89,9 @@ def _lesions(result: dict[str, Any]) -> str:
 
 def _by_acceleration(result: dict[str, Any]) -> str:
     recorded = _means(result, "mean over people, against the recorded target", "ssim", "psnr")
-    noise_free = _means(result, "the same, foreground, noise-free truth", "ssim_foreground", "psnr_foreground")
+    noise_free = _means(
+        result, "the same, foreground, noise-free truth", "ssim_noise_free_foreground", "psnr_noise_free_foreground"
+    )
     return f"SSIM / PSNR (dB):\n\n{recorded}\n\n{noise_free}\n\n*Sample data.* {_about(result)}"
 
 
@@ -129,6 +136,44 @@ def _ranking(result: dict[str, Any]) -> str:
     return _table(head, rows)
 
 
+def _ladder(result: dict[str, Any]) -> str:
+    """A table an acceleration: each step's scores, its gain over the one before with the interval, and its cost."""
+    tables, timings = [], result["timings"]
+    steps = result["metrics"]["ladder"]
+    for nominal in dict.fromkeys(step["acceleration"] for step in steps):
+        rows = []
+        for step in (s for s in steps if s["acceleration"] == nominal):
+            gain, method = "", step["method"]
+            if step["gain"] is not None:
+                gain = f"{step['gain']:+.4f} ({step['low']:+.4f} … {step['high']:+.4f})"
+            line = [method, f"{step['ssim']:.4f} / {step['ssim_foreground']:.4f} / {step['psnr']:.2f}", gain]
+            line += [f"{step['helps']}, for {step['people']} people" if gain else ""]
+            line += [f"{timings['seconds_a_slice'][method]:.3f}", f"{timings['bytes_held'][method] / 2**20:.0f}"]
+            trained = timings["training"].get(method, {})
+            known = [trained.get(key) for key in ("training, min", "training, peak MiB")]
+            rows.append([*line, *("" if value is None else f"{value:.0f}" for value in known)])
+        head = [
+            f"{step['achieved']:.2f}× achieved (nominal {nominal}×)",
+            "SSIM / SSIM foreground / PSNR",
+            "gain in SSIM",
+        ]
+        head += ["helps", "s a slice", "MiB held", "training, min", "training, peak MiB"]
+        tables.append(_table(head, rows))
+    tables.append(f"*Sample data.* {_about(result)}")
+    return "\n\n".join(tables)
+
+
+def _memory(result: dict[str, Any]) -> str:
+    steps, speed = result["metrics"]["steps"], result["metrics"]["samples_a_second"]
+    plain = steps["without checkpointing"]["bytes"]
+    rows = [
+        [n, f"{s['bytes'] / 2**20:.0f}", f"{s['bytes'] / plain:.2f}", f"{s['seconds']:.1f}"] for n, s in steps.items()
+    ]
+    table = _table(["a training step", "MiB", "of the plain step", "s"], rows)
+    read_speed = "; ".join(f"{workers} workers {rate:.0f}" for workers, rate in speed.items())
+    return f"{table}\n\nSamples read a second: {read_speed}. {_about(result)}"
+
+
 def _speed(result: dict[str, Any]) -> str:
     rows = result["metrics"]["results"]
     table = [
@@ -148,7 +193,9 @@ TABLES = {
     "cine": _by_kind,
     "cine_ranking": _ranking,
     "cine_ablation": _by_kind,
+    "cascade": _ladder,
     "benchmark": _speed,
+    "benchmark_cascade": _memory,
 }
 
 

@@ -309,7 +309,9 @@ def save_model(run: os.PathLike | str, name: str, settings: dict[str, Any], mode
     """Writes model_weights/model.safetensors and model.json: all that `load_model` needs to rebuild the network."""
     from safetensors.torch import save
 
-    folder = Path(run) / "model_weights"
+    from lib import models
+
+    folder, settings = Path(run) / "model_weights", models.complete(name, settings)  # another default mustn't change it
     write(folder / "model.safetensors", save({k: v.detach().cpu().clone() for k, v in model.state_dict().items()}))
     write(folder / "model.json", {"name": name, "settings": settings})
 
@@ -350,6 +352,28 @@ def network(kind: str, settings: dict[str, Any], weights: os.PathLike | str | No
                 print(f"{key}: {its[key]!r} as in the run of the weights, not {mine[key]!r}")
             return load_model(folder), description["settings"]
     return load_weights(models.build(kind, **settings), weights), settings
+
+
+def settings_of(source: os.PathLike | str, kind: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The settings of the network `kind` whose weights `source` has: a run, a folder of weights, or a task's newest run.
+
+    A single file has none: `given` it is. InputError for another network, and where `given` says otherwise.
+    """
+    from lib import models
+
+    if (ROOT / source).is_file():
+        return given or {}
+    folder = _weights_in(ROOT / source if (ROOT / source).is_dir() else find(source))
+    if not (folder / "model.json").is_file():
+        raise InputError(f"{_short(folder)}: no model.json in it: the run has trained no network")
+    description = read(folder / "model.json")
+    if description["name"] != kind:
+        raise InputError(f"{_short(folder)}: weights of {description['name']}, expected {kind}")
+    its = models.complete(kind, description["settings"])
+    for key, value in (given or {}).items():
+        if its.get(key, value) != value:
+            raise InputError(f"{_short(folder)}: {kind} with {key} {its[key]!r}, the task says {value!r}: leave it out")
+    return its
 
 
 def load_weights(model: Any, weights: os.PathLike | str | None) -> Any:

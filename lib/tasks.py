@@ -16,11 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lib import ROOT, InputError
 
-CINE, KSPACE = "20_train_cine", "21_train_kspace"
+CINE, KSPACE, CASCADE = "20_train_cine", "21_train_kspace", "22_train_cascade"
 IMPLIED = {  # network_type → the notebook that trains it
     "UNet3D": CINE, "UNet2D1D": CINE, "UNet2D2D": CINE, "UNet3D_old": CINE, "VarNet": KSPACE, "UNet": KSPACE,
+    "VarNetRCAN": CASCADE,
 }  # fmt: skip
-NAMES = {CINE: "lib.keras", KSPACE: "lib.losses"}  # where a notebook's losses and metrics have their names
+NAMES = {
+    CINE: "lib.keras",
+    KSPACE: "lib.losses",
+    CASCADE: "lib.losses",
+}  # where a notebook's losses and metrics have their names
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # a task's name: it becomes a folder's
 WORDS = {
     "int": "an integer", "float": "a number", "str": "a text", "bool": "true or false", "path": "a path",
@@ -45,6 +50,7 @@ def _number(words: str, **limits: float) -> Any:
 
 
 _Share = Annotated[float, Field(ge=0, lt=1)]
+_Probability = {"words": "a probability from 0 to 1", "ge": 0, "le": 1}
 _AtLeast0, _Above0 = {"words": "a number of at least 0", "ge": 0}, {"words": "a number greater than 0", "gt": 0}
 
 
@@ -143,6 +149,23 @@ class SamplingMask(_Schema):
         return self
 
 
+class Augmentation(_Schema):
+    """The settings of `lib.data.augment`: probabilities, and the largest shift in pixels."""
+
+    flip: float = _number(**_Probability)
+    half_turn: float = _number(**_Probability)
+    quarter_turn: float = _number(**_Probability)
+    cutmix: float = _number(**_Probability)
+    shift: int = _number("an integer of at least 0", ge=0)
+
+
+class SelfEnsemble(_Schema):
+    """The settings of `lib.models.cascade.SelfEnsemble`."""
+
+    turns: list[str] = Field(None, min_length=1, description="a list of flips and turns")
+    of: Literal["image", "kspace"] = Field(None, description="image or kspace")
+
+
 class Shared(_Schema):
     """What several notebooks have: one name, one meaning and one range everywhere."""
 
@@ -168,6 +191,9 @@ class Shared(_Schema):
     scheduler: Scheduler = Field(None, description="a mapping with type")
     early_stopping: EarlyStopping = Field(None, description="a mapping with use")
     regularization: Regularization = Field(None, description="a mapping with type and parameters")
+    augmentation: Augmentation = Field(None, description="a mapping of probabilities and shift")
+    self_ensemble: SelfEnsemble = Field(None, description="a mapping with turns and of")
+    foreground_threshold: float = _number(**_AtLeast0)
 
     @field_validator("devices")
     @classmethod

@@ -95,7 +95,7 @@ class EpochOrder(Callback):
     order = -1
 
     def before_epoch(self):
-        self.dls.train.sampler.epoch = self.epoch
+        self.dls.train.batch_sampler.epoch = self.epoch
 
 
 class Precision(Callback):

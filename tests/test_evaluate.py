@@ -34,7 +34,9 @@ def test_score_equals_the_metrics_of_the_volume(folder):
     assert low <= score["ssim"] <= high
     inside = metrics.foreground(truth)
     error = ((output - truth)[torch.from_numpy(inside)] ** 2).double().mean()
-    assert score["psnr_foreground"] == pytest.approx(10 * np.log10(float(truth.max()) ** 2 / float(error)), rel=1e-5)
+    assert score["psnr_noise_free_foreground"] == pytest.approx(
+        10 * np.log10(float(truth.max()) ** 2 / float(error)), rel=1e-5
+    )
 
 
 def test_compare_writes_every_method_and_says_what_it_left_out(folder, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fastmri.losses import SSIMLoss as FastMRI
+from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from lib import InputError, losses, metrics
@@ -109,8 +110,9 @@ def test_l1_and_mse_are_fractions_of_the_maximum_or_plain():
 def test_losses_do_not_depend_on_the_datas_units(name):
     output, target, maximum = batch()
     for scale in (1e-6, 1e4):
-        value = losses.by_name(name)(output * scale, target * scale, maximum * scale)
-        torch.testing.assert_close(value, losses.by_name(name)(output, target, maximum), rtol=1e-5, atol=1e-7)
+        scaled, plain = (losses.by_name(name, foreground_threshold=0.5 * s) for s in (scale, 1))
+        value = scaled(output * scale, target * scale, maximum * scale)
+        torch.testing.assert_close(value, plain(output, target, maximum), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", list(losses.LOSSES))
@@ -169,3 +171,17 @@ def test_shapes_that_would_broadcast_are_refused(function):
 def test_images_smaller_than_the_window_are_refused():
     with pytest.raises(InputError, match="7×7"):
         losses.SSIMLoss()(*batch(h=6))
+
+
+def test_foreground_loss_is_ssim_of_images_that_are_zero_outside_the_challenges_mask():
+    rng = np.random.default_rng(0)
+    target = np.zeros((2, 80, 72))
+    target[:, 30:48, 28:43] = 1e-4 * rng.uniform(0.6, 1, (2, 18, 15))
+    output = target + 1e-5 * rng.standard_normal(target.shape)
+    mask = ndimage.binary_erosion(target > 5e-5, np.ones((1, 3, 3)), border_value=1)
+    mask = ndimage.binary_dilation(mask, np.ones((1, 3, 3)), iterations=15)
+    mask = ndimage.binary_erosion(mask, np.ones((1, 3, 3)), iterations=14, border_value=1)
+    assert 0 < mask.mean() < 1
+    expected = [structural_similarity(o, t, data_range=1e-4) for o, t in zip(output * mask, target * mask, strict=True)]
+    value = losses.by_name("ssim_foreground")(*(torch.from_numpy(a) for a in (output, target)), torch.full((2,), 1e-4))
+    assert value.item() == pytest.approx(1 - np.mean(expected), abs=1e-6)

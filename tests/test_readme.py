@@ -6,7 +6,7 @@ from lib import InputError, benchmark, files, readme
 
 ABOUT = {"date": "2026-01-01", "machine": "Linux x86_64", "cores": 2, "device": "cpu", "versions": {"torch": "2.15.0"}}
 ROW = {"person": "a", "method": "GRAPPA", "acceleration": 4, "achieved": 2.5, "ssim": 0.5, "psnr": 20.04}
-ROW |= {"ssim_foreground": 0.25, "psnr_foreground": 15.0}
+ROW |= {"ssim_noise_free_foreground": 0.25, "psnr_noise_free_foreground": 15.0}
 
 
 def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):

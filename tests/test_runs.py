@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import types
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -204,19 +203,16 @@ def test_write_replaces_in_one_step(tmp_path, content, stored):
 class TestWeights:
     @pytest.fixture(autouse=True)
     def networks(self, monkeypatch):
-        import lib
+        from lib import models
 
-        def build(name, width):
+        def toy(width):
             return torch.nn.Sequential(torch.nn.Linear(2, width), torch.nn.BatchNorm1d(width))
 
-        models = types.ModuleType("lib.models")
-        models.build, models.MODELS = build, {"Toy": build}
-        monkeypatch.setitem(sys.modules, "lib.models", models)
-        monkeypatch.setattr(lib, "models", models, raising=False)
-        self.build = build
+        monkeypatch.setitem(models.MODELS, "Toy", toy)
+        self.build = toy
 
     def test_a_network_comes_back_from_its_run_alone(self, folder):
-        run, model = runs.start("21_toy", {}), self.build("Toy", width=3)
+        run, model = runs.start("21_toy", {}), self.build(width=3)
         model[1].running_mean += 1
         runs.save_model(run, "Toy", {"width": 3}, model)
         again = runs.load_model(run)  # while the run is still going on
@@ -231,7 +227,7 @@ class TestWeights:
         runs.finish(run)
         with pytest.raises(InputError, match="trained no network"):
             runs.load_model(run)
-        runs.save_model(run, "Toy", {"width": 3}, self.build("Toy", width=4))
+        runs.save_model(run, "Toy", {"width": 3}, self.build(width=4))
         with pytest.raises(InputError, match=r"0.weight is \(4, 2\), expected \(3, 2\).* and 3 more$"):
             runs.load_model(run)
         runs.save_model(run, "Toy", {"width": 3}, torch.nn.Linear(2, 2))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lib import InputError, train
-from lib.data.loading import EpochSampler
+from lib.data.buckets import BucketSampler
 
 
 class _Rows(TensorDataset):
@@ -28,7 +28,9 @@ def learner(seed=0, precision="fp32", clip=None, opt=None, drop=0.0):
     x = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     rows = _Rows(x, x.roll(1, -1)[:, 0])
     dls = DataLoaders(
-        DataLoader(rows, 4, sampler=EpochSampler(12, seed)), DataLoader(rows, 4), device=torch.device("cpu")
+        DataLoader(rows, batch_sampler=BucketSampler([0] * 12, 4, seed)),
+        DataLoader(rows, 4),
+        device=torch.device("cpu"),
     )
     dls.n_inp = 1
     model = nn.Sequential(
@@ -150,7 +152,7 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path):
         fit(learner(drop=0.3), 5, train.History(tmp_path / "cut"), train.Checkpoint(tmp_path / "cut"), _Stop(2))
     torch.manual_seed(99)  # the next process starts elsewhere
     rest = learner(seed=7, drop=0.3)
-    rest.dls.train.sampler.seed = 0
+    rest.dls.train.batch_sampler.seed = 0
     fit(rest, 5, train.History(tmp_path / "cut"), train.Checkpoint(tmp_path / "cut"))
 
     for a, b in zip(whole.model.parameters(), rest.model.parameters(), strict=True):

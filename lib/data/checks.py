@@ -18,7 +18,10 @@ _BLOCK, _WHOLE = 1 << 16, 1 << 26
 
 
 class KspaceFile(NamedTuple):
-    """What a k-space file holds; shape is (H, W), coils 1 for single-coil files, padding in columns on each side."""
+    """What a k-space file holds; shape is (H, W), coils 1 for single-coil files, padding in columns on each side.
+
+    grappa_path: SNU's image/ file, where that holds an `image_grappa`.
+    """
 
     path: Path
     layout: str
@@ -33,6 +36,7 @@ class KspaceFile(NamedTuple):
     padding: tuple[int, int]
     person: str
     assumed: tuple[str, ...]
+    grappa_path: Path | None = None
 
 
 def source_files(source: Path) -> list[Path]:
@@ -40,7 +44,9 @@ def source_files(source: Path) -> list[Path]:
     source = Path(source)
     if not source.is_dir():
         raise InputError(f"{source}: no such folder, expected one with fastMRI's or SNU's k-space files")
-    paths = sorted(p for ending in ("*.h5", "*.hdf5") for p in source.rglob(ending) if p.parent.name != "image")
+    paths = sorted(
+        p for ending in ("*.h5", "*.hdf5") for p in source.rglob(ending) if p.parent.name not in ("image", "grappa")
+    )
     if not paths:
         raise InputError(f"{source}: no .h5 files in it, expected fastMRI's or SNU's k-space files")
     return paths
@@ -81,16 +87,17 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
             assumed.append(f"no ismrmrd_header: all {width} columns measured, image not cropped")
         target, target_path, target_shape, maximum, layout = _target(path, file, slices)
         if target is None:
-            target_shape = (min(recon[0], height), min(recon[1], width))
+            target_shape = _input_shape(path) or (min(recon[0], height), min(recon[1], width))
             assumed.append("no target: it can be reconstructed, not trained on or scored")
         if "mask" not in file:
             assumed.append("no mask: taken as fully sampled, a mask is applied on reading")
         person = file.attrs.get("patient_id", path.stem)
         person = person.decode() if isinstance(person, bytes) else str(person)
         has_mask = "mask" in file
+    grappa_path = _grappa(_twin(path), slices, target_shape)
     return KspaceFile(
         path, layout, slices, coils, (height, width), target, target_path, target_shape, maximum, has_mask, padding,
-        person, tuple(assumed),
+        person, tuple(assumed), grappa_path,
     )  # fmt: skip
 
 
@@ -145,10 +152,7 @@ def _header(path: Path, text: bytes | str, width: int) -> tuple[tuple[int, int],
 
 def _target(path: Path, file: h5py.File, slices: int):
     """(key, file, shape, maximum, layout) of the target: in the file itself, or in SNU's image/ beside kspace/."""
-    layout, source = "fastMRI", path
-    twin = path.parent.parent / "image" / path.name
-    if path.parent.name == "kspace" and twin.exists():
-        layout, source = "SNU", twin
+    layout, source = ("SNU", _twin(path)) if _twin(path) else ("fastMRI", path)
     opened = open_hdf5(source) if source != path else file
     try:
         key = next((k for k in TARGETS if k in opened), None)
@@ -162,6 +166,34 @@ def _target(path: Path, file: h5py.File, slices: int):
     finally:
         if source != path:
             opened.close()
+
+
+def _twin(path: Path) -> Path | None:
+    """SNU's file in image/ beside one in kspace/."""
+    twin = path.parent.parent / "image" / path.name
+    return twin if path.parent.name == "kspace" and twin.exists() else None
+
+
+def _input_shape(path: Path) -> tuple[int, int] | None:
+    """The size of SNU's image_input, which files without image_label have too."""
+    twin = _twin(path)
+    if twin is None:
+        return None
+    with open_hdf5(twin) as file:
+        return tuple(file["image_input"].shape[-2:]) if "image_input" in file else None
+
+
+def _grappa(path: Path | None, slices: int, shape: tuple[int, int]) -> Path | None:
+    """SNU's image file, where it holds GRAPPA images; InputError where they are of another size."""
+    if path is None:
+        return None
+    with open_hdf5(path) as file:
+        if "image_grappa" not in file:
+            return None
+        found = file["image_grappa"].shape
+        if found != (slices, *shape):
+            raise InputError(f"{path}: image_grappa: shape {found}, expected {(slices, *shape)}, as its other images")
+    return path
 
 
 def fingerprint(path: Path) -> str:

@@ -154,12 +154,12 @@ def split_pairs(folder: Path, split: str, need_truth: bool = True) -> list[Pair]
 
 
 class CineSeries(Dataset):
-    """Series of pairs of files; items are asked for by index, or by (epoch, index) as `EpochSampler` gives them."""
+    """Series of pairs of files; items are asked for by index, or by (epoch, index) as `BucketSampler` gives them."""
 
     def __init__(self, pairs: list[Pair]):
         self.pairs = pairs
         self.index = [(p, n) for p in pairs for n in range(p.inputs.shape[0])]
-        self.sizes = {p.inputs.shape[1:] for p in pairs}
+        self.sizes = [p.inputs.shape[1:] for p, _ in self.index]
 
     def __len__(self) -> int:
         return len(self.index)

@@ -3,6 +3,7 @@
 Letters: C coils, H readout, W phase encode, (h, w) the target's size.
 """
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,17 +11,21 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lib import InputError
+from lib.data.augment import Move, check_turns, draw_move
 from lib.data.checks import SPLITS, KspaceFile, kspace_file, read_set, source_files, write_set
+from lib.data.grappa import KEY as GRAPPA
+from lib.data.grappa import image as grappa_image
+from lib.data.grappa import prepare as prepare_grappa
 from lib.data.loading import loaders
 from lib.kspace import center_crop, ifft2c, rss
 from lib.sampling import Mask, make_mask
 
-INPUT = {"VarNet": "kspace", "UNet": "image"}
-KINDS = {"kspace": 2, "image": 1}
+INPUT = {"VarNet": "kspace", "UNet": "image", "VarNetRCAN": "cascade", "SelfEnsemble": "cascade"}
+KINDS = {"kspace": 2, "image": 1, "cascade": 3}
 SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val", "valid": "val", "leaderboard": "test"}
 
 
@@ -74,6 +79,7 @@ class Case(NamedTuple):
     kspace: Tensor
     mask: Mask
     masked_kspace: Tensor
+    grappa: Tensor | None
     zero_filled: Tensor
     target: Tensor | None
     noise_free: Tensor | None
@@ -91,15 +97,27 @@ class KspaceSlices(Dataset):
     mask: make_mask's settings (kind, acceleration, num_low_frequencies or center_fraction); `acceleration` may be a
     list to draw from. With `fresh`, masks are drawn from (seed, epoch, index), otherwise from the file's name as in
     fastMRI, so that a file always has the same. A file's own mask goes before. Items are asked for by index, or by
-    (epoch, index) as `EpochSampler` gives them: nothing depends on which worker reads what, or when.
+    (epoch, index) as `BucketSampler` gives them: nothing depends on which worker reads what, or when.
+
+    grappa: settings of `lib.grappa.grappa`; each file's GRAPPA images are then made (or found) first. They belong to one
+    mask, so `fresh` is refused. augmentation: settings of `lib.data.augment.draw_move`, for items, not for cases.
     """
 
-    def __init__(self, files: list[KspaceFile], mask: dict[str, Any], kind: str = "kspace", seed: int = 0, fresh=False):
+    def __init__(
+        self, files: list[KspaceFile], mask: dict[str, Any], kind: str = "kspace", seed: int = 0, fresh: bool = False,
+        grappa: dict[str, Any] | None = None, augmentation: dict[str, Any] | None = None,
+    ):  # fmt: skip
         if kind not in KINDS:
             raise InputError(f"kind: {kind!r}, expected one of {', '.join(KINDS)}")
+        if grappa and fresh:
+            raise InputError("GRAPPA images belong to one mask a file: masks can't be fresh")
         self.files, self.mask, self.kind, self.seed, self.fresh = files, mask, kind, seed, fresh
+        self.grappa, self.augmentation = grappa, augmentation or {}
         self.index = [(f, s) for f in files for s in range(f.slices)]
-        self.sizes = {(f.coils, *f.shape, *f.target_shape) for f in files}
+        self.sizes = [(f.coils, *f.shape, *f.target_shape) for f, _ in self.index]
+        for file in files:
+            check_turns(file, **self.augmentation)
+        self.grappa_paths = {f.path: prepare_grappa(f, self.mask_of(f), grappa) for f in files} if grappa else {}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -109,11 +127,14 @@ class KspaceSlices(Dataset):
         file, s = self.index[i]
         with h5py.File(file.path, "r") as data:
             kspace = torch.from_numpy(data["kspace"][s].astype(np.complex64))
-            own = torch.from_numpy(data["mask"][:] > 0) if file.mask else None
             extra = {k: torch.from_numpy(data[k][s]) if k in data else None for k in ("noise_free", "sensitivity_maps")}
         kspace = kspace if kspace.ndim == 3 else kspace.unsqueeze(0)
-        mask = file_mask(own) if own is not None else self.draw(file, i, epoch)
+        mask = self.mask_of(file, i, epoch)
         masked = kspace * mask.columns
+        filled = None
+        if self.grappa:
+            with h5py.File(self.grappa_paths[file.path], "r") as data:
+                filled = torch.from_numpy(data[GRAPPA][s].astype(np.float32))
         zero_filled = center_crop(rss(ifft2c(masked)), file.target_shape)
         target = None
         if file.target:
@@ -121,12 +142,15 @@ class KspaceSlices(Dataset):
                 target = torch.from_numpy(data[file.target][s].astype(np.float32))
         maximum = file.maximum if file.maximum is not None else float(zero_filled.max())
         return Case(
-            kspace, mask, masked, zero_filled, target, extra["noise_free"], extra["sensitivity_maps"], maximum,
+            kspace, mask, masked, filled, zero_filled, target, extra["noise_free"], extra["sensitivity_maps"], maximum,
             file.path.stem, s, file.person, file.path,
         )  # fmt: skip
 
-    def draw(self, file: KspaceFile, i: int, epoch: int) -> Mask:
-        """The mask of slice i in `epoch`."""
+    def mask_of(self, file: KspaceFile, i: int = 0, epoch: int = 0) -> Mask:
+        """The file's own mask, or the one drawn for slice i in `epoch`."""
+        if file.mask:
+            with h5py.File(file.path, "r") as data:
+                return file_mask(torch.from_numpy(data["mask"][:] > 0))
         seed = (self.seed, epoch, i) if self.fresh else tuple(map(ord, file.path.name))
         settings = dict(self.mask)
         choices = settings["acceleration"]
@@ -137,14 +161,43 @@ class KspaceSlices(Dataset):
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
         epoch, i = key if isinstance(key, tuple) else (0, key)
         case = self.case(i, epoch)
+        if self.augmentation:
+            case = self._moved(case, draw_move((self.seed, epoch, i), **self.augmentation))
         maximum = torch.tensor(case.maximum, dtype=torch.float32)
         target = () if case.target is None else (case.target,)
         if self.kind == "kspace":
             return (case.masked_kspace, case.mask.columns.reshape(1, 1, -1), *target, maximum)
+        if self.kind == "cascade":
+            beside = case.zero_filled if case.grappa is None else case.grappa
+            return (case.masked_kspace, case.mask.columns.reshape(1, 1, -1), beside, *target, maximum)
         image = case.zero_filled
         mean, std = image.mean(), image.std()
         image = ((image - mean) / (std + 1e-11)).clamp(-6, 6)
         return (image.unsqueeze(0), *target, maximum, mean, std)
+
+    def _moved(self, case: Case, move: Move) -> Case:
+        """The case after `move`; a quarter turn acts on full k-space, and mask and GRAPPA come after."""
+        shape = tuple(case.zero_filled.shape)
+        columns = move.mask(case.mask.columns)
+        full = case.kspace if move.quarter_turn else case.masked_kspace
+        masked = move.kspace(full, shape) * columns
+        filled = case.grappa
+        if filled is not None:
+            filled = grappa_image(masked, columns, shape, self.grappa) if move.quarter_turn else move.image(filled)
+        return case._replace(
+            masked_kspace=masked, mask=dataclasses.replace(case.mask, columns=columns), grappa=filled,
+            zero_filled=center_crop(rss(ifft2c(masked)), shape),
+            target=None if case.target is None else move.image(case.target),
+        )  # fmt: skip
+
+
+def inputs_of(network: nn.Module) -> dict[str, Any]:
+    """`kind`, and for a cascade its `grappa` settings: what `KspaceSlices` and `dataloaders` need to feed a network."""
+    network = getattr(network, "model", network)  # inside a SelfEnsemble
+    name = type(network).__name__
+    if name not in INPUT:
+        raise InputError(f"{name}: no network for k-space, expected one of {', '.join(INPUT)}")
+    return {"kind": INPUT[name], "grappa": network.grappa if getattr(network, "use_grappa", False) else None}
 
 
 def file_mask(columns: Tensor) -> Mask:
@@ -173,12 +226,19 @@ def split_files(folder: Path, split: str, need_target: bool = True) -> list[Kspa
     return files
 
 
-def dataloaders(folder: Path, mask: dict[str, Any], kind: str = "kspace", *, seed: int = 0, **settings: Any):
+def dataloaders(
+    folder: Path, mask: dict[str, Any], kind: str = "kspace", *, seed: int = 0, grappa: dict[str, Any] | None = None,
+    augmentation: dict[str, Any] | None = None, **settings: Any,
+):  # fmt: skip
     """fastai DataLoaders of a prepared set's train and val slices, of `kind`; settings as in `lib.data.loading.loaders`:
 
     "kspace" (VarNet): kspace (N, C, H, W) complex64, mask (N, 1, 1, W) bool | target (N, h, w), max (N,);
-    "image" (UNet): zero-filled RSS (N, 1, h, w), of mean 0 and std 1, clamped to ±6 | target, max, mean, std.
+    "image" (UNet): zero-filled RSS (N, 1, h, w), of mean 0 and std 1, clamped to ±6 | target, max, mean, std;
+    "cascade" (VarNetRCAN): kspace, mask, GRAPPA's image (N, h, w) (without `grappa`: the zero-filled one) | target, max.
+
+    Masks are fresh each epoch, but in a cascade, where each file has one. Only training is augmented.
     """
-    train = KspaceSlices(split_files(folder, "train"), mask, kind, seed, fresh=True)
-    valid = KspaceSlices(split_files(folder, "val"), mask, kind, seed)
+    files, fresh = split_files(folder, "train"), kind != "cascade"
+    train = KspaceSlices(files, mask, kind, seed, fresh, grappa=grappa, augmentation=augmentation)
+    valid = KspaceSlices(split_files(folder, "val"), mask, kind, seed, grappa=grappa)
     return loaders(train, valid, KINDS[kind], folder, seed=seed, **settings)

@@ -21,12 +21,20 @@ MODELS: dict[str, str | Callable[..., nn.Module]] = {
     "UNet3D_old": "lib.models.cine:UNet3D_old",
     "UNet": "lib.models.unet:UNet",
     "VarNet": "lib.models.varnet:VarNet",
+    "RCAN": "lib.models.rcan:RCAN",
+    "VarNetRCAN": "lib.models.cascade:VarNetRCAN",
 }
 
 
+PARTS = {"VarNetRCAN": {"varnet": "VarNet", "rcan": "RCAN"}}  # settings that are another network's
+
+
 def complete(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with the network's defaults for what is left out."""
-    return {k: p.default for k, p in inspect.signature(_network(name)).parameters.items()} | settings
+    """Settings with the network's defaults for what is left out, those of its parts too."""
+    settings = {k: p.default for k, p in inspect.signature(_network(name)).parameters.items()} | settings
+    for key, part in PARTS.get(name, {}).items():
+        settings[key] = complete(part, settings[key] or {})
+    return settings
 
 
 def build(name: str, /, **settings) -> nn.Module:

@@ -8,7 +8,6 @@ import torch
 from lib import InputError
 from lib.data import checks, samples
 from lib.data.kspace import KspaceSlices, dataloaders, file_mask, split_files
-from lib.data.loading import EpochSampler
 from lib.kspace import center_crop, ifft2c, rss
 
 MASK = {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 8}
@@ -86,24 +85,10 @@ def test_target_smaller_than_kspace_crops_the_input(tmp_path):
     assert torch.equal(case.zero_filled, center_crop(rss(ifft2c(case.masked_kspace)), (10, 8)))
 
 
-def test_sampler_gives_every_slice_once_an_epoch_in_an_order_of_its_own():
-    sampler = EpochSampler(7, seed=3)
-    orders = []
-    for epoch in range(3):
-        sampler.epoch = epoch
-        keys = list(sampler)
-        assert {e for e, _ in keys} == {epoch} and sorted(i for _, i in keys) == list(range(7))
-        orders.append(tuple(i for _, i in keys))
-    assert len(set(orders)) == 3
-    sampler.epoch = 1
-    assert tuple(i for _, i in sampler) == orders[1]
-    assert [i for _, i in EpochSampler(3, 0, 7)][:3] != [] and len(list(EpochSampler(3, 0, 7))) == 7
-
-
 def test_workers_read_the_same_batches(folder):
     def batches(workers):
         dls = dataloaders(folder, MASK, "kspace", batch_size=2, num_workers=workers)
-        dls.train.sampler.epoch = 4
+        dls.train.batch_sampler.epoch = 4
         return list(dls.train)
 
     for alone, shared in zip(batches(0), batches(2), strict=True):
@@ -123,7 +108,7 @@ def test_missing_targets_and_mixed_sizes_are_refused(tmp_path):
     entries = [{"split": "train", "path": f"{n}.h5", "person": n} for n in "ab"]
     entries.append({"split": "val", "path": "a.h5", "person": "a"})
     checks.write_set(tmp_path, "here", "k-space", entries, shared_persons=["a"])
-    with pytest.raises(InputError, match="set batch_size to 1"):
+    with pytest.raises(InputError, match="use BucketSampler"):
         dataloaders(tmp_path, MASK, batch_size=2)
     with h5py.File(tmp_path / "a.h5", "a") as file:
         del file["reconstruction_rss"]

@@ -15,7 +15,12 @@ from lib import ROOT
 
 # What the demo doesn't run; of a system's recipe one network is enough.
 CINE = ("prepare_cine", "train_unet2d1d", "evaluate_cine", "view_cine")
-OTHERS = [{"task_name": "overview", "notebook": "00_overview"}, {"task_name": "benchmark", "notebook": "50_benchmark"}]
+CASCADE = ("train_cascade", "evaluate_cascade")
+OTHERS = [
+    {"task_name": "overview", "notebook": "00_overview"},
+    {"task_name": "benchmark", "notebook": "50_benchmark"},
+    {"task_name": "benchmark_cascade", "notebook": "51_benchmark_cascade", "data": "../data/kspace"},
+]
 NAMES = subprocess.run(
     ["git", "ls-files", "--cached", "--others", "--exclude-standard", "notebooks/*.ipynb"],
     cwd=ROOT, capture_output=True, text=True, check=True,
@@ -30,7 +35,11 @@ def done(tmp_path_factory):
     recipe = yaml.safe_load((ROOT / "runs" / "demo.yaml").read_text()) + OTHERS
     cine = [t for t in yaml.safe_load((ROOT / "runs" / "cine.yaml").read_text()) if t["task_name"] in CINE]
     cine[2]["runs"] = ["train_unet2d1d"]
-    recipe += cine
+    cascade = [t for t in yaml.safe_load((ROOT / "runs" / "cascade.yaml").read_text()) if t["task_name"] in CASCADE]
+    cascade[0]["runs"], cascade[1]["runs"] = ["train_varnet"], ["train_varnet", "train_cascade"]
+    cascade[0]["augmentation"] = {"flip": 0.5, "shift": 2, "cutmix": 0.5}
+    cascade[1]["ladder"].remove("VarNet + RCAN")
+    recipe += cine + cascade
     (place / "runs" / "all.yaml").write_text(yaml.safe_dump(recipe))
     environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs")}
     command = [sys.executable, "-m", "lib", str(place / "runs" / "all.yaml"), "--quick"]

@@ -1,0 +1,71 @@
+"""Augmentation of k-space on loading: flips, turns and shifts, the same for k-space, mask, GRAPPA image and target.
+
+Everything is drawn from (seed, epoch, index).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib import InputError
+from lib.kspace import flip_kspace, shift_kspace
+
+
+class Move(NamedTuple):
+    """What happens to one slice: a quarter turn first, then flips along `axes` (of -2, -1), then rolls by pixels."""
+
+    quarter_turn: bool = False
+    axes: tuple[int, ...] = ()
+    shift: tuple[int, int] = (0, 0)
+
+    def kspace(self, kspace: Tensor, shape: tuple[int, int]) -> Tensor:
+        """K-space (C, H, W), fully sampled where there is a quarter turn, of the moved image with the crop `shape`."""
+        if self.quarter_turn:
+            kspace = _turned(kspace)
+        kspace, _ = flip_kspace(kspace, torch.ones(kspace.shape[-1]), self.axes, shape)
+        for axis, pixels in zip((-2, -1), self.shift, strict=True):
+            kspace = shift_kspace(kspace, axis, pixels) if pixels else kspace
+        return kspace
+
+    def mask(self, columns: Tensor) -> Tensor:
+        """The mask (W,) that belongs to the moved k-space; after a quarter turn that is the mask itself, applied after."""
+        back = (2 * (len(columns) // 2) - torch.arange(len(columns))) % len(columns)
+        return columns[back] if -1 in self.axes and not self.quarter_turn else columns
+
+    def image(self, image: Tensor) -> Tensor:
+        """Image (H, W); what leaves it by a shift comes in at the other side, which in a scan is air."""
+        image = image.rot90(1, (-2, -1)) if self.quarter_turn else image
+        return image.flip(self.axes).roll(self.shift, (-2, -1))
+
+
+def _turned(kspace: Tensor) -> Tensor:
+    """K-space (C, N, N) of the image turned by 90° as torch.rot90 does: its axes swapped, then the rows reversed."""
+    size = kspace.shape[-1]
+    return flip_kspace(kspace.transpose(-2, -1), torch.ones(size), (-2,), (size, size))[0]
+
+
+def draw_move(
+    seed: tuple[int, ...], flip: float = 0.0, half_turn: float = 0.0, quarter_turn: float = 0.0, shift: int = 0,
+    cutmix: float = 0.0,
+) -> Move:  # fmt: skip
+    """The move of one slice: each flip, a turn by 180° and one by 90° with their probabilities, shifts up to ±shift.
+
+    `cutmix` is `CutMix`'s and not used here.
+    """
+    rng = np.random.default_rng((*seed, 1))  # not the mask's stream
+    flips = rng.uniform(size=2) < flip
+    if rng.uniform() < half_turn:
+        flips = ~flips
+    turned = rng.uniform() < quarter_turn
+    rows, columns = (int(d) for d in rng.integers(-shift, shift + 1, size=2))
+    return Move(bool(turned), tuple(axis for axis, f in zip((-2, -1), flips, strict=True) if f), (rows, columns))
+
+
+def check_turns(file: Any, quarter_turn: float = 0.0, **others: Any) -> None:
+    """InputError where a 90° turn would have to move the phase encode of a KspaceFile that isn't fully sampled or square."""
+    if quarter_turn and file.mask:
+        raise InputError(f"{file.path}: augmentation: quarter_turn needs fully sampled k-space, this file has a mask")
+    if quarter_turn and not (file.shape[0] == file.shape[1] and file.target_shape[0] == file.target_shape[1]):
+        raise InputError(f"{file.path}: augmentation: quarter_turn needs square k-space, this is {file.shape}")

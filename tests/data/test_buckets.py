@@ -1,0 +1,102 @@
+"""BucketSampler: one size a batch, every item once, shards that don't overlap; with fastai and workers."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lib import InputError
+from lib.data.buckets import BucketSampler
+from lib.data.loading import loaders
+
+SIZES = [(4, 8)] * 7 + [(6, 8)] * 4 + [(4, 9)] * 2
+
+
+class Mixed(Dataset):
+    """Items (tensor of its size, index)."""
+
+    sizes = SIZES
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, key):
+        return torch.full(self.sizes[key[1]], float(key[1])), torch.tensor(key[1])
+
+
+def indices(sampler):
+    return [[i for _, i in batch] for batch in sampler]
+
+
+def test_batches_hold_one_size_and_every_item_comes_once():
+    sampler = BucketSampler(SIZES, 3)
+    batches = indices(sampler)
+    assert sorted(i for batch in batches for i in batch) == list(range(13)) and len(sampler) == len(batches) == 6
+    assert all(len({SIZES[i] for i in batch}) == 1 for batch in batches)
+    assert sorted(map(len, batches)) == [1, 1, 2, 3, 3, 3]
+
+
+def test_drop_last_leaves_out_the_smaller_batches():
+    sampler = BucketSampler(SIZES, 3, drop_last=True)
+    assert [len(b) for b in indices(sampler)] == [3, 3, 3] and len(sampler) == 3
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        sampler = BucketSampler(SIZES, 2, seed)
+        sampler.epoch = epoch
+        assert all(e == epoch for batch in sampler for e, _ in batch)
+        return indices(sampler)
+
+    assert order(0, 1) == order(0, 1) != order(0, 2) != order(1, 2)
+
+
+def test_batches_are_shuffled_not_only_items():
+    first = Counter()
+    for epoch in range(200):
+        sampler = BucketSampler(SIZES, 3)
+        sampler.epoch = epoch
+        first[len(indices(sampler)[0])] += 1
+    assert first[1] > 30 and first[2] > 10  # the rests aren't always last
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_shards_share_a_pass_without_overlap(world):
+    shards = [indices(BucketSampler(SIZES, 2, rank=r, world=world)) for r in range(world)]
+    assert sorted(i for shard in shards for batch in shard for i in batch) == list(range(13))
+    assert [len(BucketSampler(SIZES, 2, rank=r, world=world)) for r in range(world)] == list(map(len, shards))
+    even = [indices(BucketSampler(SIZES, 2, drop_last=True, rank=r, world=world)) for r in range(world)]
+    assert len({len(shard) for shard in even}) == 1
+    seen = [i for shard in even for batch in shard for i in batch]
+    assert len(seen) == len(set(seen))
+
+
+def test_steps_cut_or_lengthen_an_epoch():
+    assert len(indices(BucketSampler(SIZES, 3, steps=2))) == len(BucketSampler(SIZES, 3, steps=2)) == 2
+    long = indices(BucketSampler(SIZES, 3, steps=20))
+    assert len(long) == 20 and all(len(b) == 3 for b in long) and len({i for b in long for i in b}) == 13
+    shards = [indices(BucketSampler([0] * 12, 2, steps=3, rank=r, world=2)) for r in range(2)]
+    assert sorted(i for s in shards for b in s for i in b) == list(range(12))
+
+
+def test_one_size_is_a_plain_shuffle():
+    batches = indices(BucketSampler([0] * 8, 3, seed=5))
+    assert [len(b) for b in batches] == [3, 3, 2] and sum(batches, []) != list(range(8))
+    assert indices(BucketSampler([0] * 5, 2, shuffle=False)) == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_and_pinned_memory_give_the_same_batches(workers):
+    loader = DataLoader(
+        Mixed(), batch_sampler=BucketSampler(SIZES, 3), num_workers=workers, pin_memory=torch.cuda.is_available()
+    )
+    assert [i.tolist() for _, i in loader] == indices(BucketSampler(SIZES, 3))
+    assert max(len(x) for x, _ in loader) == 3  # more than one sample, from data of mixed sizes
+
+
+def test_a_batch_of_several_sizes_is_refused_by_the_samplers_name(tmp_path):
+    with pytest.raises(InputError, match=r"3 sizes, \(4, 8\) and \(4, 9\), can't share a batch: use BucketSampler"):
+        loaders(Mixed(), Mixed(), 1, tmp_path, batch_size=2)
+    dls = loaders(Mixed(), Mixed(), 1, tmp_path, batch_size=2, bucket_sampling=True)
+    assert sum(len(i) for _, i in dls.train) == 13 and sum(len(i) for _, i in dls.valid) == 13

@@ -1,0 +1,122 @@
+"""Files of the SNU challenge's exact layout and size through prepare, an epoch of the cascade, and prediction."""
+
+import json
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from scans import snu
+
+from lib import runs
+from lib.models import build
+
+VARNET = {"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}
+FULL = {"shape": (768, 396), "size": (384, 384)}
+RECIPE = """
+- task_name: prepare_snu
+  notebook: 10_prepare_kspace
+  source: snu
+  data: data/snu
+- task_name: cascade
+  network_type: VarNetRCAN
+  runs: [./varnet]
+  data: data/snu
+  network_settings: {rcan: {n_feats: 8, n_resblocks: 1, n_resgroups: 1, reduction: 4}}
+  batch_size: 2
+  eval_batch_size: 2
+  epochs: 1
+  steps_per_epoch: null
+  loss: ssim_foreground
+  metrics: [ssim]
+"""
+
+
+def lib(place, recipe, *words):
+    (place / "recipe.yaml").write_text(recipe)
+    environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs")}
+    command = [sys.executable, "-m", "lib", str(place / "recipe.yaml"), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, cwd=place)
+
+
+def varnet(place):
+    torch.manual_seed(0)
+    runs.save_model(place / "varnet", "VarNet", VARNET, build("VarNet", **VARNET))
+    os.rename(place / "varnet" / "model_weights" / "model.json", place / "varnet" / "model.json")
+    os.rename(place / "varnet" / "model_weights" / "model.safetensors", place / "varnet" / "model.safetensors")
+    os.rmdir(place / "varnet" / "model_weights")
+
+
+def last(finished):
+    return finished.stderr.strip().splitlines()[-1]
+
+
+def test_the_challenges_own_sizes_go_all_the_way(tmp_path):
+    snu(tmp_path / "snu" / "train", "brain_acc4_1", coils=4, slices=2, seed=0, **FULL)
+    snu(tmp_path / "snu" / "train", "brain_acc8_2", coils=20, seed=2, **FULL | {"shape": (768, 392)})
+    snu(tmp_path / "snu" / "val", "brain_acc4_3", coils=5, seed=3, **FULL | {"shape": (768, 392)})
+    snu(tmp_path / "snu" / "leaderboard", "brain_test_4", coils=6, seed=4, label=False, **FULL)
+    varnet(tmp_path)
+    finished = lib(tmp_path, RECIPE)
+    assert finished.returncode == 0, finished.stderr
+    assert "splits: by the names of folders" in finished.stdout
+    (run,) = (tmp_path / "runs" / "cascade").iterdir()
+    assert "'(2, 4, 768, 396) complex64', '(2, 1, 1, 396) bool', '(2, 384, 384) float32'" in finished.stdout
+    with h5py.File(run / "predictions" / "reconstructions" / "brain_test_4.h5") as submission:
+        assert set(submission) == {"reconstruction"}
+        assert submission["reconstruction"].shape == (1, 384, 384) and submission["reconstruction"].dtype == np.float32
+        with h5py.File(run / "predictions" / "result.h5") as result:
+            assert np.array_equal(submission["reconstruction"], result["brain_test_4/output"])
+            assert "truth" not in result["brain_test_4"]
+    settings = json.loads((run / "model_weights" / "model.json").read_text())["settings"]
+    assert settings["varnet"]["num_cascades"] == 1 and settings["statistics"] == "joint"
+    weights = runs.load_model(run).varnet.state_dict()
+    assert all(torch.equal(v, weights[k]) for k, v in runs.load_model(tmp_path / "varnet").state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    place = tmp_path_factory.mktemp("small")
+    snu(place / "snu" / "train", "a", coils=4)
+    snu(place / "snu" / "train", "b", coils=5, seed=1)
+    snu(place / "snu" / "val", "c", seed=2)
+    snu(place / "snu" / "test", "d", seed=3)
+    varnet(place)
+    assert lib(place, RECIPE, "--only", "prepare_snu").returncode == 0
+    return place
+
+
+TASK = RECIPE[RECIPE.index("- task_name: cascade") :]
+BAD = {
+    "mixed coil counts": (TASK + "  bucket_sampling: false\n", "can't share a batch: use BucketSampler (bucket_sampling: true)"),
+    "n_feats and 4": (TASK.replace("n_feats: 8", "n_feats: 6"), "n_feats is 6, expected a number divisible by 4"),
+    "another VarNet": (TASK.replace("{rcan:", "{varnet: {num_cascades: 3}, rcan:"), "VarNet with num_cascades 1, the task says 3"),
+    "turns": (TASK + "  self_ensemble: {turns: [turn_45]}\n", "turns of image: 'turn_45', expected some of identity"),
+    "probability": (TASK + "  augmentation: {flip: 2}\n", "augmentation.flip: got 2, expected a probability from 0 to 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_settings_end_in_one_line(small, name):
+    recipe, words = BAD[name]
+    finished = lib(small, recipe)
+    assert finished.returncode in (1, 2) and words in last(finished), finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert not [p for p in (small / "runs").rglob("*") if p.name in ("model.safetensors", "result.h5")]
+
+
+def test_files_that_do_not_belong_together_end_in_one_line(tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        snu(tmp_path / "snu" / "train", name, seed=seed)
+    snu(tmp_path / "snu" / "val", "c", seed=2)
+    snu(tmp_path / "snu" / "test", "d", seed=3)
+    varnet(tmp_path)
+    snu(tmp_path / "snu" / "train", "b", seed=1, grappa_of=7)
+    finished = lib(tmp_path, RECIPE)
+    assert "b.h5: image_grappa: " in last(finished) and "another case" in last(finished), finished.stderr
+    snu(tmp_path / "snu" / "train", "b", seed=1, label=False)
+    finished = lib(tmp_path, RECIPE)
+    assert "b.h5: no target (1 files of train): needed to train or score" in last(finished), finished.stderr
