@@ -26,13 +26,16 @@ class Refine(nn.Module):
     """Normalises each channel of images (N, C, H, W), applies the RCAN, and puts its image (N, H, W) into their units.
 
     The network's image gets the mean and deviation of all channels together ("joint", the source's) or of the first
-    channel, which it corrects ("channel"). residual: what the RCAN makes is added to the first channel. An image that is
-    the same everywhere has no scale and is only shifted.
+    channel, which it corrects ("channel"). residual: what the RCAN makes is added to the first channel, at the start of
+    training nothing. An image that is the same everywhere has no scale and is only shifted.
     """
 
     def __init__(self, rcan: RCAN, statistics: str, residual: bool):
         super().__init__()
         self.rcan, self.joint, self.residual = rcan, statistics == "joint", residual
+        if residual:
+            nn.init.zeros_(rcan.tail.weight)
+            nn.init.zeros_(rcan.tail.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         std, mean = torch.std_mean(images, (2, 3), keepdim=True)

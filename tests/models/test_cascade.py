@@ -51,8 +51,15 @@ def test_images_are_normalised_one_by_one_and_get_their_units_back(statistics):
         assert torch.allclose(output[n], seen[1][n, 0] * both.std() + both.mean(), atol=1e-10)
 
 
+def test_a_residual_cascade_starts_as_its_varnet():
+    network, (kspace, mask, grappa) = cascade(residual=True, statistics="channel"), batch()
+    with torch.no_grad():
+        expected = center_crop(network.varnet(kspace, mask), (12, 12))
+        assert torch.allclose(network(kspace, mask, grappa), expected, atol=1e-5)
+
+
 def test_output_scales_with_the_data():
-    network = cascade(residual=True)
+    network = cascade()
     with torch.no_grad():
         small, large = (network(*batch(scale=s)) for s in (1e-6, 1e3))
     assert torch.allclose(small * 1e9, large, rtol=1e-3, atol=1e-2)
