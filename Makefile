@@ -44,6 +44,7 @@ reproduce: $(PEERS)
 	$(RUN) -m lib runs/cine.yaml
 	$(RUN) -m lib runs/cine_ablation.yaml
 	$(RUN) -m lib runs/cascade.yaml
+	$(RUN) -m lib runs/segmentation2d.yaml
 	$(RUN) -m lib runs/benchmark.yaml
 	$(RUN) -m lib.readme --collect
 

@@ -21,6 +21,7 @@ from lib.files import read, replacing
 from lib.grappa import grappa
 from lib.kspace import center_crop, ifft2c, rss
 from lib.memory import most_held
+from lib.models.cascade import SelfEnsemble
 from lib.models.cine import CineUNet
 from lib.predict import outputs, read_result, series_output, volumes, write_case, write_series
 from lib.sense import cg_sense, estimate_maps, tv_sense
@@ -146,8 +147,11 @@ def _noting(reasons: dict[str, str], what: str):
         reasons[what] = str(error)
 
 
-def load(inputs: list[str]) -> dict[str, nn.Module]:
-    """The networks of runs, by their label or class, or by their task where two are called the same."""
+def load(inputs: list[str], self_ensemble: dict[str, Any] | None = None) -> dict[str, nn.Module]:
+    """The networks of runs, by their label or class, or by their task where two are called the same.
+
+    self_ensemble: settings of `SelfEnsemble`; each cascade with GRAPPA is there a second time with them.
+    """
     found = list(dict.fromkeys(map(runs.find, inputs)))
     models = [runs.load_model(run) for run in found]
     names = [getattr(model, "label", type(model).__name__) for model in models]
@@ -155,7 +159,11 @@ def load(inputs: list[str]) -> dict[str, nn.Module]:
         names = [better(run) if names.count(name) > 1 else name for name, run in zip(names, found, strict=True)]
     for model, run in zip(models, found, strict=True):
         model.run = run
-    return dict(zip(names, models, strict=True))
+    networks = dict(zip(names, models, strict=True))
+    for name, model in zip(names, models, strict=True):
+        if self_ensemble and getattr(model, "use_grappa", False):
+            networks[f"{name} + self-ensemble"] = SelfEnsemble(model, **self_ensemble)
+    return networks
 
 
 def check_kind(networks: dict[str, nn.Module], cine: bool) -> None:

@@ -108,7 +108,7 @@ def by_name(name: str, foreground_threshold: float = metrics.CHALLENGE_THRESHOLD
 
     foreground_threshold: for ssim_foreground, in the data's units.
     """
-    loss = _lookup("loss", name, LOSSES)
+    loss = lookup("loss", name, LOSSES)
     return loss(foreground_threshold) if loss is SSIMForegroundLoss else loss()
 
 
@@ -150,10 +150,10 @@ TRAINING_METRICS: dict[str, Callable[..., Tensor]] = {"ssim": ssim_slices, "psnr
 
 def training_metric(name: str) -> Callable[..., Tensor]:
     """The metric that goes by `name` while training; its own name ends in `_slices`, for what it averages over."""
-    return _lookup("metric", name, TRAINING_METRICS)
+    return lookup("metric", name, TRAINING_METRICS)
 
 
-def _lookup(what: str, name: str, table: dict):
+def lookup(what: str, name: str, table: dict):
     key = str(name).lower().removesuffix("_slices")
     if key not in table:
         near = difflib.get_close_matches(key, table, 1, 0.5)

@@ -14,7 +14,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from lib import InputError
@@ -22,6 +24,7 @@ from lib import InputError
 # Okabe & Ito's colours without the yellow, too faint on white. Bad pixels are sky blue, which no image map contains.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS, DASHES = "osD^vPX<>p", ("-", "--", "-.", ":")
+CLASSES = ListedColormap((*PALETTE[1:6], PALETTE[0]))
 BAD, ERROR_CMAP = "#56B4E9", "magma"
 MUTED, FAINT, DPI, WIDTH = "#595959", "#F2F2F2", 120, 9.0
 STYLE = {
@@ -101,18 +104,24 @@ def montage(
     cmap: str = "gray",
     errors: Mapping[str, float] | None = None,
     notes: Mapping[str, str] | None = None,
+    labels: Mapping[str, Any] | None = None,
+    classes: Sequence[str] = (),
 ) -> Figure:
     """Images (H, W) side by side in one window, a label above each panel and its note below.
+
+    labels: by panel, class numbers (H, W) that are laid over the image, each class but 0 in a colour of its own; the names
+    of all `classes` but the first stand below.
 
     Panels named in `errors` are differences, shown as magnitude × gain on the window's width. A panel that is None
     or a text is shown as "n/a: reason"; pixels that aren't finite are blue and counted. InputError: no panels, a shape
     that isn't (H, W), a gain that isn't positive, a name in `errors` or `notes` that isn't a panel's.
     """
-    errors, notes = errors or {}, notes or {}
+    errors, notes, over = errors or {}, notes or {}, labels or {}
     if not panels:
         raise InputError("montage: no panels, expected at least one name with an image (H, W)")
     check_names("montage, errors", errors, panels)
     check_names("montage, notes", notes, panels)
+    check_names("montage, labels", over, panels)
     images = {name: magnitude(panel) for name, panel in panels.items() if is_array(panel)}
     for name, image in images.items():
         if image.ndim != 2 or not image.size:
@@ -124,23 +133,24 @@ def montage(
     columns = min(columns or -(-len(panels) // rows), len(panels))
     wide = min(2.8, WIDTH / columns)
     tall = wide * min(max((i.shape[0] / i.shape[1] for i in images.values()), default=1.0), 2.5)
-    labels = {n: _wrap(f"{n} ×{errors[n]:g}" if n in errors else n, wide) for n in panels}
+    above = {n: _wrap(f"{n} ×{errors[n]:g}" if n in errors else n, wide) for n in panels}
     below = {n: _wrap(notes.get(n) if n in images else None, wide, 9) for n in panels}
     for name, image in images.items():
         if bad := int((~np.isfinite(image)).sum()):
             below[name] = f"{below[name]}\n{bad} px not finite".strip()
-    heads, feet = list(labels.values()), list(below.values())
+    heads, feet = list(above.values()), list(below.values())
     title = _wrap(title, columns * wide, 12)
     height = 0.22 * (title.count("\n") + 1) + 0.08 if title else 0.0
     for row in (slice(i, i + columns) for i in range(0, len(panels), columns)):
         lines = max(t.count("\n") + 1 for t in heads[row]) + max(t.count("\n") + bool(t) for t in feet[row])
         height += tall + 0.17 * lines + 0.18
+    height += 0.3 if over and classes else 0.0
     fig = plt.figure(figsize=(columns * wide, height), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
     if title:
         fig.suptitle(title)
     for ax, (name, panel) in zip(fig.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=False):
-        ax.set_title(labels[name], pad=4)
+        ax.set_title(above[name], pad=4)
         ax.set_xlabel(below[name], fontsize=9, color=MUTED, labelpad=4)
         if name in errors and name in images:
             colors = plt.get_cmap(ERROR_CMAP).with_extremes(bad=BAD)
@@ -148,6 +158,9 @@ def montage(
         elif name in images:
             colors = plt.get_cmap(cmap).with_extremes(bad=BAD)
             ax.imshow(np.ma.masked_invalid(images[name]), cmap=colors, vmin=low, vmax=high)
+            if name in over:
+                shown = np.ma.masked_equal(magnitude(over[name]), 0)
+                ax.imshow(shown, cmap=CLASSES, vmin=0.5, vmax=CLASSES.N + 0.5, alpha=0.5, interpolation="nearest")
         else:
             ax.set(xlim=(0, wide), ylim=(0, tall), aspect="equal", facecolor=FAINT)
             text = _wrap(unavailable(panel, notes.get(name)), 0.9 * wide)
@@ -156,6 +169,9 @@ def montage(
         ax.set(xticks=[], yticks=[])
     for ax in fig.axes[len(panels) :]:
         ax.remove()
+    if over and classes:
+        patches = [Patch(color=CLASSES(i % CLASSES.N), alpha=0.7, label=c) for i, c in enumerate(classes[1:])]
+        fig.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), fontsize=9)
     return fig
 
 

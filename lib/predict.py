@@ -10,7 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib import InputError
+from lib import InputError, seg_losses
+from lib.data import pairs
+from lib.data.cases import CaseSlices, normalise
 from lib.data.cine import Case as SeriesCase
 from lib.data.cine import CineSeries
 from lib.data.kspace import KINDS, Case, KspaceSlices
@@ -111,6 +113,50 @@ def write_series(result: h5py.File, case: SeriesCase, images: dict[str, Tensor])
     group.attrs["person"], group.attrs["file"] = case.person, str(case.file)
 
 
+@torch.no_grad()
+def segment(model: nn.Module, slices: CaseSlices, path: Path, device="cpu", batch_size: int = 1) -> Path:
+    """Write result.h5 of segmented cases: one group a case with `input`, `output` and, if known, `truth`, all (S, H, W).
+
+    input: the image as stored (of three channels the middle one); output and truth: classes, uint8; of a one-channel
+    network also `probability` (S, H, W) in 0 … 1. Attributes: person, file, classes, spacing, names (of the slices), and
+    probability_of_truth, the mean probability of the right class. Written under a temporary name and renamed.
+    """
+    model = model.to(device).eval()
+    first = 0
+    with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
+        for case in slices.cases:
+            group, found, size = result.create_group(case.id, track_order=True), [], (case.slices, *case.size)
+            output = group.create_dataset("output", size, np.uint8, compression="gzip", chunks=(1, *case.size))
+            image = group.create_dataset("input", size, np.float32, compression="gzip", chunks=(1, *case.size))
+            truth = (
+                group.create_dataset("truth", size, np.uint8, compression="gzip", chunks=(1, *case.size))
+                if case.label
+                else None
+            )
+            for start in range(0, case.slices, batch_size):
+                part = [slices.case(first + s) for s in range(start, min(start + batch_size, case.slices))]
+                at = slice(start, start + len(part))
+                probabilities = seg_losses.probabilities(model(torch.stack([c.image for c in part]).to(device))).cpu()
+                if probabilities.shape[1] == 1:
+                    group.require_dataset("probability", size, np.float32)[at] = probabilities[:, 0]
+                    probabilities = torch.cat((1 - probabilities, probabilities), 1)
+                output[at], image[at] = probabilities.argmax(1), torch.stack([c.raw[len(c.raw) // 2] for c in part])
+                if truth is not None:
+                    label = torch.stack([c.label for c in part])
+                    truth[at] = label
+                    found.append(probabilities.gather(1, label[:, None]).flatten())
+            first += case.slices
+            group.attrs["person"], group.attrs["file"], group.attrs["classes"] = (
+                case.person,
+                str(case.path),
+                list(case.classes),
+            )
+            group.attrs["spacing"], group.attrs["names"] = case.spacing, list(case.names)
+            group.attrs["probability_of_truth"] = float(torch.cat(found).mean()) if found else float("nan")
+            print(f"segmented {case.id}: {case.slices} slices", flush=True)
+    return Path(path)
+
+
 def score_series(path: Path, metrics: dict[str, Callable[[Tensor, Tensor], Tensor]]) -> pd.DataFrame:
     """A row a series of a result.h5 that has a truth: each of the training `metrics` of its output; else an empty table."""
     rows = {}
@@ -126,13 +172,16 @@ def export(run: os.PathLike | str, layout: str = "cine") -> Path:
 
     cine: `result_cine.h5` with `input`, `result` and, if known, `truth`, each (series, axis 1, axis 2, time).
     submission: fastMRI's and SNU's, `reconstructions/<file>.h5` a file of k-space, with `reconstruction` (S, h, w).
+    masks: the ResUNet source's, `masks.h5` with a data set (1, H, W) in 0 … 1 an image, by its name.
     InputError for another layout and for series of different size.
     """
-    if layout not in ("cine", "submission"):
-        raise InputError(f"layout: got {layout!r}, expected cine or submission")
+    if layout not in ("cine", "submission", "masks"):
+        raise InputError(f"layout: got {layout!r}, expected cine, submission or masks")
     source = Path(run) / "predictions" / "result.h5"
     if layout == "submission":
         return _submission(source)
+    if layout == "masks":
+        return _masks(source)
     cases = read_result(source)
     shapes = sorted({volumes["input"].shape for volumes in cases.values()})
     if len(shapes) > 1:
@@ -154,6 +203,35 @@ def _submission(source: Path) -> Path:
             with replacing(folder / Path(group.attrs["file"]).name) as partial, h5py.File(partial, "w") as file:
                 file["reconstruction"] = group["output"][:]
     return folder
+
+
+def _masks(source: Path) -> Path:
+    path = source.with_name("masks.h5")
+    with (
+        h5py.File(source, "r") as result,
+        replacing(path) as partial,
+        h5py.File(partial, "w", track_order=True) as file,
+    ):
+        for group in result.values():
+            for name, mask in zip(group.attrs["names"], group["probability"], strict=True):
+                file[name] = mask[None]
+    return path
+
+
+@torch.no_grad()
+def segment_images(model: nn.Module, folder: Path, path: Path, how: str, size: tuple[int, int], device="cpu") -> Path:
+    """Write masks.h5 for a folder of images without masks: a data set (1, h, w) in 0 … 1 an image, by its file's stem.
+
+    Images are resized to `size` and normalised as `how` says. Returns the path; InputError where there are no images.
+    """
+    model = model.to(device).eval()
+    found = pairs.images_in(folder)
+    with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as file:
+        for image in found:
+            x = normalise(torch.from_numpy(pairs.read_image(image, size).astype(np.float32)), how)
+            file[image.stem] = seg_losses.probabilities(model(x[None].to(device))).cpu().numpy()[0]
+    print(f"{len(found)} masks", flush=True)
+    return Path(path)
 
 
 def over_time(path: Path) -> bool:

@@ -23,6 +23,7 @@ COLLECTED = {  # file in runs/results: the task whose newest good run it comes f
     "cine": "evaluate_cine",
     "cine_ablation": "evaluate_cine_ablation",
     "cascade": "evaluate_cascade",
+    "segmentation2d": "evaluate_segmentation",
     "benchmark": "benchmark",
     "benchmark_cascade": "benchmark_cascade",
 }
@@ -33,6 +34,8 @@ FIGURES = {  # picture in docs: the task and figure that it is
     "ssim.png": ("evaluate_reconstruction", "ssim_4x.png"),
     "worst_slice.png": ("evaluate_reconstruction", "worst_slice.png"),
     "cascade.png": ("evaluate_cascade", "ladder_8x.png"),
+    "segmentation_brain.png": ("evaluate_segmentation", "train_brain_median.png"),
+    "segmentation_pairs.png": ("evaluate_segmentation", "train_pairs_worst.png"),
     "cine.png": ("evaluate_cine", "over_time_heart_cine.png"),
 }
 
@@ -163,6 +166,25 @@ def _ladder(result: dict[str, Any]) -> str:
     return "\n\n".join(tables)
 
 
+def _classes(result: dict[str, Any]) -> str:
+    """A row a run and class but the background; of the lesions a row a person, the real tumour first."""
+    rows = []
+    for task, table in result["metrics"]["classes"].items():
+        for name, r in list(table.items())[1:]:
+            distance = "n/a" if r["hausdorff95"] is None else f"{r['hausdorff95']:.1f}"
+            line = [
+                f"{task.removeprefix('train_')}: {name}",
+                f"{r['dice']:.3f} ({r['low']:.3f} … {r['high']:.3f})",
+                distance,
+            ]
+            rows.append([*line, str(r["missed"]), f"{100 * r['both empty']:.0f} %"])
+        if len(table) == 2:
+            persons = sorted(result["metrics"]["persons"][task].items(), key=lambda item: "REAL" not in item[0])
+            rows += [[f"{case} (n = {r['slices']} slices)", f"{r['lesion']:.3f}", "", "", ""] for case, r in persons]
+    head = ["held out", "Dice (interval over slices)", "Hausdorff 95, mm", "slices with one only", "with neither"]
+    return f"{_table(head, rows)}\n\n*Sample data.* {_about(result)}"
+
+
 def _memory(result: dict[str, Any]) -> str:
     steps, speed = result["metrics"]["steps"], result["metrics"]["samples_a_second"]
     plain = steps["without checkpointing"]["bytes"]
@@ -194,6 +216,7 @@ TABLES = {
     "cine_ranking": _ranking,
     "cine_ablation": _by_kind,
     "cascade": _ladder,
+    "segmentation2d": _classes,
     "benchmark": _speed,
     "benchmark_cascade": _memory,
 }

@@ -151,6 +151,12 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
     elif task.parameters.get("source"):
         for file in checks.source_files(ROOT / task.parameters["source"]):
             checks.kspace_file(file)
+    elif task.parameters.get("images"):
+        from lib.data import pairs
+
+        folder = ROOT / task.parameters["images"]
+        if not any(folder.is_relative_to(t.data) for t in earlier if t.prepares):
+            pairs.images_in(folder)
     elif task.data and not task.prepares and task.data not in [t.data for t in earlier if t.prepares]:
         folder = prepared(task.data, task.parameters.get("quick", False))
         counts, kind = checks.read_set(folder)["counts"], task.parameters.get("task_type") or ""
@@ -200,7 +206,9 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
             raise InputError(f"runs: {notebook.stem} reads no runs")
         if "run_dir" not in known:
             raise InputError(f"notebook: {notebook.stem} has no parameter run_dir, so a recipe can't run it")
-        values = {k: v for k, v in entry.items() if k not in KEYS}
+        taken = [k for k in KEYS if not (k == "reuse" and k in known)]  # a notebook may have a `reuse` of its own
+        flags[0] = flags[0] and "reuse" in taken
+        values = {k: v for k, v in entry.items() if k not in taken}
         for key in values:
             if key not in known or key in OURS:
                 allowed = [*KEYS, *(k for k in known if k not in OURS)]

@@ -17,15 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lib import ROOT, InputError
 
 CINE, KSPACE, CASCADE = "20_train_cine", "21_train_kspace", "22_train_cascade"
+SLICES, PAIRS = "23_train_slices", "25_train_pairs"
 IMPLIED = {  # network_type → the notebook that trains it
     "UNet3D": CINE, "UNet2D1D": CINE, "UNet2D2D": CINE, "UNet3D_old": CINE, "VarNet": KSPACE, "UNet": KSPACE,
-    "VarNetRCAN": CASCADE,
+    "VarNetRCAN": CASCADE, "UNet2D": SLICES, "ResUNet": PAIRS,
 }  # fmt: skip
-NAMES = {
-    CINE: "lib.keras",
-    KSPACE: "lib.losses",
-    CASCADE: "lib.losses",
-}  # where a notebook's losses and metrics have their names
+NAMES = {  # where a notebook's losses and metrics have their names
+    CINE: "lib.keras", KSPACE: "lib.losses", CASCADE: "lib.losses", SLICES: "lib.seg_losses", PAIRS: "lib.seg_losses",
+}  # fmt: skip
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # a task's name: it becomes a folder's
 WORDS = {
     "int": "an integer", "float": "a number", "str": "a text", "bool": "true or false", "path": "a path",
@@ -150,13 +149,23 @@ class SamplingMask(_Schema):
 
 
 class Augmentation(_Schema):
-    """The settings of `lib.data.augment`: probabilities, and the largest shift in pixels."""
+    """The settings of `lib.data.augment` or `lib.data.cases.augment`: probabilities, pixels, degrees, (height, width)."""
 
     flip: float = _number(**_Probability)
     half_turn: float = _number(**_Probability)
     quarter_turn: float = _number(**_Probability)
     cutmix: float = _number(**_Probability)
     shift: int = _number("an integer of at least 0", ge=0)
+    rotate: float = _number("degrees from 0 to 180", ge=0, le=180)
+    crop: list[Annotated[int, Field(ge=1)]] | None = Field(
+        None, min_length=2, max_length=2, description="[height, width] or null"
+    )
+
+
+OF_IMAGES = ("flip", "rotate", "crop")
+AUGMENTATIONS = {  # notebook → the settings that it has
+    CASCADE: ("flip", "half_turn", "quarter_turn", "shift", "cutmix"), SLICES: OF_IMAGES, PAIRS: OF_IMAGES,
+}  # fmt: skip
 
 
 class SelfEnsemble(_Schema):
@@ -290,6 +299,9 @@ def check_values(path: Path, values: dict[str, Any], task: str | None = None) ->
         complete |= Shared.model_validate(shared).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise InputError(f"{where}: {_explain(error.errors()[0], shared | values)}") from None
+    for name in complete.get("augmentation") or {}:
+        if name not in AUGMENTATIONS.get(Path(path).stem, Augmentation.model_fields):
+            raise InputError(f"{where}: augmentation: unknown key: {choose(name, AUGMENTATIONS[Path(path).stem])}")
     return complete
 
 

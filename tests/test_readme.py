@@ -29,6 +29,20 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     needed = {n: {"parameters": 1.0, "activations": a} for n, a in (("UNet3D", 2.0), ("UNet3D, checkpointing", 0.5))}
     cine = {"persons": hearts, "ranking": ranking, "published_size_GiB": needed}
     files.write(tmp_path / "cine.json", ABOUT | {"metrics": cine})
+    step = {"acceleration": 8, "achieved": 3.5, "method": "GRAPPA", "ssim": 0.5, "ssim_foreground": 0.6, "psnr": 20.0}
+    gain = {"gain": 0.0125, "low": -0.001, "high": 0.02, "helps": "unclear", "people": "3 of 4"}
+    steps = [step | dict.fromkeys(gain), step | gain | {"method": "VarNet"}]
+    costs = {"seconds_a_slice": {"GRAPPA": 0.1, "VarNet": 0.2}, "bytes_held": {"GRAPPA": 2**20, "VarNet": 2**21}}
+    costs["training"] = {"VarNet": {"training, min": 4.2, "training, peak MiB": None}}
+    files.write(tmp_path / "cascade.json", ABOUT | {"metrics": {"ladder": steps}, "timings": costs})
+    held = {"without checkpointing": {"bytes": 2**30, "seconds": 2.0}, "published": {"bytes": 2**28, "seconds": 3.0}}
+    files.write(
+        tmp_path / "benchmark_cascade.json", ABOUT | {"metrics": {"steps": held, "samples_a_second": {"0": 40.2}}}
+    )
+    lesion = {"dice": 0.8, "low": 0.7, "high": 0.9, "hausdorff95": None, "missed": 2, "both empty": 0.25}
+    cases = {"DRAWN": {"slices": 9, "lesion": 0.9}, "REAL": {"slices": 3, "lesion": 0.1}}
+    found = {"classes": {"train_pairs": {"background": lesion, "lesion": lesion}}, "persons": {"train_pairs": cases}}
+    files.write(tmp_path / "segmentation2d.json", ABOUT | {"metrics": found})
     text = "\n".join(f"<!-- {n} -->\nold\n<!-- end {n} -->" for n in readme.TABLES)
     made = readme.generate(text)
     assert "| GRAPPA | 0.500 / 20.0 | 0.750 / 30.0 |" in made and "2.50× achieved" in made
@@ -41,6 +55,11 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     )
     assert "| UNet3D | 0.900 | 30.0 | 1,000,000 | 3.0 | 500 | 3.00 | 1.50 |" in made
     assert "| x | 2.0 | 1.9 … 2.2 | 0.5 |" in made and "old" not in made
+    assert "| GRAPPA | 0.5000 / 0.6000 / 20.00 |  |  | 0.100 | 1 |  |  |" in made
+    assert "+0.0125 (-0.0010 … +0.0200) | unclear, for 3 of 4 people | 0.200 | 2 | 4 |  |" in made
+    assert "| published | 256 | 0.25 | 3.0 |" in made and "0 workers 40" in made
+    assert "| pairs: lesion | 0.800 (0.700 … 0.900) | n/a | 2 | 25 % |" in made
+    assert made.index("| REAL (n = 3 slices) | 0.100 |") < made.index("| DRAWN (n = 9 slices)")
     assert readme.generate(made) == made
     with pytest.raises(InputError, match="no markers <!-- demo -->"):
         readme.generate("nothing")

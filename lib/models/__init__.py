@@ -23,17 +23,21 @@ MODELS: dict[str, str | Callable[..., nn.Module]] = {
     "VarNet": "lib.models.varnet:VarNet",
     "RCAN": "lib.models.rcan:RCAN",
     "VarNetRCAN": "lib.models.cascade:VarNetRCAN",
+    "UNet2D": "lib.models.slices:UNet2D",
+    "ResUNet": "lib.models.resunet:ResUNet",
 }
 
 
-PARTS = {"VarNetRCAN": {"varnet": "VarNet", "rcan": "RCAN"}}  # settings that are another network's
+# Settings that are another network's, and which of those follow from the rest.
+PARTS = {"VarNetRCAN": {"varnet": ("VarNet", ()), "rcan": ("RCAN", ("in_chans",))}}
 
 
 def complete(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with the network's defaults for what is left out, those of its parts too."""
     settings = {k: p.default for k, p in inspect.signature(_network(name)).parameters.items()} | settings
-    for key, part in PARTS.get(name, {}).items():
-        settings[key] = complete(part, settings[key] or {})
+    for key, (part, follow) in PARTS.get(name, {}).items():
+        inner = complete(part, settings[key] or {})
+        settings[key] = {k: v for k, v in inner.items() if k not in follow}
     return settings
 
 

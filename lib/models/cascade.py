@@ -70,12 +70,11 @@ class VarNetRCAN(nn.Module):
     ):
         if statistics not in ("joint", "channel"):
             raise InputError(f"VarNetRCAN: statistics is {statistics!r}, expected joint or channel")
-        in_chans = 2 if use_grappa else 1
-        if (rcan or {}).get("in_chans", in_chans) != in_chans:
-            raise InputError(f"VarNetRCAN: rcan: in_chans is {rcan['in_chans']}, expected {in_chans}: leave it out")
+        if "in_chans" in (rcan or {}):
+            raise InputError("VarNetRCAN: rcan: in_chans follows from use_grappa: leave it out")
         super().__init__()
         self.varnet = VarNet(**(varnet or {})).requires_grad_(not freeze)
-        self.refine = Refine(RCAN(**(rcan or {}) | {"in_chans": in_chans}), statistics, residual)
+        self.refine = Refine(RCAN(in_chans=2 if use_grappa else 1, **(rcan or {})), statistics, residual)
         self.freeze, self.use_grappa = freeze, use_grappa
         self.grappa = {"kernel_size": list(grappa_kernel), "regularization": grappa_regularization}
 

@@ -1,6 +1,6 @@
 """Scroll through the slices of several volumes side by side: one slider, one window, one picture."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from io import BytesIO
@@ -17,6 +17,7 @@ from lib import InputError, plots
 
 HEIGHT, GAP, CLEAR = 260, 6, (1, 2, 3)  # a panel's least height and the gap in pixels; the colour made transparent
 GRAY, ERROR = (np.array(colormaps[m](np.arange(256), bytes=True))[:, :3] for m in ("gray", plots.ERROR_CMAP))
+COLORS = plots.CLASSES(np.arange(plots.CLASSES.N), bytes=True)[:, :3]
 BAD = np.rint(255 * np.array(to_rgb(plots.BAD))).astype(np.uint8)
 
 
@@ -32,8 +33,10 @@ class _Slices:
         gain: float = 5,
         notes: Callable[[int], Mapping[str, str]] | None = None,
         unit: str = "slice",
+        overlays: Mapping[str, Any] | None = None,
+        classes: Sequence[str] = (),
     ):
-        self.unit = unit
+        self.unit, self.overlays, self.classes = unit, dict(overlays or {}), list(classes)
         self.volumes, self.notes = dict(volumes), notes or (lambda index: {})
         arrays = {name: volume for name, volume in volumes.items() if plots.is_array(volume)}
         if not arrays:
@@ -46,6 +49,12 @@ class _Slices:
         for name, shape in ((name, tuple(volume.shape)) for name, volume in arrays.items()):
             if shape != self.shape:
                 raise InputError(f"SliceViewer: {name!r} has shape {shape}, expected {self.shape} like {first!r}")
+        plots.check_names("SliceViewer, overlays", self.overlays, volumes)
+        for name, volume in self.overlays.items():
+            if tuple(volume.shape) != self.shape:
+                raise InputError(
+                    f"SliceViewer: the overlay of {name!r} has shape {volume.shape}, expected {self.shape}"
+                )
         if not gain > 0:
             raise InputError(f"SliceViewer: gain is {gain}, expected more than 0")
         if error_of == ("output", "truth") and not set(error_of) <= set(volumes):
@@ -77,8 +86,9 @@ class _Slices:
         """One slice as a static picture."""
         i = self.index(index)
         return plots.montage(
-            self.panels(i), self.window, None, f"{self.unit} {i}", errors=self.errors, notes=self.notes(i)
-        )
+            self.panels(i), self.window, None, f"{self.unit} {i}", errors=self.errors, notes=self.notes(i),
+            labels={name: volume[i] for name, volume in self.overlays.items()}, classes=self.classes,
+        )  # fmt: skip
 
 
 def _paint(panel: np.ndarray, low: float, high: float, colors: np.ndarray) -> np.ndarray:
@@ -88,6 +98,13 @@ def _paint(panel: np.ndarray, low: float, high: float, colors: np.ndarray) -> np
     return np.where(finite[..., None], colors[np.rint(255 * level).astype(np.uint8)], BAD)
 
 
+def _lay(pixels: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Pixels (H, W, 3) uint8, where a label (H, W) isn't 0 half in the colour of its class."""
+    label = np.asarray(label)
+    colors = COLORS[(label - 1) % len(COLORS)]
+    return np.where(label[..., None] > 0, (pixels.astype(np.uint16) + colors) // 2, pixels).astype(np.uint8)
+
+
 class SliceViewer(ipywidgets.VBox):
     """A slider over slices, and under it every volume's slice in one grey window, labelled above.
 
@@ -95,7 +112,8 @@ class SliceViewer(ipywidgets.VBox):
     as "n/a: text"}, all of one shape. window: (low, high), by default from "truth". error_of: the two volumes whose
     |difference| × gain stands last, on the window's width; None for no such panel. start: the first slice, by default
     the middle. notes: slice index → {panel: text such as "SSIM 0.95"}. unit: what the slider counts, such as
-    "frame". Pixels that aren't finite are blue and counted.
+    "frame". overlays: {panel: (S, H, W) class numbers} laid over the images, each of `classes` but the first in its colour.
+    Pixels that aren't finite are blue and counted.
     InputError: no volume, shapes that differ or aren't (S, H, W), unknown names, a slice outside, gain or window empty.
     Attributes `slider`, `image` (PNG), `labels` (HTML) are the widgets.
     """
@@ -131,6 +149,8 @@ class SliceViewer(ipywidgets.VBox):
             gain, note = self.slices.errors.get(name), notes.get(name, "")
             if plots.is_array(panel):
                 pixels = _paint(panel, 0, (high - low) / gain, ERROR) if gain else _paint(panel, low, high, GRAY)
+                if name in self.slices.overlays:
+                    pixels = _lay(pixels, self.slices.overlays[name][index])
                 left = i * (width * self.scale + GAP)
                 canvas[:, left : left + width * self.scale] = pixels.repeat(self.scale, 0).repeat(self.scale, 1)
                 if bad := np.count_nonzero(~np.isfinite(panel)):
@@ -143,7 +163,11 @@ class SliceViewer(ipywidgets.VBox):
         grid = f"display:grid;grid-template-columns:repeat({self.count},minmax(0,1fr));column-gap:{100 * GAP / self.width}%"
         text = "text-align:center;line-height:1.35;overflow-wrap:anywhere;color:var(--jp-ui-font-color1,inherit)"
         texts = (f"<div><b>{escape(name)}</b><br><small>{escape(note)}</small></div>" for name, note in cells)
-        return file.getvalue(), f'<div style="{grid};{text}">{"".join(texts)}</div>'
+        key = "".join(
+            f'<span style="margin:0 8px"><span style="color:rgb{tuple(map(int, COLORS[c % len(COLORS)]))}">■</span> {escape(n)}</span>'
+            for c, n in enumerate(self.slices.classes[1:])
+        )
+        return file.getvalue(), f'<div style="{grid};{text}">{"".join(texts)}</div><div style="{text}">{key}</div>'
 
     def static(self, index: int | None = None) -> Figure:
         """The slice now shown, or `index`, as a static picture."""

@@ -122,6 +122,8 @@ def test_a_self_ensemble_that_is_refused():
 def test_a_run_is_rebuilt_from_its_own_settings_whatever_the_defaults_are_now(tmp_path, monkeypatch):
     network = cascade()
     given = {"varnet": VARNET, "rcan": RCAN_SMALL}
+    runs.save_model(tmp_path / "alone", "VarNetRCAN", given | {"use_grappa": False}, cascade(use_grappa=False))
+    assert runs.load_model(tmp_path / "alone").use_grappa is False
     runs.save_model(tmp_path, "VarNetRCAN", given, network)
     settings = json.loads((tmp_path / "model_weights" / "model.json").read_text())["settings"]
     assert settings["rcan"]["res_scale"] == 0.125 and settings["varnet"]["full_mask_center"] is False
@@ -142,3 +144,17 @@ def test_weights_of_a_varnet_with_other_settings_are_refused(tmp_path):
     torch.save(build("VarNet", **VARNET).state_dict(), tmp_path / "varnet.pt")
     with pytest.raises(InputError, match="weights don't fit VarNet"):
         runs.load_weights(build("VarNet", **VARNET | {"chans": 4}), tmp_path / "varnet.pt")
+
+
+@pytest.mark.gpu
+def test_a_step_in_bf16_on_a_gpu():
+    network = cascade(freeze=False).cuda()
+    data = [x.cuda() for x in batch()]
+    with torch.autocast("cuda", torch.bfloat16):
+        output = network(*data)
+    assert output.dtype == torch.float32 and output.isfinite().all()
+    output.square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+    with torch.no_grad():
+        full = network(*data)
+    assert (output - full).norm() < 0.1 * full.norm()

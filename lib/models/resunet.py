@@ -1,0 +1,129 @@
+"""Residual U-Nets for the LGG system: with a ResNet-50 encoder, and the plain one of Zhang et al. (arXiv 1711.10684)."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib import ROOT, InputError
+from lib.models.blocks import channels_last, check_counts
+
+WIDTHS = (64, 128, 256, 512)
+
+
+class ResidualUnit(nn.Module):
+    """Normalise, activate, convolve, twice; a 1×1 convolution carries the input past it. `first`: no activation ahead."""
+
+    def __init__(self, in_chans: int, chans: int, stride: int = 1, first: bool = False):
+        super().__init__()
+        ahead = [] if first else [nn.BatchNorm2d(in_chans), nn.ReLU(inplace=True)]
+        self.body = nn.Sequential(
+            *ahead, nn.Conv2d(in_chans, chans, 3, stride, 1), nn.BatchNorm2d(chans), nn.ReLU(inplace=True),
+            nn.Conv2d(chans, chans, 3, 1, 1),
+        )  # fmt: skip
+        self.past = nn.Conv2d(in_chans, chans, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.past(x) + self.body(x)
+
+
+class PlainResUNet(nn.Module):
+    """Four levels of residual units, 64 to 512 channels; bilinear up-sampling on the way back (Zhang 2018, table 1)."""
+
+    def __init__(self, in_chans: int, num_classes: int):
+        super().__init__()
+        self.down = nn.ModuleList(
+            ResidualUnit(i, o, 1 if d == 0 else 2, first=d == 0)
+            for d, (i, o) in enumerate(zip((in_chans, *WIDTHS), WIDTHS, strict=False))
+        )
+        self.up = nn.ModuleList(ResidualUnit(o + i, o) for i, o in zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True))
+        self.head = nn.Conv2d(WIDTHS[0], num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for unit in self.down:
+            x = unit(x)
+            skips.append(x)
+        for unit, skip in zip(self.up, skips[-2::-1], strict=True):
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = unit(torch.cat((x, skip), 1))
+        return self.head(x)
+
+
+class ResUNet(nn.Module):
+    """Images (N, in_chans, H, W) of any size to logits (N, num_classes, H, W); a sigmoid makes them 0 … 1.
+
+    encoder: "resnet50", segmentation_models_pytorch's U-Net on a ResNet-50 (32,521,105 parameters), or "plain", Zhang's
+    (4 levels). encoder_weights, for resnet50: None (random), "imagenet" (from the hub), or the path of a .pt, .pth or
+    .safetensors file with a ResNet-50's weights. `loaded` says what was. Sizes are padded with zeros inside.
+    Raises InputError for other settings, for files that don't fit, and at once where the hub can't be reached.
+    """
+
+    def __init__(
+        self, in_chans: int = 3, num_classes: int = 1, encoder: str = "resnet50", encoder_weights: str | None = None
+    ):
+        check_counts("ResUNet", in_chans=in_chans, num_classes=num_classes)
+        if encoder not in ("resnet50", "plain"):
+            raise InputError(f"ResUNet: encoder is {encoder!r}, expected resnet50 or plain")
+        if encoder == "plain" and encoder_weights is not None:
+            raise InputError(
+                f"ResUNet: encoder_weights is {encoder_weights!r}, the plain network has none: expected null"
+            )
+        super().__init__()
+        self.loaded = f"{encoder}, random weights"
+        self.step = 32 if encoder == "resnet50" else 8
+        if encoder == "plain":
+            self.network: nn.Module = PlainResUNet(in_chans, num_classes)
+        else:
+            self.network = _resnet50(in_chans, num_classes, encoder_weights)
+            self.loaded = f"resnet50, {encoder_weights or 'random weights'}"
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        x = F.pad(image, (0, -width % self.step, 0, -height % self.step))
+        return self.network(channels_last(x))[..., :height, :width]
+
+
+def _resnet50(in_chans: int, num_classes: int, weights: str | None) -> nn.Module:
+    import segmentation_models_pytorch as smp
+
+    if weights == "imagenet":
+        _reach_hub()
+    network = smp.Unet(
+        "resnet50", encoder_weights="imagenet" if weights == "imagenet" else None, in_channels=in_chans,
+        classes=num_classes,
+    )  # fmt: skip
+    if weights not in (None, "imagenet"):
+        _fill(network.encoder, ROOT / weights)
+    return network
+
+
+def _reach_hub(host: str = "huggingface.co") -> None:
+    """InputError within seconds where the hub of pretrained weights isn't reachable, unless they are in its cache."""
+    try:
+        socket.create_connection((host, 443), timeout=3).close()
+    except OSError as error:
+        raise InputError(
+            f"ResUNet: encoder_weights imagenet: {host} can't be reached ({error}): give a file's path or null"
+        ) from None
+
+
+def _fill(encoder: nn.Module, path: Path) -> None:
+    """A ResNet-50's weights from a file, torchvision's or smp's; InputError where they don't fit."""
+    if not path.is_file():
+        raise InputError(f"ResUNet: encoder_weights: {path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found: dict[str, Any] = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        found = {k: v for k, v in found.get("state_dict", found).items() if not k.startswith("fc.")}
+        encoder.load_state_dict(found | {"fc.weight": None, "fc.bias": None})  # smp drops these two
+    except Exception as error:
+        reason = " ".join(str(error).split())[:150]
+        raise InputError(f"ResUNet: encoder_weights: {path}: no weights of a ResNet-50 ({reason})") from None

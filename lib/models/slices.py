@@ -1,0 +1,43 @@
+"""The 2-D U-Net (Ronneberger et al., MICCAI 2015) of the HipMRI system: 3×3 convolutions and ReLU, no normalisation."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.models.blocks import channels_last, check_counts
+
+
+def _stage(in_chans: int, chans: int) -> nn.Sequential:
+    """Two 3×3 convolutions with ReLU."""
+    first, second = nn.Conv2d(in_chans, chans, 3, padding=1), nn.Conv2d(chans, chans, 3, padding=1)
+    return nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
+
+
+class UNet2D(nn.Module):
+    """Images (N, in_chans, H, W) of any size to the logits of num_classes classes (N, num_classes, H, W).
+
+    depth stages of base_filters · 2^d channels, max pooling 2 between them, transposed convolutions 2×2 on the way up,
+    skips concatenated. A size that pooling doesn't divide is padded with zeros inside. The source applies a softmax
+    here; losses and predictions do that. Raises InputError for counts below 1.
+    """
+
+    def __init__(self, in_chans: int = 1, num_classes: int = 6, base_filters: int = 64, depth: int = 5):
+        check_counts("UNet2D", in_chans=in_chans, num_classes=num_classes, base_filters=base_filters, depth=depth)
+        super().__init__()
+        widths = [base_filters * 2**d for d in range(depth)]
+        self.down = nn.ModuleList(_stage(i, o) for i, o in zip([in_chans, *widths], widths, strict=False))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, 2) for w in reversed(widths[:-1]))
+        self.merge = nn.ModuleList(_stage(2 * w, w) for w in reversed(widths[:-1]))
+        self.head = nn.Conv2d(base_filters, num_classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        step = 2 ** len(self.up)
+        x = channels_last(F.pad(image, (0, -width % step, 0, -height % step)))
+        skips = []
+        for stage in self.down:
+            x = stage(F.max_pool2d(x, 2) if skips else x)
+            skips.append(x)
+        for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
+            x = merge(torch.cat((skip, up(x)), 1))
+        return self.head(x)[..., :height, :width]

@@ -1,0 +1,106 @@
+"""How well a segmentation agrees with its label: Dice, Hausdorff distance, confusion, accuracy.
+
+Predictions and labels are whole numbers 0 … num_classes − 1, numpy arrays or torch tensors of one shape, a slice (H, W)
+or a volume (S, H, W) or (D, H, W). Class 0 is the background.
+
+Empty classes: where prediction and label both lack a class, its Dice is 1 and its Hausdorff distance 0; where only one
+has it, they are 0 and infinite. `both_empty` counts the first, since many of them lift a mean.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lib import InputError
+
+
+def confusion(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> np.ndarray:
+    """(num_classes, num_classes) counts: row the label's class, column the prediction's. InputError for other values."""
+    prediction, label = _pair(prediction, label, num_classes)
+    return np.bincount(label.ravel() * num_classes + prediction.ravel(), minlength=num_classes**2).reshape(
+        num_classes, -1
+    )
+
+
+def dice(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> np.ndarray:
+    """(num_classes,) Dice coefficients 2·|A ∩ B| / (|A| + |B|), one a class, over the whole array: 1 at best."""
+    return dice_of(confusion(prediction, label, num_classes))
+
+
+def dice_of(counts: np.ndarray) -> np.ndarray:
+    """`dice` from a confusion matrix (or several, (…, classes, classes))."""
+    both = np.diagonal(counts, axis1=-2, axis2=-1)
+    total = counts.sum(-1) + counts.sum(-2)
+    return np.where(total > 0, 2 * both / np.maximum(total, 1), 1.0)
+
+
+def both_empty(counts: np.ndarray) -> np.ndarray:
+    """(…, classes) True where neither label nor prediction has the class, from confusion matrices."""
+    return counts.sum(-1) + counts.sum(-2) == 0
+
+
+def accuracy(counts: np.ndarray) -> float:
+    """The share of pixels whose class is right, from a confusion matrix."""
+    return float(np.trace(counts) / counts.sum())
+
+
+def pooled_dice(probabilities: ArrayLike, label: ArrayLike) -> float:
+    """Dice of all classes at once, 2·Σ y·p / (Σ y + Σ p), of soft predictions: the HipMRI source's "Dice Coefficient".
+
+    probabilities (N, C, …) that sum to 1 over the classes, label (N, …). It is the mean probability of the right class,
+    so the background rules it, and it says little of small classes.
+    """
+    probabilities, label = np.asarray(probabilities, dtype=np.float64), np.asarray(label, dtype=np.int64)
+    return float(np.take_along_axis(probabilities, label[:, None], 1).mean())
+
+
+def hausdorff95(
+    prediction: ArrayLike, label: ArrayLike, num_classes: int, spacing: Sequence[float] | None = None
+) -> np.ndarray:
+    """(num_classes,) the 95th percentile of the distances between the two surfaces, in `spacing`'s unit (pixels): 0 at best.
+
+    MONAI's, the larger of both directions; the background's is NaN. spacing: one number an axis.
+    """
+    from monai.metrics import compute_hausdorff_distance
+
+    prediction, label = _pair(prediction, label, num_classes)
+    found = np.full(num_classes, np.nan)
+    for c in range(1, num_classes):
+        a, b = prediction == c, label == c
+        if not a.any() or not b.any():
+            found[c] = 0.0 if a.any() == b.any() else np.inf
+            continue
+        one_hot = (np.stack((~m, m))[None] for m in (a, b))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            distance = compute_hausdorff_distance(*one_hot, percentile=95, spacing=spacing)
+        found[c] = float(distance[0, 0])
+    return found
+
+
+def _pair(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    arrays = [np.asarray(x.detach().cpu() if hasattr(x, "detach") else x) for x in (prediction, label)]
+    if arrays[0].shape != arrays[1].shape or not arrays[0].size:
+        raise InputError(f"segmentation: the prediction is {arrays[0].shape}, the label {arrays[1].shape}")
+    for name, x in zip(("prediction", "label"), arrays, strict=True):
+        if x.dtype.kind not in "iub" or x.min() < 0 or x.max() >= num_classes:
+            raise InputError(
+                f"segmentation: the {name} holds {x.dtype} {x.min()} … {x.max()}, expected whole numbers 0 … {num_classes - 1}"
+            )
+    return arrays[0].astype(np.int64), arrays[1].astype(np.int64)
+
+
+def dice_interval(counts: np.ndarray, samples: int = 2000, seed: int = 0, level: float = 0.95) -> np.ndarray:
+    """(C, 2) low and high of the Dice of one person's slices together, by a moving-block bootstrap over slices.
+
+    counts: (S, C, C) confusion matrices in slice order; blocks are the cube root of S long. It tells how the value depends
+    on which slices of this person were taken, and says nothing of other people.
+    """
+    count = len(counts)
+    block = max(1, round(count ** (1 / 3)))
+    starts = np.random.default_rng(seed).integers(0, count - block + 1, size=(samples, -(-count // block)))
+    drawn = (starts[..., None] + np.arange(block)).reshape(samples, -1)[:, :count]
+    values = dice_of(counts[drawn].sum(1))
+    return np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0).T

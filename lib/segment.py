@@ -1,0 +1,247 @@
+"""What the segmentation notebooks share: a network found again, its stages, scores of a result.h5, and its pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lib import InputError, models, overlap, plots, runs
+from lib.data import pairs
+from lib.files import read
+from lib.seg_losses import one_hot
+
+SAME = ("network_type", "loss", "class_weights", "normalise")  # what else a network must share to be tested as it is
+
+
+def target_of(targets: str, num_classes: int) -> Callable[[Tensor], Tensor]:
+    """A label (H, W) as it is ("index"), one-hot (C, H, W) float32 ("one_hot"), or one channel of 0 and 1 ("binary")."""
+    made = {
+        "index": lambda label: label,
+        "one_hot": lambda label: one_hot(label[None], num_classes)[0],
+        "binary": lambda label: (label > 0).float()[None],
+    }
+    if targets not in made:
+        raise InputError(f"targets: got {targets!r}, expected one of {', '.join(made)}")
+    return made[targets]
+
+
+def trained_before(run: runs.Run) -> str | None:
+    """The newest good run of the same notebook, network, data and loss as `run`; prints it, or what differs in the newest."""
+    mine, told = _description(run.path), False
+    for path in reversed(runs.history()):
+        if path == run.path or runs.status(path)["status"] != "ok" or not (path / "model_weights").is_dir():
+            continue
+        its = _description(path)
+        if its["notebook"] != mine["notebook"] or its["quick"] != mine["quick"]:
+            continue
+        different = [key for key in mine if its[key] != mine[key]]
+        if not different:
+            print(f"tested as it is: {path} has this network, data and loss (reuse: false trains anew)")
+            return str(path)
+        if not told:
+            words = "; ".join(f"{key}: {_short(its[key])}, now {_short(mine[key])}" for key in different)
+            print(f"trained anew: the newest run, {path.name}, differs in {words}")
+            told = True
+    return None
+
+
+def _description(path: Path) -> dict[str, Any]:
+    task = read(path / "task.json")
+    parameters, manifest = task["parameters"], read(path / "manifest.json")
+    found = {key: parameters.get(key) for key in SAME}
+    settings = models.complete(found["network_type"], parameters.get("network_settings") or {})
+    about = {"notebook": task["notebook"], "quick": parameters.get("quick"), "network_settings": settings}
+    return about | found | {"data": manifest.get("data")}
+
+
+def _short(value: Any) -> str:
+    text = "other files" if isinstance(value, dict) and len(str(value)) > 200 else str(value)
+    return text if len(text) <= 120 else f"{text[:117]}…"
+
+
+@torch.no_grad()
+def stages(model: nn.Module, example: Tensor) -> pd.DataFrame:
+    """A row a part of the network, in the order in which they work: its output's size and its parameters."""
+    rows, hooks = [], []
+    for name, part in model.named_modules():
+        if name.count(".") == 1 or (name and "." not in name and not list(part.children())):
+
+            def note(part: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
+                count = sum(p.numel() for p in part.parameters())
+                rows.append({"part": name, "output": "×".join(map(str, output.shape[1:])), "parameters": count})
+
+            hooks.append(part.register_forward_hook(note))
+    try:
+        model.eval()(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    total = sum(p.numel() for p in model.parameters())
+    return pd.DataFrame([*rows, {"part": "all", "output": "", "parameters": total}]).set_index("part")
+
+
+class Score(NamedTuple):
+    """One case: counts (S, C, C) confusion a slice, dice (C,) over all its slices, hausdorff95 (S, C) in mm a slice."""
+
+    case: str
+    person: str
+    counts: np.ndarray
+    dice: np.ndarray
+    hausdorff95: np.ndarray
+    classes: tuple[str, ...]
+
+
+def score(path: Path) -> list[Score]:
+    """Every case of a result.h5 that has a truth; none where there are no truths."""
+    found = []
+    with h5py.File(path, "r") as file:
+        for case, group in file.items():
+            if "truth" not in group:
+                continue
+            output, truth, classes = group["output"][:], group["truth"][:], tuple(group.attrs["classes"])
+            spacing = [float(s) for s in group.attrs["spacing"][1:]]
+            counts = np.stack([overlap.confusion(o, t, len(classes)) for o, t in zip(output, truth, strict=True)])
+            distance = [overlap.hausdorff95(o, t, len(classes), spacing) for o, t in zip(output, truth, strict=True)]
+            dice = overlap.dice_of(counts.sum(0))
+            found.append(Score(case, str(group.attrs["person"]), counts, dice, np.stack(distance), classes))
+    return found
+
+
+def by_class(scores: list[Score]) -> pd.DataFrame:
+    """A row a class: Dice, the mean over cases of each case's slices together, with its block-bootstrap interval.
+
+    hausdorff95: mean in mm over the slices in which both have the class; `missed`: slices in which only one has it;
+    `both empty`: the share of slices in which neither has. Empty where there are no truths.
+    """
+    if not scores:
+        return pd.DataFrame(columns=["dice", "low", "high", "hausdorff95", "missed", "both empty"])
+    classes = scores[0].classes
+    counts = np.concatenate([s.counts for s in scores])
+    distance = np.concatenate([s.hausdorff95 for s in scores])
+    intervals = np.mean([overlap.dice_interval(s.counts, seed=i) for i, s in enumerate(scores)], axis=0)
+    empty = overlap.both_empty(counts)
+    rows = {}
+    for c, name in enumerate(classes):
+        finite = np.isfinite(distance[:, c]) & ~empty[:, c]
+        rows[name] = {
+            "dice": float(np.mean([s.dice[c] for s in scores])), "low": intervals[c, 0], "high": intervals[c, 1],
+            "hausdorff95": float(distance[finite, c].mean()) if finite.any() else float("nan"),
+            "missed": int(np.isinf(distance[:, c]).sum()), "both empty": float(empty[:, c].mean()),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def by_person(scores: list[Score]) -> pd.DataFrame:
+    """A row a case and class (but the background): its Dice."""
+    return pd.DataFrame(
+        [
+            {"person": s.person, "case": s.case, "class": n, "dice": s.dice[c]}
+            for s in scores
+            for c, n in enumerate(s.classes)
+            if c
+        ]
+    )
+
+
+def confusion(scores: list[Score]) -> pd.DataFrame:
+    """Shares of each true class (rows) that were given each class (columns), all slices together."""
+    counts = sum(s.counts.sum(0) for s in scores)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return pd.DataFrame(shares, index=scores[0].classes, columns=scores[0].classes)
+
+
+def pooled(path: Path) -> dict[str, float]:
+    """`dice` (soft, all classes at once) and `accuracy` over all pixels of a result.h5, as the HipMRI source reports them."""
+    right, probability, count = 0.0, 0.0, 0
+    with h5py.File(path, "r") as file:
+        for group in file.values():
+            if "truth" in group:
+                size = group["truth"].size
+                right += float((group["truth"][:] == group["output"][:]).sum())
+                probability += group.attrs["probability_of_truth"] * size
+                count += size
+    nothing = float("nan")
+    return {"dice": probability / count if count else nothing, "accuracy": right / count if count else nothing}
+
+
+def slices_by_dice(scores: list[Score]) -> list[tuple[float, str, int]]:
+    """(mean Dice over the classes that are there but the background, case, slice), worst first; slices without any left out."""
+    rows = []
+    for s in scores:
+        dice, there = overlap.dice_of(s.counts)[:, 1:], ~overlap.both_empty(s.counts)[:, 1:]
+        rows += [(float(d[t].mean()), s.case, i) for i, (d, t) in enumerate(zip(dice, there, strict=True)) if t.any()]
+    return sorted(rows)
+
+
+def picture(path: Path, scores: list[Score], which: str = "median"):
+    """A figure of one slice of a result.h5, image, label and prediction: the "worst", "median" or "best" by `slices_by_dice`.
+
+    Without truths the middle slice of the first case.
+    """
+    order = slices_by_dice(scores)
+    with h5py.File(path, "r") as file:
+        if order:
+            value, case, s = order[{"worst": 0, "median": len(order) // 2, "best": -1}[which]]
+            title = f"{which}: {case}, slice {file[case].attrs['names'][s]}, Dice {value:.3f}"
+        else:
+            case = next(iter(file))
+            s, title = len(file[case]["output"]) // 2, f"{case}, no label"
+        group = file[case]
+        image, labels = group["input"][s], {"prediction": group["output"][s]}
+        labels |= {"label": group["truth"][s]} if "truth" in group else {}
+        window = tuple(np.percentile(image, (0, 99.5)))
+        images = {name: image for name in ("image", *reversed(labels))}
+        window = window if window[1] > window[0] else None
+        return plots.montage(images, window, title=title, labels=labels, classes=list(group.attrs["classes"]))
+
+
+def mask_table(masks: Path, source: Path, count: int = 4):
+    """A figure of up to `count` samples of a masks.h5, evenly chosen: input, prediction and, where it is known, truth.
+
+    source: the result.h5 beside it, or the folder of the images.
+    """
+    panels, labels = {}, {}
+    with h5py.File(masks, "r") as file:
+        names = list(file)
+        names = [names[i] for i in sorted({round(q) for q in np.linspace(0, len(names) - 1, count)})]
+        found = {name: file[name][0] for name in names}
+    if source.is_dir():
+        paths = {p.stem: p for p in pairs.images_in(source)}
+        inputs = {name: (pairs.read_image(paths[name], found[name].shape)[1], None) for name in names}
+    else:
+        inputs = _inputs(source, names)
+    for name in names:
+        image, truth = inputs[name]
+        rows = {f"{name}: input": None, "prediction": found[name].round(), "truth": truth}
+        for row, label in rows.items():
+            key = row if row.startswith(name) else f"{name}: {row}"
+            if row == "truth" and truth is None:
+                continue
+            panels[key] = image / max(float(image.max()), 1)
+            labels |= {} if label is None else {key: label}
+    columns = len(panels) // len(names)
+    return plots.montage(panels, window=(0, 1), columns=columns, labels=labels, classes=pairs.CLASSES)
+
+
+def _inputs(result: Path, names: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    found = {}
+    with h5py.File(result, "r") as file:
+        for group in file.values():
+            for s, name in enumerate(group.attrs["names"]):
+                if name in names:
+                    found[name] = (group["input"][s], group["truth"][s] if "truth" in group else None)
+    return found
+
+
+def classes_of(path: Path) -> list[str]:
+    """The classes of a result.h5 of segmentations; InputError where it holds none."""
+    with h5py.File(path, "r") as file:
+        group = next(iter(file.values()))
+        if "classes" not in group.attrs:
+            raise InputError(f"{path}: no segmentations in it, expected those of 23_train_slices or 25_train_pairs")
+        return list(group.attrs["classes"])

@@ -1,0 +1,155 @@
+"""HipMRI's layout with all its oddities, and the cases and batches made of it."""
+
+import shutil
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import torch
+from labelled import hipmri
+
+from lib import InputError
+from lib.data import cases, slices
+from lib.data.cases import CaseSlices, augment, normalise, split_cases
+from lib.data.checks import read_set
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return hipmri(tmp_path_factory.mktemp("hipmri"))
+
+
+@pytest.fixture
+def copy(source, tmp_path):
+    return shutil.copytree(source, tmp_path / "hipmri")
+
+
+def test_odd_slices_are_padded_or_dropped(source, tmp_path, capsys):
+    slices.prepare(source, tmp_path / "pad")
+    content = read_set(tmp_path / "pad")
+    assert content["counts"] == {"train": 8, "val": 2, "test": 2} and content["size"] == [256, 144]
+    assert content["persons"] == {"train": ["004", "019", "035"], "val": ["036"], "test": ["040"]}
+    assert content["classes"] == list(slices.CLASSES) and content["sizes"] == {"256×128": 10, "256×144": 2}
+    slices.prepare(source, tmp_path / "drop", odd="drop")
+    content = read_set(tmp_path / "drop")
+    assert content["counts"]["train"] == 6 and content["size"] == [256, 128] and content["dropped"] == 2
+    assert "10 slices of 256×128, 2 dropped" in capsys.readouterr().out
+
+
+def test_cases_hold_what_the_files_hold(source, tmp_path):
+    slices.prepare(source, tmp_path)
+    with h5py.File(tmp_path / "train" / "case_035_week_0.h5") as file:
+        image = nibabel.load(source / "keras_slices_train" / "case_035_week_0_slice_1.nii.gz").get_fdata()
+        assert image.ndim == 3  # the trailing axis
+        assert np.array_equal(file["image"][1][:, 8:-8], image[..., 0].astype(np.float32))
+        assert not file["image"][1][:, :8].any() and file["label"].dtype == np.uint8
+        label = nibabel.load(source / "keras_slices_seg_train" / "seg_035_week_0_slice_1.nii.gz").get_fdata()
+        assert np.array_equal(file["label"][1][:, 8:-8], label[..., 0])
+        assert file.attrs["person"] == "035" and list(file.attrs["names"]) == ["0", "1"]
+
+
+def _lost(kind):
+    def spoil(folder):
+        next((folder / f"keras_slices_{kind}train").glob("*019*slice_0*")).unlink()
+
+    return spoil
+
+
+def _rewrite(name, values):
+    return lambda folder: nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / name)
+
+
+def _both_sides(folder):
+    for kind, prefix in (("", "case"), ("seg_", "seg")):
+        for s in range(2):
+            old = folder / f"keras_slices_{kind}test" / f"{prefix}_040_week_3_slice_{s}.nii.gz"
+            old.rename(old.with_name(f"{prefix}_004_week_3_slice_{s}.nii.gz"))
+
+
+SEG = "keras_slices_seg_train/seg_004_week_0_slice_1.nii.gz"
+SPOILT = {
+    "no label": (_lost("seg_"), "case_019_week_2_slice_0.nii.gz: no label beside it in keras_slices_seg_train"),
+    "no image": (_lost(""), "seg_019_week_2_slice_0.nii.gz: no image beside it in keras_slices_train"),
+    "sizes": (_rewrite(SEG, np.zeros((250, 128))), r"seg_004_week_0_slice_1.nii.gz: \(250, 128\), its image is \(256, 128\)"),
+    "classes": (_rewrite(SEG, np.full((256, 128), 7.0)), "labels 7 … 7, expected whole numbers 0 … 5"),
+    "fractions": (_rewrite(SEG, np.full((256, 128), 0.5)), "labels 0.5 … 0.5, expected whole numbers"),
+    "both sides": (_both_sides, "patient 004 is in both train and test: split by patient"),
+    "empty": (lambda f: [p.unlink() for p in (f / "keras_slices_train").iterdir()], "keras_slices_train: empty"),
+    "truncated": (lambda f: (f / SEG).write_bytes((f / SEG).read_bytes()[:100]), "slice_1.nii.gz: not a readable NIfTI file"),
+    "name": (lambda f: (f / SEG).rename(f / "keras_slices_seg_train" / "a.nii.gz"), "a.nii.gz: expected a name like seg_004"),
+    "nothing": (shutil.rmtree, "no keras_slices_train, _validate or _test in it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_is_wrong_is_named(copy, tmp_path, name):
+    spoil, words = SPOILT[name]
+    spoil(copy)
+    with pytest.raises(InputError, match=words):
+        slices.prepare(copy, tmp_path / "out")
+    assert not (tmp_path / "out" / "set.json").exists()
+
+
+def test_a_test_folder_without_labels_is_for_prediction(copy, tmp_path):
+    shutil.rmtree(copy / "keras_slices_seg_test")
+    slices.prepare(copy, tmp_path / "out")
+    assert len(CaseSlices(split_cases(tmp_path / "out", "test", need_label=False))[0]) == 1
+    with pytest.raises(InputError, match=r"case_040_week_3.h5: no label \(1 files of test\)"):
+        split_cases(tmp_path / "out", "test")
+
+
+def test_normalisations_worked_by_hand():
+    x = torch.arange(101.0).reshape(1, 1, 101)
+    z = normalise(x, "z_score")
+    assert z.mean().abs() < 1e-6 and z.std() == pytest.approx(1, abs=1e-6)
+    assert normalise(x, "percentile")[0, 0, [0, 1, 50, 99, 100]].tolist() == pytest.approx([0, 0, 0.5, 1, 1])
+    assert torch.equal(normalise(x, "none"), x) and normalise(x, "unit").max() == pytest.approx(100 / 255)
+    assert not normalise(torch.full((1, 4, 4), 7.0), "z_score").any()
+
+
+def test_augmentation_moves_image_and_label_together():
+    label = torch.zeros(24, 20, dtype=torch.int64)
+    label[4:10, 3:15] = 2
+    moved = set()
+    for i in range(20):
+        image, after = augment(label[None].float(), label, (0, 0, i), flip=0.5, rotate=20.0, crop=[16, 16])
+        assert after.shape == (16, 16) and after.dtype == torch.int64 and set(after.unique().tolist()) <= {0, 2}
+        assert (image[0].round().long() == after).float().mean() > 0.9
+        moved.add(tuple(after.flatten().tolist()))
+    assert len(moved) == 20
+    image, after = augment(label[None].float(), label, (0, 0, 0), rotate=1e-9)
+    assert torch.equal(after, label)
+
+
+def test_a_turn_keeps_its_angle_on_oblong_images():
+    label = torch.zeros(60, 30, dtype=torch.int64)
+    label[28:32, 5:25] = 1
+    for i in range(5):
+        _, after = augment(label[None].float(), label, (1, 0, i), rotate=30.0)
+        points = np.argwhere(after.numpy())
+        extent = np.linalg.eigvalsh(np.cov(points.T))
+        assert extent[0] == pytest.approx(1.3, abs=0.5) and extent[1] == pytest.approx(33.3, rel=0.15)  # still 4×20
+
+
+def test_preloaded_items_are_the_same(source, tmp_path):
+    slices.prepare(source, tmp_path)
+    found = split_cases(tmp_path, "train")
+    streamed, kept = (CaseSlices(found, "z_score", preload=p) for p in (False, True))
+    assert all(torch.equal(a, b) for i in range(len(kept)) for a, b in zip(streamed[i], kept[i], strict=True))
+
+
+def test_settings_that_are_refused(source, tmp_path):
+    slices.prepare(source, tmp_path)
+    found = split_cases(tmp_path, "train")
+    with pytest.raises(InputError, match="normalise: got 'minmax', expected one of none, z_score"):
+        CaseSlices(found, "minmax")
+    with pytest.raises(InputError, match=r"augmentation: crop \[300, 100\] is larger than its \(256, 144\)"):
+        CaseSlices(found, augmentation={"crop": [300, 100]})
+    with pytest.raises(InputError, match="odd: got 'keep'"):
+        slices.prepare(source, tmp_path / "b", odd="keep")
+    with pytest.raises(InputError, match="no prepared case"):
+        path = tmp_path / "x.h5"
+        with h5py.File(path, "w") as file:
+            file["kspace"] = [1]
+        cases.case_file(path)

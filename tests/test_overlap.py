@@ -1,0 +1,86 @@
+"""Dice, Hausdorff distance and confusion against MONAI and hand-worked cases; empty masks."""
+
+import numpy as np
+import pytest
+import torch
+from monai.metrics import compute_dice, compute_hausdorff_distance
+from sklearn.metrics import confusion_matrix
+
+from lib import InputError, overlap
+
+
+def blobs(seed, classes=4, shape=(3, 24, 20)):
+    """Two label maps (S, H, W) that mostly agree."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, classes, (shape[0], 4, 4))
+    label = coarse.repeat(shape[1] // 4, 1).repeat(shape[2] // 4, 2)
+    return np.where(rng.uniform(size=shape) < 0.1, rng.integers(0, classes, shape), label), label
+
+
+def hot(x, classes=4):
+    return torch.nn.functional.one_hot(torch.from_numpy(x), classes).movedim(-1, 0)[None]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dice_is_monais(seed):
+    a, b = blobs(seed)
+    expected = compute_dice(hot(a), hot(b), include_background=True)[0]
+    assert np.allclose(overlap.dice(a, b, 4), expected, atol=1e-6)
+    assert np.allclose(overlap.dice(torch.from_numpy(a), torch.from_numpy(b), 4), expected, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("spacing", [None, (2.0, 0.5)])
+def test_hausdorff_is_monais(spacing):
+    for s in range(3):
+        a, b = (x[s] for x in blobs(s))
+        expected = compute_hausdorff_distance(hot(a), hot(b), percentile=95, spacing=spacing)[0]
+        there = [c for c in range(1, 4) if (a == c).any() and (b == c).any()]
+        assert np.allclose(overlap.hausdorff95(a, b, 4, spacing)[there], [expected[c - 1] for c in there])
+
+
+def test_hausdorff_worked_by_hand():
+    a, b = np.zeros((9, 9), int), np.zeros((9, 9), int)
+    a[4, 2] = b[4, 6] = 1
+    assert overlap.hausdorff95(a, b, 2)[1] == 4 and overlap.hausdorff95(a, b, 2, (1.0, 0.5))[1] == 2
+
+
+def test_confusion_and_accuracy():
+    a, b = blobs(5)
+    counts = overlap.confusion(a, b, 4)
+    assert np.array_equal(counts, confusion_matrix(b.ravel(), a.ravel()))
+    assert overlap.accuracy(counts) == pytest.approx((a == b).mean())
+
+
+def test_empty_masks_follow_the_convention():
+    nothing, something = np.zeros((4, 4), int), np.zeros((4, 4), int)
+    something[1, 1] = 1
+    assert overlap.dice(nothing, nothing, 3).tolist() == [1, 1, 1]
+    assert overlap.dice(nothing, something, 3)[1:].tolist() == [0, 1]
+    found = overlap.hausdorff95(nothing, something, 3)
+    assert np.isnan(found[0]) and np.isinf(found[1]) and found[2] == 0
+    assert overlap.both_empty(overlap.confusion(nothing, something, 3)).tolist() == [False, False, True]
+
+
+def test_pooled_dice_is_the_sources_formula():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), (2, 5, 5)).transpose(0, 3, 1, 2)
+    y = rng.integers(0, 3, (2, 5, 5))
+    hot = np.eye(3)[y].transpose(0, 3, 1, 2)
+    assert overlap.pooled_dice(p, y) == pytest.approx(2 * (hot * p).sum() / (hot.sum() + p.sum()))
+
+
+def test_the_interval_holds_the_value_and_narrows_with_slices():
+    counts = np.stack([overlap.confusion(*(x[0] for x in blobs(s)), 4) for s in range(40)])
+    low, high = overlap.dice_interval(counts).T
+    value = overlap.dice_of(counts.sum(0))
+    assert (low <= value).all() and (value <= high).all() and (high - low < 0.1).all()
+    assert ((high - low) < np.subtract(*overlap.dice_interval(counts[:8]).T[::-1])).all()
+    assert (overlap.dice_interval(counts[:1]) == overlap.dice_of(counts[0])[:, None]).all()
+
+
+def test_values_that_are_no_classes():
+    with pytest.raises(InputError, match=r"the label holds int64 0 … 5, expected whole numbers 0 … 2"):
+        overlap.dice(np.zeros((2, 2), int), np.array([[0, 5], [1, 2]]), 3)
+    with pytest.raises(InputError, match=r"the prediction is \(2, 2\), the label \(3, 2\)"):
+        overlap.dice(np.zeros((2, 2), int), np.zeros((3, 2), int), 3)

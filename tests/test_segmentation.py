@@ -1,0 +1,144 @@
+"""HipMRI's and LGG's layouts through prepare, one epoch and prediction, as a user runs them; what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from labelled import hipmri, lgg
+from PIL import Image
+
+RECIPE = """
+- task_name: prepare_hipmri
+  notebook: 12_prepare_slices
+  source: hipmri
+  data: data/hipmri
+- task_name: slices
+  network_type: UNet2D
+  data: data/hipmri
+  network_settings: {base_filters: 2, depth: 3}
+  targets: one_hot
+  batch_size: 4
+  epochs: 1
+  steps_per_epoch: null
+- task_name: prepare_lgg
+  notebook: 14_prepare_pairs
+  source: lgg
+  data: data/lgg
+  size: [64, 64]
+- task_name: pairs
+  network_type: ResUNet
+  network_settings: {encoder: plain}
+  data: data/lgg
+  epochs: 1
+- task_name: predict
+  network_type: ResUNet
+  task_type: predict
+  saved_network_weights: pairs
+  images: data/lgg/sample
+  size: [64, 64]
+- task_name: evaluate
+  notebook: 31_evaluate_segmentation
+  runs: [slices, pairs]
+"""
+
+
+def lib(place, recipe, *words):
+    (place / "recipe.yaml").write_text(recipe)
+    environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs")}
+    command = [sys.executable, "-m", "lib", str(place / "recipe.yaml"), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, cwd=place)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    place = tmp_path_factory.mktemp("segmentation")
+    hipmri(place / "hipmri")
+    lgg(place / "lgg")
+    return place, lib(place, RECIPE)
+
+
+def run_of(place, task):
+    return sorted((place / "runs" / task).iterdir())[-1]
+
+
+def test_both_systems_go_all_the_way(done):
+    place, finished = done
+    assert finished.returncode == 0, finished.stderr
+    out = finished.stdout
+    for words in (
+        "10 slices of 256×128",
+        "12 slices of 256×144",
+        "epoch 1/1",
+        "saved ",
+        "Dice Coefficient: ",
+        "Accuracy: ",
+    ):
+        assert (words in out) == (words != "10 slices of 256×128"), words
+    assert "reading train: 100%" in out + finished.stderr
+    metrics = json.loads((run_of(place, "evaluate") / "metrics.json").read_text())
+    assert list(metrics["classes"]["slices"]) == ["background", "body", "bones", "bladder", "rectum", "prostate"]
+    assert {"dice", "low", "high", "hausdorff95", "missed", "both empty"} == set(metrics["classes"]["pairs"]["lesion"])
+
+
+def test_masks_read_as_in_the_sources_snippet(done):
+    place, _ = done
+    with h5py.File(run_of(place, "predict") / "predictions" / "masks.h5") as pred:
+        names = list(pred)
+        assert sorted(names) == sorted(p.stem for p in (place / "data" / "lgg" / "sample").iterdir()) and names
+        for name in names:
+            mask = pred[name][0, :, :].round()
+            assert mask.shape == (64, 64) and set(np.unique(mask)) <= {0, 1} and pred[name][:].min() >= 0
+    trained = run_of(place, "pairs") / "predictions"
+    with h5py.File(trained / "masks.h5") as pred, h5py.File(trained / "result.h5") as result:
+        case = next(iter(result.values()))
+        assert np.array_equal(pred[case.attrs["names"][1]][0].round(), case["output"][1])
+
+
+def test_a_run_of_the_same_network_data_and_loss_is_tested_and_another_is_trained(done):
+    place, first = done
+    again = lib(place, RECIPE, "--only", "slices")
+    assert "tested as it is: " in again.stdout and "epoch 1/1" not in again.stdout and again.returncode == 0
+    for number in ("Dice Coefficient: ", "Accuracy: "):
+        assert first.stdout.split(number)[1].split()[0] == again.stdout.split(number)[1].split()[0]
+    other = lib(place, RECIPE.replace("targets: one_hot", "loss: dice"), "--only", "slices")
+    assert "differs in loss: cross_entropy, now dice" in other.stdout and "epoch 1/1" in other.stdout
+
+
+TASK = "- task_name: bad\n  network_type: {}\n  data: data/{}\n  epochs: 1\n"
+BAD = {
+    "weights of another network": (
+        TASK.format("ResUNet", "lgg") + "  task_type: predict\n  saved_network_weights: slices\n",
+        "weights of UNet2D, this task has ResUNet",
+    ),
+    "class weights": (
+        TASK.format("UNet2D", "hipmri") + "  network_settings: {base_filters: 2, depth: 2}\n  class_weights: [1, 2]\n",
+        "class_weights: 2 of them, the network has 6 classes",
+    ),
+    "encoder": (TASK.format("ResUNet", "lgg") + "  network_settings: {encoder: vgg}\n", "encoder is 'vgg', expected"),
+    "folder": (
+        TASK.format("ResUNet", "lgg") + "  task_type: predict\n  saved_network_weights: pairs\n  images: gone\n",
+        "gone: no such folder, expected one with images",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_ends_in_one_line(done, name):
+    place, _ = done
+    recipe, words = BAD[name]
+    finished = lib(place, recipe)
+    assert finished.returncode in (1, 2) and words in finished.stderr.strip().splitlines()[-1], finished.stderr
+    assert not list((place / "runs").glob("bad/*/model_weights/*"))
+
+
+def test_an_rgb_mask_is_refused_before_anything_is_written(tmp_path):
+    lgg(tmp_path / "lgg", patients=3, slices=1, size=32)
+    mask = next((tmp_path / "lgg").rglob("*_mask.tif"))
+    Image.new("RGB", (32, 32)).save(mask)
+    finished = lib(tmp_path, RECIPE, "--only", "prepare_lgg")
+    assert f"{mask.name}: a mask of 3 channels (RGB), expected a grey one" in finished.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "data" / "lgg" / "set.json").exists()
