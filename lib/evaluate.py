@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial as partial_call
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +21,11 @@ from lib.files import read, replacing
 from lib.grappa import grappa
 from lib.kspace import center_crop, ifft2c, rss
 from lib.memory import most_held
-from lib.models.cascade import SelfEnsemble
+from lib.models.cascade import SelfEnsemble, VarNetRCAN
 from lib.models.cine import CineUNet
 from lib.predict import outputs, read_result, series_output, volumes, write_case, write_series
 from lib.sense import cg_sense, estimate_maps, tv_sense
+from lib.tasks import choose
 
 
 def _stack(cases: list[Case], maps: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -101,6 +102,8 @@ def compare(
     the reason. A cascade's seconds include GRAPPA's. foreground_threshold: see `score`.
     """
     rows, seconds, held, reasons = [], {m: [] for m in [*BASELINES, *networks]}, {}, {}
+    owners = [f.person for f in files]
+    labels = {f.path: f.person if owners.count(f.person) == 1 else f"{f.person} {f.path.stem}" for f in files}
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for nominal in accelerations:
             settings = {**mask, "acceleration": nominal}
@@ -129,7 +132,7 @@ def compare(
                     if method in views and views[method].grappa and seconds["GRAPPA"]:  # read here, but made before
                         seconds[method][-1] += seconds["GRAPPA"][-1]
                         held[method] = max(held[method], held["GRAPPA"])
-                    about = {"person": cases[0].person, "group": cases[0].person, "method": method}
+                    about = dict.fromkeys(("person", "group"), labels[cases[0].file]) | {"method": method}
                     about["acceleration"] = nominal
                     values = score(images[method], cases, foreground_threshold)
                     rows.append(about | {"achieved": cases[0].mask.achieved} | values)
@@ -150,7 +153,7 @@ def _noting(reasons: dict[str, str], what: str):
 def load(inputs: list[str], self_ensemble: dict[str, Any] | None = None) -> dict[str, nn.Module]:
     """The networks of runs, by their label or class, or by their task where two are called the same.
 
-    self_ensemble: settings of `SelfEnsemble`; each cascade with GRAPPA is there a second time with them.
+    self_ensemble: settings of `SelfEnsemble`; each cascade is there a second time with them.
     """
     found = list(dict.fromkeys(map(runs.find, inputs)))
     models = [runs.load_model(run) for run in found]
@@ -161,8 +164,10 @@ def load(inputs: list[str], self_ensemble: dict[str, Any] | None = None) -> dict
         model.run = run
     networks = dict(zip(names, models, strict=True))
     for name, model in zip(names, models, strict=True):
-        if self_ensemble and getattr(model, "use_grappa", False):
+        if self_ensemble and isinstance(model, VarNetRCAN):
             networks[f"{name} + self-ensemble"] = SelfEnsemble(model, **self_ensemble)
+    if self_ensemble and len(networks) == len(models):
+        raise InputError("self_ensemble: none of the inputs is a cascade (VarNetRCAN)")
     return networks
 
 
@@ -198,25 +203,37 @@ def training_cost(model: nn.Module) -> dict[str, float]:
     return {"training, min": seconds / 60, "training, peak MiB": peak / 2**20}
 
 
+def check_ladder(steps: list[str], networks: Iterable[str]) -> None:
+    """InputError for a step that is neither a baseline nor one of the networks."""
+    known = [*BASELINES, *networks]
+    for step in steps:
+        if step not in known:
+            raise InputError(f"ladder: {choose(step, known)}")
+
+
 def ladder(scores: pd.DataFrame, steps: list[str]) -> pd.DataFrame:
     """What each method of `steps` adds to the one before it, a row an acceleration and step.
 
     `gain` is in SSIM, mean over people, `low` and `high` its paired block-bootstrap interval over slices; `people` says
-    for how many of them the step is better. helps: yes or no where the interval lies on one side of 0, else unclear.
-    InputError for a method that isn't there.
+    for how many of them the step is better. helps: yes or no where the interval lies on one side of 0, else unclear;
+    n/a where one of the two couldn't be done.
     """
     rows = []
     for nominal, part in scores.groupby("acceleration", sort=False):
         for before, method in zip([None, *steps], steps, strict=False):
             mine = part[part.method == method].set_index("person")
             if mine.empty:
-                raise InputError(
-                    f"ladder: {method!r} isn't there, expected some of {', '.join(scores.method.unique())}"
-                )
+                rows.append({"acceleration": nominal, "method": method, "helps": "n/a"})
+                continue
             row = {"acceleration": nominal, "achieved": mine.achieved.mean(), "method": method}
             row |= mine[["ssim", "ssim_foreground", "psnr"]].mean().to_dict()
             if before:
-                base = part[part.method == before].set_index("person").loc[mine.index]
+                base = part[part.method == before].set_index("person")
+                both = mine.index.intersection(base.index)  # a method may be n/a for somebody
+                if both.empty:
+                    rows.append(row | {"helps": "n/a"})
+                    continue
+                mine, base = mine.loc[both], base.loc[both]
                 gain, low, high = metrics.paired_gain(mine.ssim_slices, base.ssim_slices)
                 helps = "yes" if low > 0 else "no" if high < 0 else "unclear"
                 row |= {"gain": gain, "low": low, "high": high, "helps": helps}

@@ -1,4 +1,4 @@
-"""How well a segmentation agrees with its label: Dice, Hausdorff distance, confusion, accuracy.
+"""How well a segmentation agrees with its label: Dice, Hausdorff distance, confusion.
 
 Predictions and labels are whole numbers 0 … num_classes − 1, numpy arrays or torch tensors of one shape, a slice (H, W)
 or a volume (S, H, W) or (D, H, W). Class 0 is the background.
@@ -41,21 +41,6 @@ def both_empty(counts: np.ndarray) -> np.ndarray:
     return counts.sum(-1) + counts.sum(-2) == 0
 
 
-def accuracy(counts: np.ndarray) -> float:
-    """The share of pixels whose class is right, from a confusion matrix."""
-    return float(np.trace(counts) / counts.sum())
-
-
-def pooled_dice(probabilities: ArrayLike, label: ArrayLike) -> float:
-    """Dice of all classes at once, 2·Σ y·p / (Σ y + Σ p), of soft predictions: the HipMRI source's "Dice Coefficient".
-
-    probabilities (N, C, …) that sum to 1 over the classes, label (N, …). It is the mean probability of the right class,
-    so the background rules it, and it says little of small classes.
-    """
-    probabilities, label = np.asarray(probabilities, dtype=np.float64), np.asarray(label, dtype=np.int64)
-    return float(np.take_along_axis(probabilities, label[:, None], 1).mean())
-
-
 def hausdorff95(
     prediction: ArrayLike, label: ArrayLike, num_classes: int, spacing: Sequence[float] | None = None
 ) -> np.ndarray:
@@ -92,15 +77,17 @@ def _pair(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> tuple[np
     return arrays[0].astype(np.int64), arrays[1].astype(np.int64)
 
 
-def dice_interval(counts: np.ndarray, samples: int = 2000, seed: int = 0, level: float = 0.95) -> np.ndarray:
-    """(C, 2) low and high of the Dice of one person's slices together, by a moving-block bootstrap over slices.
+def dice_interval(people: Sequence[np.ndarray], samples: int = 2000, seed: int = 0, level: float = 0.95) -> np.ndarray:
+    """(C, 2) low and high of the mean over people of the Dice of each one's slices together, by a moving-block bootstrap.
 
-    counts: (S, C, C) confusion matrices in slice order; blocks are the cube root of S long. It tells how the value depends
-    on which slices of this person were taken, and says nothing of other people.
+    people: confusion matrices (S, C, C) in slice order, one array a person; blocks are the cube root of S long. It tells
+    how the value depends on which slices of these people were taken, and says nothing of other people.
     """
-    count = len(counts)
-    block = max(1, round(count ** (1 / 3)))
-    starts = np.random.default_rng(seed).integers(0, count - block + 1, size=(samples, -(-count // block)))
-    drawn = (starts[..., None] + np.arange(block)).reshape(samples, -1)[:, :count]
-    values = dice_of(counts[drawn].sum(1))
-    return np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0).T
+    means = 0
+    for n, counts in enumerate(people):
+        count = len(counts)
+        block = max(1, round(count ** (1 / 3)))
+        starts = np.random.default_rng((seed, n)).integers(0, count - block + 1, size=(samples, -(-count // block)))
+        drawn = (starts[..., None] + np.arange(block)).reshape(samples, -1)[:, :count]
+        means = means + dice_of(counts[drawn].sum(1)) / len(people)
+    return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).T

@@ -147,6 +147,9 @@ def _ladder(result: dict[str, Any]) -> str:
         rows = []
         for step in (s for s in steps if s["acceleration"] == nominal):
             gain, method = "", step["method"]
+            if step["ssim"] is None:
+                rows.append([method, *["n/a"] * 7])
+                continue
             if step["gain"] is not None:
                 gain = f"{step['gain']:+.4f} ({step['low']:+.4f} … {step['high']:+.4f})"
             line = [method, f"{step['ssim']:.4f} / {step['ssim_foreground']:.4f} / {step['psnr']:.2f}", gain]
@@ -167,9 +170,13 @@ def _ladder(result: dict[str, Any]) -> str:
 
 
 def _classes(result: dict[str, Any]) -> str:
-    """A row a run and class but the background; of the lesions a row a person, the real tumour first."""
+    """A row a run and class but the background; before the lesions' mean a row a person, the real tumour first."""
     rows = []
     for task, table in result["metrics"]["classes"].items():
+        persons = result["metrics"]["persons"][task].items()
+        if len(table) == 2:  # lesions: the real ones first, by person
+            for case, r in sorted(persons, key=lambda item: "REAL" not in item[0]):
+                rows.append([f"{case} (n = {r['slices']} slices)", f"{r['lesion']:.3f}", "", "", ""])
         for name, r in list(table.items())[1:]:
             distance = "n/a" if r["hausdorff95"] is None else f"{r['hausdorff95']:.1f}"
             line = [
@@ -178,9 +185,6 @@ def _classes(result: dict[str, Any]) -> str:
                 distance,
             ]
             rows.append([*line, str(r["missed"]), f"{100 * r['both empty']:.0f} %"])
-        if len(table) == 2:
-            persons = sorted(result["metrics"]["persons"][task].items(), key=lambda item: "REAL" not in item[0])
-            rows += [[f"{case} (n = {r['slices']} slices)", f"{r['lesion']:.3f}", "", "", ""] for case, r in persons]
     head = ["held out", "Dice (interval over slices)", "Hausdorff 95, mm", "slices with one only", "with neither"]
     return f"{_table(head, rows)}\n\n*Sample data.* {_about(result)}"
 

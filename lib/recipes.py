@@ -149,8 +149,7 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
 
         cine.check_files(task.parameters["files"], task.parameters.get("task_type", ""))
     elif task.parameters.get("source"):
-        for file in checks.source_files(ROOT / task.parameters["source"]):
-            checks.kspace_file(file)
+        _check_source(task.notebook.stem, ROOT / task.parameters["source"])
     elif task.parameters.get("images"):
         from lib.data import pairs
 
@@ -164,6 +163,17 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
         for split in needed:
             if not counts[split]:
                 raise InputError(f"{folder}: its set.json lists no files for {split}: task_type {kind} needs them")
+
+
+def _check_source(notebook: str, source: Path) -> None:
+    """The quick checks of a user's folder, by the notebook that reads it."""
+    from lib.data import pairs, slices
+
+    if notebook in ("12_prepare_slices", "14_prepare_pairs"):
+        (slices if notebook.startswith("12") else pairs).find(source)
+        return
+    for file in checks.source_files(source):
+        checks.kspace_file(file)
 
 
 @contextlib.contextmanager

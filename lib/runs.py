@@ -25,6 +25,7 @@ from lib.files import checksum, read, replacing, write  # noqa: F401  (runs.writ
 BEAT = 10.0  # seconds between heartbeats
 STALE = 120.0  # seconds without one after which a run on another machine counts as killed
 NOT_TASKS = ("weights", "results", "logs")  # folders of runs/ that hold no runs
+WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors")  # endings of files that hold nothing but weights
 PACKAGES = (
     "torch", "torchvision", "fastai", "numpy", "h5py", "nibabel", "scikit-image", "monai", "safetensors", "papermill",
 )  # fmt: skip
@@ -73,7 +74,7 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     known = tasks.parameters(source)
     parameters = tasks.check(source, {k: v for k, v in values.items() if k in known})
     given = [*(parameters.get("inputs") or ()), parameters.get("saved_network_weights")]
-    inputs = [ROOT / name if (ROOT / name).is_file() else find(name) for name in given if name]
+    inputs = [find(name) for name in given if name]
     given = parameters.get("run_dir")
     task = parameters.get("task_name") or re.sub(r"^\d+_", "", source.stem)
     if not re.fullmatch(tasks.NAME, task) or task in NOT_TASKS:
@@ -249,10 +250,12 @@ def history(task: str = "*") -> list[Path]:
 
 
 def find(task: os.PathLike | str) -> Path:
-    """The newest good run of a task, or the run (or weights) folder that a path leads to; InputError where none is."""
+    """The newest good run of a task, or the run, folder or file of weights that a path leads to; InputError where none is."""
     folder = ROOT / task
-    if (folder / "model.json").is_file():
+    if (folder / "model.json").is_file() or folder.is_file():
         return folder.resolve()
+    if folder.suffix in WEIGHTS:
+        raise InputError(f"{folder}: no such file of weights")
     if (folder / "status.json").is_file():
         found = status(folder)
         if found["status"] != "ok":
@@ -305,15 +308,30 @@ def headline(path: Path) -> dict[str, Any]:
 # Weights
 
 
-def save_model(run: os.PathLike | str, name: str, settings: dict[str, Any], model: Any) -> None:
-    """Writes model_weights/model.safetensors and model.json: all that `load_model` needs to rebuild the network."""
+def save_model(run: os.PathLike | str, name: str, settings: dict[str, Any], model: Any, **fed: Any) -> None:
+    """Writes model_weights/model.safetensors and model.json: all that `load_model` needs to rebuild the network.
+
+    fed: how its input was made (such as normalise="z_score"), for `fed_with`.
+    """
     from safetensors.torch import save
 
     from lib import models
 
     folder, settings = Path(run) / "model_weights", models.complete(name, settings)  # another default mustn't change it
     write(folder / "model.safetensors", save({k: v.detach().cpu().clone() for k, v in model.state_dict().items()}))
-    write(folder / "model.json", {"name": name, "settings": settings})
+    write(folder / "model.json", {"name": name, "settings": settings} | ({"fed": fed} if fed else {}))
+
+
+def fed_with(weights: os.PathLike | str | None, **values: Any) -> tuple[Any, ...]:
+    """`values`, or in their place what the run of `weights` says that its network was fed with: prints where they differ."""
+    folder = ROOT / weights if weights else None
+    if folder and not folder.is_file():
+        folder = _weights_in(folder if folder.is_dir() else find(weights))
+        fed = read(folder / "model.json").get("fed", {}) if (folder / "model.json").is_file() else {}
+        for key in (k for k in values if k in fed and fed[k] != values[k]):
+            print(f"{key}: {fed[key]!r} as in the run of the weights, not {values[key]!r}")
+            values[key] = fed[key]
+    return tuple(values.values())
 
 
 def load_model(run: os.PathLike | str):
@@ -376,6 +394,22 @@ def settings_of(source: os.PathLike | str, kind: str, given: dict[str, Any] | No
     return its
 
 
+def with_varnet(settings: dict[str, Any], inputs: list[str], weights: os.PathLike | str | None) -> dict[str, Any]:
+    """A cascade's settings with those of its VarNet: of the cascade's own `weights`, else of the VarNet inputs[0].
+
+    A single file says nothing of its network: what `settings` say stands. InputError where there is neither.
+    """
+    if weights and (ROOT / weights).is_file():
+        return settings
+    if weights:
+        return settings | {"varnet": settings_of(weights, "VarNetRCAN")["varnet"]}
+    if not inputs:
+        raise InputError(
+            "inputs: no VarNet given, expected a task, a run folder or a file of weights (runs: in a recipe)"
+        )
+    return settings | {"varnet": settings_of(inputs[0], "VarNet", settings.get("varnet"))}
+
+
 def load_weights(model: Any, weights: os.PathLike | str | None) -> Any:
     """`model` with the weights of a run, a folder of weights, or a .safetensors or .pt file; as it is where None.
 
@@ -384,7 +418,7 @@ def load_weights(model: Any, weights: os.PathLike | str | None) -> Any:
     if weights is None:
         return model
     path = ROOT / weights
-    if path.suffix in (".pt", ".pth", ".ckpt"):
+    if path.suffix in WEIGHTS[:3]:
         import torch
 
         if not path.is_file():
@@ -393,7 +427,8 @@ def load_weights(model: Any, weights: os.PathLike | str | None) -> Any:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise InputError(f"{_short(path)}: not a file of weights ({type(error).__name__})") from None
-        state = state.get("state_dict", state) if isinstance(state, dict) else {}
+        state = state if isinstance(state, dict) else {}
+        state = state.get("state_dict", state.get("model", state))  # "model": a checkpoint of ours
         return _fill(model, state, path)
     if path.suffix != ".safetensors":
         path = path if path.is_dir() else find(weights)

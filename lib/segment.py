@@ -16,6 +16,7 @@ from lib.files import read
 from lib.seg_losses import one_hot
 
 SAME = ("network_type", "loss", "class_weights", "normalise")  # what else a network must share to be tested as it is
+APART = (*SAME, "network_settings", "data", "task_name", "task_type", "run_dir", "reuse", "devices", "num_workers")
 
 
 def target_of(targets: str, num_classes: int) -> Callable[[Tensor], Tensor]:
@@ -31,17 +32,28 @@ def target_of(targets: str, num_classes: int) -> Callable[[Tensor], Tensor]:
 
 
 def trained_before(run: runs.Run) -> str | None:
-    """The newest good run of the same notebook, network, data and loss as `run`; prints it, or what differs in the newest."""
-    mine, told = _description(run.path), False
+    """The newest good run that trained the same network anew on the same data with the same loss, by the same notebook.
+
+    Prints which it is and what else differs (such as epochs), or what differs in the newest one and None is returned.
+    """
+    task, told = read(run / "task.json"), False
+    mine = _description(run.path)
     for path in reversed(runs.history()):
-        if path == run.path or runs.status(path)["status"] != "ok" or not (path / "model_weights").is_dir():
+        if path == run.path or runs.status(path)["status"] != "ok" or not (path / "history.csv").is_file():
+            continue
+        its_task = read(path / "task.json")
+        if its_task["notebook"] != task["notebook"] or its_task["parameters"].get("saved_network_weights"):
             continue
         its = _description(path)
-        if its["notebook"] != mine["notebook"] or its["quick"] != mine["quick"]:
-            continue
         different = [key for key in mine if its[key] != mine[key]]
         if not different:
             print(f"tested as it is: {path} has this network, data and loss (reuse: false trains anew)")
+            now, then = task["parameters"], its_task["parameters"]
+            other = [key for key in now if key not in APART and now[key] != then.get(key)]
+            print(
+                "".join(f"  its {key} was {_short(then.get(key))}, not {_short(now[key])}\n" for key in other), end=""
+            )
+            run.record(inputs=[*read(run / "manifest.json")["inputs"], {"path": str(path)}])
             return str(path)
         if not told:
             words = "; ".join(f"{key}: {_short(its[key])}, now {_short(mine[key])}" for key in different)
@@ -55,7 +67,7 @@ def _description(path: Path) -> dict[str, Any]:
     parameters, manifest = task["parameters"], read(path / "manifest.json")
     found = {key: parameters.get(key) for key in SAME}
     settings = models.complete(found["network_type"], parameters.get("network_settings") or {})
-    about = {"notebook": task["notebook"], "quick": parameters.get("quick"), "network_settings": settings}
+    about = {"quick": parameters.get("quick"), "network_settings": settings}
     return about | found | {"data": manifest.get("data")}
 
 
@@ -86,7 +98,10 @@ def stages(model: nn.Module, example: Tensor) -> pd.DataFrame:
 
 
 class Score(NamedTuple):
-    """One case: counts (S, C, C) confusion a slice, dice (C,) over all its slices, hausdorff95 (S, C) in mm a slice."""
+    """One case: counts (S, C, C) confusion a slice, dice (C,) over all its slices, hausdorff95 (S, C) of each slice.
+
+    Distances are in mm, or in pixels where the images' pixels aren't known in mm.
+    """
 
     case: str
     person: str
@@ -97,7 +112,8 @@ class Score(NamedTuple):
 
 
 def score(path: Path) -> list[Score]:
-    """Every case of a result.h5 that has a truth; none where there are no truths."""
+    """Every case of a result.h5 that has a truth; none where there are no truths. InputError where it isn't one."""
+    classes_of(path)
     found = []
     with h5py.File(path, "r") as file:
         for case, group in file.items():
@@ -112,10 +128,18 @@ def score(path: Path) -> list[Score]:
     return found
 
 
-def by_class(scores: list[Score]) -> pd.DataFrame:
-    """A row a class: Dice, the mean over cases of each case's slices together, with its block-bootstrap interval.
+def labelled(path: Path) -> list[Score]:
+    """`score`; InputError where no case has a truth."""
+    scores = score(path)
+    if not scores:
+        raise InputError(f"{path}: no truths in it: nothing to score")
+    return scores
 
-    hausdorff95: mean in mm over the slices in which both have the class; `missed`: slices in which only one has it;
+
+def by_class(scores: list[Score]) -> pd.DataFrame:
+    """A row a class: Dice, the mean over people of all slices of each together, with its block-bootstrap interval.
+
+    hausdorff95: mean over the slices in which both have the class; `missed`: slices in which only one has it;
     `both empty`: the share of slices in which neither has. Empty where there are no truths.
     """
     if not scores:
@@ -123,20 +147,23 @@ def by_class(scores: list[Score]) -> pd.DataFrame:
     classes = scores[0].classes
     counts = np.concatenate([s.counts for s in scores])
     distance = np.concatenate([s.hausdorff95 for s in scores])
-    intervals = np.mean([overlap.dice_interval(s.counts, seed=i) for i, s in enumerate(scores)], axis=0)
+    people = [
+        np.concatenate([s.counts for s in scores if s.person == p]) for p in dict.fromkeys(s.person for s in scores)
+    ]
+    dice, intervals = np.mean([overlap.dice_of(p.sum(0)) for p in people], axis=0), overlap.dice_interval(people)
     empty = overlap.both_empty(counts)
     rows = {}
     for c, name in enumerate(classes):
         finite = np.isfinite(distance[:, c]) & ~empty[:, c]
         rows[name] = {
-            "dice": float(np.mean([s.dice[c] for s in scores])), "low": intervals[c, 0], "high": intervals[c, 1],
+            "dice": float(dice[c]), "low": intervals[c, 0], "high": intervals[c, 1],
             "hausdorff95": float(distance[finite, c].mean()) if finite.any() else float("nan"),
             "missed": int(np.isinf(distance[:, c]).sum()), "both empty": float(empty[:, c].mean()),
         }  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def by_person(scores: list[Score]) -> pd.DataFrame:
+def by_case(scores: list[Score]) -> pd.DataFrame:
     """A row a case and class (but the background): its Dice."""
     return pd.DataFrame(
         [
@@ -240,8 +267,17 @@ def _inputs(result: Path, names: list[str]) -> dict[str, tuple[np.ndarray, np.nd
 
 def classes_of(path: Path) -> list[str]:
     """The classes of a result.h5 of segmentations; InputError where it holds none."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; 23_train_slices or 25_train_pairs writes it for a prepared set")
     with h5py.File(path, "r") as file:
         group = next(iter(file.values()))
         if "classes" not in group.attrs:
             raise InputError(f"{path}: no segmentations in it, expected those of 23_train_slices or 25_train_pairs")
         return list(group.attrs["classes"])
+
+
+def check_classes(kind: str, settings: dict[str, Any], expected: int, where: Path) -> None:
+    """InputError where a network has another number of classes than the data in `where`."""
+    found = models.complete(kind, settings)["num_classes"]
+    if found != expected:
+        raise InputError(f"{where}: {expected} classes, the network has {found}")

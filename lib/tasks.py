@@ -203,6 +203,14 @@ class Shared(_Schema):
     augmentation: Augmentation = Field(None, description="a mapping of probabilities and shift")
     self_ensemble: SelfEnsemble = Field(None, description="a mapping with turns and of")
     foreground_threshold: float = _number(**_AtLeast0)
+    normalise: Literal["none", "z_score", "percentile", "unit"] = Field(
+        None, description="none, z_score, percentile or unit"
+    )
+    targets: Literal["index", "one_hot"] = Field(None, description="index or one_hot")
+    odd: Literal["pad", "drop"] = Field(None, description="pad or drop")
+    split_by: Literal["patient", "image"] = Field(None, description="patient or image")
+    sample: Literal["brain", "abdomen"] = Field(None, description="brain or abdomen")
+    val: float = _number("a share of at least 0 and below 1", ge=0, lt=1)
 
     @field_validator("devices")
     @classmethod

@@ -252,7 +252,7 @@ class EarlyStopping(Callback):
     InputError before training for an unknown monitor.
     """
 
-    order, rising = 65, ("ssim", "psnr", "ssim3d")
+    order, rising = 65, ("ssim", "psnr", "ssim3d", "dice", "accuracy")
 
     def __init__(self, monitor: str = "valid_loss", patience: int = 2, min_delta: float = 0.0, mode: str | None = None):
         self.monitor, self.patience, self.min_delta, self.mode = monitor, patience, min_delta, mode

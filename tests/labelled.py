@@ -53,6 +53,6 @@ def source_layout(folder: Path, size: int = 40) -> Path:
             mask[5 : 20 + n, 8:30] = 255
             for part, values in (("image", mask // 2 + 30), ("mask", mask)):
                 (folder / f"{split}_{part}").mkdir(parents=True, exist_ok=True)
-                Image.fromarray(values).save(folder / f"{split}_{part}" / f"person{n}_{n}.png")
+                Image.fromarray(values).save(folder / f"{split}_{part}" / f"{split}_{n}.png")
         (folder / f"{split}_image" / "Thumbs.db").write_bytes(b"x")
     return folder

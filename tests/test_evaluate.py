@@ -1,10 +1,11 @@
 """Scores and lesion contrast against hand-worked cases; methods that can't be done say why."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from lib import evaluate, metrics, predict
+from lib import InputError, evaluate, metrics, predict, runs
 from lib.data import samples
 from lib.data.kspace import KspaceSlices, split_files
 from lib.models import build
@@ -37,6 +38,40 @@ def test_score_equals_the_metrics_of_the_volume(folder):
     assert score["psnr_noise_free_foreground"] == pytest.approx(
         10 * np.log10(float(truth.max()) ** 2 / float(error)), rel=1e-5
     )
+
+
+def test_the_ladder_worked_by_hand():
+    def row(method, person, slices):
+        about = {"acceleration": 4, "achieved": 2.5, "ssim_foreground": 0.5, "psnr": 20.0}
+        return about | {"method": method, "person": person, "ssim": np.mean(slices), "ssim_slices": slices}
+
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(0.4, 0.9, 12), rng.uniform(0.4, 0.9, 6)
+    rows = [row("zero-filled", "a", first), row("zero-filled", "b", second)]
+    rows += [row("GRAPPA", "a", first + 0.02), row("GRAPPA", "b", second + 0.04)]  # paired: the same on every slice
+    rows += [row("VarNet", "a", first + 0.02 + rng.choice((-0.1, 0.1), 12)), row("VarNet", "b", second + 0.04)]
+    steps = evaluate.ladder(pd.DataFrame(rows), ["zero-filled", "GRAPPA", "VarNet", "UNet"]).set_index("method")
+    assert steps.loc["GRAPPA", ["gain", "low", "high"]].tolist() == pytest.approx([0.03] * 3)
+    assert steps.helps.tolist()[1:] == ["yes", "unclear", "n/a"] and steps.people["GRAPPA"] == "2 of 2"
+    assert steps.low["VarNet"] < steps.gain["VarNet"] < steps.high["VarNet"]
+    back = evaluate.ladder(pd.DataFrame(rows), ["GRAPPA", "zero-filled"])
+    assert back.helps.tolist()[1] == "no" and back.people[1] == "0 of 2"
+    with pytest.raises(InputError, match="did you mean 'GRAPPA'"):
+        evaluate.check_ladder(["GRAPA"], ["VarNet"])
+
+
+def test_a_cascade_is_loaded_with_its_self_ensemble(tmp_path):
+    small = {"varnet": {"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}}
+    small["rcan"] = {"n_feats": 8, "n_resblocks": 1, "n_resgroups": 1, "reduction": 4}
+    for name, settings in (("with", {}), ("without", {"use_grappa": False})):
+        runs.save_model(tmp_path / name, "VarNetRCAN", small | settings, build("VarNetRCAN", **small, **settings))
+    folders = [str(tmp_path / name / "model_weights") for name in ("without", "with")]
+    found = evaluate.load(folders, {"turns": ["identity", "flip_h"]})
+    expected = ["VarNet + RCAN", "VarNet + RCAN + GRAPPA"]
+    assert list(found) == [*expected, *(f"{name} + self-ensemble" for name in expected)]
+    runs.save_model(tmp_path / "v", "VarNet", small["varnet"], build("VarNet", **small["varnet"]))
+    with pytest.raises(InputError, match="none of the inputs is a cascade"):
+        evaluate.load([str(tmp_path / "v" / "model_weights")], {"turns": ["identity"]})
 
 
 def test_compare_writes_every_method_and_says_what_it_left_out(folder, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from labelled import hipmri, lgg
 from PIL import Image
+from safetensors.torch import load_file
 
 RECIPE = """
 - task_name: prepare_hipmri
@@ -34,6 +35,7 @@ RECIPE = """
   network_settings: {encoder: plain}
   data: data/lgg
   epochs: 1
+  steps_per_epoch: 2
 - task_name: predict
   network_type: ResUNet
   task_type: predict
@@ -111,16 +113,12 @@ def test_a_run_of_the_same_network_data_and_loss_is_tested_and_another_is_traine
 TASK = "- task_name: bad\n  network_type: {}\n  data: data/{}\n  epochs: 1\n"
 BAD = {
     "weights of another network": (
-        TASK.format("ResUNet", "lgg") + "  task_type: predict\n  saved_network_weights: slices\n",
+        TASK.format("ResUNet", "lgg") + "  task_type: predict\n  saved_network_weights: {slices}\n",
         "weights of UNet2D, this task has ResUNet",
-    ),
-    "class weights": (
-        TASK.format("UNet2D", "hipmri") + "  network_settings: {base_filters: 2, depth: 2}\n  class_weights: [1, 2]\n",
-        "class_weights: 2 of them, the network has 6 classes",
     ),
     "encoder": (TASK.format("ResUNet", "lgg") + "  network_settings: {encoder: vgg}\n", "encoder is 'vgg', expected"),
     "folder": (
-        TASK.format("ResUNet", "lgg") + "  task_type: predict\n  saved_network_weights: pairs\n  images: gone\n",
+        TASK.format("ResUNet", "lgg") + "  task_type: predict\n  saved_network_weights: {pairs}\n  images: gone\n",
         "gone: no such folder, expected one with images",
     ),
 }  # fmt: skip
@@ -130,9 +128,33 @@ BAD = {
 def test_bad_input_ends_in_one_line(done, name):
     place, _ = done
     recipe, words = BAD[name]
+    for task in ("slices", "pairs"):
+        recipe = recipe.replace(f"{{{task}}}", str(run_of(place, task)))
     finished = lib(place, recipe)
     assert finished.returncode in (1, 2) and words in finished.stderr.strip().splitlines()[-1], finished.stderr
     assert not list((place / "runs").glob("bad/*/model_weights/*"))
+
+
+def test_training_starts_anew_from_a_checkpoints_weights_and_a_killed_one_goes_on(done):
+    place, _ = done
+    trained = run_of(place, "pairs")
+    task = RECIPE[RECIPE.index("- task_name: pairs") : RECIPE.index("- task_name: predict")].replace(
+        "pairs\n", "more\n", 1
+    )
+    finished = lib(
+        place,
+        task
+        + f"  saved_network_weights: {trained / 'checkpoints' / 'last.pt'}\n  optimizer: {{type: SGD, learning_rate: 1e-30}}\n",
+    )
+    assert finished.returncode == 0 and "epoch 1/1" in finished.stdout, finished.stderr
+    mine, its = (load_file(p / "model_weights" / "model.safetensors") for p in (run_of(place, "more"), trained))
+    name = "network.head.weight"
+    assert (mine[name] - its[name]).abs().max() < 1e-6
+    run = run_of(place, "more")
+    (run / "status.json").write_text((run / "status.json").read_text().replace('"ok"', '"failed"'))
+    again = lib(place, (place / "recipe.yaml").read_text(), "--resume")
+    assert "continuing after epoch 1 of 1" in again.stdout and again.returncode == 0, again.stderr
+    assert run_of(place, "more") == run
 
 
 def test_an_rgb_mask_is_refused_before_anything_is_written(tmp_path):

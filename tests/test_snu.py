@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -33,6 +35,8 @@ RECIPE = """
   loss: ssim_foreground
   metrics: [ssim]
 """
+
+TASK = RECIPE[RECIPE.index("- task_name: cascade") :]
 
 
 def lib(place, recipe, *words):
@@ -89,11 +93,30 @@ def small(tmp_path_factory):
     return place
 
 
-TASK = RECIPE[RECIPE.index("- task_name: cascade") :]
+def test_prediction_and_resume_start_from_what_is_there(small, tmp_path):
+    """A .pt file as the VarNet; then a cascade alone predicts, without a VarNet's run and without false words."""
+    torch.save(build("VarNet", **VARNET).state_dict(), tmp_path / "varnet.pt")
+    settings = f"{{varnet: {VARNET}, rcan: {{n_feats: 8, n_resblocks: 1, n_resgroups: 1, reduction: 4}}}}"
+    first = TASK.replace("runs: [./varnet]", f"runs: [{tmp_path / 'varnet.pt'}]")
+    first = re.sub(r"network_settings: .*", f"network_settings: {settings}", first)
+    predict = "- task_name: again\n  network_type: VarNetRCAN\n  task_type: predict\n  runs: []\n"
+    predict += "  data: data/snu\n  saved_network_weights: cascade\n"
+    finished = lib(small, first + predict)
+    assert finished.returncode == 0, finished.stderr
+    assert "as in the run of the weights, not (7, 4)" not in finished.stdout
+    outputs = []
+    for task in ("cascade", "again"):
+        (run,) = (small / "runs" / task).iterdir()
+        with h5py.File(run / "predictions" / "result.h5") as result:
+            outputs.append(result["d/output"][:])
+    assert np.array_equal(*outputs)
+    shutil.rmtree(small / "runs" / "cascade")
+    shutil.rmtree(small / "runs" / "again")
+
+
 BAD = {
     "mixed coil counts": (TASK + "  bucket_sampling: false\n", "can't share a batch: use BucketSampler (bucket_sampling: true)"),
     "n_feats and 4": (TASK.replace("n_feats: 8", "n_feats: 6"), "n_feats is 6, expected a number divisible by 4"),
-    "another VarNet": (TASK.replace("{rcan:", "{varnet: {num_cascades: 3}, rcan:"), "VarNet with num_cascades 1, the task says 3"),
     "turns": (TASK + "  self_ensemble: {turns: [turn_45]}\n", "turns of image: 'turn_45', expected some of identity"),
     "probability": (TASK + "  augmentation: {flip: 2}\n", "augmentation.flip: got 2, expected a probability from 0 to 1"),
 }  # fmt: skip

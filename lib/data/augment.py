@@ -23,7 +23,7 @@ class Move(NamedTuple):
     def kspace(self, kspace: Tensor, shape: tuple[int, int]) -> Tensor:
         """K-space (C, H, W), fully sampled where there is a quarter turn, of the moved image with the crop `shape`."""
         if self.quarter_turn:
-            kspace = _turned(kspace)
+            kspace = _turned(kspace, shape)
         kspace, _ = flip_kspace(kspace, torch.ones(kspace.shape[-1]), self.axes, shape)
         for axis, pixels in zip((-2, -1), self.shift, strict=True):
             kspace = shift_kspace(kspace, axis, pixels) if pixels else kspace
@@ -35,15 +35,14 @@ class Move(NamedTuple):
         return columns[back] if -1 in self.axes and not self.quarter_turn else columns
 
     def image(self, image: Tensor) -> Tensor:
-        """Image (H, W); what leaves it by a shift comes in at the other side, which in a scan is air."""
+        """Image (H, W); what leaves it by a shift comes in at the other side."""
         image = image.rot90(1, (-2, -1)) if self.quarter_turn else image
         return image.flip(self.axes).roll(self.shift, (-2, -1))
 
 
-def _turned(kspace: Tensor) -> Tensor:
-    """K-space (C, N, N) of the image turned by 90° as torch.rot90 does: its axes swapped, then the rows reversed."""
-    size = kspace.shape[-1]
-    return flip_kspace(kspace.transpose(-2, -1), torch.ones(size), (-2,), (size, size))[0]
+def _turned(kspace: Tensor, shape: tuple[int, int]) -> Tensor:
+    """K-space (C, N, N) of the image whose crop is turned by 90° as torch.rot90 does: axes swapped, then rows reversed."""
+    return flip_kspace(kspace.transpose(-2, -1), torch.ones(kspace.shape[-1]), (-2,), shape)[0]
 
 
 def draw_move(

@@ -1,5 +1,6 @@
 """Batches of equal size from data of mixed sizes, in an order that depends on (seed, epoch) alone."""
 
+import itertools
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
@@ -12,9 +13,9 @@ class BucketSampler(Sampler):
     """Batches of (epoch, index) for DataLoader's `batch_sampler`; all items of a batch have one size.
 
     sizes: of every item, in order. Items come in a permutation drawn from (seed, epoch), or as they stand without
-    `shuffle`; a batch is given as soon as one size has `batch_size` of them. An epoch is one pass, every item once, what
-    is left of a size in a smaller batch (`drop_last`: left out), or `steps` batches, passes going on where they are
-    shorter. Set `.epoch` before each epoch. rank of `world` processes gets every world-th batch of a pass, none twice;
+    `shuffle`; one size's items make a batch as soon as there are `batch_size` of them, and batches are shuffled too. An
+    epoch is one pass, every item once, what is left of a size in a smaller batch (`drop_last`: left out), or `steps`
+    batches, cut from a pass or going on with the next. Set `.epoch` before each epoch. rank of `world` processes gets every world-th batch of a pass, none twice;
     with `drop_last` all get equally many, as training together needs.
     """
 
@@ -33,33 +34,41 @@ class BucketSampler(Sampler):
         return batches // self.world if self.drop_last else len(range(self.rank, batches, self.world))
 
     def __iter__(self) -> Iterator[list[Key]]:
+        batches = self._endless() if self.steps else iter(self._pass(0))
         if self.steps:
-            batches = self._full(endless=True)
-            for number in range(self.steps * self.world):
-                batch = next(batches)
-                if number % self.world == self.rank:
-                    yield batch
-            return
-        batches = list(self._full(endless=False))
-        if self.shuffle and len(set(self.sizes)) > 1:  # else the smaller ones always come last
-            batches = [batches[i] for i in np.random.default_rng((self.seed, self.epoch)).permutation(len(batches))]
-        yield from batches[self.rank :: self.world][: len(self)]
-
-    def _order(self, turn: int) -> Iterator[int]:
-        count = len(self.sizes)
+            batches = itertools.islice(batches, self.steps * self.world)
         yield from (
-            np.random.default_rng((self.seed, self.epoch, turn)).permutation(count) if self.shuffle else range(count)
+            itertools.islice(batches, self.rank, None, self.world)
+            if self.steps
+            else list(batches)[self.rank :: self.world][: len(self)]
         )
 
-    def _full(self, endless: bool) -> Iterator[list[Key]]:
+    def _order(self, turn: int) -> Iterator[Key]:
+        count = len(self.sizes)
+        order = (
+            np.random.default_rng((self.seed, self.epoch, turn)).permutation(count) if self.shuffle else range(count)
+        )
+        yield from ((self.epoch, int(i)) for i in order)
+
+    def _pass(self, turn: int) -> list[list[Key]]:
         waiting: dict[Hashable, list[Key]] = {}
-        turn = 0
-        while turn == 0 or endless:
-            for i in self._order(turn):
-                batch = waiting.setdefault(self.sizes[i], [])
-                batch.append((self.epoch, int(i)))
-                if len(batch) == self.batch_size:
-                    yield waiting.pop(self.sizes[i])
-            turn += 1
-        if not self.drop_last:
-            yield from waiting.values()
+        batches = []
+        for key in self._order(turn):
+            batch = waiting.setdefault(self.sizes[key[1]], [])
+            batch.append(key)
+            if len(batch) == self.batch_size:
+                batches.append(waiting.pop(self.sizes[key[1]]))
+        batches += [] if self.drop_last else waiting.values()
+        if self.shuffle and len(set(self.sizes)) > 1:  # else the smaller ones always come last
+            order = np.random.default_rng((self.seed, self.epoch, turn, 1)).permutation(len(batches))
+            batches = [batches[i] for i in order]
+        return batches
+
+    def _endless(self) -> Iterator[list[Key]]:
+        """Pass after pass; of one size a batch may begin in one and end in the next, so that all are full."""
+        if len(set(self.sizes)) == 1:
+            keys = itertools.chain.from_iterable(self._order(turn) for turn in itertools.count())
+            while True:
+                yield list(itertools.islice(keys, self.batch_size))
+        for turn in itertools.count():
+            yield from self._pass(turn)

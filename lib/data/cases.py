@@ -185,10 +185,10 @@ class CaseSlices(Dataset):
         case = self.case(i)
         if case.label is None:
             return (case.image,)
-        image, label = case.image, case.label
-        if self.augmentation:
-            image, label = augment(image, label, (self.seed, epoch, i), **self.augmentation)
-        return image.contiguous(), self.target(label)
+        if not self.augmentation:
+            return case.image.contiguous(), self.target(case.label)
+        raw, label = augment(case.raw, case.label, (self.seed, epoch, i), **self.augmentation)
+        return normalise(raw, self.normalise).contiguous(), self.target(label)
 
 
 def dataloaders(

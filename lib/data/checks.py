@@ -161,6 +161,7 @@ def _target(path: Path, file: h5py.File, slices: int):
         shape = opened[key].shape
         if len(shape) != 3 or shape[0] != slices:
             raise InputError(f"{source}: {key}: shape {shape}, expected ({slices}, H, W), one image a slice of kspace")
+        _check_fits(source, key, shape[1:], file["kspace"].shape[-2:])
         maximum = float(opened.attrs["max"]) if "max" in opened.attrs else float(opened[key][:].max())
         return key, source, tuple(shape[1:]), maximum, layout
     finally:
@@ -180,7 +181,16 @@ def _input_shape(path: Path) -> tuple[int, int] | None:
     if twin is None:
         return None
     with open_hdf5(twin) as file:
-        return tuple(file["image_input"].shape[-2:]) if "image_input" in file else None
+        if "image_input" not in file:
+            return None
+        with open_hdf5(path) as scan:
+            _check_fits(twin, "image_input", file["image_input"].shape[-2:], scan["kspace"].shape[-2:])
+        return tuple(file["image_input"].shape[-2:])
+
+
+def _check_fits(path: Path, key: str, image: tuple[int, ...], kspace: tuple[int, ...]) -> None:
+    if any(i > k for i, k in zip(image, kspace, strict=True)):
+        raise InputError(f"{path}: {key}: images of {tuple(image)}, expected at most the k-space's {tuple(kspace)}")
 
 
 def _grappa(path: Path | None, slices: int, shape: tuple[int, int]) -> Path | None:
@@ -203,6 +213,11 @@ def fingerprint(path: Path) -> str:
     """
     state = path.stat()
     return _fingerprint(path, state.st_size, state.st_mtime_ns)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether `fingerprint` reads all of a file."""
+    return path.stat().st_size <= _WHOLE
 
 
 @cache

@@ -15,13 +15,15 @@ class CutMix(Callback):
     """
 
     def __init__(self, probability: float, seed: int = 0):
-        self.probability, self.seed = probability, seed
+        self.probability, self.seed, self.hook, self.box = probability, seed, None, None
 
     def before_fit(self):
+        self.after_fit()  # an interrupted fit leaves its hook behind
         if self.probability and getattr(self.dls.train.batch_sampler, "batch_size", 2) < 2:
             raise InputError("augmentation: cutmix mixes samples of a batch: set batch_size to 2 at least")
-        self.box = None
-        self.hook = self.model.refine.register_forward_pre_hook(lambda module, inputs: (self._mixed(inputs[0]),))
+        self.hook = self.model.refine.register_forward_pre_hook(
+            lambda module, inputs: (self._mixed(inputs[0]) if module.training else inputs[0],)
+        )
 
     def before_batch(self):
         rng = np.random.default_rng((self.seed, self.epoch, self.iter, 2))
@@ -41,7 +43,9 @@ class CutMix(Callback):
         return x
 
     def after_fit(self):
-        self.hook.remove()
+        self.box = None
+        if self.hook:
+            self.hook.remove()
 
 
 def _interval(rng: np.random.Generator, size: int, share: float) -> slice:

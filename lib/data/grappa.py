@@ -1,5 +1,6 @@
 """GRAPPA images of whole files: read from SNU's `image_grappa`, or computed once and kept beside the data."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lib import InputError
-from lib.data.checks import KspaceFile, fingerprint, open_hdf5
+from lib.data.checks import KspaceFile, fingerprint, is_whole, open_hdf5
 from lib.files import replacing
 from lib.grappa import center_block, grappa
 from lib.kspace import center_crop, fft2c, ifft2c, rss
@@ -38,7 +39,10 @@ def prepare(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
         _check_case(file, mask)
         return file.grappa_path
     state = fingerprint(file.path)
-    about = {"mask": "".join("01"[int(c)] for c in mask.columns), "settings": settings, "kspace": state}
+    if not is_whole(file.path):  # a large file's checksum is of samples: its time counts too
+        state += f" {file.path.stat().st_mtime_ns}"
+    columns = "".join("01"[int(c)] for c in mask.columns)
+    about = {"mask": columns, "settings": settings, "shape": list(file.target_shape), "kspace": state}
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     path = file.path.parent / "grappa" / f"{file.path.stem}-{key}.h5"
     if path.exists():
@@ -50,17 +54,25 @@ def prepare(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
         images = [image(k * mask.columns, mask.columns, file.target_shape, settings) for k in slices]
     except InputError as error:
         raise InputError(f"{file.path}: GRAPPA: {error}") from None
-    path.parent.mkdir(exist_ok=True)
-    for old in path.parent.glob(f"{file.path.stem}-{'?' * 16}.h5"):
-        with open_hdf5(old) as data:
-            stale = data.attrs.get("kspace") != state
-        if stale:
-            old.unlink(missing_ok=True)
-    with replacing(path) as partial, h5py.File(partial, "w") as data:
-        data[KEY] = torch.stack(images).numpy()
-        data.attrs["kspace"], data.attrs["about"] = state, json.dumps(about)
+    try:
+        with replacing(path) as partial, h5py.File(partial, "w") as data:
+            data[KEY] = torch.stack(images).numpy()
+            data.attrs["kspace"], data.attrs["about"] = state, json.dumps(about)
+        _clear(path, file.path.stem, state)
+    except OSError as error:
+        raise InputError(f"{path.parent}: GRAPPA images can't be kept there: {error.strerror or error}") from None
     print(f"GRAPPA of {file.path.name}: {len(images)} slices, {mask.achieved:.2f}× achieved", flush=True)
     return path
+
+
+def _clear(path: Path, stem: str, state: str) -> None:
+    """Deletes images of an older state of the k-space."""
+    for old in path.parent.glob(f"{stem}-{'?' * 16}.h5"):
+        with contextlib.suppress(FileNotFoundError):  # another run may clear too
+            with h5py.File(old, "r") as data:
+                stale = data.attrs.get("kspace") != state
+            if stale:
+                old.unlink()
 
 
 def _check_case(file: KspaceFile, mask: Mask) -> None:

@@ -20,11 +20,11 @@ from lib.data.checks import SPLITS, KspaceFile, kspace_file, read_set, source_fi
 from lib.data.grappa import KEY as GRAPPA
 from lib.data.grappa import image as grappa_image
 from lib.data.grappa import prepare as prepare_grappa
-from lib.data.loading import loaders
+from lib.data.loading import check_sizes, loaders
 from lib.kspace import center_crop, ifft2c, rss
 from lib.sampling import Mask, make_mask
 
-INPUT = {"VarNet": "kspace", "UNet": "image", "VarNetRCAN": "cascade", "SelfEnsemble": "cascade"}
+INPUT = {"VarNet": "kspace", "UNet": "image", "VarNetRCAN": "cascade"}
 KINDS = {"kspace": 2, "image": 1, "cascade": 3}
 SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val", "valid": "val", "leaderboard": "test"}
 
@@ -91,6 +91,11 @@ class Case(NamedTuple):
     file: Path
 
 
+def sizes_of(file: KspaceFile) -> tuple[int, ...]:
+    """What must be equal within a batch: coils, k-space and target."""
+    return (file.coils, *file.shape, *file.target_shape)
+
+
 class KspaceSlices(Dataset):
     """Slices of k-space files, undersampled on reading.
 
@@ -100,7 +105,8 @@ class KspaceSlices(Dataset):
     (epoch, index) as `BucketSampler` gives them: nothing depends on which worker reads what, or when.
 
     grappa: settings of `lib.grappa.grappa`; each file's GRAPPA images are then made (or found) first. They belong to one
-    mask, so `fresh` is refused. augmentation: settings of `lib.data.augment.draw_move`, for items, not for cases.
+    mask, so `fresh` is refused. augmentation: settings of `lib.data.augment.draw_move`, for items, not for cases;
+    there is no shift along an axis that the target is cropped along.
     """
 
     def __init__(
@@ -114,7 +120,7 @@ class KspaceSlices(Dataset):
         self.files, self.mask, self.kind, self.seed, self.fresh = files, mask, kind, seed, fresh
         self.grappa, self.augmentation = grappa, augmentation or {}
         self.index = [(f, s) for f in files for s in range(f.slices)]
-        self.sizes = [(f.coils, *f.shape, *f.target_shape) for f, _ in self.index]
+        self.sizes = [sizes_of(f) for f, _ in self.index]
         for file in files:
             check_turns(file, **self.augmentation)
         self.grappa_paths = {f.path: prepare_grappa(f, self.mask_of(f), grappa) for f in files} if grappa else {}
@@ -177,7 +183,9 @@ class KspaceSlices(Dataset):
 
     def _moved(self, case: Case, move: Move) -> Case:
         """The case after `move`; a quarter turn acts on full k-space, and mask and GRAPPA come after."""
-        shape = tuple(case.zero_filled.shape)
+        shape, whole = tuple(case.zero_filled.shape), case.kspace.shape[-2:]
+        # Where the target is a crop, a shift would bring in what it doesn't hold.
+        move = move._replace(shift=tuple(d if s == w else 0 for d, s, w in zip(move.shift, shape, whole, strict=True)))
         columns = move.mask(case.mask.columns)
         full = case.kspace if move.quarter_turn else case.masked_kspace
         masked = move.kspace(full, shape) * columns
@@ -238,7 +246,12 @@ def dataloaders(
 
     Masks are fresh each epoch, but in a cascade, where each file has one. Only training is augmented.
     """
-    files, fresh = split_files(folder, "train"), kind != "cascade"
+    files, held_out, fresh = split_files(folder, "train"), split_files(folder, "val"), kind != "cascade"
+    batch_size = settings.get("batch_size", 1)
+    if (augmentation or {}).get("cutmix") and batch_size < 2:
+        raise InputError("augmentation: cutmix mixes samples of a batch: set batch_size to 2 at least")
+    for part, count in ((files, batch_size), (held_out, settings.get("eval_batch_size") or batch_size)):
+        check_sizes(folder, map(sizes_of, part), count, settings.get("bucket_sampling", False))  # before GRAPPA is made
     train = KspaceSlices(files, mask, kind, seed, fresh, grappa=grappa, augmentation=augmentation)
-    valid = KspaceSlices(split_files(folder, "val"), mask, kind, seed, grappa=grappa)
+    valid = KspaceSlices(held_out, mask, kind, seed, grappa=grappa)
     return loaders(train, valid, KINDS[kind], folder, seed=seed, **settings)

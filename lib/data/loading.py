@@ -1,5 +1,6 @@
 """fastai's DataLoaders from data sets whose items may be asked for by (epoch, index)."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -7,6 +8,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from lib import InputError
 from lib.data.buckets import BucketSampler
+
+
+def check_sizes(folder: Path, sizes: Iterable[tuple[int, ...]], batch_size: int, bucket_sampling: bool) -> None:
+    """InputError where batches of more than one item would hold items of several sizes."""
+    found = sorted(set(sizes))
+    if batch_size > 1 and len(found) > 1 and not bucket_sampling:
+        raise InputError(
+            f"{folder}: data of {len(found)} sizes, {found[0]} and {found[1]}, can't share a batch: "
+            "use BucketSampler (bucket_sampling: true) or set batch_size to 1"
+        )
 
 
 def loaders(
@@ -24,12 +35,7 @@ def loaders(
 
     eval_batch_size = eval_batch_size or batch_size
     for data, size in ((train, batch_size), (valid, eval_batch_size)):
-        if size > 1 and len(set(data.sizes)) > 1 and not bucket_sampling:
-            first, second, *_ = sorted(set(data.sizes))
-            raise InputError(
-                f"{folder}: data of {len(set(data.sizes))} sizes, {first} and {second}, can't share a batch: "
-                "use BucketSampler (bucket_sampling: true) or set batch_size to 1"
-            )
+        check_sizes(folder, data.sizes, size, bucket_sampling)
     on_gpu = torch.device(device).type == "cuda"
     num_workers = (4 if on_gpu else 0) if num_workers is None else num_workers
     options = {"num_workers": num_workers, "pin_memory": on_gpu}

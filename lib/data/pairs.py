@@ -1,13 +1,14 @@
 """Folders of images and binary masks, in Kaggle's LGG layout or the ResUNet source's, as prepared cases, one a patient."""
 
 import re
-from collections.abc import Iterable
+import shutil
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lib import InputError
 from lib.data.cases import CaseSlices, split_cases, write_case
@@ -20,7 +21,7 @@ PATIENT = re.compile(r"(TCGA_[A-Z0-9]+_[A-Z0-9]+)_\d+", re.I)
 
 
 class Pair(NamedTuple):
-    """An image and its mask; `person` is Kaggle's patient, or in the source's layout the name before the last number."""
+    """An image and its mask; `person` is Kaggle's patient; of names without one, each image counts as a person's."""
 
     image: Path
     mask: Path | None
@@ -35,6 +36,9 @@ def images_in(folder: Path) -> list[Path]:
     paths = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
     if not paths:
         raise InputError(f"{folder}: no images in it, expected {', '.join(ENDINGS)}")
+    for first, second in zip(paths, paths[1:], strict=False):
+        if first.stem == second.stem:
+            raise InputError(f"{second}: {first.name} has the same name: predictions go by it")
     return paths
 
 
@@ -71,7 +75,7 @@ def _split(source: Path, split: str) -> list[Pair]:
 
 def _person(stem: str) -> str:
     match = PATIENT.match(stem)
-    return match[1] if match else re.sub(r"[_-]?\d+$", "", stem) or stem
+    return match[1] if match else stem
 
 
 def _number(stem: str) -> tuple[str, int]:
@@ -89,6 +93,8 @@ def _check_mates(images: dict[str, Path], masks: dict[str, Path]) -> None:
 def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """An image (3, H, W) uint8, grey ones repeated; resized to `size` (h, w) by bilinear interpolation."""
     image = _open(path)
+    if image.mode.startswith(("I", "F")):
+        raise InputError(f"{path}: {image.mode} pixels of more than 8 bits, expected 8-bit grey or colour")
     image = image.convert("RGB")
     if size and image.size != size[::-1]:
         image = image.resize(size[::-1], Image.Resampling.BILINEAR)
@@ -122,6 +128,8 @@ def split_persons(
     """
     if by not in ("patient", "image"):
         raise InputError(f"split_by: got {by!r}, expected patient or image")
+    if not (0 <= val < 1 and 0 < test < 1):
+        raise InputError(f"val: got {val:g}, expected a share of at least 0 and below 1")
     rng = np.random.default_rng(seed)
     key = {p.image: p.person if by == "patient" else str(p.image) for p in pairs}
 
@@ -133,17 +141,26 @@ def split_persons(
     given = {p.image for p in pairs if p.split == "test"}
     held = given or draw(test, [p.image for p in pairs])
     validating = draw(val, [p.image for p in pairs if p.image not in held])
-    return {i: "test" if i in held else "val" if i in validating else "train" for i in key}
+    place = {i: "test" if i in held else "val" if i in validating else "train" for i in key}
+    both = {key[i] for i in held} & {key[i] for i in key if i not in held}
+    if both:
+        raise InputError(
+            f"{min(held).parent}: patient {min(both)} is among the training images too: set split_by to image"
+        )
+    if "train" not in place.values():
+        raise InputError(f"{len(set(key.values()))} {by}s are too few: none is left to train on")
+    return place
 
 
 def prepare(
     source: Path, folder: Path, size: tuple[int, int] = (256, 256), split_by: str = "patient", val: float = 0.1,
-    seed: int = 0, place: dict[str, str] | None = None, **about: Any,
+    seed: int = 0, place: dict[str, str] | None = None, field: tuple[float, float] | None = None, **about: Any,
 ) -> Path:  # fmt: skip
     """Write every patient's images and masks, resized, to folder/<split>/<patient>.h5, and folder/set.json, with a bar.
 
     split_by: patient, or image as the source does (one patient's slices then fall on both sides; set.json says so).
-    val 0: the test split validates. place: {person: split} decides instead. InputError naming the file for pairs of
+    val 0: the test split validates. place: {person: split} decides instead. field: height and width of all images in mm,
+    if known; else distances are in pixels. InputError naming the file for pairs of
     different size. Returns set.json's path.
     """
     pairs = find(source)
@@ -154,28 +171,40 @@ def prepare(
     for pair in pairs:
         groups.setdefault((drawn[pair.image], pair.person), []).append(pair)
     entries = []
-    for (split, person), group in tqdm(sorted(groups.items()), desc="reading", unit="patient"):
-        entry = write_patient(folder, split, person, group, size)
+    for (split, person), group in tqdm(
+        sorted(groups.items()), desc="reading", unit="patient", file=sys.stdout, mininterval=1
+    ):
+        entry = write_patient(folder, split, person, group, size, field or size)
         entries += [entry] + ([entry | {"split": "val"}] if split == "test" and not val and not place else [])
     persons = {s: {p for (split, p) in groups if split == s} for s in ("train", "val", "test")}
-    shared = sorted((persons["train"] & (persons["test"] | persons["val"])) | (set() if val else persons["test"]))
+    shared = (
+        (persons["train"] & persons["test"]) | (persons["train"] & persons["val"]) | (persons["val"] & persons["test"])
+    )
+    shared = sorted(shared | (set() if val else persons["test"]))
     return write_set(
         folder, str(source), "pairs", entries, classes=list(CLASSES), size=list(size), split_by=split_by,
-        shared_persons=shared, **about,
+        shared_persons=shared, unit="mm" if field else "pixels", **about,
     )  # fmt: skip
 
 
 def write_patient(
-    folder: Path, split: str, person: str, pairs: Iterable[Pair], size: tuple[int, int]
+    folder: Path, split: str, person: str, pairs: list[Pair], size: tuple[int, int], field: tuple[float, float]
 ) -> dict[str, Any]:
     """One patient's case file; its entry of set.json."""
-    pairs = list(pairs)
     images, masks = (
         np.stack(arrays)
         for arrays in zip(*((read_image(p.image, size), read_mask(p.mask, size)) for p in pairs), strict=True)
     )
     path = folder / split / f"{person}.h5"
-    write_case(path, images, masks, person=person, classes=CLASSES, names=[p.image.stem for p in pairs])
+    write_case(
+        path,
+        images,
+        masks,
+        person=person,
+        classes=CLASSES,
+        names=[p.image.stem for p in pairs],
+        spacing=(1.0, *(f / s for f, s in zip(field, size, strict=True))),
+    )
     return {"split": split, "path": f"{split}/{path.name}", "person": person, "slices": len(pairs)}
 
 
@@ -205,7 +234,8 @@ def write_sample(folder: Path, count: int = 4) -> list[Path]:
     cases = CaseSlices(split_cases(folder, "test"), channels=3)
     chosen = sorted({round(q) for q in np.linspace(0, len(cases) - 1, count)})
     paths = []
-    (folder / "sample").mkdir(exist_ok=True)
+    shutil.rmtree(folder / "sample", ignore_errors=True)
+    (folder / "sample").mkdir()
     for case in map(cases.case, chosen):
         paths.append(folder / "sample" / f"{case.name}.png")
         with replacing(paths[-1]) as partial:

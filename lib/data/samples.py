@@ -265,13 +265,13 @@ def labelled(name: str, voxel: float, size: tuple[int, int]) -> tuple[np.ndarray
 
 
 def slabs(
-    count: int, thickness: float, held: int, splits: tuple[str, ...], gap_mm: float = 10.0
+    count: int, thickness: float, held: int, splits: tuple[str, ...], middle: int, gap_mm: float = 10.0
 ) -> dict[str, list[int]]:
-    """Slices of one person: `held` neighbouring ones for each of `splits`, side by side about the middle, all others train,
+    """Slices of one person: `held` neighbouring ones for each of `splits`, side by side about `middle`, all others train,
     but for those within `gap_mm` of a held-out slice.
     """
     gap = int(np.ceil(gap_mm / thickness))
-    first = (count - len(splits) * (held + gap) + gap) // 2
+    first = middle - (len(splits) * (held + gap) - gap) // 2
     parts = {s: [*range(first + i * (held + gap), first + i * (held + gap) + held)] for i, s in enumerate(splits)}
     taken = {s + d for part in parts.values() for s in part for d in range(-gap, gap + 1)}
     return {"train": [s for s in range(count) if s not in taken], **parts}

@@ -1,6 +1,7 @@
 """HipMRI's folders of 2-D NIfTI slices (CSIRO, doi 10.25919/45t8-p065) as prepared cases, a case a patient and week."""
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lib import InputError
 from lib.data.cases import write_case
@@ -106,7 +107,7 @@ def prepare(source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: s
     size = usual if odd == "drop" else tuple(max(shape[axis] for shape in counts) for axis in (0, 1))
     entries, dropped = [], 0
     for split, slices in found.items():
-        bar = tqdm(slices, desc=f"reading {split}", unit="slice")
+        bar = tqdm(slices, desc=f"reading {split}", unit="slice", file=sys.stdout, mininterval=1)
         for (patient, week), group in _by_case(bar, lambda s: (s.patient, s.week)):
             kept = [s for s in group if odd == "pad" or shapes[s.image] == usual]
             dropped += len(group) - len(kept)
@@ -116,7 +117,7 @@ def prepare(source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: s
         f"{sum(counts.values()) - dropped} slices of {size[0]}×{size[1]}, {dropped} dropped; sizes found: {dict(counts)}"
     )
     return write_set(
-        folder, str(source), "labelled slices", entries, classes=list(classes), size=list(size), odd=odd,
+        folder, str(source), "labelled slices", entries, unit="mm", classes=list(classes), size=list(size), odd=odd,
         dropped=dropped, sizes={"×".join(map(str, k)): v for k, v in counts.items()}, **about,
     )  # fmt: skip
 
@@ -155,11 +156,21 @@ def _write(folder: Path, split: str, name: str, slices: list[Slice], classes: Se
                 )
             labels.append(_padded(whole, size))
     path = folder / split / f"{name}.h5"
-    zooms = [float(z) for z in nibabel.load(slices[0].image).header.get_zooms()[:2]]
+    first = nibabel.load(slices[0].image)
+    zooms = [float(z) for z in first.header.get_zooms()[:2]]
     label = np.stack(labels) if labels else None
     names = [str(s.number) for s in slices]
     person = slices[0].patient
-    write_case(path, np.stack(images), label, person=person, classes=classes, names=names, spacing=(1.0, *zooms))
+    write_case(
+        path,
+        np.stack(images),
+        label,
+        person=person,
+        classes=classes,
+        names=names,
+        spacing=(1.0, *zooms),
+        affine=first.affine,
+    )
     return {"split": split, "path": f"{split}/{path.name}", "person": person, "slices": len(slices)}
 
 

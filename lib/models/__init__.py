@@ -34,7 +34,8 @@ PARTS = {"VarNetRCAN": {"varnet": ("VarNet", ()), "rcan": ("RCAN", ("in_chans",)
 
 def complete(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with the network's defaults for what is left out, those of its parts too."""
-    settings = {k: p.default for k, p in inspect.signature(_network(name)).parameters.items()} | settings
+    defaults = {k: p.default for k, p in inspect.signature(_network(name)).parameters.items()}
+    settings = {k: list(v) if isinstance(v, tuple) else v for k, v in (defaults | settings).items()}  # as JSON has them
     for key, (part, follow) in PARTS.get(name, {}).items():
         inner = complete(part, settings[key] or {})
         settings[key] = {k: v for k, v in inner.items() if k not in follow}

@@ -41,11 +41,9 @@ class Refine(nn.Module):
         std, mean = torch.std_mean(images, (2, 3), keepdim=True)
         x = (images - mean) / torch.where(std > 0, std, 1)
         image = self.rcan(x).squeeze(1).float()
-        if self.residual:
-            image = image + x[:, 0]
         if self.joint:
             std, mean = torch.std_mean(images, (1, 2, 3), keepdim=True)
-        return image * std[:, 0] + mean[:, 0]
+        return image * std[:, 0] + (images[:, 0] if self.residual else mean[:, 0])
 
 
 class VarNetRCAN(nn.Module):
@@ -70,6 +68,11 @@ class VarNetRCAN(nn.Module):
     ):
         if statistics not in ("joint", "channel"):
             raise InputError(f"VarNetRCAN: statistics is {statistics!r}, expected joint or channel")
+        for name, value in (("freeze", freeze), ("use_grappa", use_grappa), ("residual", residual)):
+            if not isinstance(value, bool):
+                raise InputError(f"VarNetRCAN: {name} is {value!r}, expected true or false")
+        if len(grappa_kernel) != 2 or not all(isinstance(n, int) for n in grappa_kernel):
+            raise InputError(f"VarNetRCAN: grappa_kernel is {grappa_kernel!r}, expected readout points and lines")
         if "in_chans" in (rcan or {}):
             raise InputError("VarNetRCAN: rcan: in_chans follows from use_grappa: leave it out")
         super().__init__()
@@ -115,14 +118,14 @@ class SelfEnsemble(nn.Module):
             if turn not in known[of]:
                 raise InputError(f"self_ensemble: turns of {of}: {turn!r}, expected some of {', '.join(known[of])}")
 
-    @property
-    def label(self) -> str:
-        return f"{self.model.label} + self-ensemble"
+    def check(self, size: tuple[int, int]) -> None:
+        """InputError for a 90° turn of images of that size, if they aren't square."""
+        if size[0] != size[1] and any(t not in AXES for t in self.turns):
+            raise InputError(f"self_ensemble: 90° turns of {tuple(size)} images, which aren't square")
 
     def forward(self, masked_kspace: Tensor, mask: Tensor, grappa: Tensor) -> Tensor:
         """As `VarNetRCAN.forward`; InputError for a 90° turn of images that aren't square."""
-        if grappa.shape[-2] != grappa.shape[-1] and any(t not in AXES for t in self.turns):
-            raise InputError(f"self_ensemble: 90° turns of {tuple(grappa.shape[-2:])} images, which aren't square")
+        self.check(grappa.shape[-2:])
         if self.of == "image":
             images = self.model.images(masked_kspace, mask, grappa)
             parts = [TURNS[turn][1](self.model.refine(TURNS[turn][0](images))) for turn in self.turns]

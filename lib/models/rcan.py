@@ -81,6 +81,11 @@ class RCAN(nn.Module):
         for name, divisor in (("4", 4), (f"reduction {reduction}", reduction)):
             if n_feats % divisor:
                 raise InputError(f"RCAN: n_feats is {n_feats}, expected a number divisible by {name}")
+        for name, value in (("inplace", inplace), ("bottleneck", bottleneck), ("checkpoint_groups", checkpoint_groups)):
+            if not isinstance(value, bool):
+                raise InputError(f"RCAN: {name} is {value!r}, expected true or false")
+        if isinstance(res_scale, bool) or not isinstance(res_scale, int | float):
+            raise InputError(f"RCAN: res_scale is {res_scale!r}, expected a number")
         if activation not in ("relu", "prelu"):
             raise InputError(f"RCAN: activation is {activation!r}, expected relu or prelu")
         super().__init__()

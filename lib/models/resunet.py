@@ -91,23 +91,29 @@ def _resnet50(in_chans: int, num_classes: int, weights: str | None) -> nn.Module
     import segmentation_models_pytorch as smp
 
     if weights == "imagenet":
-        _reach_hub()
-    network = smp.Unet(
-        "resnet50", encoder_weights="imagenet" if weights == "imagenet" else None, in_channels=in_chans,
-        classes=num_classes,
-    )  # fmt: skip
-    if weights not in (None, "imagenet"):
+        weights = _from_hub(**smp.encoders.encoders["resnet50"]["pretrained_settings"]["imagenet"])
+    network = smp.Unet("resnet50", encoder_weights=None, in_channels=3, classes=num_classes)
+    if weights is not None:
         _fill(network.encoder, ROOT / weights)
+    network.encoder.set_in_channels(in_chans, pretrained=weights is not None)
     return network
 
 
-def _reach_hub(host: str = "huggingface.co") -> None:
-    """InputError within seconds where the hub of pretrained weights isn't reachable, unless they are in its cache."""
+def _from_hub(repo_id: str, revision: str, host: str = "huggingface.co", **about: Any) -> Path:
+    """The hub's file of pretrained weights, from its cache if it is there; InputError within seconds where it isn't to be had."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    name = "model.safetensors"
     try:
+        cached = try_to_load_from_cache(repo_id, name, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
         socket.create_connection((host, 443), timeout=3).close()
-    except OSError as error:
+        return Path(hf_hub_download(repo_id, name, revision=revision))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
         raise InputError(
-            f"ResUNet: encoder_weights imagenet: {host} can't be reached ({error}): give a file's path or null"
+            f"ResUNet: encoder_weights imagenet: {host} can't be reached ({reason}): give a file's path or null"
         ) from None
 
 
@@ -122,8 +128,10 @@ def _fill(encoder: nn.Module, path: Path) -> None:
             found: dict[str, Any] = load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-        found = {k: v for k, v in found.get("state_dict", found).items() if not k.startswith("fc.")}
-        encoder.load_state_dict(found | {"fc.weight": None, "fc.bias": None})  # smp drops these two
+        found = dict(found.get("state_dict", found))
+        if next(encoder.parameters()).is_meta:  # only a check: no memory, no values
+            found = {k: v.to("meta") for k, v in found.items()}
+        encoder.load_state_dict(found)
     except Exception as error:
         reason = " ".join(str(error).split())[:150]
         raise InputError(f"ResUNet: encoder_weights: {path}: no weights of a ResNet-50 ({reason})") from None

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from fastai.basics import DataLoaders
+from fastai.basics import Callback, DataLoaders
 from scans import smooth
 from torch import nn
 from torch.utils.data import DataLoader
@@ -64,6 +64,27 @@ def test_a_moved_slice_is_consistent_in_all_its_parts(tmp_path, monkeypatch, mov
     assert (filled - again).norm() < (0.02 if move.axes else 1e-4) * again.norm()  # an even kernel isn't symmetric
 
 
+@pytest.mark.parametrize(("size", "kept"), [(33, 20), (32, 19), (33, 19), (32, 20)])
+def test_a_quarter_turn_keeps_the_crop(size, kept):
+    kspace = smooth(height=size, width=size).to(torch.complex128)
+    image = center_crop(rss(ifft2c(kspace)), (kept, kept))
+    for move in (Move(True), Move(True, (-1,)), Move(True, (-2, -1))):
+        moved = center_crop(rss(ifft2c(move.kspace(kspace, (kept, kept)))), (kept, kept))
+        assert torch.allclose(moved, move.image(image), atol=1e-9)
+
+
+def test_there_is_no_shift_where_the_target_is_a_crop(tmp_path, monkeypatch):
+    kspace = smooth(height=40, width=24)
+    target = center_crop(rss(ifft2c(kspace)), (32, 24))
+    slices = KspaceSlices([write(tmp_path / "a.h5", kspace, target)], MASK, augmentation={"shift": 3})
+    monkeypatch.setattr("lib.data.kspace.draw_move", lambda *_, **__: Move(shift=(3, 2)))
+    masked, mask, moved, _ = slices[0]
+    assert torch.equal(moved, target.roll(2, -1))
+    full = shift_kspace(kspace, -1, 2)
+    assert torch.allclose(masked, full * mask[0], atol=1e-5)
+    assert torch.allclose(center_crop(rss(ifft2c(full)), (32, 24)), moved, atol=1e-5)
+
+
 def test_the_mask_moves_only_along_the_phase_encode():
     columns = torch.tensor([1, 1, 0, 0, 1, 0]).bool()
     assert Move(axes=(-2,)).mask(columns).equal(columns)
@@ -101,7 +122,7 @@ class Plain(nn.Module):
         return self.refine(x.unsqueeze(1)).squeeze(1)
 
 
-def fit(probability, batch_size=4):
+def fit(probability, batch_size=4, interrupt=False):
     data = [(torch.full((8, 8), float(n)), torch.full((8, 8), 10.0 * n)) for n in range(8)]
 
     class Rows(torch.utils.data.Dataset):
@@ -122,9 +143,22 @@ def fit(probability, batch_size=4):
         return (output - target).square().mean()
 
     learn = train.Learner(dls, model, loss, opt_func=train.optimizer("SGD", 1e-6), cbs=[train.EpochOrder()])
+    mix = CutMix(probability)
     with learn.no_bar(), learn.no_logging():
-        learn.fit(1, cbs=[CutMix(probability)])
+        if interrupt:
+            with pytest.raises(KeyboardInterrupt):
+                learn.fit(1, cbs=[mix, Stop()])
+            model.eval()(data[0][0][None].repeat(4, 1, 1) + torch.arange(4)[:, None, None])
+            return seen, targets
+        learn.fit(1, cbs=[mix])
     return seen, targets
+
+
+class Stop(Callback):
+    order = 90
+
+    def after_batch(self):
+        raise KeyboardInterrupt
 
 
 def test_cutmix_puts_the_same_box_into_input_and_target():
@@ -136,6 +170,12 @@ def test_cutmix_puts_the_same_box_into_input_and_target():
     assert mixed >= 4
     assert all(len(sample.unique()) == 1 for sample in seen[-1])  # validation is left alone
     assert all(len(sample.unique()) == 1 for x in fit(0.0)[0] for sample in x)
+
+
+def test_an_interrupted_fit_leaves_no_mixing_behind():
+    torch.manual_seed(0)
+    seen, _ = fit(1.0, interrupt=True)
+    assert all(len(sample.unique()) == 1 for sample in seen[-1])
 
 
 def test_cutmix_needs_two_samples_in_a_batch():

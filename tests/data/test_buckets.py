@@ -75,9 +75,19 @@ def test_shards_share_a_pass_without_overlap(world):
 def test_steps_cut_or_lengthen_an_epoch():
     assert len(indices(BucketSampler(SIZES, 3, steps=2))) == len(BucketSampler(SIZES, 3, steps=2)) == 2
     long = indices(BucketSampler(SIZES, 3, steps=20))
-    assert len(long) == 20 and all(len(b) == 3 for b in long) and len({i for b in long for i in b}) == 13
+    assert len(long) == 20 and {i for b in long for i in b} == set(range(13))
+    assert all(len(set(batch)) == len(batch) for batch in long)  # no batch of one item's copies
     shards = [indices(BucketSampler([0] * 12, 2, steps=3, rank=r, world=2)) for r in range(2)]
     assert sorted(i for s in shards for b in s for i in b) == list(range(12))
+
+
+def test_rare_sizes_come_up_as_often_as_others():
+    sizes, seen = ["often"] * 60 + ["rare"] * 2, Counter()
+    for epoch in range(60):
+        sampler = BucketSampler(sizes, 4, steps=4)
+        sampler.epoch = epoch
+        seen.update(sizes[i] for batch in indices(sampler) for i in batch)
+    assert seen["rare"] / (seen["often"] + seen["rare"]) == pytest.approx(2 / 62, rel=0.5)
 
 
 def test_one_size_is_a_plain_shuffle():

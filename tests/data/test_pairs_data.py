@@ -36,7 +36,8 @@ def test_split_by_image_puts_patients_on_both_sides_and_says_so(kaggle, tmp_path
     pairs.prepare(kaggle, tmp_path, (32, 32), split_by="image", val=0)
     content = read_set(tmp_path)
     assert content["counts"] == {"train": 27, "val": 3, "test": 3}  # the test split validates, as in the source
-    assert set(content["persons"]["train"]) & set(content["persons"]["test"]) <= set(content["shared_persons"])
+    both = set(content["persons"]["train"]) & set(content["persons"]["test"])
+    assert both and both <= set(content["shared_persons"])
 
 
 def test_cases_hold_resized_images_and_masks_of_0_and_1(kaggle, tmp_path):
@@ -59,6 +60,23 @@ def test_the_sources_layout_with_grey_images_and_other_files(tmp_path):
     assert content["counts"]["test"] == 2 and content["counts"]["train"] + content["counts"]["val"] == 6
     with h5py.File(tmp_path / "out" / content["files"][0]["path"]) as file:
         assert np.array_equal(file["image"][0, 0], file["image"][0, 2])  # one grey, three channels
+    for part in ("image", "mask"):  # one patient's slices on both sides, as the source delivers them
+        for split in ("train", "test"):
+            old = tmp_path / "in" / f"{split}_{part}" / f"{split}_0.png"
+            old.rename(old.with_name(f"TCGA_CS_4941_19960909_{len(split)}.png"))
+    with pytest.raises(
+        InputError, match="patient TCGA_CS_4941 is among the training images too: set split_by to image"
+    ):
+        pairs.prepare(tmp_path / "in", tmp_path / "again", (40, 40))
+    pairs.prepare(tmp_path / "in", tmp_path / "again", (40, 40), split_by="image")
+    assert "TCGA_CS_4941" in read_set(tmp_path / "again")["shared_persons"]
+
+
+def test_too_few_patients_to_train_on(tmp_path):
+    with pytest.raises(InputError, match="2 patients are too few: none is left to train on"):
+        pairs.prepare(lgg(tmp_path / "in", patients=2, slices=1, size=32), tmp_path / "out", (32, 32))
+    with pytest.raises(InputError, match="val: got 1.5"):
+        pairs.prepare(tmp_path / "in", tmp_path / "out", (32, 32), val=1.5)
 
 
 NAME = "TCGA_CS_4943_19960912"

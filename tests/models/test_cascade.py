@@ -51,8 +51,9 @@ def test_images_are_normalised_one_by_one_and_get_their_units_back(statistics):
         assert torch.allclose(output[n], seen[1][n, 0] * both.std() + both.mean(), atol=1e-10)
 
 
-def test_a_residual_cascade_starts_as_its_varnet():
-    network, (kspace, mask, grappa) = cascade(residual=True, statistics="channel"), batch()
+@pytest.mark.parametrize("statistics", ["joint", "channel"])
+def test_a_residual_cascade_starts_as_its_varnet(statistics):
+    network, (kspace, mask, grappa) = cascade(residual=True, statistics=statistics), batch()
     with torch.no_grad():
         expected = center_crop(network.varnet(kspace, mask), (12, 12))
         assert torch.allclose(network(kspace, mask, grappa), expected, atol=1e-5)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib import InputError
+from lib import InputError, memory
 from lib.models import build
 from lib.models.rcan import Block, Group
 
@@ -57,6 +57,17 @@ def test_checkpointing_leaves_output_and_gradients_as_they_are(settings):
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
+def test_checkpointing_at_published_depth_holds_at_most_45_percent():
+    shape = (1, 2, 64, 64)
+    plain, saved = (
+        memory.training_bytes(lambda g=g: build("RCAN", n_feats=32, reduction=8, checkpoint_groups=g), shape)[
+            "activations"
+        ]
+        for g in (False, True)
+    )
+    assert saved <= 0.45 * plain
+
+
 def test_in_place_relu_changes_nothing_but_memory():
     outputs = []
     for inplace in (False, True):
@@ -76,6 +87,8 @@ def test_any_size_and_batch(size):
         ({"n_feats": 10}, "n_feats is 10, expected a number divisible by 4"),
         ({"n_feats": 20, "reduction": 16}, "n_feats is 20, expected a number divisible by reduction 16"),
         ({"activation": "gelu"}, "activation is 'gelu', expected relu or prelu"),
+        ({"res_scale": "small"}, "res_scale is 'small', expected a number"),
+        ({"checkpoint_groups": "false"}, "checkpoint_groups is 'false', expected true or false"),
         ({"n_resblocks": 0}, "n_resblocks is 0, expected a whole number of at least 1"),
     ],
 )
