@@ -35,7 +35,7 @@ FIGURES = {  # picture in docs: the task and figure that it is
     "worst_slice.png": ("evaluate_reconstruction", "worst_slice.png"),
     "cascade.png": ("evaluate_cascade", "ladder_8x.png"),
     "segmentation_brain.png": ("evaluate_segmentation", "train_brain_median.png"),
-    "segmentation_pairs.png": ("evaluate_segmentation", "train_pairs_worst.png"),
+    "segmentation_pairs.png": ("train_pairs", "segmentation.png"),
     "cine.png": ("evaluate_cine", "over_time_heart_cine.png"),
 }
 

@@ -56,8 +56,10 @@ def trained_before(run: runs.Run) -> str | None:
             run.record(inputs=[*read(run / "manifest.json")["inputs"], {"path": str(path)}])
             return str(path)
         if not told:
-            words = "; ".join(f"{key}: {_short(its[key])}, now {_short(mine[key])}" for key in different)
-            print(f"trained anew: the newest run, {path.name}, differs in {words}")
+            words = (
+                key if key == "data" else f"{key}: {_short(its[key])}, now {_short(mine[key])}" for key in different
+            )
+            print(f"trained anew: the newest run, {path.parent.name}/{path.name}, differs in {'; '.join(words)}")
             told = True
     return None
 
@@ -72,7 +74,7 @@ def _description(path: Path) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = "other files" if isinstance(value, dict) and len(str(value)) > 200 else str(value)
+    text = str(value)
     return text if len(text) <= 120 else f"{text[:117]}…"
 
 

@@ -180,7 +180,7 @@ class Penalty(Callback):
 class History(Callback):
     """One line an epoch (losses, metrics, learning rate, time left), history.csv and TensorBoard's event files.
 
-    Between epochs a line tells the step at least every `beat` seconds.
+    With `learn.recorder.train_metrics` metrics of the training batches stand there too, as train_<name>. Between epochs a line tells the step at least every `beat` seconds.
     """
 
     order = 60
@@ -215,6 +215,9 @@ class History(Callback):
         valid, *metrics = self.recorder.final_record[-(1 + len(self.metrics)) :]
         row = {"epoch": self.epoch, "train_loss": self.total / self.count, "valid_loss": float(valid)}
         row |= {m.name: float(v) for m, v in zip(self.metrics, metrics, strict=True)}
+        if self.recorder.train_metrics:  # of the training batches too
+            mine = self.recorder.final_record[1 : 1 + len(self.metrics)]
+            row |= {f"train_{m.name}": float(v) for m, v in zip(self.metrics, mine, strict=True)}
         row |= {"learning_rate": float(self.opt.hypers[-1]["lr"]), "seconds": round(now - self.epoch_begun, 3)}
         self.rows.append(row)
         self._write(row)

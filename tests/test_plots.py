@@ -298,3 +298,19 @@ def test_a_notebook_shows_a_figure_once(tmp_path):
 def test_pyplot_is_imported_here_only():
     users = [path for path in Path(lib.__file__).parent.rglob("*.py") if "pyplot" in path.read_text()]
     assert [path.name for path in users] == ["plots.py"]
+
+
+def test_labels_lie_over_the_image_in_the_colours_of_their_classes():
+    label = np.zeros((8, 8), int)
+    label[2:4, 2:4], label[5:7, 5:7] = 1, 2
+    figure = plots.montage(
+        {"a": np.ones((8, 8)), "b": np.ones((8, 8))}, labels={"b": label}, classes=["none", "x", "y"]
+    )
+    plain, laid = figure.axes[:2]
+    assert len(plain.images) == 1 and len(laid.images) == 2
+    over = laid.images[1].to_rgba(laid.images[1].get_array())
+    assert not over[0, 0, 3] and over[2, 2, 3]
+    assert tuple(over[2, 2, :3]) == plots.CLASSES(0)[:3] != tuple(over[5, 5, :3]) == plots.CLASSES(1)[:3]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["x", "y"]
+    with pytest.raises(InputError, match="montage, labels: unknown name 'c'"):
+        plots.montage({"a": np.ones((8, 8))}, labels={"c": label})

@@ -277,3 +277,13 @@ def test_devices():
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="GPU 3 asked for, this machine has 0"):
             train.device([3])
+
+
+def test_history_holds_training_metrics_where_asked_for(tmp_path):
+    learn = learner()
+    learn.recorder.train_metrics = True
+    fit(learn, 2, train.History(tmp_path))
+    with open(tmp_path / "history.csv") as file:
+        rows = list(csv.DictReader(file))
+    name = learn.metrics[0].name
+    assert len(rows) == 2 and all(float(r[name]) != float(r[f"train_{name}"]) for r in rows)

@@ -1,9 +1,10 @@
 """HipMRI's folders of 2-D NIfTI slices (CSIRO, doi 10.25919/45t8-p065) as prepared cases, a case a patient and week."""
 
+import itertools
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,12 +108,14 @@ def prepare(source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: s
     size = usual if odd == "drop" else tuple(max(shape[axis] for shape in counts) for axis in (0, 1))
     entries, dropped = [], 0
     for split, slices in found.items():
-        bar = tqdm(slices, desc=f"reading {split}", unit="slice", file=sys.stdout, mininterval=1)
-        for (patient, week), group in _by_case(bar, lambda s: (s.patient, s.week)):
-            kept = [s for s in group if odd == "pad" or shapes[s.image] == usual]
-            dropped += len(group) - len(kept)
-            if kept:
-                entries.append(_write(folder, split, f"case_{patient}_week_{week}", kept, classes, size))
+        with tqdm(total=len(slices), desc=f"reading {split}", unit="slice", file=sys.stdout, mininterval=1) as bar:
+            for (patient, week), group in itertools.groupby(slices, lambda s: (s.patient, s.week)):
+                group = list(group)
+                kept = [s for s in group if odd == "pad" or shapes[s.image] == usual]
+                dropped += len(group) - len(kept)
+                if kept:
+                    entries.append(_write(folder, split, f"case_{patient}_week_{week}", kept, classes, size))
+                bar.update(len(group))
     print(
         f"{sum(counts.values()) - dropped} slices of {size[0]}×{size[1]}, {dropped} dropped; sizes found: {dict(counts)}"
     )
@@ -127,17 +130,6 @@ def _shape(path: Path) -> tuple[int, int]:
         return tuple(nibabel.load(path).shape[:2])
     except Exception as error:
         raise InputError(f"{path}: not a readable NIfTI file ({type(error).__name__}; truncated?)") from None
-
-
-def _by_case(items: Iterable[Slice], key):
-    group: list[Slice] = []
-    for item in items:
-        if group and key(item) != key(group[0]):
-            yield key(group[0]), group
-            group = []
-        group.append(item)
-    if group:
-        yield key(group[0]), group
 
 
 def _write(folder: Path, split: str, name: str, slices: list[Slice], classes: Sequence[str], size) -> dict[str, Any]:

@@ -101,3 +101,20 @@ def test_lesion_lies_where_the_scan_has_it():
     full = samples.scan("tumour_a_mask").volume > 0
     area = full.sum() * 0.78125**2 / 4  # in pixels of 2 mm
     assert lesion.sum() == pytest.approx(area, rel=0.15)
+
+
+def test_slabs_of_one_person_keep_their_distance():
+    parts = samples.slabs(76, 1.0, 8, ("val", "test"), 38)
+    assert [len(parts[s]) for s in ("val", "test")] == [8, 8] and min(parts["test"]) - max(parts["val"]) == 11
+    held = parts["val"] + parts["test"]
+    assert min(abs(t - h) for t in parts["train"] for h in held) == 11  # more than 10 mm
+    assert 22 <= len(parts["train"]) < 40 and parts["train"][0] == 0 and parts["train"][-1] == 75
+
+
+@pytest.mark.parametrize(("name", "classes"), [("brain_a", 3), ("abdomen_a", 4), ("abdomen_b", 3)])
+def test_labelled_slices_have_their_scans_classes(name, classes):
+    image, label = samples.labelled(name, 3.0, (128, 128))
+    assert image.shape == label.shape and image.shape[1:] == (128, 128) and image.min() >= 0
+    assert set(np.unique(label)) == set(range(classes))
+    inside = label > 0
+    assert image[inside].mean() > 1.5 * image.mean()  # the label lies on the body, not beside it

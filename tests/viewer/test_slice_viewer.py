@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import lib
-from lib import InputError
+from lib import InputError, plots
 from lib.viewer import SliceViewer, show, slice_viewer
 
 RNG = np.random.default_rng(0)
@@ -205,3 +205,20 @@ def test_a_single_slice_has_nothing_to_slide():
 def test_widgets_live_in_viewer_only():
     users = [path for path in Path(lib.__file__).parent.rglob("*.py") if "import ipywidgets" in path.read_text()]
     assert {path.parent.name for path in users} == {"viewer"}
+
+
+def test_overlays_colour_the_pixels_of_their_classes():
+    volume, label = np.zeros((2, 40, 30)), np.zeros((2, 40, 30), int)
+    label[1, 10:20, 5:15] = 2
+    viewer = SliceViewer(
+        {"image": volume, "label": volume}, overlays={"label": label}, classes=["none", "x", "<y>"], start=1
+    )
+    pixels = np.asarray(Image.open(io.BytesIO(viewer.image.value)).convert("RGB")).astype(int)
+    scale = pixels.shape[0] // 40
+    left = 30 * scale + 6
+    color = np.array(plots.CLASSES(1, bytes=True)[:3]) // 2
+    assert abs(pixels[15 * scale, left + 10 * scale] - color).max() <= 1
+    assert not pixels[15 * scale, 10 * scale].any() and not pixels[0, left].any()
+    assert "&lt;y&gt;" in viewer.labels.value
+    with pytest.raises(InputError, match="the overlay of 'label' has shape"):
+        SliceViewer({"label": volume}, overlays={"label": label[:1]})
