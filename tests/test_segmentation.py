@@ -12,6 +12,7 @@ from labelled import hipmri, lgg
 from PIL import Image
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.timeout(600)
 RECIPE = """
 - task_name: prepare_hipmri
   notebook: 12_prepare_slices

@@ -13,6 +13,8 @@ import yaml
 
 from lib import ROOT
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all of them
+
 # What the demo doesn't run; of a system's recipe one network is enough.
 CINE = ("prepare_cine", "train_unet2d1d", "evaluate_cine", "view_cine")
 CASCADE = ("train_cascade", "evaluate_cascade")
