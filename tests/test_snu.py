@@ -93,7 +93,7 @@ def small(tmp_path_factory):
     return place
 
 
-def test_prediction_and_resume_start_from_what_is_there(small, tmp_path):
+def test_prediction_starts_from_what_is_there(small, tmp_path):
     """A .pt file as the VarNet; then a cascade alone predicts, without a VarNet's run and without false words."""
     torch.save(build("VarNet", **VARNET).state_dict(), tmp_path / "varnet.pt")
     settings = f"{{varnet: {VARNET}, rcan: {{n_feats: 8, n_resblocks: 1, n_resgroups: 1, reduction: 4}}}}"

@@ -4,8 +4,12 @@ import json
 
 import pytest
 import torch
+from fastai.basics import Callback, DataLoaders
+from torch.utils.data import DataLoader
 
-from lib import InputError, runs
+from lib import InputError, losses, runs, train
+from lib.data.buckets import BucketSampler
+from lib.data.cutmix import CutMix
 from lib.kspace import center_crop, ifft2c, rss
 from lib.models import build
 from lib.models.cascade import TURNS, SelfEnsemble
@@ -159,3 +163,53 @@ def test_a_step_in_bf16_on_a_gpu():
     with torch.no_grad():
         full = network(*data)
     assert (output - full).norm() < 0.1 * full.norm()
+
+
+def test_training_that_was_cut_ends_with_the_weights_of_an_uncut_one(tmp_path):
+    kspace, mask, grappa = batch()
+    target, maximum = grappa + 0.1, torch.ones(2)
+
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, key):
+            i = key[1] % 2
+            return kspace[i], mask[i], grappa[i], target[i], maximum[i]
+
+    def fit(folder, stop=None):
+        order = BucketSampler([0] * 4, 2)
+        dls = DataLoaders(
+            DataLoader(Rows(), batch_sampler=order), DataLoader(Rows(), batch_sampler=BucketSampler([0] * 4, 2)),
+            device=torch.device("cpu"),
+        )  # fmt: skip
+        dls.n_inp = 3
+        learn = train.Learner(
+            dls,
+            cascade(residual=True),
+            losses.by_name("l1"),
+            opt_func=train.optimizer("Adam", 1e-2),
+            cbs=[train.EpochOrder()],
+        )
+        callbacks = [train.History(folder, tensorboard=False), train.Checkpoint(folder), CutMix(0.7)]
+        with learn.no_bar(), learn.no_logging():
+            if stop is None:
+                learn.fit(4, cbs=callbacks)
+                return learn.model.state_dict()
+            with pytest.raises(KeyboardInterrupt):
+                learn.fit(4, cbs=[*callbacks, stop])
+
+    class Stop(Callback):
+        order = 90
+
+        def before_epoch(self):
+            if self.epoch == 2:
+                raise KeyboardInterrupt
+
+    whole = fit(tmp_path / "whole")
+    fit(tmp_path / "cut", Stop())
+    rest = fit(tmp_path / "cut")
+    assert all(torch.equal(v, rest[k]) for k, v in whole.items())
+    start = cascade(residual=True).state_dict()
+    assert all(torch.equal(v, rest[k]) for k, v in start.items() if k.startswith("varnet"))  # frozen
+    assert any(not torch.equal(v, rest[k]) for k, v in start.items())
