@@ -56,19 +56,28 @@ def center_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
     return x[..., top : top + h, left : left + w]
 
 
-def flip_kspace(kspace: Tensor, mask: Tensor, axes: Sequence[int], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """K-space (..., H, W) and mask (..., W) of the image whose central `shape` is flipped along `axes` (of -2 and -1).
+def flip_kspace(kspace: Tensor, axes: Sequence[int], shape: tuple[int, int]) -> Tensor:
+    """K-space (..., H, W) of the image whose central `shape` is flipped along `axes` (of -2 and -1).
 
     Reversing an image reverses its k-space about the zero frequency; where the two centres differ, a linear phase puts
     the image back, so the crop is flipped to the pixel.
     """
     for axis in axes:
         size, kept = kspace.shape[axis], shape[axis]
-        back = (2 * (size // 2) - torch.arange(size)) % size
         last = 2 * ((size - kept) // 2) + kept - 1  # pixel n goes to last − n
-        kspace = shift_kspace(kspace.index_select(axis, back.to(kspace.device)), axis, last - 2 * (size // 2))
-        mask = mask.index_select(-1, back.to(mask.device)) if axis == -1 else mask
-    return kspace, mask
+        kspace = shift_kspace(_reversed(kspace, axis), axis, last - 2 * (size // 2))
+    return kspace
+
+
+def flip_mask(mask: Tensor, axes: Sequence[int]) -> Tensor:
+    """The mask (..., W) of k-space that `flip_kspace` has flipped along `axes`: the readout's direction doesn't matter."""
+    return _reversed(mask, -1) if -1 in axes else mask
+
+
+def _reversed(x: Tensor, axis: int) -> Tensor:
+    """x in reverse about the zero frequency, at size // 2, along an axis."""
+    size = x.shape[axis]
+    return x.index_select(axis, (2 * (size // 2) - torch.arange(size, device=x.device)) % size)
 
 
 def shift_kspace(kspace: Tensor, axis: int, pixels: int) -> Tensor:

@@ -6,11 +6,10 @@ Everything is drawn from (seed, epoch, index).
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lib import InputError
-from lib.kspace import flip_kspace, shift_kspace
+from lib.kspace import flip_kspace, flip_mask, shift_kspace
 
 
 class Move(NamedTuple):
@@ -24,15 +23,14 @@ class Move(NamedTuple):
         """K-space (C, H, W), fully sampled where there is a quarter turn, of the moved image with the crop `shape`."""
         if self.quarter_turn:
             kspace = _turned(kspace, shape)
-        kspace, _ = flip_kspace(kspace, torch.ones(kspace.shape[-1]), self.axes, shape)
+        kspace = flip_kspace(kspace, self.axes, shape)
         for axis, pixels in zip((-2, -1), self.shift, strict=True):
             kspace = shift_kspace(kspace, axis, pixels) if pixels else kspace
         return kspace
 
     def mask(self, columns: Tensor) -> Tensor:
         """The mask (W,) that belongs to the moved k-space; after a quarter turn that is the mask itself, applied after."""
-        back = (2 * (len(columns) // 2) - torch.arange(len(columns))) % len(columns)
-        return columns[back] if -1 in self.axes and not self.quarter_turn else columns
+        return columns if self.quarter_turn else flip_mask(columns, self.axes)
 
     def image(self, image: Tensor) -> Tensor:
         """Image (H, W); what leaves it by a shift comes in at the other side."""
@@ -42,7 +40,7 @@ class Move(NamedTuple):
 
 def _turned(kspace: Tensor, shape: tuple[int, int]) -> Tensor:
     """K-space (C, N, N) of the image whose crop is turned by 90° as torch.rot90 does: axes swapped, then rows reversed."""
-    return flip_kspace(kspace.transpose(-2, -1), torch.ones(kspace.shape[-1]), (-2,), shape)[0]
+    return flip_kspace(kspace.transpose(-2, -1), (-2,), shape)
 
 
 def draw_move(
@@ -68,3 +66,9 @@ def check_turns(file: Any, quarter_turn: float = 0.0, **others: Any) -> None:
         raise InputError(f"{file.path}: augmentation: quarter_turn needs fully sampled k-space, this file has a mask")
     if quarter_turn and not (file.shape[0] == file.shape[1] and file.target_shape[0] == file.target_shape[1]):
         raise InputError(f"{file.path}: augmentation: quarter_turn needs square k-space, this is {file.shape}")
+
+
+def check_cutmix(probability: float, batch_size: int) -> None:
+    """InputError where `cutmix` is asked for of batches of one sample."""
+    if probability and batch_size < 2:
+        raise InputError("augmentation: cutmix mixes samples of a batch: set batch_size to 2 at least")

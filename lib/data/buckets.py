@@ -1,6 +1,7 @@
 """Batches of equal size from data of mixed sizes, in an order that depends on (seed, epoch) alone."""
 
 import itertools
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
@@ -15,8 +16,8 @@ class BucketSampler(Sampler):
     sizes: of every item, in order. Items come in a permutation drawn from (seed, epoch), or as they stand without
     `shuffle`; one size's items make a batch as soon as there are `batch_size` of them, and batches are shuffled too. An
     epoch is one pass, every item once, what is left of a size in a smaller batch (`drop_last`: left out), or `steps`
-    batches, cut from a pass or going on with the next. Set `.epoch` before each epoch. rank of `world` processes gets every world-th batch of a pass, none twice;
-    with `drop_last` all get equally many, as training together needs.
+    batches, cut from a pass or going on with the next. Set `.epoch` before each epoch. rank of `world` processes gets
+    every world-th batch of a pass, none twice; with `drop_last` all get equally many, as training together needs.
     """
 
     def __init__(
@@ -29,19 +30,13 @@ class BucketSampler(Sampler):
     def __len__(self) -> int:
         if self.steps:
             return self.steps
-        counts = [self.sizes.count(size) for size in set(self.sizes)]
+        counts = Counter(self.sizes).values()
         batches = sum(n // self.batch_size if self.drop_last else -(-n // self.batch_size) for n in counts)
         return batches // self.world if self.drop_last else len(range(self.rank, batches, self.world))
 
     def __iter__(self) -> Iterator[list[Key]]:
-        batches = self._endless() if self.steps else iter(self._pass(0))
-        if self.steps:
-            batches = itertools.islice(batches, self.steps * self.world)
-        yield from (
-            itertools.islice(batches, self.rank, None, self.world)
-            if self.steps
-            else list(batches)[self.rank :: self.world][: len(self)]
-        )
+        batches = self._endless() if self.steps else self._pass(0)
+        yield from itertools.islice(batches, self.rank, self.rank + len(self) * self.world, self.world)
 
     def _order(self, turn: int) -> Iterator[Key]:
         count = len(self.sizes)

@@ -87,7 +87,7 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
             assumed.append(f"no ismrmrd_header: all {width} columns measured, image not cropped")
         target, target_path, target_shape, maximum, layout = _target(path, file, slices)
         if target is None:
-            target_shape = _input_shape(path) or (min(recon[0], height), min(recon[1], width))
+            target_shape = _input_shape(_twin(path), (height, width)) or (min(recon[0], height), min(recon[1], width))
             assumed.append("no target: it can be reconstructed, not trained on or scored")
         if "mask" not in file:
             assumed.append("no mask: taken as fully sampled, a mask is applied on reading")
@@ -175,16 +175,14 @@ def _twin(path: Path) -> Path | None:
     return twin if path.parent.name == "kspace" and twin.exists() else None
 
 
-def _input_shape(path: Path) -> tuple[int, int] | None:
+def _input_shape(twin: Path | None, kspace: tuple[int, int]) -> tuple[int, int] | None:
     """The size of SNU's image_input, which files without image_label have too."""
-    twin = _twin(path)
     if twin is None:
         return None
     with open_hdf5(twin) as file:
         if "image_input" not in file:
             return None
-        with open_hdf5(path) as scan:
-            _check_fits(twin, "image_input", file["image_input"].shape[-2:], scan["kspace"].shape[-2:])
+        _check_fits(twin, "image_input", file["image_input"].shape[-2:], kspace)
         return tuple(file["image_input"].shape[-2:])
 
 

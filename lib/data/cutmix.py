@@ -4,7 +4,7 @@ import numpy as np
 from fastai.basics import Callback
 from torch import Tensor
 
-from lib import InputError
+from lib.data.augment import check_cutmix
 
 
 class CutMix(Callback):
@@ -19,8 +19,7 @@ class CutMix(Callback):
 
     def before_fit(self):
         self.after_fit()  # an interrupted fit leaves its hook behind
-        if self.probability and getattr(self.dls.train.batch_sampler, "batch_size", 2) < 2:
-            raise InputError("augmentation: cutmix mixes samples of a batch: set batch_size to 2 at least")
+        check_cutmix(self.probability, self.dls.train.batch_sampler.batch_size)
         self.hook = self.model.refine.register_forward_pre_hook(
             lambda module, inputs: (self._mixed(inputs[0]) if module.training else inputs[0],)
         )

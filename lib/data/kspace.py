@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lib import InputError
-from lib.data.augment import Move, check_turns, draw_move
+from lib.data.augment import Move, check_cutmix, check_turns, draw_move
 from lib.data.checks import SPLITS, KspaceFile, kspace_file, read_set, source_files, write_set
 from lib.data.grappa import KEY as GRAPPA
 from lib.data.grappa import image as grappa_image
@@ -119,6 +119,7 @@ class KspaceSlices(Dataset):
             raise InputError("GRAPPA images belong to one mask a file: masks can't be fresh")
         self.files, self.mask, self.kind, self.seed, self.fresh = files, mask, kind, seed, fresh
         self.grappa, self.augmentation = grappa, augmentation or {}
+        self.own_masks: dict[Path, Mask] = {}
         self.index = [(f, s) for f in files for s in range(f.slices)]
         self.sizes = [sizes_of(f) for f, _ in self.index]
         for file in files:
@@ -155,8 +156,10 @@ class KspaceSlices(Dataset):
     def mask_of(self, file: KspaceFile, i: int = 0, epoch: int = 0) -> Mask:
         """The file's own mask, or the one drawn for slice i in `epoch`."""
         if file.mask:
-            with h5py.File(file.path, "r") as data:
-                return file_mask(torch.from_numpy(data["mask"][:] > 0))
+            if file.path not in self.own_masks:
+                with h5py.File(file.path, "r") as data:
+                    self.own_masks[file.path] = file_mask(torch.from_numpy(data["mask"][:] > 0))
+            return self.own_masks[file.path]
         seed = (self.seed, epoch, i) if self.fresh else tuple(map(ord, file.path.name))
         settings = dict(self.mask)
         choices = settings["acceleration"]
@@ -248,8 +251,7 @@ def dataloaders(
     """
     files, held_out, fresh = split_files(folder, "train"), split_files(folder, "val"), kind != "cascade"
     batch_size = settings.get("batch_size", 1)
-    if (augmentation or {}).get("cutmix") and batch_size < 2:
-        raise InputError("augmentation: cutmix mixes samples of a batch: set batch_size to 2 at least")
+    check_cutmix((augmentation or {}).get("cutmix", 0.0), batch_size)
     for part, count in ((files, batch_size), (held_out, settings.get("eval_batch_size") or batch_size)):
         check_sizes(folder, map(sizes_of, part), count, settings.get("bucket_sampling", False))  # before GRAPPA is made
     train = KspaceSlices(files, mask, kind, seed, fresh, grappa=grappa, augmentation=augmentation)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.kspace import center_crop, flip_kspace
+from lib.kspace import center_crop, flip_kspace, flip_mask
 from lib.models.rcan import RCAN
 from lib.models.varnet import VarNet
 
@@ -51,7 +51,8 @@ class VarNetRCAN(nn.Module):
 
     varnet, rcan: settings of the two networks, without the RCAN's in_chans (2, or 1 without GRAPPA). freeze: VarNet
     isn't trained, and its part runs without gradients. use_grappa False: the RCAN sees VarNet's image alone. statistics,
-    residual: see `Refine`; the published network has the defaults. grappa_kernel, grappa_regularization: how `lib.grappa` makes the GRAPPA image (data sets read it here).
+    residual: see `Refine`; the published network has the defaults. grappa_kernel, grappa_regularization: how `lib.grappa`
+    makes the GRAPPA image (data sets read it here).
     Raises InputError for settings that no network can be built with.
     """
 
@@ -131,6 +132,6 @@ class SelfEnsemble(nn.Module):
             parts = [TURNS[turn][1](self.model.refine(TURNS[turn][0](images))) for turn in self.turns]
         else:
             size = tuple(grappa.shape[-2:])
-            moved = [(t, *flip_kspace(masked_kspace, mask, AXES[t], size)) for t in self.turns]
+            moved = [(t, flip_kspace(masked_kspace, AXES[t], size), flip_mask(mask, AXES[t])) for t in self.turns]
             parts = [TURNS[t][1](self.model(kspace, columns, TURNS[t][0](grappa))) for t, kspace, columns in moved]
         return torch.stack(parts).mean(0)

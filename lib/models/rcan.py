@@ -57,8 +57,7 @@ class RCAN(nn.Module):
     """Images (N, in_chans, H, W) of any size to one image (N, 1, H, W): n_resgroups groups of n_resblocks blocks.
 
     n_feats: channels throughout, divisible by 4 (the bottleneck's share) and by `reduction` (the attention's).
-    activation: relu (`inplace`: it overwrites its input, which saves that much memory) or prelu (Parameters are counted
-    for relu.) bottleneck False: two 3×3 convolutions a block, as in the paper. checkpoint_groups: groups keep only their
+    activation: relu (`inplace`: it overwrites its input, as the source's does) or prelu. bottleneck False: two 3×3 convolutions a block, as in the paper. checkpoint_groups: groups keep only their
     input and are computed again in the backward pass; output and gradients stay the same. No batch norm.
     Raises InputError for settings that no network can be built with. The published network has 4,007,721 parameters.
     """
