@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from lib import InputError
-from lib.overlap import dice, hausdorff95  # noqa: F401  (the metrics of label maps)
+from lib.overlap import dice, hausdorff95, moving_blocks  # noqa: F401  (dice and hausdorff95: of label maps)
 
 WINDOW = 7
 UNBIASED = WINDOW**2 / (WINDOW**2 - 1)
@@ -169,13 +169,9 @@ def paired_gain(
 def _resampled(values_per_slice: ArrayLike, block: int | None, samples: int, seed: int) -> np.ndarray:
     """Means (samples,) of slices drawn in blocks."""
     values = np.asarray(values_per_slice, dtype=np.float64)
-    count = values.size
-    block = max(1, round(count ** (1 / 3))) if block is None else block
-    if values.ndim != 1 or not 1 <= block <= count:
-        raise InputError(f"bootstrap_interval: values {values.shape}, block {block}; expected (S,) and 1 ≤ block ≤ S")
-    starts = np.random.default_rng(seed).integers(0, count - block + 1, size=(samples, -(-count // block)))
-    drawn = (starts[..., None] + np.arange(block)).reshape(samples, -1)[:, :count]
-    return values[drawn].mean(1)
+    if values.ndim != 1:
+        raise InputError(f"bootstrap_interval: values {values.shape}, expected (S,)")
+    return values[moving_blocks(values.size, block, samples, seed)].mean(1)
 
 
 def foreground(target: ArrayLike) -> np.ndarray:

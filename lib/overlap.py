@@ -77,6 +77,18 @@ def _pair(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> tuple[np
     return arrays[0].astype(np.int64), arrays[1].astype(np.int64)
 
 
+def moving_blocks(count: int, block: int | None, samples: int, seed: int | tuple[int, ...]) -> np.ndarray:
+    """(samples, count) slice numbers, drawn with replacement in blocks of neighbours (Künsch, Ann Stat 1989).
+
+    block: their length, the cube root of `count` where None. InputError for a block that doesn't fit.
+    """
+    block = max(1, round(count ** (1 / 3))) if block is None else block
+    if not 1 <= block <= count:
+        raise InputError(f"bootstrap: block {block}, expected 1 ≤ block ≤ {count} slices")
+    starts = np.random.default_rng(seed).integers(0, count - block + 1, size=(samples, -(-count // block)))
+    return (starts[..., None] + np.arange(block)).reshape(samples, -1)[:, :count]
+
+
 def dice_interval(people: Sequence[np.ndarray], samples: int = 2000, seed: int = 0, level: float = 0.95) -> np.ndarray:
     """(C, 2) low and high of the mean over people of the Dice of each one's slices together, by a moving-block bootstrap.
 
@@ -85,9 +97,6 @@ def dice_interval(people: Sequence[np.ndarray], samples: int = 2000, seed: int =
     """
     means = 0
     for n, counts in enumerate(people):
-        count = len(counts)
-        block = max(1, round(count ** (1 / 3)))
-        starts = np.random.default_rng((seed, n)).integers(0, count - block + 1, size=(samples, -(-count // block)))
-        drawn = (starts[..., None] + np.arange(block)).reshape(samples, -1)[:, :count]
+        drawn = moving_blocks(len(counts), None, samples, (seed, n))
         means = means + dice_of(counts[drawn].sum(1)) / len(people)
     return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).T

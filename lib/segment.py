@@ -108,9 +108,12 @@ class Score(NamedTuple):
     case: str
     person: str
     counts: np.ndarray
-    dice: np.ndarray
     hausdorff95: np.ndarray
     classes: tuple[str, ...]
+
+    @property
+    def dice(self) -> np.ndarray:
+        return overlap.dice_of(self.counts.sum(0))
 
 
 def score(path: Path) -> list[Score]:
@@ -125,8 +128,7 @@ def score(path: Path) -> list[Score]:
             spacing = [float(s) for s in group.attrs["spacing"][1:]]
             counts = np.stack([overlap.confusion(o, t, len(classes)) for o, t in zip(output, truth, strict=True)])
             distance = [overlap.hausdorff95(o, t, len(classes), spacing) for o, t in zip(output, truth, strict=True)]
-            dice = overlap.dice_of(counts.sum(0))
-            found.append(Score(case, str(group.attrs["person"]), counts, dice, np.stack(distance), classes))
+            found.append(Score(case, str(group.attrs["person"]), counts, np.stack(distance), classes))
     return found
 
 
@@ -246,13 +248,9 @@ def mask_table(masks: Path, source: Path, count: int = 4):
         inputs = _inputs(source, names)
     for name in names:
         image, truth = inputs[name]
-        rows = {f"{name}: input": None, "prediction": found[name].round(), "truth": truth}
-        for row, label in rows.items():
-            key = row if row.startswith(name) else f"{name}: {row}"
-            if row == "truth" and truth is None:
-                continue
-            panels[key] = image / max(float(image.max()), 1)
-            labels |= {} if label is None else {key: label}
+        laid = {"prediction": found[name].round()} | ({} if truth is None else {"truth": truth})
+        panels |= dict.fromkeys((f"{name}: {row}" for row in ("input", *laid)), image / max(float(image.max()), 1))
+        labels |= {f"{name}: {row}": label for row, label in laid.items()}
     columns = len(panels) // len(names)
     return plots.montage(panels, window=(0, 1), columns=columns, labels=labels, classes=pairs.CLASSES)
 

@@ -176,11 +176,10 @@ def prepare(
     ):
         entry = write_patient(folder, split, person, group, size, field or size)
         entries += [entry] + ([entry | {"split": "val"}] if split == "test" and not val and not place else [])
-    persons = {s: {p for (split, p) in groups if split == s} for s in ("train", "val", "test")}
-    shared = (
-        (persons["train"] & persons["test"]) | (persons["train"] & persons["val"]) | (persons["val"] & persons["test"])
-    )
-    shared = sorted(shared | (set() if val else persons["test"]))
+    splits: dict[str, set[str]] = {}
+    for entry in entries:
+        splits.setdefault(entry["person"], set()).add(entry["split"])
+    shared = sorted(person for person, found in splits.items() if len(found) > 1)
     return write_set(
         folder, str(source), "pairs", entries, classes=list(CLASSES), size=list(size), split_by=split_by,
         shared_persons=shared, unit="mm" if field else "pixels", **about,
