@@ -11,7 +11,7 @@ help:
 	@echo "make lab        set up .venv, then JupyterLab on the notebooks"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make benchmark  speed against the peers"
-	@echo "make reproduce  every recipe whose results are committed, then the tables of the README"
+	@echo "make reproduce  every recipe whose results are committed, then the tables of the README (two hours)"
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Echotrain needs Python 3.11 or newer, this is ' + sys.version.split()[0])"
@@ -39,14 +39,7 @@ benchmark: $(PEERS)
 	$(RUN) -m lib runs/benchmark.yaml
 
 reproduce: $(PEERS)
-	$(RUN) -m lib runs/demo.yaml
-	$(RUN) -m lib runs/kspace.yaml
-	$(RUN) -m lib runs/cine.yaml
-	$(RUN) -m lib runs/cine_ablation.yaml
-	$(RUN) -m lib runs/cascade.yaml
-	$(RUN) -m lib runs/segmentation2d.yaml
-	$(RUN) -m lib runs/benchmark.yaml
-	$(RUN) -m lib.readme --collect
+	$(RUN) -m lib.reproduce
 
 readme: $(READY)
 	$(RUN) -m lib.readme

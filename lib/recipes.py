@@ -149,7 +149,7 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
 
         cine.check_files(task.parameters["files"], task.parameters.get("task_type", ""))
     elif task.parameters.get("source"):
-        _check_source(task.notebook.stem, ROOT / task.parameters["source"])
+        _check_source(task.notebook.stem, ROOT / task.parameters["source"], task.parameters)
     elif task.parameters.get("images"):
         from lib.data import pairs
 
@@ -165,10 +165,13 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
                 raise InputError(f"{folder}: its set.json lists no files for {split}: task_type {kind} needs them")
 
 
-def _check_source(notebook: str, source: Path) -> None:
+def _check_source(notebook: str, source: Path, parameters: dict[str, Any]) -> None:
     """The quick checks of a user's folder, by the notebook that reads it."""
-    from lib.data import pairs, slices
+    from lib.data import matching, pairs, slices
 
+    if notebook == "13_prepare_volumes":
+        matching.find(source, *(parameters[k] for k in ("volume_files", "segmentation_files", "split", "persons")))
+        return
     if notebook in ("12_prepare_slices", "14_prepare_pairs"):
         (slices if notebook.startswith("12") else pairs).find(source)
         return

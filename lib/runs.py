@@ -52,7 +52,9 @@ class Run(os.PathLike):
         return status(self.path)
 
     def record(self, **fields: Any) -> None:
-        """Adds fields to manifest.json."""
+        """Adds fields to manifest.json; of several processes that train together, the first does."""
+        if os.environ.get("RANK", "0") != "0":
+            return
         write(self / "manifest.json", read(self / "manifest.json") | fields)
 
 
@@ -82,6 +84,9 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
             f"task_name: got {task!r}, expected letters, digits, _ and -, and none of {', '.join(NOT_TASKS)}"
         )
     _update("failed", "superseded by a later start in the same process")
+    if "RANK" in os.environ:  # a process that helps to train: the run is its notebook's
+        _seed(parameters.get("seed"))
+        return Run((ROOT / given).resolve(), parameters)
     path = (ROOT / given).resolve() if given else create(task)
     path.mkdir(parents=True, exist_ok=True)
     if path.parent.parent in roots():
@@ -89,19 +94,23 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     run = Run(path, parameters)
     write(path / "task.json", {"task": task, "notebook": source.stem, "parameters": parameters})
     mark(path, "running", new=True)
-    if parameters.get("seed") is not None:
-        import numpy as np
-        import torch
-
-        random.seed(parameters["seed"])
-        np.random.seed(parameters["seed"])
-        torch.manual_seed(parameters["seed"])
+    _seed(parameters.get("seed"))
     write(path / "manifest.json", _manifest(parameters) | {"inputs": [_input(p) for p in inputs]})
     if _current is None:
         atexit.register(_close)
         threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
     _current = run
     return run
+
+
+def _seed(seed: int | None) -> None:
+    if seed is not None:
+        import numpy as np
+        import torch
+
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
 
 
 def finish(run: Run, metrics: dict[str, Any] | None = None) -> None:

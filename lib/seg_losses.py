@@ -1,10 +1,14 @@
 """Segmentation: training losses and the metrics shown while training, all called `(output, target)`.
 
 output: logits (N, C, …), C classes by softmax, or one channel by sigmoid. target: class numbers (N, …), one-hot (N, C, …),
-or for one channel (N, 1, …) of 0 and 1. Probabilities and sums are in float32. Letters: p probability, y target.
+or for one channel (N, 1, …) of 0 and 1. Probabilities and sums are in float32. Letters: p probability, y target, ε 1e-7.
+The background is a class like the others, but in the hard `dice`. Sums "over batch and space" are over all processes that
+train together, sums "over space" over all parts of a volume.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +16,7 @@ from torch import Tensor, nn
 
 from lib import InputError
 from lib.losses import lookup
+from lib.parallel import mesh
 
 EPSILON = 1e-7
 
@@ -38,9 +43,17 @@ def _pair(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def _overlap(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Σ p·y, Σ p and Σ y of every class (C,), over batch and space."""
-    p, y = _pair(output, target)
-    axes = (0, *range(2, p.ndim))
-    return (p * y).sum(axes), p.sum(axes), y.sum(axes)
+    return tuple(mesh.total(_sums(output, target).sum(1)))
+
+
+def _by_sample(output: Tensor, target: Tensor) -> Tensor:
+    """Σ p·y, Σ p and Σ y of every sample and class (3, N, C), over space."""
+    return mesh.over_volume(_sums(output, target))
+
+
+def _sums(output: Tensor, target: Tensor) -> Tensor:
+    p, y = (x.flatten(2) for x in _pair(output, target))
+    return torch.stack(((p * y).sum(2), p.sum(2), y.sum(2)))
 
 
 class CrossEntropy(nn.Module):
@@ -59,7 +72,11 @@ class CrossEntropy(nn.Module):
             raise InputError(f"class_weights: {len(weights)} of them, the network has {output.shape[1]} classes")
         if target.is_floating_point():
             target = target.argmax(1)
-        return F.cross_entropy(output, target, weights)
+        if weights is None:
+            return F.cross_entropy(output, target)
+        sums = (F.cross_entropy(output, target, weights, reduction="sum"), weights[target].sum())
+        error, weight = mesh.total(torch.stack(sums))
+        return error / weight
 
 
 def dice_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -68,7 +85,59 @@ def dice_loss(output: Tensor, target: Tensor) -> Tensor:
     return 1 - ((2 * both + EPSILON) / (p + y + EPSILON)).mean()
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": CrossEntropy(), "dice": dice_loss}
+def adaptive_dice32(output: Tensor, target: Tensor, cap: bool = False) -> Tensor:
+    """1 − Σ_c w·d / (C·e⁻¹), d = 2·(Σpy + ε) / (Σ(p + y) + ε) of a class over batch and space, w = exp(−d).
+
+    TensorFlow's LiTS system: poor classes weigh more. A class that neither has gets d = 2 there, and so .74 of its share
+    and not all; `cap` (the loss "adaptive_dice32_capped") makes that d = 1.
+    """
+    both, p, y = _overlap(output, target)
+    d = 2 * (both + EPSILON) / (p + y + EPSILON)
+    d = d.clamp(max=1) if cap else d
+    return 1 - (d * (-d).exp()).mean() * math.e
+
+
+def generalized_dice(output: Tensor, target: Tensor) -> Tensor:
+    """Mean over samples of (2·Σ_c w·Σpy + ε) / (Σ_c w·Σ(p + y) + ε), w = 1 / ((Σy)² + ε), over space.
+
+    (Sudre et al., DLMIA 2017.) A class that a sample doesn't have weighs 1e7 and rules it.
+    """
+    both, p, y = _by_sample(output, target)
+    w = 1 / (y.square() + EPSILON)
+    return ((2 * (w * both).sum(1) + EPSILON) / ((w * (p + y)).sum(1) + EPSILON)).mean()
+
+
+def jaccard(output: Tensor, target: Tensor) -> Tensor:
+    """Mean over samples of (Σpy + ε) / (Σp + Σy − Σpy + ε), over space and classes."""
+    both, p, y = _by_sample(output, target).sum(2)
+    return ((both + EPSILON) / (p + y - both + EPSILON)).mean()
+
+
+def tversky(output: Tensor, target: Tensor, alpha: float = 0.3, beta: float = 0.7) -> Tensor:
+    """Mean over samples and classes of (Σpy + ε) / (Σpy + alpha·Σp(1 − y) + beta·Σ(1 − p)y + ε), over space.
+
+    (Salehi et al., MLMI 2017.) alpha weighs what is found wrongly, beta what is missed. The source sums over classes.
+    """
+    both, p, y = _by_sample(output, target)
+    return ((both + EPSILON) / (both + alpha * (p - both) + beta * (y - both) + EPSILON)).mean()
+
+
+def _one_minus(value: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return 1 - value(output, target)
+
+    return loss
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "cross_entropy": CrossEntropy(),
+    "dice": dice_loss,
+    "adaptive_dice32": adaptive_dice32,
+    "adaptive_dice32_capped": partial(adaptive_dice32, cap=True),
+    "generalized_dice": _one_minus(generalized_dice),
+    "jaccard": _one_minus(jaccard),
+    "tversky": _one_minus(tversky),
+}
 
 
 def by_name(name: str, class_weights: Sequence[float] | None = None) -> Callable[..., Tensor]:
@@ -92,12 +161,12 @@ def _classes(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def dice(output: Tensor, target: Tensor) -> Tensor:
     """Mean over the classes but the background of the batch's hard Dice; a class that neither has counts as 1."""
     predicted, true = _classes(output, target)
-    values = []
+    sums = []
     for c in range(1, max(output.shape[1], 2)):
         a, b = predicted == c, true == c
-        total = a.sum() + b.sum()
-        values.append(torch.where(total > 0, 2 * (a & b).sum() / total.clamp(min=1), 1.0))
-    return torch.stack(values).mean()
+        sums.append(torch.stack(((a & b).sum(), a.sum() + b.sum())))
+    both, either = mesh.total(torch.stack(sums, 1).double())
+    return torch.where(either > 0, 2 * both / either.clamp(min=1), 1.0).mean().float()
 
 
 @torch.no_grad()
@@ -107,7 +176,21 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
     return (predicted == true).float().mean()
 
 
-TRAINING_METRICS: dict[str, Callable[..., Tensor]] = {"dice": dice, "accuracy": accuracy}
+@torch.no_grad()
+def hamming(output: Tensor, target: Tensor) -> Tensor:
+    """The share of one-hot values that differ between the predicted and the true class."""
+    return 2 * (1 - accuracy(output, target)) / max(output.shape[1], 2)
+
+
+@torch.no_grad()
+def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """The unweighted `CrossEntropy`."""
+    return LOSSES["cross_entropy"](output, target)
+
+
+TRAINING_METRICS: dict[str, Callable[..., Tensor]] = {
+    m.__name__: m for m in (dice, accuracy, hamming, cross_entropy, adaptive_dice32, generalized_dice, jaccard, tversky)
+}
 
 
 def training_metric(name: str) -> Callable[..., Tensor]:

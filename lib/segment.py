@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import InputError, models, overlap, plots, runs
-from lib.data import pairs
+from lib.data import pairs, volumes
 from lib.files import read
 from lib.seg_losses import one_hot
 
@@ -102,7 +102,7 @@ def stages(model: nn.Module, example: Tensor) -> pd.DataFrame:
 class Score(NamedTuple):
     """One case: counts (S, C, C) confusion a slice, dice (C,) over all its slices, hausdorff95 (S, C) of each slice.
 
-    Distances are in mm, or in pixels where the images' pixels aren't known in mm.
+    Of a volume hausdorff95 is (1, C), in space. Distances are in mm, or in pixels where the pixels aren't known in mm.
     """
 
     case: str
@@ -115,6 +115,11 @@ class Score(NamedTuple):
     def dice(self) -> np.ndarray:
         return overlap.dice_of(self.counts.sum(0))
 
+    @property
+    def units(self) -> np.ndarray:
+        """Confusion counts of what each row of hausdorff95 is of: the slices, or the volume."""
+        return self.counts if len(self.hausdorff95) == len(self.counts) else self.counts.sum(0, keepdims=True)
+
 
 def score(path: Path) -> list[Score]:
     """Every case of a result.h5 that has a truth; none where there are no truths. InputError where it isn't one."""
@@ -125,9 +130,13 @@ def score(path: Path) -> list[Score]:
             if "truth" not in group:
                 continue
             output, truth, classes = group["output"][:], group["truth"][:], tuple(group.attrs["classes"])
-            spacing = [float(s) for s in group.attrs["spacing"][1:]]
+            spacing = [float(s) for s in group.attrs["spacing"]]
             counts = np.stack([overlap.confusion(o, t, len(classes)) for o, t in zip(output, truth, strict=True)])
-            distance = [overlap.hausdorff95(o, t, len(classes), spacing) for o, t in zip(output, truth, strict=True)]
+            if group.attrs.get("volume"):
+                distance = [overlap.hausdorff95(output, truth, len(classes), spacing)]
+            else:
+                pairs_of = zip(output, truth, strict=True)
+                distance = [overlap.hausdorff95(o, t, len(classes), spacing[1:]) for o, t in pairs_of]
             found.append(Score(case, str(group.attrs["person"]), counts, np.stack(distance), classes))
     return found
 
@@ -143,19 +152,19 @@ def labelled(path: Path) -> list[Score]:
 def by_class(scores: list[Score]) -> pd.DataFrame:
     """A row a class: Dice, the mean over people of all slices of each together, with its block-bootstrap interval.
 
-    hausdorff95: mean over the slices in which both have the class; `missed`: slices in which only one has it;
-    `both empty`: the share of slices in which neither has. Empty where there are no truths.
+    hausdorff95: mean over the slices (of volumes, the volumes) in which both have the class; `missed`: those in which only
+    one has it; `both empty`: the share in which neither has. Empty where there are no truths.
     """
     if not scores:
         return pd.DataFrame(columns=["dice", "low", "high", "hausdorff95", "missed", "both empty"])
     classes = scores[0].classes
-    counts = np.concatenate([s.counts for s in scores])
+    units = np.concatenate([s.units for s in scores])
     distance = np.concatenate([s.hausdorff95 for s in scores])
     people = [
         np.concatenate([s.counts for s in scores if s.person == p]) for p in dict.fromkeys(s.person for s in scores)
     ]
     dice, intervals = np.mean([overlap.dice_of(p.sum(0)) for p in people], axis=0), overlap.dice_interval(people)
-    empty = overlap.both_empty(counts)
+    empty = overlap.both_empty(units)
     rows = {}
     for c, name in enumerate(classes):
         finite = np.isfinite(distance[:, c]) & ~empty[:, c]
@@ -231,6 +240,43 @@ def picture(path: Path, scores: list[Score], which: str = "median"):
         return plots.montage(images, window, title=title, labels=labels, classes=list(group.attrs["classes"]))
 
 
+def planes(
+    image: Any, labels: dict[str, Any], classes: list[str], spacing=(1.0, 1.0, 1.0), at=None, title: str | None = None
+):  # fmt: skip
+    """A figure of three planes through voxel `at` of a volume (D, H, W), with each of `labels` laid over it in a row.
+
+    at: None: the middle of what the last of them shows (of the volume, where it shows nothing).
+    """
+    labels = {name: np.asarray(label) for name, label in labels.items()}
+    if at is None:
+        where = np.argwhere([*labels.values()][-1] > 0)
+        at = np.median(where, axis=0) if len(where) else np.array(image.shape) // 2
+    shown = volumes.planes(np.asarray(image), spacing, at)
+    panels, over = {}, {}
+    for name, label in labels.items():
+        cut = volumes.planes(label, spacing, at)
+        panels |= {f"{plane}: {name}": shown[plane] for plane in shown}
+        over |= {f"{plane}: {name}": cut[plane] for plane in cut}
+    window = tuple(np.percentile(image, (0.5, 99.5)))
+    return plots.montage(panels, window, columns=3, title=title, labels=over, classes=classes)
+
+
+def case_planes(path: Path, case: str | None = None, title: str | None = None):
+    """`planes` of a case of a result.h5 of volumes (the first where None): the prediction and, if known, the label."""
+    with h5py.File(path, "r") as file:
+        case = case or next(iter(file))
+        group = file[case]
+        labels = {"prediction": group["output"][:]} | ({"label": group["truth"][:]} if "truth" in group else {})
+        spacing = [float(s) for s in group.attrs["spacing"]]
+        return planes(group["input"][:], labels, list(group.attrs["classes"]), spacing, title=title or case)
+
+
+def of_volumes(path: Path) -> bool:
+    """Whether a result.h5 holds segmented volumes, not slices."""
+    with h5py.File(path, "r") as file:
+        return all(group.attrs.get("volume", False) for group in file.values())
+
+
 def mask_table(masks: Path, source: Path, count: int = 4):
     """A figure of up to `count` samples of a masks.h5, evenly chosen: input, prediction and, where it is known, truth.
 
@@ -268,11 +314,13 @@ def _inputs(result: Path, names: list[str]) -> dict[str, tuple[np.ndarray, np.nd
 def classes_of(path: Path) -> list[str]:
     """The classes of a result.h5 of segmentations; InputError where it holds none."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; 23_train_slices or 25_train_pairs writes it for a prepared set")
+        raise InputError(
+            f"{path}: no such file; 23_train_slices, 24_train_volumes or 25_train_pairs writes it for a prepared set"
+        )
     with h5py.File(path, "r") as file:
         group = next(iter(file.values()))
         if "classes" not in group.attrs:
-            raise InputError(f"{path}: no segmentations in it, expected those of 23_train_slices or 25_train_pairs")
+            raise InputError(f"{path}: no segmentations in it, expected those of a 23, 24 or 25 notebook")
         return list(group.attrs["classes"])
 
 

@@ -17,13 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lib import ROOT, InputError
 
 CINE, KSPACE, CASCADE = "20_train_cine", "21_train_kspace", "22_train_cascade"
-SLICES, PAIRS = "23_train_slices", "25_train_pairs"
+SLICES, VOLUMES, PAIRS = "23_train_slices", "24_train_volumes", "25_train_pairs"
 IMPLIED = {  # network_type → the notebook that trains it
     "UNet3D": CINE, "UNet2D1D": CINE, "UNet2D2D": CINE, "UNet3D_old": CINE, "VarNet": KSPACE, "UNet": KSPACE,
-    "VarNetRCAN": CASCADE, "UNet2D": SLICES, "ResUNet": PAIRS,
+    "VarNetRCAN": CASCADE, "UNet2D": SLICES, "VolumeUNet": VOLUMES, "ResUNet": PAIRS,
 }  # fmt: skip
 NAMES = {  # where a notebook's losses and metrics have their names
     CINE: "lib.keras", KSPACE: "lib.losses", CASCADE: "lib.losses", SLICES: "lib.seg_losses", PAIRS: "lib.seg_losses",
+    VOLUMES: "lib.seg_losses",
 }  # fmt: skip
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # a task's name: it becomes a folder's
 WORDS = {
@@ -90,6 +91,7 @@ class Scheduler(_Schema):
     )
     step_size: int = _number("an integer of at least 1", ge=1)
     gamma: float = _number("a number greater than 0 and at most 1", gt=0, le=1)
+    staircase: bool = Field(None, description="true or false")
     pct_start: float = _number("a number greater than 0 and below 1", gt=0, lt=1)
     div: float = _number("a number of at least 1", ge=1)
     div_final: float = _number("a number of at least 1", ge=1)
@@ -102,7 +104,7 @@ class Scheduler(_Schema):
 
 SCHEDULERS = {
     "constant": (), "one_cycle": ("pct_start", "div", "div_final"), "step": ("step_size", "gamma"),
-    "exponential": ("gamma",),
+    "exponential": ("gamma", "staircase"),
 }  # fmt: skip
 
 
@@ -155,6 +157,10 @@ class Augmentation(_Schema):
     half_turn: float = _number(**_Probability)
     quarter_turn: float = _number(**_Probability)
     cutmix: float = _number(**_Probability)
+    flips: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        None, min_length=3, max_length=3, description="three probabilities from 0 to 1"
+    )
+    intensity: float = _number(**_AtLeast0)
     shift: int = _number("an integer of at least 0", ge=0)
     rotate: float = _number("degrees from 0 to 180", ge=0, le=180)
     crop: list[Annotated[int, Field(ge=1)]] | None = Field(
@@ -165,6 +171,7 @@ class Augmentation(_Schema):
 OF_IMAGES = ("flip", "rotate", "crop")
 AUGMENTATIONS = {  # notebook → the settings that it has
     CASCADE: ("flip", "half_turn", "quarter_turn", "shift", "cutmix"), SLICES: OF_IMAGES, PAIRS: OF_IMAGES,
+    VOLUMES: ("flips", "intensity"),
 }  # fmt: skip
 
 
@@ -190,7 +197,10 @@ class Shared(_Schema):
     seed: int = _number("an integer from 0 to 4294967295", ge=0, le=2**32 - 1)  # numpy's range
     gradient_clip: float = _number(**_Above0)
     precision: Literal["fp32", "bf16", "fp16"] = Field(None, description="fp32, bf16 or fp16")
-    devices: str | int | list[int] = Field(None, description="auto, cpu, a count of at least 1 or a list of ids")
+    devices: str | int | list[int | Literal["cpu"]] = Field(
+        None, description="auto, cpu, a count of at least 1 or a list of different ids, or of cpu"
+    )
+    partition: dict[str, int] | list[int] = Field(None, description="{D, H, W} in parts, or five numbers N, D, H, W, C")
     network_type: str = Field(None, description="a network's name")
     network_settings: dict[str, Any] = Field(None, description="a mapping of the network's own keywords")
     loss: str = Field(None, description="a loss's name")
@@ -207,6 +217,12 @@ class Shared(_Schema):
         None, description="none, z_score, percentile or unit"
     )
     targets: Literal["index", "one_hot"] = Field(None, description="index or one_hot")
+    crops: Literal["around", "uniform", "grid"] = Field(None, description="around, uniform or grid")
+    patch: list[Annotated[int, Field(ge=1)]] = Field(
+        None, min_length=3, max_length=3, description="three whole numbers of at least 1"
+    )
+    overlap: float = _number("a share of at least 0 and below 1", ge=0, lt=1)
+    crops_per_volume: int = _number("an integer of at least 1", ge=1)
     odd: Literal["pad", "drop"] = Field(None, description="pad or drop")
     split_by: Literal["patient", "image"] = Field(None, description="patient or image")
     sample: Literal["brain", "abdomen"] = Field(None, description="brain or abdomen")
@@ -215,8 +231,12 @@ class Shared(_Schema):
     @field_validator("devices")
     @classmethod
     def _devices(cls, value):
-        good = {str: value in ("auto", "cpu"), int: value != 0 and not str(value).startswith("-")}
-        if not good.get(type(value), value and min(value) >= 0 if isinstance(value, list) else False):
+        if isinstance(value, list):
+            ids = all(isinstance(v, int) and v >= 0 for v in value) and len(set(value)) == len(value)
+            good = bool(value) and (ids or set(value) == {"cpu"})
+        else:
+            good = value in ("auto", "cpu") if isinstance(value, str) else value >= 1
+        if not good:
             raise ValueError
         return value
 
@@ -381,14 +401,26 @@ def check_names(complete: dict[str, Any], task: str) -> None:
 
         if complete["mask"]["kind"] not in KINDS:
             raise InputError(f"{where}: mask: kind: {choose(complete['mask']['kind'], KINDS)}")
-    if isinstance(complete.get("devices"), int | list):
-        import torch
+    if "devices" in complete:
+        _check_devices(complete["devices"], complete.get("partition"), where)
 
-        devices, there = complete["devices"], torch.cuda.device_count()
-        if (max(devices) + 1 if isinstance(devices, list) else devices) > there:
-            raise InputError(f"{where}: devices: got {devices}, this machine has {there} GPUs")
-        if devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
-            raise InputError(f"{where}: devices: got {devices}, training on several devices is not there yet: use one")
+
+def _check_devices(devices: str | int | list, partition: Any, where: str) -> None:
+    import torch
+
+    from lib.parallel import mesh
+
+    there, wanted = torch.cuda.device_count(), 0
+    if not mesh.on_cpu(devices):
+        wanted = max(devices) + 1 if isinstance(devices, list) else devices if isinstance(devices, int) else 1
+    if wanted > there:
+        raise InputError(
+            f"{where}: devices: got {devices}, this machine has {there} GPUs (processes on its CPU: [cpu, cpu])"
+        )
+    try:
+        mesh.shares(devices, mesh.partition_of(partition))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _show(value: Any) -> str:

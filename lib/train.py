@@ -15,9 +15,10 @@ from fastai.basics import Learner as FastaiLearner
 from fastai.callback.all import ParamScheduler, combined_cos
 from torch import Tensor, nn
 
-from lib import InputError
+from lib import InputError, memory, runs
 from lib.files import replacing, write
 from lib.kspace import center_crop
+from lib.parallel import ddp, mesh
 
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
 
@@ -33,9 +34,14 @@ class Learner(FastaiLearner):
             self._with_events(self._do_epoch, "epoch", CancelEpochException)
 
 
-def device(devices: str | int | list[int] = "auto") -> torch.device:
-    """`auto` (the GPU if there is one), `cpu`, 1, or a list with one GPU's id."""
-    if devices == "cpu" or (devices == "auto" and not torch.cuda.is_available()):
+def device(devices: str | int | list = "auto") -> torch.device:
+    """Where this process's network is: `auto` (the GPU if there is one), `cpu`, a count or a list of GPUs' ids or "cpu".
+
+    Of several devices it is the first, and in a process that `fit` has started its own.
+    """
+    if mesh.current().device:
+        return mesh.current().device
+    if mesh.on_cpu(devices):
         return torch.device("cpu")
     number = devices[0] if isinstance(devices, list) else 0
     if number >= torch.cuda.device_count():
@@ -58,13 +64,13 @@ def _wrap(params, lr, cls, settings):
 
 def schedule(
     type: str = "constant", learning_rate: float = 1e-3, epochs: int = 1, *, step_size: int = 40, gamma: float = 0.1,
-    pct_start: float = 0.25, div: float = 25.0, div_final: float = 1e5,
+    staircase: bool = True, pct_start: float = 0.25, div: float = 25.0, div_final: float = 1e5,
 ) -> ParamScheduler:  # fmt: skip
     """The learning rate over training, as a callback for `fit`.
 
-    constant · step (× gamma every step_size epochs) · exponential (× gamma every epoch) · one_cycle (cosine from
-    learning_rate / div up to learning_rate in the first pct_start, then down to learning_rate / div_final; Smith 2018).
-    Momentum is left alone.
+    constant · step (× gamma every step_size epochs) · exponential (× gamma every epoch, or, not `staircase`, a little every
+    step) · one_cycle (cosine from learning_rate / div up to learning_rate in the first pct_start, then down to
+    learning_rate / div_final; Smith 2018). Momentum is left alone.
     """
 
     def epoch(position: float) -> int:
@@ -73,12 +79,46 @@ def schedule(
     shapes = {
         "constant": lambda position: learning_rate,
         "step": lambda position: learning_rate * gamma ** (epoch(position) // step_size),
-        "exponential": lambda position: learning_rate * gamma ** epoch(position),
+        "exponential": lambda position: learning_rate * gamma ** (epoch(position) if staircase else position * epochs),
         "one_cycle": combined_cos(pct_start, learning_rate / div, learning_rate, learning_rate / div_final),
     }
     if type not in shapes:
         raise InputError(f"scheduler type: {type!r}, expected one of {', '.join(shapes)}")
     return ParamScheduler({"lr": shapes[type]})
+
+
+def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -> None:
+    """`learn.fit(epochs, cbs=callbacks)`, without fastai's bars; with several `devices`, in a process on each.
+
+    Such a process runs the notebook's cells up to here (`lib.parallel.ddp`) and this notebook gets its weights. Writes
+    into the manifest which precision really ran and the peak of memory (of the first process).
+    """
+    devices, place = run.parameters.get("devices", "auto"), mesh.current()
+    if mesh.count(devices) > place.world:
+        ddp.launch(run.path, devices)
+        saved = torch.load(run / "checkpoints" / "last.pt", map_location=device(devices), weights_only=True)
+        learn.model.load_state_dict(saved["model"])
+        return
+    if place.world > 1:
+        callbacks = [*callbacks, Together()]
+        ddp.distribute(learn.model)
+        torch.manual_seed(run.parameters.get("seed", 0) + place.share)  # for dropout; the weights are drawn
+    peak = memory.Peak(device(devices))
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(epochs, cbs=callbacks)
+    if learn.precision.ran:  # None where a resumed run had nothing left to do
+        run.record(precision_ran=learn.precision.ran, peak_bytes_of_training=peak.bytes(), processes=place.world)
+    if place.world > 1:
+        raise ddp.Trained
+
+
+class Together(Callback):
+    """Averages gradients over the processes that train together, before they are unscaled, clipped and used."""
+
+    order = 5
+
+    def before_step(self):
+        ddp.average_gradients(self.model)
 
 
 class FitToTarget(Callback):
@@ -191,7 +231,7 @@ class History(Callback):
     def before_fit(self):
         self.begun, self.done_before = time.monotonic(), self.learn.first_epoch
         self.writer = None
-        if self.tensorboard:
+        if self.tensorboard and not mesh.current().rank:
             from torch.utils.tensorboard import SummaryWriter
 
             self.writer = SummaryWriter(str(self.run / "logs"), purge_step=self.done_before or None)
@@ -212,6 +252,9 @@ class History(Callback):
 
     def after_epoch(self):
         now = time.monotonic()
+        self.total, self.count = mesh.total(
+            torch.tensor([self.total, self.count], dtype=torch.float64, device=mesh.current().device)
+        ).tolist()
         valid, *metrics = self.recorder.final_record[-(1 + len(self.metrics)) :]
         row = {"epoch": self.epoch, "train_loss": self.total / self.count, "valid_loss": float(valid)}
         row |= {m.name: float(v) for m, v in zip(self.metrics, metrics, strict=True)}
@@ -229,6 +272,8 @@ class History(Callback):
         )
 
     def _write(self, row: dict[str, float]) -> None:
+        if mesh.current().rank:
+            return
         lines = [",".join(row), *(",".join(repr(v) for v in r.values()) for r in self.rows)]
         write(self.run / "history.csv", "\n".join(lines) + "\n")
         if self.writer:
@@ -255,7 +300,7 @@ class EarlyStopping(Callback):
     InputError before training for an unknown monitor.
     """
 
-    order, rising = 65, ("ssim", "psnr", "ssim3d", "dice", "accuracy")
+    order, rising = 65, ("ssim", "psnr", "ssim3d", "dice", "accuracy", "generalized_dice", "jaccard", "tversky")
 
     def __init__(self, monitor: str = "valid_loss", patience: int = 2, min_delta: float = 0.0, mode: str | None = None):
         self.monitor, self.patience, self.min_delta, self.mode = monitor, patience, min_delta, mode
@@ -290,8 +335,8 @@ def _plain(metric: str) -> str:
 class Checkpoint(Callback):
     """Saves everything that training continues from, after every `interval` epochs and the last, and restores it.
 
-    run/checkpoints/last.pt holds model, optimizer, the epoch, random states and the state of every callback that has
-    one, as tensors and plain values only. `before_fit` continues from it if it is there: the weights at the end equal
+    run/checkpoints/last.pt holds model, optimizer, the epoch, every process's random states and the state of every
+    callback that has one, as tensors and plain values only. `before_fit` continues from it if it is there: the weights at the end equal
     those of a run that was never stopped. The schedule follows from the epoch.
     """
 
@@ -308,7 +353,8 @@ class Checkpoint(Callback):
         self.opt.load_state_dict(saved["optimizer"])
         for cb in self._with_state():
             cb.load_state(saved["callbacks"][cb.name])
-        _set_random_state(saved["random"])
+        if mesh.current().rank < len(saved["random"]):
+            _set_random_state(saved["random"][mesh.current().rank])
         self.learn.first_epoch = saved["epoch"] + 1
         print(f"continuing after epoch {saved['epoch'] + 1} of {self.n_epoch}", flush=True)
 
@@ -324,10 +370,11 @@ class Checkpoint(Callback):
     def _save(self, epoch: int) -> None:
         state = {
             "model": self.model.state_dict(), "optimizer": self.opt.state_dict(), "epoch": epoch,
-            "random": _random_state(), "callbacks": {cb.name: cb.state() for cb in self._with_state()},
+            "random": ddp.gathered(_random_state()), "callbacks": {cb.name: cb.state() for cb in self._with_state()},
         }  # fmt: skip
-        with replacing(self.path) as partial:
-            torch.save(state, partial)
+        if not mesh.current().rank:
+            with replacing(self.path) as partial:
+                torch.save(state, partial)
 
     def _with_state(self) -> Iterable[Callback]:
         return [cb for cb in self.learn.cbs if hasattr(type(cb), "load_state")]

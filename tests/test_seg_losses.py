@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from monai.losses import DiceLoss
+from monai.losses import DiceLoss, GeneralizedDiceLoss, TverskyLoss
 
 from lib import InputError, seg_losses
 
@@ -35,7 +35,7 @@ def test_cross_entropy_is_torchs_with_its_weights():
     weights = [0.2, 1.0, 3.0]
     assert torch.equal(seg_losses.by_name("cross_entropy")(output, target), F.cross_entropy(output, target))
     expected = F.cross_entropy(output, target, torch.tensor(weights))
-    assert torch.equal(seg_losses.by_name("cross_entropy", weights)(output, target), expected)
+    assert torch.allclose(seg_losses.by_name("cross_entropy", weights)(output, target), expected)
     binary = (target[:, None] > 0).float()
     expected = F.binary_cross_entropy_with_logits(output[:, :1], binary)
     assert torch.allclose(seg_losses.by_name("cross_entropy")(output[:, :1], binary), expected)
@@ -56,9 +56,58 @@ def test_metrics_worked_by_hand():
     output = seg_losses.one_hot(torch.tensor([[[0, 1], [0, 2]]]), 3)
     assert seg_losses.dice(output, target).item() == pytest.approx((2 / 3 + 1) / 2)
     assert seg_losses.accuracy(output, target) == 0.75
+    assert seg_losses.hamming(output, target).item() == pytest.approx(2 / 12)  # one voxel of 4, two of its 3 classes
     one = torch.tensor([[[[1.0, -1.0]]]])
     assert seg_losses.dice(one, torch.tensor([[[[1.0, 1.0]]]])).item() == pytest.approx(2 / 3)
     assert seg_losses.dice(-one.abs(), torch.zeros(1, 1, 1, 2)) == 1
+
+
+def by_hand(output, target):
+    """Σpy, Σp, Σy (N, C) in float64 by plain loops."""
+    p = np.exp(output.double().numpy())
+    p /= p.sum(1, keepdims=True)
+    sums = np.zeros((3, *p.shape[:2]))
+    for n, c in np.ndindex(*p.shape[:2]):
+        y = target[n].numpy() == c
+        sums[:, n, c] = p[n, c][y].sum(), p[n, c].sum(), y.sum()
+    return sums
+
+
+def test_adaptive_dice_by_hand_and_its_anchors():
+    output, target = batch()
+    both, p, y = by_hand(output, target).sum(1)
+    d = 2 * (both + 1e-7) / (p + y + 1e-7)
+    expected = 1 - (np.exp(-d) * d).sum() / (3 * np.exp(-1))
+    assert seg_losses.adaptive_dice32(output, target).item() == pytest.approx(expected, abs=1e-6)
+    sure = 100 * seg_losses.one_hot(target, 3)
+    assert abs(seg_losses.adaptive_dice32(sure, target)) < 1e-5
+    none = torch.zeros(1, 3, 4, 4)  # the third class is in neither: d = 2 there, or 1 where it is capped
+    none[:, 0], none[:, 2] = 50, -200
+    empty = torch.zeros(1, 4, 4, dtype=torch.long)
+    missing = (2 + 2 * 2 * np.exp(-2) / np.exp(-1)) / 3 - 1 / 3  # class 0 right, 1 and 2 in neither
+    assert seg_losses.adaptive_dice32(none, empty).item() == pytest.approx(1 - missing, abs=1e-5)
+    assert abs(seg_losses.by_name("adaptive_dice32_capped")(none, empty)) < 1e-5
+
+
+def test_overlap_losses_by_hand():
+    output, target = batch()
+    both, p, y = by_hand(output, target)
+    w = 1 / (y**2 + 1e-7)
+    generalized = ((2 * (w * both).sum(1) + 1e-7) / ((w * (p + y)).sum(1) + 1e-7)).mean()
+    jaccard = (both.sum(1) / (p + y - both).sum(1)).mean()
+    tversky = (both / (both + 0.3 * (p - both) + 0.7 * (y - both))).mean()
+    for name, value in {"generalized_dice": generalized, "jaccard": jaccard, "tversky": tversky}.items():
+        assert seg_losses.training_metric(name)(output, target).item() == pytest.approx(value, abs=1e-6)
+        assert seg_losses.by_name(name)(output, target).item() == pytest.approx(1 - value, abs=1e-6)
+
+
+def test_tversky_and_generalized_dice_are_monais():
+    output, target = batch()
+    for name, peer in {
+        "tversky": TverskyLoss(to_onehot_y=True, softmax=True, alpha=0.3, beta=0.7, smooth_nr=1e-7, smooth_dr=1e-7),
+        "generalized_dice": GeneralizedDiceLoss(to_onehot_y=True, softmax=True, smooth_nr=1e-7, smooth_dr=1e-7),
+    }.items():
+        assert torch.allclose(seg_losses.by_name(name)(output, target), peer(output, target[:, None]), atol=1e-5)
 
 
 def test_half_precision_is_summed_in_float32():

@@ -206,11 +206,13 @@ def test_devices_that_are_not_there(tmp_path, monkeypatch):
     path = cell(tmp_path, SHARED)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert tasks.check(path, {"devices": [1]})["devices"] == [1]
-    assert tasks.check(path, {"devices": 1})["devices"] == 1
+    for several in (1, 2, [0, 1], ["cpu", "cpu", "cpu"]):
+        assert tasks.check(path, {"devices": several})["devices"] == several
     for value, words in [
         (3, "this machine has 2 GPUs"),
         ([2], "this machine has 2 GPUs"),
-        (2, "several devices is not"),
+        ([0, 0], "a list of different ids"),
+        (["cpu", 0], "or of cpu"),
     ]:
         with pytest.raises(InputError, match=words):
             tasks.check(path, {"devices": value})

@@ -16,27 +16,28 @@ class BucketSampler(Sampler):
     sizes: of every item, in order. Items come in a permutation drawn from (seed, epoch), or as they stand without
     `shuffle`; one size's items make a batch as soon as there are `batch_size` of them, and batches are shuffled too. An
     epoch is one pass, every item once, what is left of a size in a smaller batch (`drop_last`: left out), or `steps`
-    batches, cut from a pass or going on with the next. Set `.epoch` before each epoch. rank of `world` processes gets
-    every world-th batch of a pass, none twice; with `drop_last` all get equally many, as training together needs.
+    batches, cut from a pass or going on with the next. Set `.epoch` before each epoch. Of `shares` processes, number
+    `share` gets every shares-th item of each batch; of a batch that can't be divided evenly, each gets all items, so that
+    means over processes stay means over the batch.
     """
 
     def __init__(
         self, sizes: Sequence[Hashable], batch_size: int = 1, seed: int = 0, steps: int | None = None,
-        drop_last: bool = False, shuffle: bool = True, rank: int = 0, world: int = 1,
+        drop_last: bool = False, shuffle: bool = True, share: int = 0, shares: int = 1,
     ):  # fmt: skip
         self.sizes, self.batch_size, self.seed, self.steps = list(sizes), batch_size, seed, steps
-        self.drop_last, self.shuffle, self.rank, self.world, self.epoch = drop_last, shuffle, rank, world, 0
+        self.drop_last, self.shuffle, self.share, self.shares, self.epoch = drop_last, shuffle, share, shares, 0
 
     def __len__(self) -> int:
         if self.steps:
             return self.steps
         counts = Counter(self.sizes).values()
-        batches = sum(n // self.batch_size if self.drop_last else -(-n // self.batch_size) for n in counts)
-        return batches // self.world if self.drop_last else len(range(self.rank, batches, self.world))
+        return sum(n // self.batch_size if self.drop_last else -(-n // self.batch_size) for n in counts)
 
     def __iter__(self) -> Iterator[list[Key]]:
         batches = self._endless() if self.steps else self._pass(0)
-        yield from itertools.islice(batches, self.rank, self.rank + len(self) * self.world, self.world)
+        for batch in itertools.islice(batches, len(self)):
+            yield batch if len(batch) % self.shares else batch[self.share :: self.shares]
 
     def _order(self, turn: int) -> Iterator[Key]:
         count = len(self.sizes)

@@ -54,8 +54,11 @@ class Case(NamedTuple):
 def write_case(
     path: Path, image: np.ndarray, label: np.ndarray | None, *, person: str, classes: Sequence[str],
     names: Sequence[str], spacing: Sequence[float] = (1.0, 1.0, 1.0), affine: np.ndarray | None = None,
+    chunks: tuple[int, ...] | None = None, **attributes: Any,
 ) -> None:  # fmt: skip
-    """Write one case, a chunk a slice. InputError where image and label don't fit, or a label has no class."""
+    """Write one case, a chunk a slice (or `chunks`), and any further attributes. InputError where image and label don't fit,
+    or a label has no class.
+    """
     if label is not None and (label.shape[0], *label.shape[-2:]) != (image.shape[0], *image.shape[-2:]):
         raise InputError(f"{path.stem}: the image is {image.shape}, its label {label.shape}")
     if label is not None and (label.min() < 0 or label.max() >= len(classes)):
@@ -63,12 +66,14 @@ def write_case(
             f"{path.stem}: label {label.max()} found, expected 0 … {len(classes) - 1} ({', '.join(classes)})"
         )
     with replacing(path) as partial, h5py.File(partial, "w") as file:
-        file.create_dataset("image", data=image, chunks=(1, *image.shape[1:]))
+        file.create_dataset("image", data=image, chunks=chunks or (1, *image.shape[1:]))
         if label is not None:
-            file.create_dataset("label", data=label.astype(np.uint8), chunks=(1, *label.shape[1:]), compression="gzip")
+            chunks = chunks or (1, *label.shape[1:])
+            file.create_dataset("label", data=label.astype(np.uint8), chunks=chunks, compression="gzip")
         file.attrs["id"], file.attrs["person"], file.attrs["spacing"] = path.stem, person, spacing
         file.attrs["affine"] = np.eye(4) if affine is None else affine
         file.attrs["classes"], file.attrs["names"] = list(classes), list(names)
+        file.attrs.update(attributes)
 
 
 def case_file(path: Path) -> CaseFile:

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lib import InputError
 from lib.data.buckets import BucketSampler
+from lib.parallel import mesh
 
 
 def check_sizes(folder: Path, sizes: Iterable[tuple[int, ...]], batch_size: int, bucket_sampling: bool) -> None:
@@ -29,21 +30,31 @@ def loaders(
 
     Training is shuffled by (seed, epoch); steps_per_epoch None: one pass. num_workers None: 4 on a GPU, 0 on a CPU. A data
     set's `sizes` are those of its items: InputError naming the folder where a batch would hold several, unless
-    `bucket_sampling` puts items of one size together.
+    `bucket_sampling` puts items of one size together. Where several processes train together, each reads its share of a
+    batch, and its part of partitioned volumes.
     """
     from fastai.data.core import DataLoaders
 
     eval_batch_size = eval_batch_size or batch_size
     for data, size in ((train, batch_size), (valid, eval_batch_size)):
         check_sizes(folder, data.sizes, size, bucket_sampling)
+    if batch_size % mesh.current().shares:
+        raise InputError(f"batch_size: {batch_size} can't be shared by {mesh.current().shares} processes evenly")
     on_gpu = torch.device(device).type == "cuda"
     num_workers = (4 if on_gpu else 0) if num_workers is None else num_workers
     options = {"num_workers": num_workers, "pin_memory": on_gpu}
-    order = BucketSampler(train.sizes, batch_size, seed, steps_per_epoch, drop_last)
+    options |= {"collate_fn": _part} if mesh.current().parts else {}
+    mine = {"share": mesh.current().share, "shares": mesh.current().shares}
+    order = BucketSampler(train.sizes, batch_size, seed, steps_per_epoch, drop_last, **mine)
+    held_out = BucketSampler(valid.sizes, eval_batch_size, shuffle=False, **mine)
     dls = DataLoaders(
         DataLoader(train, batch_sampler=order, persistent_workers=num_workers > 0, **options),
-        DataLoader(valid, batch_sampler=BucketSampler(valid.sizes, eval_batch_size, shuffle=False), **options),
+        DataLoader(valid, batch_sampler=held_out, **options),
         device=torch.device(device),
     )
     dls.n_inp = inputs
     return dls
+
+
+def _part(items: list[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
+    return [mesh.slab(x) for x in default_collate(items)]

@@ -3,8 +3,9 @@
 What is real: the anatomy, contrast and artefacts of each scan. What is simulated: coils, object phase and noise.
 """
 
+import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import nibabel
@@ -31,8 +32,8 @@ class Scan(NamedTuple):
     spacing: tuple[float, float, float]
 
 
-def scan(name: str) -> Scan:
-    """A sample scan by its file name without ending, float32; its checksum is verified."""
+def scan_file(name: str) -> Path:
+    """The file of a sample scan by its name without ending; its checksum is verified."""
     path = FOLDER / f"{name}.nii.gz"
     sums = dict(line.split()[::-1] for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
     if path.name not in sums or not path.exists():
@@ -42,7 +43,12 @@ def scan(name: str) -> Scan:
         raise InputError(
             f"{path}: checksum {found[:12]}… is not the {sums[path.name][:12]}… of SHA256SUMS: fetch it anew"
         )
-    image = nibabel.load(path)
+    return path
+
+
+def scan(name: str) -> Scan:
+    """A sample scan by its file name without ending, float32."""
+    image = nibabel.load(scan_file(name))
     volume, spacing = np.asarray(image.dataobj, dtype=np.float32), [float(v) for v in image.header.get_zooms()]
     if volume.ndim == 4:
         volume, spacing = volume[:, :, 0], [*spacing[:2], spacing[3]]
@@ -284,3 +290,33 @@ def write_hipmri(folder: Path, split: str, patient: int, image: np.ndarray, labe
             path = folder / f"keras_slices_{kind}{split}" / f"{prefix}_{patient:03d}_week_0_slice_{s}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(values, np.diag([voxel, voxel, 1, 1])), path)
+
+
+def write_lits(folder: Path, held: int = 8) -> dict[str, Any]:
+    """Write the abdomens in LiTS's names: volume-<case>.nii.gz in HU and segmentation-<case>.nii.gz. Returns what
+    `lib.data.volumes.prepare` has to know of them: split, persons, classes, which labels count as another class, a note.
+
+    abdomen_a's `held` planes from the lowest one with spleen on validate, and what lies below and above them, at least
+    10 mm away, trains; abdomen_b tests. Kidneys count as background, since abdomen_b shows none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ct, organs = (nibabel.load(scan_file(f"abdomen_a_{part}")) for part in ("ct", "organs"))
+    first = int((np.asarray(organs.dataobj) == ORGANS.index("spleen")).any((0, 1)).argmax())
+    parts = slabs(ct.shape[2], float(ct.header.get_zooms()[2]), held, ("val",), first + held // 2)
+    below = sum(z < first for z in parts["train"])
+    cuts = {
+        "abdomen_a_lower": slice(below), "abdomen_a_upper": slice(parts["train"][below], None),
+        "abdomen_a_slab": slice(first, first + held),
+    }  # fmt: skip
+    for kind, image in (("volume", ct), ("segmentation", organs)):
+        for case, planes in cuts.items():
+            nibabel.save(image.slicer[:, :, planes], folder / f"{kind}-{case}.nii.gz")
+        name = f"abdomen_b_{'ct' if image is ct else 'organs'}"
+        shutil.copy(scan_file(name), folder / f"{kind}-abdomen_b.nii.gz")
+    return {
+        "split": {"val": ["volume-abdomen_a_slab"], "test": ["volume-abdomen_b"]}, "classes": ORGANS[:3],
+        "persons": {f"volume-{case}": "abdomen_a" for case in cuts} | {"volume-abdomen_b": "abdomen_b"},
+        "relabel": {3: 0}, "shared_persons": ["abdomen_a"], "sample_data": "abdomen",
+        "note": "abdomen_a trains, a slab of it validates, at least 10 mm from the training planes; abdomen_b (another "
+        "person) tests; a network drew the labels; kidneys count as background",
+    }  # fmt: skip

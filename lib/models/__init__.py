@@ -24,6 +24,7 @@ MODELS: dict[str, str | Callable[..., nn.Module]] = {
     "RCAN": "lib.models.rcan:RCAN",
     "VarNetRCAN": "lib.models.cascade:VarNetRCAN",
     "UNet2D": "lib.models.slices:UNet2D",
+    "VolumeUNet": "lib.models.volume:VolumeUNet",
     "ResUNet": "lib.models.resunet:ResUNet",
 }
 

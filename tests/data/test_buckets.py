@@ -1,4 +1,4 @@
-"""BucketSampler: one size a batch, every item once, shards that don't overlap; with fastai and workers."""
+"""BucketSampler: one size a batch, every item once, shares of a batch that don't overlap; with fastai and workers."""
 
 from collections import Counter
 
@@ -61,15 +61,19 @@ def test_batches_are_shuffled_not_only_items():
     assert first[1] > 30 and first[2] > 10  # the rests aren't always last
 
 
-@pytest.mark.parametrize("world", [2, 3, 4])
-def test_shards_share_a_pass_without_overlap(world):
-    shards = [indices(BucketSampler(SIZES, 2, rank=r, world=world)) for r in range(world)]
-    assert sorted(i for shard in shards for batch in shard for i in batch) == list(range(13))
-    assert [len(BucketSampler(SIZES, 2, rank=r, world=world)) for r in range(world)] == list(map(len, shards))
-    even = [indices(BucketSampler(SIZES, 2, drop_last=True, rank=r, world=world)) for r in range(world)]
-    assert len({len(shard) for shard in even}) == 1
-    seen = [i for shard in even for batch in shard for i in batch]
-    assert len(seen) == len(set(seen))
+@pytest.mark.parametrize("shares", [1, 2, 4])
+def test_processes_share_each_batch_without_overlap(shares):
+    whole = indices(BucketSampler(SIZES, 4))
+    parts = [indices(BucketSampler(SIZES, 4, share=s, shares=shares)) for s in range(shares)]
+    for batch, *mine in zip(whole, *parts, strict=True):
+        if len(batch) % shares:  # what can't be divided is done by all, so that means stay those of the batch
+            assert all(part == batch for part in mine)
+        else:
+            assert sorted(i for part in mine for i in part) == sorted(batch)
+            assert {len(part) for part in mine} == {len(batch) // shares}
+    even = [indices(BucketSampler(SIZES, 4, drop_last=True, share=s, shares=shares)) for s in range(shares)]
+    seen = [i for part in even for batch in part for i in batch]
+    assert len(seen) == len(set(seen)) == 8
 
 
 def test_steps_cut_or_lengthen_an_epoch():
@@ -77,7 +81,7 @@ def test_steps_cut_or_lengthen_an_epoch():
     long = indices(BucketSampler(SIZES, 3, steps=20))
     assert len(long) == 20 and {i for b in long for i in b} == set(range(13))
     assert all(len(set(batch)) == len(batch) for batch in long)  # no batch of one item's copies
-    shards = [indices(BucketSampler([0] * 12, 2, steps=3, rank=r, world=2)) for r in range(2)]
+    shards = [indices(BucketSampler([0] * 12, 4, steps=3, share=s, shares=2)) for s in range(2)]
     assert sorted(i for s in shards for b in s for i in b) == list(range(12))
 
 

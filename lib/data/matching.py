@@ -1,0 +1,118 @@
+"""Which volume belongs to which segmentation, and to which split: by patterns of file names, LiTS's by default."""
+
+import glob
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lib import InputError
+from lib.data.checks import SPLITS
+
+VOLUMES, SEGMENTATIONS, SPLIT = "**/volume-*", "**/segmentation-*", {"val": 31}  # LiTS: the last 31 of 131
+ENDINGS = (".nii.gz", ".nii", ".npy")
+
+
+class Pair(NamedTuple):
+    """The two files of a case; segmentation None where there is none."""
+
+    volume: Path
+    segmentation: Path | None
+    id: str
+    person: str
+
+
+def find(
+    source: Path, volume_files: str | Mapping[str, str] = VOLUMES,
+    segmentation_files: str | Mapping[str, str] = SEGMENTATIONS, split: Mapping[str, Any] = SPLIT,
+    persons: Mapping[str, str] | None = None,
+) -> dict[str, list[Pair]]:  # fmt: skip
+    """The cases below `source` by split, each split in the order of its numbers.
+
+    volume_files, segmentation_files: a folder or a pattern such as imagesTr/*_0000.nii.gz each, or {split: pattern}. `*` is
+    any text within a name, `**/` any folders; without an ending, .nii.gz, .nii and .npy are taken. Files whose `*` stand
+    for the same belong together; a case's id is the names that have a `*` (volume-7, case_00001). split: which ids, or how
+    many (the last ones, test behind val), of the train pattern's cases go to val and test; a split with a pattern of its own
+    takes none. persons: {id: person}; else each case is a person. A test case may lack a segmentation. InputError names
+    the file or pattern: no partner, two of one name, nothing found, none left to train on, an unknown id or split.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder, expected one with volumes named {volume_files}")
+    if isinstance(volume_files, str) != isinstance(segmentation_files, str):
+        raise InputError(f"segmentation_files: got {segmentation_files!r}, expected as many as in {volume_files!r}")
+    volumes, labels = ({"train": p} if isinstance(p, str) else p for p in (volume_files, segmentation_files))
+    for name in (*volumes, *labels, *split):
+        if name not in SPLITS:
+            raise InputError(f"{name!r} is no split, expected some of {', '.join(SPLITS)}")
+    found = {s: _pairs(source, volumes[s], labels.get(s), persons or {}) for s in SPLITS if s in volumes}
+    if "train" in found:
+        found |= _divided(found["train"], {s: wanted for s, wanted in split.items() if wanted and s not in found})
+    first: dict[str, Path] = {}
+    for name, pairs in found.items():
+        for pair in pairs:
+            if first.setdefault(pair.id, pair.volume) != pair.volume:
+                raise InputError(f"{pair.volume}: {first[pair.id]} is {pair.id} too, expected different names")
+            if name != "test" and not pair.segmentation:
+                raise InputError(f"{pair.volume}: no segmentation belongs to it, expected {labels.get(name, labels)}")
+    unknown = next((i for i in persons or {} if i not in first), None)
+    if unknown is not None:
+        raise InputError(f"persons: no volume {unknown!r} in {source}, expected {', '.join(list(first)[:3])} …")
+    return {s: found[s] for s in SPLITS if s in found}
+
+
+def _pairs(source: Path, pattern: str, other: str | None, persons: Mapping[str, str]) -> list[Pair]:
+    volumes, labels = _matches(source, pattern), _matches(source, other) if other else {}
+    if not volumes:
+        raise InputError(f"{source}: nothing in it is named {pattern} ({', '.join(ENDINGS)})")
+    lost = next((path for stars, (_, path) in labels.items() if stars not in volumes), None)
+    if lost:
+        raise InputError(f"{lost}: no volume belongs to it, expected {pattern}")
+    return [
+        Pair(path, labels.get(stars, ("", None))[1], name, persons.get(name, name))
+        for stars, (name, path) in sorted(volumes.items(), key=lambda item: [_numbers(text) for text in item[0]])
+    ]
+
+
+def _matches(source: Path, pattern: str) -> dict[tuple[str, ...], tuple[str, Path]]:
+    """{what the `*` stand for: (id, file)}; hidden files are left out."""
+    pattern = f"{pattern}/*" if (source / pattern).is_dir() else pattern
+    ending = next((e for e in ENDINGS if pattern.endswith(e)), "")
+    words, named = "", []
+    for part in pattern.removesuffix(ending).split("/"):
+        text = re.escape(part).replace(r"\*", "([^/]*)")
+        named.append("*" in part and part != "**")
+        words += "(?:.+/)?" if part == "**" else (f"(?P<name{len(named)}>{text})" if named[-1] else text) + "/"
+    ends = "|".join(map(re.escape, [ending] if ending else ENDINGS))
+    regex, found = re.compile(f"{words.removesuffix('/')}(?:{ends})"), {}
+    for path in sorted(glob.glob("**/*", root_dir=source, recursive=True)):
+        if match := regex.fullmatch(path):
+            whole = set(regex.groupindex.values())
+            stars = tuple(text for i, text in enumerate(match.groups(), 1) if i not in whole)
+            if stars in found:
+                raise InputError(f"{source / path}: {found[stars][1]} has the same name: which one is it?")
+            found[stars] = ("_".join(match.groupdict().values()) or Path(path).name.split(".")[0], source / path)
+    return found
+
+
+def _numbers(text: str) -> list[tuple[int, str]]:
+    return [(int(word), "") if i % 2 else (0, word) for i, word in enumerate(re.split(r"(\d+)", text))]
+
+
+def _divided(pairs: list[Pair], split: dict[str, Any]) -> dict[str, list[Pair]]:
+    taken, left = {}, list(pairs)
+    for name in sorted(split, key=lambda s: (isinstance(split[s], int), s != "test")):  # ids first, then the last ones
+        wanted, ids = split[name], {p.id: p for p in left}
+        if isinstance(wanted, int):
+            if not 0 <= wanted < len(left):
+                raise InputError(f"split: {wanted} for {name} of {len(left)} volumes: none is left to train on")
+            taken[name] = left[-wanted:]
+        else:
+            unknown = next((str(i) for i in wanted if str(i) not in ids), None)
+            if unknown is not None:
+                raise InputError(f"split: {name}: no volume {unknown!r} is left, expected {', '.join(list(ids)[:3])} …")
+            taken[name] = [p for p in left if p.id in map(str, wanted)]
+        left = [p for p in left if p not in taken[name]]
+    if not left:
+        raise InputError(f"split: all {len(pairs)} volumes are in {' and '.join(taken)}: none is left to train on")
+    return taken | {"train": left}

@@ -1,0 +1,194 @@
+"""Patches of prepared volumes as batches: random ones around an organ, a grid that covers all, or anywhere.
+
+Only what a patch needs is read from the case files. Letters: D, H, W of the volume, d, h, w of the patch.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lib import InputError
+from lib.data.cases import CaseFile, split_cases
+from lib.data.loading import loaders
+from lib.data.volumes import attributes, middle
+
+CROPS = ("around", "grid", "uniform")
+COUNT = 54  # crops a volume, of the LiTS source
+
+
+class Patch(NamedTuple):
+    """One patch by name: image (1, d, h, w), label (d, h, w) or None, and its first voxel (negative: in the padding)."""
+
+    image: Tensor
+    label: Tensor | None
+    id: str
+    person: str
+    origin: tuple[int, int, int]
+    file: Path
+
+
+def grid(shape: Sequence[int], size: Sequence[int], overlap: float = 0.0) -> list[tuple[int, ...]]:
+    """First voxels of patches that cover a volume: as few as overlap by at least that share along each axis, evenly spaced.
+
+    The LiTS source's grid of 3×3×3 crops of 128³ in 192³ has an overlap of 0.75.
+    """
+    starts = []
+    for n, s in zip(shape, size, strict=True):
+        steps = int(np.ceil(max(n - s, 0) / max(s * (1 - overlap), 1) - 1e-9))
+        starts.append([round(i * (n - s) / steps) for i in range(steps + 1)] if steps else [min((n - s) // 2, 0)])
+    return list(itertools.product(*starts))
+
+
+def augment(
+    image: Tensor, label: Tensor, rng: np.random.Generator, flips: Sequence[float] = (0, 0, 0), intensity: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """(image, label) (1, d, h, w) and (d, h, w), each axis flipped with its probability, the image times a factor.
+
+    The factor is normal about 1 with deviation `intensity`, cut off at ±2 of it: the LiTS source's N(1, .05) in .9 … 1.1.
+    """
+    axes = [axis - 3 for axis, drawn in enumerate(rng.uniform(size=3)) if drawn < flips[axis]]
+    factor = 1 + intensity * float(np.clip(rng.standard_normal(), -2, 2))
+    return image.flip(axes) * factor, label.flip(axes)
+
+
+class VolumePatches(Dataset):
+    """Patches of volumes. An item is image (1, d, h, w) float32 and the target that `target` makes of the label (d, h, w) int64.
+
+    crops: "around" the middle of the box of `organ` (None: of all classes but the background), moved along each axis by a
+    normal deviate of a sixth of the patch's size, cut off at a quarter, then into the volume, as the LiTS source does;
+    "uniform", anywhere in the volume; or the covering "grid" with `overlap`. count: patches a volume (None: 54, of a grid
+    all); of a grid at most so many, evenly chosen. Everything is drawn from (seed, epoch, index), or, without `fresh`, from
+    (seed, index), so that each epoch has the same, as the source's files. augmentation: settings of `augment`. preload:
+    keep the volumes in memory. A volume smaller than the patch is padded evenly, its image with its `fill`, its label
+    with 0. Items are asked for by index, or by (epoch, index). InputError naming the file: no voxel to crop around.
+    """
+
+    def __init__(
+        self, cases: list[CaseFile], size: Sequence[int], crops: str = "around",
+        target: Callable[[Tensor], Tensor] | None = None, *, count: int | None = None, organ: str | None = None,
+        overlap: float = 0.0, fresh: bool = True, augmentation: dict[str, Any] | None = None, preload: bool = False,
+        seed: int = 0,
+    ):  # fmt: skip
+        if crops not in CROPS:
+            raise InputError(f"crops: got {crops!r}, expected one of {', '.join(CROPS)}")
+        if len(size) != 3 or min(size) < 1 or not 0 <= overlap < 1:
+            raise InputError(
+                f"patch of {list(size)}, overlap {overlap}: expected three sizes of at least 1, 0 … below 1"
+            )
+        self.cases, self.size, self.crops, self.target = cases, tuple(size), crops, target or (lambda label: label)
+        self.fresh, self.augmentation, self.seed = fresh, augmentation or {}, seed
+        about = [attributes(c.path) for c in cases]
+        self.shapes = [(c.slices, *c.size) for c in cases]
+        self.fill = [float(a["fill"]) for a in about]
+        self.centres = [
+            _centre(c, a["boxes"], organ) if crops == "around" else None for c, a in zip(cases, about, strict=True)
+        ]
+        self.index: list[tuple[int, tuple[int, ...] | None]] = []
+        for c, shape in enumerate(self.shapes):
+            places = grid(shape, self.size, overlap) if crops == "grid" else [None] * (count or COUNT)
+            chosen = np.linspace(0, len(places) - 1, min(count or len(places), len(places))).round().astype(int)
+            self.index += [(c, places[i]) for i in chosen]
+        self.sizes = [self.size] * len(self.index)
+        small = [c for c, shape in zip(cases, self.shapes, strict=True) if any(np.less(shape, self.size))]
+        if small:
+            first, shape = small[0].path, (small[0].slices, *small[0].size)
+            words = f"{len(small)} of {len(cases)} volumes, such as {first.name} of {_times(shape)}"
+            print(f"{first.parent}: {words}, are smaller than a patch of {_times(self.size)}: padded")
+        self.kept = [_whole(c.path) for c in cases] if preload else None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def _origin(self, i: int, rng: np.random.Generator) -> tuple[int, ...]:
+        c, place = self.index[i]
+        if place:
+            return place
+        size, shape = np.array(self.size), np.array(self.shapes[c])
+        last = shape - size
+        if self.crops == "around":
+            centre = self.centres[c] + (rng.standard_normal(3) * size / 6).clip(-size / 4, size / 4)
+            first = np.floor(centre).astype(int) - size // 2
+        else:
+            first = rng.integers(0, last.clip(0) + 1)
+        return tuple(np.where(last < 0, last // 2, first.clip(0, last.clip(0))).tolist())
+
+    def _read(self, c: int, origin: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
+        low, high = np.maximum(origin, 0), np.minimum(np.add(origin, self.size), self.shapes[c])
+        where = tuple(map(slice, low, high))
+        if self.kept:
+            image, label = (None if x is None else x[where] for x in self.kept[c])
+        else:
+            with h5py.File(self.cases[c].path, "r") as file:
+                image, label = file["image"][where], file["label"][where] if self.cases[c].label else None
+        if image.shape != self.size:
+            margins = list(zip(low - origin, np.add(origin, self.size) - high, strict=True))
+            image = np.pad(image, margins, constant_values=self.fill[c])
+            label = None if label is None else np.pad(label, margins)
+        return image, label
+
+    def case(self, i: int, epoch: int = 0) -> Patch:
+        """The i-th patch by name, without augmentation."""
+        return self._case(i, self._rng(i, epoch))
+
+    def _rng(self, i: int, epoch: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, epoch if self.fresh else 0, i))
+
+    def _case(self, i: int, rng: np.random.Generator) -> Patch:
+        case, origin = self.cases[self.index[i][0]], self._origin(i, rng)
+        image, label = self._read(self.index[i][0], origin)
+        image = torch.from_numpy(image.astype(np.float32))[None]
+        label = None if label is None else torch.from_numpy(label.astype(np.int64))
+        return Patch(image, label, case.id, case.person, origin, case.path)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
+        epoch, i = key if isinstance(key, tuple) else (0, key)
+        rng = self._rng(i, epoch)
+        image, label, *_ = self._case(i, rng)
+        if label is None:
+            return (image,)
+        if self.augmentation:
+            image, label = augment(image, label, rng, **self.augmentation)
+        return image, self.target(label)
+
+
+def _centre(case: CaseFile, boxes: np.ndarray, organ: str | None) -> np.ndarray:
+    if organ is not None and organ not in case.classes[1:]:
+        raise InputError(f"organ: got {organ!r}, {case.path} has {', '.join(case.classes[1:])}")
+    centre = middle(boxes[1:] if organ is None else boxes[[case.classes.index(organ)]])
+    if centre is None:
+        raise InputError(f"{case.path}: no voxel of {organ or 'any class'} to crop around: use crops grid or uniform")
+    return centre
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _whole(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    with h5py.File(path, "r") as file:
+        return file["image"][:], file["label"][:] if "label" in file else None
+
+
+def dataloaders(
+    folder: Path, size: Sequence[int], target: Callable[[Tensor], Tensor] | None = None, *, crops: str = "around",
+    count: int | None = None, eval_count: int | None = None, organ: str | None = None, overlap: float = 0.0,
+    fresh: bool = True, augmentation: dict[str, Any] | None = None, preload: bool = False, seed: int = 0, **settings: Any,
+):  # fmt: skip
+    """fastai DataLoaders of a prepared set's patches: image (N, 1, d, h, w) | target.
+
+    Training patches as `VolumePatches` makes them; of each val volume the covering grid (at most eval_count patches of it),
+    not augmented. Settings as in `lib.data.loading.loaders`.
+    """
+    common = {"overlap": overlap, "preload": preload, "seed": seed}
+    train, val = (split_cases(folder, split) for split in ("train", "val"))
+    extra = {"count": count, "organ": organ, "fresh": fresh, "augmentation": augmentation}
+    train = VolumePatches(train, size, crops, target, **extra, **common)
+    valid = VolumePatches(val, size, "grid", target, count=eval_count, **common)
+    return loaders(train, valid, 1, folder, seed=seed, **settings)

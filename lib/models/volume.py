@@ -1,0 +1,112 @@
+"""The 3-D U-Net (Çiçek et al., MICCAI 2016) of TensorFlow's LiTS system: 19,073,795 parameters as published."""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lib import InputError
+from lib.models.blocks import check_counts
+
+NORMS = ("batch", "instance", "group")
+UPS = ("transposed", "nearest")
+
+
+def _norm(kind: str, chans: int, momentum: float) -> nn.Module:
+    if kind == "batch":
+        return nn.BatchNorm3d(chans, eps=1e-3, momentum=1 - momentum)
+    if kind == "instance":
+        return nn.InstanceNorm3d(chans, affine=True)
+    return nn.GroupNorm(min(8, chans), chans)
+
+
+def _stage(in_chans: int, middle: int, chans: int, norm: str, momentum: float) -> nn.Sequential:
+    """Two 3³ convolutions, each with normalisation and ReLU."""
+    layers = []
+    for i, o in ((in_chans, middle), (middle, chans)):
+        layers += [nn.Conv3d(i, o, 3, padding=1), _norm(norm, o, momentum), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+@contextlib.contextmanager
+def _statistics_kept(stage: nn.Module) -> Iterator[None]:
+    """Batch norms don't count a batch a second time when checkpointing computes them again."""
+    norms = [(m, m.momentum, m.num_batches_tracked.clone()) for m in stage.modules() if isinstance(m, nn.BatchNorm3d)]
+    for norm, *_ in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, batches in norms:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)
+
+
+def _contexts(stage: nn.Module):
+    return contextlib.nullcontext(), _statistics_kept(stage)
+
+
+class VolumeUNet(nn.Module):
+    """Volumes (N, in_chans, D, H, W) of any size to the logits of num_classes classes (N, num_classes, D, H, W), float32.
+
+    Level d of `depth` has base_filters · 2^d, then twice as many channels; max pooling 2 between levels. up: "transposed"
+    convolutions 2³ that keep the channels, or "nearest" (no parameters). The level's second output is concatenated, and
+    two convolutions bring the channels back to its width. norm: "batch" (Keras' momentum and eps .001), "instance" or
+    "group" (8 groups), each with scale and shift. checkpointing: a level's activations are computed again in the backward
+    pass. A size that pooling doesn't divide is padded with zeros inside. The source applies a softmax in float32 here;
+    losses and predictions do that. Raises InputError for settings out of range.
+    """
+
+    def __init__(
+        self, in_chans: int = 1, num_classes: int = 3, base_filters: int = 32, depth: int = 4, norm: str = "batch",
+        up: str = "transposed", norm_momentum: float = 0.99, checkpointing: bool = False,
+    ):  # fmt: skip
+        check_counts("VolumeUNet", in_chans=in_chans, num_classes=num_classes, base_filters=base_filters, depth=depth)
+        if norm not in NORMS or up not in UPS:
+            raise InputError(f"VolumeUNet: norm {norm!r}, up {up!r}, expected one of {NORMS} and one of {UPS}")
+        if not 0 <= norm_momentum < 1 or checkpointing not in (True, False):
+            raise InputError(
+                f"VolumeUNet: norm_momentum {norm_momentum!r}, checkpointing {checkpointing!r}, expected a number of at "
+                "least 0 and below 1, and true or false"
+            )
+        if norm == "group" and base_filters % min(8, base_filters):
+            raise InputError(f"VolumeUNet: norm group: base_filters {base_filters}, expected a multiple of 8")
+        super().__init__()
+        self.norm, self.checkpointing = norm, checkpointing
+        narrow = [base_filters * 2**d for d in range(depth)]
+        wide = [2 * w for w in narrow]
+        options = (norm, norm_momentum)
+        self.down = nn.ModuleList(
+            _stage(i, n, w, *options) for i, n, w in zip([in_chans, *wide], narrow, wide, strict=False)
+        )
+        self.pool = nn.MaxPool3d(2)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose3d(w, w, 2, 2) if up == "transposed" else nn.Upsample(scale_factor=2) for w in wide[:0:-1]
+        )
+        self.merge = nn.ModuleList(
+            _stage(below + w, w, w, *options) for below, w in zip(wide[:0:-1], wide[-2::-1], strict=True)
+        )
+        self.head = nn.Conv3d(wide[0], num_classes, 1)
+
+    def _level(self, stage: nn.Module, x: Tensor) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(stage, x, use_reentrant=False, context_fn=partial(_contexts, stage))
+        return stage(x)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        size, step = volume.shape[2:], 2 ** len(self.up)
+        padding = [n for extent in reversed(size) for n in (0, -extent % step)]
+        x = F.pad(volume, padding) if any(padding) else volume
+        if x.device.type == "cpu" and self.norm == "batch":  # its convolutions are nearly twice as fast so
+            x = x.contiguous(memory_format=torch.channels_last_3d)
+        skips = []
+        for stage in self.down:
+            x = self._level(stage, self.pool(x) if skips else x)
+            skips.append(x)
+        for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
+            x = self._level(merge, torch.cat((up(x), skip), 1))
+        return self.head(x)[..., : size[0], : size[1], : size[2]].float()

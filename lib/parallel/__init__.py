@@ -1,0 +1,1 @@
+"""Several processes: over the samples of a batch, and over the parts of one volume."""

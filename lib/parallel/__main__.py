@@ -1,0 +1,8 @@
+"""python -m lib.parallel RUN: one of the processes that torchrun starts to train a run's network together."""
+
+import sys
+from pathlib import Path
+
+from lib.parallel.ddp import main
+
+sys.exit(main(Path(sys.argv[1])))

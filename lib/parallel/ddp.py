@@ -1,0 +1,140 @@
+"""Training in several processes: `launch` starts torchrun, whose processes run the notebook's own cells up to its fit.
+
+So the Learner is built by the same lines everywhere, and what is changed in the (saved) notebook holds for all of them.
+Each process works on its share of every batch; gradients are averaged before each step. Rank 0 writes the run folder.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from lib import ROOT, InputError, tasks
+from lib.files import read
+from lib.parallel import mesh, spatial
+
+CHUNK = 1 << 24  # gradients in one message
+
+
+class Trained(BaseException):
+    """Ends a process's notebook: what comes after the fit is for the notebook that started it."""
+
+
+def launch(run: Path, devices: str | int | list) -> None:
+    """Trains the run's notebook in a process on each device, by torchrun, and prints what rank 0 prints.
+
+    On several machines torchrun's variables (PET_NNODES, PET_NODE_RANK, PET_RDZV_BACKEND, PET_RDZV_ENDPOINT) say where they
+    meet. InputError with every failed rank's one line; a rank that fails ends the others.
+    """
+    here = devices if isinstance(devices, int) else len(devices)
+    threads = max(1, (os.cpu_count() or 1) // here) if mesh.on_cpu(devices) else 1
+    command = [sys.executable, "-u", "-m", "torch.distributed.run", f"--nproc-per-node={here}"]
+    command += [] if "PET_NNODES" in os.environ else ["--standalone"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "ECHOTRAIN_PARENT": str(os.getpid())}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    log, said = run / "torchrun.log", {}
+    with open(log, "wb") as errors:
+        process = subprocess.Popen(
+            [*command, "-m", "lib.parallel", str(run)], stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=environment,
+        )  # fmt: skip
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                if found := re.match(r"rank (\d+): (.*)", line):
+                    said[found[1]] = found[2]
+            code = process.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            process.wait()
+    if code:
+        if len(said) == here and len(set(said.values())) == 1:
+            raise InputError(f"on all ranks: {said['0']}")
+        words = "; ".join(f"rank {rank}: {text}" for rank, text in sorted(said.items()))
+        raise InputError(words or f"a process was lost while training: {log} says more")
+    log.unlink()
+
+
+def average_gradients(model: nn.Module) -> None:
+    """Every parameter's gradient becomes the mean over all processes; one that none of them has stays None."""
+    place = mesh.current()
+    parameters = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
+    waiting: list[nn.Parameter] = []
+    for i, parameter in enumerate(parameters):
+        waiting.append(parameter)
+        if i + 1 == len(parameters) or sum(p.numel() for p in waiting) > CHUNK:
+            flat = torch.cat([p.grad.flatten() for p in waiting])
+            dist.all_reduce(flat)
+            for p, part in zip(waiting, flat.div_(place.world).split([p.numel() for p in waiting]), strict=True):
+                p.grad.copy_(part.view_as(p))
+            waiting = []
+
+
+def gathered(value: object) -> list:
+    """[each process's value], by rank."""
+    values = [value] * mesh.current().world
+    if len(values) > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
+def distribute(model: nn.Module) -> nn.Module:
+    """The model for this process: partitioned where volumes are, batch norms over all processes; state_dict unchanged."""
+    place = mesh.current()
+    for axis, (_, _, group) in place.parts.items():
+        model = spatial.partition(model, axis, group, dist.group.WORLD)
+    return model if place.parts else spatial.synchronise(model)
+
+
+def _watch(parent: int) -> None:
+    """Ends this process when the notebook that asked for it is gone."""
+    while psutil.pid_exists(parent):
+        time.sleep(1)
+    os._exit(1)
+
+
+def _train(run: Path) -> None:
+    task = read(run / "task.json")
+    parameters = task["parameters"]
+    mesh.join(parameters["devices"], mesh.partition_of(parameters.get("partition")))
+    cells = read(tasks.notebook(task["notebook"]))["cells"]
+    names = {"__name__": "__main__", "display": lambda *_: None}
+    for number, cell in enumerate(c for c in cells if c["cell_type"] == "code"):
+        exec(compile("".join(cell["source"]), f"{task['notebook']}, cell {number + 1}", "exec"), names)
+        if "parameters" in cell["metadata"].get("tags", ()):
+            names |= parameters | {"run_dir": str(run)}
+    raise InputError(f"{task['notebook']}: no train.fit in it")
+
+
+def main(run: Path) -> int:
+    """One of torchrun's processes: 0 where training ended well; else 1, after one line that names the rank."""
+    if "ECHOTRAIN_PARENT" in os.environ:
+        threading.Thread(target=_watch, args=(int(os.environ["ECHOTRAIN_PARENT"]),), daemon=True).start()
+    rank, out = int(os.environ["RANK"]), sys.stdout
+    if rank:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+    try:
+        _train(run)
+    except Trained:
+        dist.barrier()
+        dist.destroy_process_group()
+        return 0
+    except Exception as error:
+        words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        print(f"rank {rank}: {' '.join(words.split())}", file=out, flush=True)
+        if not isinstance(error, InputError):
+            import traceback
+
+            traceback.print_exc()
+        os._exit(1)  # without waiting for the others, who may be waiting for this one

@@ -1,0 +1,129 @@
+"""Which processes train together: each has a share of every batch and, of a partitioned volume, one part of it."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lib import InputError
+from lib.parallel import spatial
+
+AXES = {"D": 2, "H": 3, "W": 4}  # of (N, C, D, H, W)
+
+
+@dataclass
+class Mesh:
+    """`rank` of `world` processes; `share` of `shares` of a batch; `parts`: {axis: (number, count, its process group)}."""
+
+    rank: int = 0
+    world: int = 1
+    share: int = 0
+    shares: int = 1
+    parts: dict[int, tuple[int, int, Any]] = field(default_factory=dict)
+    device: torch.device | None = None
+
+
+_mesh = Mesh()
+
+
+def current() -> Mesh:
+    """This process's place; of a process that trains by itself, rank 0 of 1."""
+    return _mesh
+
+
+def partition_of(given: dict[str, int] | list[int] | None) -> dict[int, int]:
+    """{axis of (N, C, D, H, W): parts} of `{D: 1, H: 2, W: 1}`, or of the source's five numbers (N, D, H, W, C).
+
+    Axes of one part are left out. InputError for other letters, numbers below 1, and parts of batch or channels.
+    """
+    if isinstance(given, list):
+        if len(given) != 5 or given[0] != 1 or given[-1] != 1:
+            raise InputError(f"partition: got {given}, expected five numbers N, D, H, W, C, the first and last 1")
+        given = dict(zip(AXES, given[1:4], strict=True))
+    for name, parts in (given or {}).items():
+        if name not in AXES or isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
+            raise InputError(f"partition: got {name}: {parts!r}, expected D, H and W with whole numbers of at least 1")
+    return {AXES[name]: parts for name, parts in sorted((given or {}).items()) if parts > 1}
+
+
+def count(devices: str | int | list) -> int:
+    """How many processes `devices` stands for, on all machines together (torchrun's PET_NNODES says how many those are)."""
+    here = devices if isinstance(devices, int) else len(devices) if isinstance(devices, list) else 1
+    return here * int(os.environ.get("PET_NNODES", "1").split(":")[-1])
+
+
+def shares(devices: str | int | list, partition: dict[int, int]) -> int:
+    """Into how many shares a batch is divided; InputError where the processes can't be grouped into whole volumes."""
+    world, parts = count(devices), 1
+    for n in partition.values():
+        parts *= n
+    if world % parts:
+        words = ", ".join(f"{'DHW'[axis - 2]}: {n}" for axis, n in partition.items())
+        raise InputError(f"partition: {words} needs {parts} processes or a multiple, devices: {devices} gives {world}")
+    return world // parts
+
+
+def check_size(size: tuple[int, ...], partition: dict[int, int], step: int) -> None:
+    """InputError where a volume (D, H, W) can't be cut into parts whose extents `step` (all the pooling) divides."""
+    for axis, parts in partition.items():
+        try:
+            spatial.check(size[axis - 2], parts, step)
+        except InputError as error:
+            raise InputError(f"partition: {'DHW'[axis - 2]}: {error}") from None
+
+
+def on_cpu(devices: str | int | list) -> bool:
+    """Whether `devices` are processes on the CPU: "cpu", ["cpu", "cpu"], or "auto" without a GPU."""
+    listed = isinstance(devices, list) and devices[0] == "cpu"
+    return listed or devices == "cpu" or (devices == "auto" and not torch.cuda.is_available())
+
+
+def join(devices: str | int | list, partition: dict[int, int]) -> Mesh:
+    """Joins the processes that torchrun has started. The ranks of one volume follow each other, its last axis fastest."""
+    from accelerate import PartialState
+
+    global _mesh
+    state = PartialState(cpu=on_cpu(devices))
+    rank, world = state.process_index, state.num_processes
+    if world != count(devices):
+        raise InputError(f"devices: {devices} stands for {count(devices)} processes, torchrun has started {world}")
+    device = state.device
+    if isinstance(devices, list) and device.type == "cuda":
+        device = torch.device("cuda", devices[state.local_process_index])
+        torch.cuda.set_device(device)
+    many = shares(devices, partition)
+    grid, parts = torch.arange(world).reshape(many, *partition.values()), {}
+    for position, (axis, n) in enumerate(partition.items(), 1):
+        for ranks in grid.movedim(position, -1).reshape(-1, n).tolist():
+            group = dist.new_group(ranks)  # every process takes part in making every group
+            if rank in ranks:
+                parts[axis] = (ranks.index(rank), n, group)
+    _mesh = Mesh(rank, world, rank // (world // many), many, parts, device)
+    return _mesh
+
+
+def slab(x: Tensor) -> Tensor:
+    """This process's part of a whole volume (N, C, D, H, W) or label (N, D, H, W)."""
+    for axis, (number, n, _) in _mesh.parts.items():
+        x = x.tensor_split(n, axis - (x.ndim == 4))[number].contiguous()
+    return x
+
+
+def total(x: Tensor) -> Tensor:
+    """x summed over all processes that train together; in the backward pass its gradients are summed likewise.
+
+    A loss made of such sums is the same on all of them, and the mean of their gradients is its gradient.
+    """
+    if _mesh.world == 1:
+        return x
+    return spatial.total(x)
+
+
+def over_volume(x: Tensor) -> Tensor:
+    """x summed over the parts of this process's volumes; in the backward pass its gradients are summed likewise."""
+    for _, _, group in _mesh.parts.values():
+        x = spatial.total(x, group)
+    return x
