@@ -24,8 +24,10 @@ COLLECTED = {  # file in runs/results: the task whose newest good run it comes f
     "cine_ablation": "evaluate_cine_ablation",
     "cascade": "evaluate_cascade",
     "segmentation2d": "evaluate_segmentation",
+    "segmentation3d": "evaluate_volumes",
     "benchmark": "benchmark",
     "benchmark_cascade": "benchmark_cascade",
+    "benchmark_volumes": "benchmark_volumes",
 }
 
 
@@ -35,6 +37,8 @@ FIGURES = {  # picture in docs: the task and figure that it is
     "worst_slice.png": ("evaluate_reconstruction", "worst_slice.png"),
     "cascade.png": ("evaluate_cascade", "ladder_8x.png"),
     "segmentation_brain.png": ("evaluate_segmentation", "train_brain_median.png"),
+    "segmentation_volumes.png": ("evaluate_volumes", "train_volumes_volume-abdomen_b_planes.png"),
+    "volume_parts.png": ("benchmark_volumes", "memory.png"),
     "segmentation_pairs.png": ("train_pairs", "segmentation.png"),
     "cine.png": ("evaluate_cine", "over_time_heart_cine.png"),
 }
@@ -185,7 +189,7 @@ def _classes(result: dict[str, Any]) -> str:
                 distance,
             ]
             rows.append([*line, str(r["missed"]), f"{100 * r['both empty']:.0f} %"])
-    head = ["held out", "Dice (interval over slices)", "Hausdorff 95, mm", "slices with one only", "with neither"]
+    head = ["held out", "Dice (interval over slices)", "Hausdorff 95, mm", "slices (volumes) with one only", "with neither"]
     return f"{_table(head, rows)}\n\n*Sample data.* {_about(result)}"
 
 
@@ -198,6 +202,26 @@ def _memory(result: dict[str, Any]) -> str:
     table = _table(["a training step", "MiB", "of the plain step", "s"], rows)
     read_speed = "; ".join(f"{workers} workers {rate:.0f}" for workers, rate in speed.items())
     return f"{table}\n\nSamples read a second: {read_speed}. {_about(result)}"
+
+
+def _parts(result: dict[str, Any]) -> str:
+    """A row a number of processes that share a volume; then bf16 against fp32."""
+    steps, about = result["metrics"]["steps"], result["metrics"]["about"]
+    one, largest = steps["1"]["saved"], result["metrics"]["largest"]
+    rows = []
+    for n, s in steps.items():
+        line = [n, f"{s['saved'] / 2**20:.0f}", f"{s['saved'] / one:.3f}", f"{s['peak'] / 2**20:.0f}"]
+        rows.append([*line, f"{s['seconds']:.1f}", f"{largest[n]}³"])
+    limit = about["limit_GiB"]
+    head = ["processes", "kept for the backward pass, MiB each", "of one", "held in all, MiB each", "s a step"]
+    table = _table([*head, f"largest cube within {limit:g} GiB each"], rows)
+    words = "; ".join(
+        f"{name} {p['seconds a step']:.2f} s a step (convolutions ran in {p['ran']}), last loss {p['last loss']:.3f}"
+        for name, p in result["metrics"]["precision"].items()
+    )
+    cubes = ", ".join(f"{side}³" for side in about["sizes"])
+    text = f"A {about['size']}³ volume, base {about['base_filters']}, depth 4; cubes tried: {cubes}. Precision: {words}."
+    return f"{table}\n\n{text} {_about(result)}"
 
 
 def _speed(result: dict[str, Any]) -> str:
@@ -221,8 +245,10 @@ TABLES = {
     "cine_ablation": _by_kind,
     "cascade": _ladder,
     "segmentation2d": _classes,
+    "segmentation3d": _classes,
     "benchmark": _speed,
     "benchmark_cascade": _memory,
+    "benchmark_volumes": _parts,
 }
 
 

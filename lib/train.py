@@ -142,7 +142,8 @@ class Precision(Callback):
     """Runs the network under autocast in `bf16` or `fp16` (loss scaled), or not at all (`fp32`).
 
     fastai's own callback knows CUDA only; this one follows the model's device. Losses get float32. `ran` is the type
-    in which the first convolution really computed. fp16 on a CPU is refused.
+    in which the first convolution really computed. fp16 on a CPU is refused. There, bf16 convolutions of a volume that is
+    thinner than their kernel run in float32: their weights' gradient holds memory that was never written (torch 2.15).
     """
 
     order = 10
@@ -159,6 +160,9 @@ class Precision(Callback):
         self.autocast = torch.autocast(self.kind, self.dtype, enabled=self.dtype is not None)
         first = next(m for m in self.model.modules() if isinstance(m, nn.modules.conv._ConvNd))
         self.hook = first.register_forward_hook(self._note)
+        if self.kind == "cpu" and self.dtype:
+            for conv in (m for m in self.model.modules() if isinstance(m, nn.Conv3d)):
+                conv.forward = partial(_convolve, conv)
 
     def _note(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         self.ran = str(output.dtype).removeprefix("torch.")
@@ -180,12 +184,21 @@ class Precision(Callback):
 
     def after_fit(self):
         self.hook.remove()
+        for conv in (m for m in self.model.modules() if isinstance(m, nn.Conv3d)):
+            vars(conv).pop("forward", None)
 
     def state(self) -> dict[str, Any]:
         return self.scaler.state_dict()
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.scaler.load_state_dict(state)
+
+
+def _convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
+    """The convolution, without autocast where x is thinner than the kernel."""
+    thin = x.shape[2] < conv.kernel_size[0]
+    with torch.autocast("cpu", torch.bfloat16, enabled=torch.is_autocast_enabled("cpu") and not thin):
+        return type(conv).forward(conv, x.float() if thin else x)
 
 
 class Step(Callback):

@@ -43,6 +43,12 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     cases = {"DRAWN": {"slices": 9, "lesion": 0.9}, "REAL": {"slices": 3, "lesion": 0.1}}
     found = {"classes": {"train_pairs": {"background": lesion, "lesion": lesion}}, "persons": {"train_pairs": cases}}
     files.write(tmp_path / "segmentation2d.json", ABOUT | {"metrics": found})
+    files.write(tmp_path / "segmentation3d.json", ABOUT | {"metrics": found})
+    parts = {"1": {"saved": 2**30, "peak": 2**31, "seconds": 4.0}, "2": {"saved": 2**29, "peak": 2**30, "seconds": 5.0}}
+    about = {"size": 128, "sizes": [96, 128], "base_filters": 8, "limit_GiB": 4.0}
+    kinds = {"bf16": {"ran": "bfloat16", "seconds a step": 0.25, "last loss": 0.5}}
+    split = {"steps": parts, "largest": {"1": 96, "2": 128}, "about": about, "precision": kinds}
+    files.write(tmp_path / "benchmark_volumes.json", ABOUT | {"metrics": split})
     text = "\n".join(f"<!-- {n} -->\nold\n<!-- end {n} -->" for n in readme.TABLES)
     made = readme.generate(text)
     assert "| GRAPPA | 0.500 / 20.0 | 0.750 / 30.0 |" in made and "2.50× achieved" in made
@@ -60,6 +66,8 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     assert "| published | 256 | 0.25 | 3.0 |" in made and "0 workers 40" in made
     assert "| pairs: lesion | 0.800 (0.700 … 0.900) | n/a | 2 | 25 % |" in made
     assert made.index("| REAL (n = 3 slices) | 0.100 |") < made.index("| DRAWN (n = 9 slices)")
+    assert "| 2 | 512 | 0.500 | 1024 | 5.0 | 128³ |" in made
+    assert "bf16 0.25 s a step (convolutions ran in bfloat16), last loss 0.500" in made
     assert readme.generate(made) == made
     with pytest.raises(InputError, match="no markers <!-- demo -->"):
         readme.generate("nothing")

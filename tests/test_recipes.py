@@ -6,7 +6,7 @@ import re
 import pytest
 import toys
 
-from lib import InputError, recipes, runs
+from lib import ROOT, InputError, recipes, runs, tasks
 
 
 @pytest.fixture
@@ -275,3 +275,12 @@ def test_reuse_takes_a_good_run_with_the_same_parameters(executed):
     done = toys.run(folder, folder / "reuse.yaml")
     assert done.returncode == 0 and "[1/1] again · ok already" in done.stdout
     assert not (folder / "runs" / "again").exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "runs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_committed_recipe_gives_only_what_its_notebooks_know(path):
+    for entry in recipes.read(path):
+        notebook = tasks.notebook(entry.get("notebook") or tasks.IMPLIED[entry["network_type"]])
+        known = tasks.parameters(notebook)
+        given = {k: v for k, v in entry.items() if k not in recipes.KEYS or k in known}
+        tasks.check_values(notebook, given, entry["task_name"])

@@ -254,6 +254,25 @@ def test_fp16_is_refused_on_a_cpu():
         fit(learner(precision="fp16"), 1)
 
 
+def test_thin_volumes_are_convolved_in_float32_on_a_cpu():
+    """Their bf16 weight gradient has memory in it that nobody wrote: huge or not finite, in some calls."""
+    from lib.train import _convolve
+
+    torch.manual_seed(0)
+    conv = nn.Conv3d(8, 8, 3, padding=1)
+    for depth, dtype in ((1, torch.float32), (2, torch.float32), (3, torch.bfloat16)):
+        x, grads = torch.randn(4, 8, depth, 16, 16), []
+        for enabled in (False, True):
+            for _ in range(1 + 8 * enabled):
+                del_me = torch.full((2_000_000,), float("nan"))  # what freed memory may hold
+                del del_me
+                with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                    y = _convolve(conv, x)
+                assert y.dtype == (dtype if enabled else torch.float32)
+                grads.append(torch.autograd.grad(y.float().square().sum(), conv.weight)[0])
+        assert all((g - grads[0]).norm() < 0.02 * grads[0].norm() for g in grads), depth
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains_on_a_gpu(precision):
