@@ -132,7 +132,10 @@ def montage(
     rows = -(-len(panels) // (columns or 4))
     columns = min(columns or -(-len(panels) // rows), len(panels))
     wide = min(2.8, WIDTH / columns)
-    tall = wide * min(max((i.shape[0] / i.shape[1] for i in images.values()), default=1.0), 2.5)
+    ratio = {name: image.shape[0] / image.shape[1] for name, image in images.items()}
+    lines_of = [list(panels)[i : i + columns] for i in range(0, len(panels), columns)]
+    usual = max(ratio.values(), default=1.0)
+    tall = [wide * min(max((ratio[n] for n in line if n in ratio), default=usual), 2.5) for line in lines_of]
     above = {n: _wrap(f"{n} ×{errors[n]:g}" if n in errors else n, wide) for n in panels}
     below = {n: _wrap(notes.get(n) if n in images else None, wide, 9) for n in panels}
     for name, image in images.items():
@@ -141,15 +144,16 @@ def montage(
     heads, feet = list(above.values()), list(below.values())
     title = _wrap(title, columns * wide, 12)
     height = 0.22 * (title.count("\n") + 1) + 0.08 if title else 0.0
-    for row in (slice(i, i + columns) for i in range(0, len(panels), columns)):
+    for i, row in enumerate(slice(i, i + columns) for i in range(0, len(panels), columns)):
         lines = max(t.count("\n") + 1 for t in heads[row]) + max(t.count("\n") + bool(t) for t in feet[row])
-        height += tall + 0.17 * lines + 0.18
+        height += tall[i] + 0.17 * lines + 0.18
     height += 0.3 if over and classes else 0.0
     fig = plt.figure(figsize=(columns * wide, height), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
     if title:
         fig.suptitle(title)
-    for ax, (name, panel) in zip(fig.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=False):
+    axes = fig.subplots(rows, columns, squeeze=False, height_ratios=tall)
+    for ax, (i, (name, panel)) in zip(axes.flat, enumerate(panels.items()), strict=False):
         ax.set_title(above[name], pad=4)
         ax.set_xlabel(below[name], fontsize=9, color=MUTED, labelpad=4)
         if name in errors and name in images:
@@ -162,9 +166,9 @@ def montage(
                 shown = np.ma.masked_equal(magnitude(over[name]), 0)
                 ax.imshow(shown, cmap=CLASSES, vmin=0.5, vmax=CLASSES.N + 0.5, alpha=0.5, interpolation="nearest")
         else:
-            ax.set(xlim=(0, wide), ylim=(0, tall), aspect="equal", facecolor=FAINT)
+            ax.set(xlim=(0, wide), ylim=(0, tall[i // columns]), aspect="equal", facecolor=FAINT)
             text = _wrap(unavailable(panel, notes.get(name)), 0.9 * wide)
-            ax.text(wide / 2, tall / 2, text, ha="center", va="center", color=MUTED)
+            ax.text(wide / 2, tall[i // columns] / 2, text, ha="center", va="center", color=MUTED)
         ax.spines[:].set_visible(False)
         ax.set(xticks=[], yticks=[])
     for ax in fig.axes[len(panels) :]:

@@ -210,7 +210,8 @@ def _parts(result: dict[str, Any]) -> str:
     one, largest = steps["1"]["saved"], result["metrics"]["largest"]
     rows = []
     for n, s in steps.items():
-        line = [n, f"{s['saved'] / 2**20:.0f}", f"{s['saved'] / one:.3f}", f"{s['peak'] / 2**20:.0f}"]
+        held = about["held_GiB"][f"{n}, {about['size']}"]
+        line = [n, f"{s['saved'] / 2**20:.0f}", f"{s['saved'] / one:.3f}", f"{held * 1024:.0f}"]
         rows.append([*line, f"{s['seconds']:.1f}", f"{largest[n]}³"])
     limit = about["limit_GiB"]
     head = ["processes", "kept for the backward pass, MiB each", "of one", "held in all, MiB each", "s a step"]

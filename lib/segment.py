@@ -243,7 +243,7 @@ def picture(path: Path, scores: list[Score], which: str = "median"):
 def planes(
     image: Any, labels: dict[str, Any], classes: list[str], spacing=(1.0, 1.0, 1.0), at=None, title: str | None = None
 ):  # fmt: skip
-    """A figure of three planes through voxel `at` of a volume (D, H, W), with each of `labels` laid over it in a row.
+    """A figure of three planes through voxel `at` of a volume (D, H, W), with each of `labels` laid over it in a column.
 
     at: None: the middle of what the last of them shows (of the volume, where it shows nothing).
     """
@@ -252,13 +252,11 @@ def planes(
         where = np.argwhere([*labels.values()][-1] > 0)
         at = np.median(where, axis=0) if len(where) else np.array(image.shape) // 2
     shown = volumes.planes(np.asarray(image), spacing, at)
-    panels, over = {}, {}
-    for name, label in labels.items():
-        cut = volumes.planes(label, spacing, at)
-        panels |= {f"{plane}: {name}": shown[plane] for plane in shown}
-        over |= {f"{plane}: {name}": cut[plane] for plane in cut}
-    window = tuple(np.percentile(image, (0.5, 99.5)))
-    return plots.montage(panels, window, columns=3, title=title, labels=over, classes=classes)
+    cut = {name: volumes.planes(label, spacing, at) for name, label in labels.items()}
+    panels = {f"{plane}: {name}": shown[plane] for plane in shown for name in cut}
+    over = {f"{plane}: {name}": cut[name][plane] for plane in shown for name in cut}
+    window, columns = tuple(np.percentile(image, (0.5, 99.5))), len(cut) if len(cut) > 1 else 3
+    return plots.montage(panels, window, columns, title, labels=over, classes=classes)
 
 
 def case_planes(path: Path, case: str | None = None, title: str | None = None):

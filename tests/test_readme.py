@@ -44,8 +44,9 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     found = {"classes": {"train_pairs": {"background": lesion, "lesion": lesion}}, "persons": {"train_pairs": cases}}
     files.write(tmp_path / "segmentation2d.json", ABOUT | {"metrics": found})
     files.write(tmp_path / "segmentation3d.json", ABOUT | {"metrics": found})
-    parts = {"1": {"saved": 2**30, "peak": 2**31, "seconds": 4.0}, "2": {"saved": 2**29, "peak": 2**30, "seconds": 5.0}}
+    parts = {"1": {"saved": 2**30, "seconds": 4.0}, "2": {"saved": 2**29, "seconds": 5.0}}
     about = {"size": 128, "sizes": [96, 128], "base_filters": 8, "limit_GiB": 4.0}
+    about["held_GiB"] = {"1, 128": 4.5, "2, 128": 1.0}
     kinds = {"bf16": {"ran": "bfloat16", "seconds a step": 0.25, "last loss": 0.5}}
     split = {"steps": parts, "largest": {"1": 96, "2": 128}, "about": about, "precision": kinds}
     files.write(tmp_path / "benchmark_volumes.json", ABOUT | {"metrics": split})

@@ -28,7 +28,7 @@ def saved_bytes(model: nn.Module, x: Tensor) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             held[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # itself, as its node's output, would never be freed
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = model(x)

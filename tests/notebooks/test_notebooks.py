@@ -22,6 +22,7 @@ OTHERS = [
     {"task_name": "overview", "notebook": "00_overview"},
     {"task_name": "benchmark", "notebook": "50_benchmark"},
     {"task_name": "benchmark_cascade", "notebook": "51_benchmark_cascade", "data": "../data/kspace"},
+    {"task_name": "benchmark_volumes", "notebook": "52_benchmark_volumes", "data": "../data/volumes"},
 ]
 NAMES = subprocess.run(
     ["git", "ls-files", "--cached", "--others", "--exclude-standard", "notebooks/*.ipynb"],
@@ -44,7 +45,8 @@ def done(tmp_path_factory):
     flat = yaml.safe_load((ROOT / "runs" / "segmentation2d.yaml").read_text())
     flat = [t for t in flat if not t["task_name"].endswith("_abdomen")]  # one of the two is enough
     next(t for t in flat if t["task_name"] == "evaluate_segmentation")["runs"].remove("train_abdomen")
-    recipe += cine + cascade + flat
+    volumes = yaml.safe_load((ROOT / "runs" / "segmentation3d.yaml").read_text())
+    recipe = volumes[:2] + recipe + volumes[2:] + cine + cascade + flat
     (place / "runs" / "all.yaml").write_text(yaml.safe_dump(recipe))
     environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs")}
     command = [sys.executable, "-m", "lib", str(place / "runs" / "all.yaml"), "--quick"]
