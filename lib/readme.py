@@ -189,7 +189,13 @@ def _classes(result: dict[str, Any]) -> str:
                 distance,
             ]
             rows.append([*line, str(r["missed"]), f"{100 * r['both empty']:.0f} %"])
-    head = ["held out", "Dice (interval over slices)", "Hausdorff 95, mm", "slices (volumes) with one only", "with neither"]
+    head = [
+        "held out",
+        "Dice (interval over slices)",
+        "Hausdorff 95, mm",
+        "slices (volumes) with one only",
+        "with neither",
+    ]
     return f"{_table(head, rows)}\n\n*Sample data.* {_about(result)}"
 
 
@@ -212,7 +218,7 @@ def _parts(result: dict[str, Any]) -> str:
     for n, s in steps.items():
         held = about["held_GiB"][f"{n}, {about['size']}"]
         line = [n, f"{s['saved'] / 2**20:.0f}", f"{s['saved'] / one:.3f}", f"{held * 1024:.0f}"]
-        rows.append([*line, f"{s['seconds']:.1f}", f"{largest[n]}³"])
+        rows.append([*line, f"{s['seconds']:.1f}", f"{largest[n]}³" if n in largest else "none"])
     limit = about["limit_GiB"]
     head = ["processes", "kept for the backward pass, MiB each", "of one", "held in all, MiB each", "s a step"]
     table = _table([*head, f"largest cube within {limit:g} GiB each"], rows)
@@ -221,7 +227,9 @@ def _parts(result: dict[str, Any]) -> str:
         for name, p in result["metrics"]["precision"].items()
     )
     cubes = ", ".join(f"{side}³" for side in about["sizes"])
-    text = f"A {about['size']}³ volume, base {about['base_filters']}, depth 4; cubes tried: {cubes}. Precision: {words}."
+    text = (
+        f"A {about['size']}³ volume, base {about['base_filters']}, depth 4; cubes tried: {cubes}. Precision: {words}."
+    )
     return f"{table}\n\n{text} {_about(result)}"
 
 

@@ -201,8 +201,9 @@ def _manifest(parameters: dict[str, Any]) -> dict[str, Any]:
     torch = sys.modules.get("torch")  # not imported: the notebook does without
     if torch:
         devices = parameters.get("devices", "auto")
-        if devices != "cpu" and torch.cuda.is_available():
-            fields["device"] = torch.cuda.get_device_name(devices[0] if isinstance(devices, list) else 0)
+        first = devices[0] if isinstance(devices, list) else devices
+        if first != "cpu" and torch.cuda.is_available():
+            fields["device"] = torch.cuda.get_device_name(first if isinstance(devices, list) else 0)
         fields["threads"] = torch.get_num_threads()
     return fields | {"seed": parameters.get("seed"), "precision": parameters.get("precision")} | _commit()
 

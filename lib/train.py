@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -10,7 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from fastai.basics import Callback, CancelEpochException, CancelFitException, CancelStepException, OptimWrapper
+from fastai.basics import (
+    AvgLoss,
+    AvgMetric,
+    Callback,
+    CancelEpochException,
+    CancelFitException,
+    CancelStepException,
+    OptimWrapper,
+)  # fmt: skip
 from fastai.basics import Learner as FastaiLearner
 from fastai.callback.all import ParamScheduler, combined_cos
 from torch import Tensor, nn
@@ -95,12 +104,17 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
     """
     devices, place = run.parameters.get("devices", "auto"), mesh.current()
     if mesh.count(devices) > place.world:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         ddp.launch(run.path, devices)
         saved = torch.load(run / "checkpoints" / "last.pt", map_location=device(devices), weights_only=True)
         learn.model.load_state_dict(saved["model"])
         return
     if place.world > 1:
+        if not place.rank:
+            sys.stdout = sys.__stdout__
         callbacks = [*callbacks, Together()]
+        learn.recorder.loss, learn.metrics = _Loss(), [_Metric(m.func) for m in learn.metrics]
         ddp.distribute(learn.model)
         torch.manual_seed(run.parameters.get("seed", 0) + place.share)  # for dropout; the weights are drawn
     peak = memory.Peak(device(devices))
@@ -119,6 +133,27 @@ class Together(Callback):
 
     def before_step(self):
         ddp.average_gradients(self.model)
+
+
+def _items(learn: Learner) -> int:
+    """How many items the batch has in all processes."""
+    return learn.dl.batch_sampler.lengths[learn.iter] if mesh.current().world > 1 else len(learn.yb[0])
+
+
+class _Loss(AvgLoss):
+    """Weighs a batch by all its items: a process may have a share of it, or all where it couldn't be shared."""
+
+    def accumulate(self, learn):
+        n = _items(learn)
+        self.total, self.count = self.total + learn.to_detach(learn.loss.mean()) * n, self.count + n
+
+
+class _Metric(AvgMetric):
+    """Likewise."""
+
+    def accumulate(self, learn):
+        n = _items(learn)
+        self.total, self.count = self.total + learn.to_detach(self.func(learn.pred, *learn.yb)) * n, self.count + n
 
 
 class FitToTarget(Callback):
@@ -142,8 +177,8 @@ class Precision(Callback):
     """Runs the network under autocast in `bf16` or `fp16` (loss scaled), or not at all (`fp32`).
 
     fastai's own callback knows CUDA only; this one follows the model's device. Losses get float32. `ran` is the type
-    in which the first convolution really computed. fp16 on a CPU is refused. There, bf16 convolutions of a volume that is
-    thinner than their kernel run in float32: their weights' gradient holds memory that was never written (torch 2.15).
+    in which the first convolution really computed. fp16 on a CPU is refused. There, bf16 convolutions of fewer
+    planes (D) than their kernel has run in float32: their weights' gradient holds memory that was never written (torch 2.15).
     """
 
     order = 10
@@ -195,7 +230,7 @@ class Precision(Callback):
 
 
 def _convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
-    """The convolution, without autocast where x is thinner than the kernel."""
+    """The convolution, without autocast where x has fewer planes than the kernel."""
     thin = x.shape[2] < conv.kernel_size[0]
     with torch.autocast("cpu", torch.bfloat16, enabled=torch.is_autocast_enabled("cpu") and not thin):
         return type(conv).forward(conv, x.float() if thin else x)
@@ -256,8 +291,8 @@ class History(Callback):
     def after_batch(self):
         now = time.monotonic()
         if self.training:
-            self.total += float(self.loss.detach()) * len(self.yb[0])
-            self.count += len(self.yb[0])
+            self.total += float(self.loss.detach()) * _items(self.learn)
+            self.count += _items(self.learn)
         if now - self.told > self.beat:
             self.told = now
             stage = f"loss {self.total / self.count:.4f}" if self.training else "validating"
@@ -366,8 +401,9 @@ class Checkpoint(Callback):
         self.opt.load_state_dict(saved["optimizer"])
         for cb in self._with_state():
             cb.load_state(saved["callbacks"][cb.name])
-        if mesh.current().rank < len(saved["random"]):
-            _set_random_state(saved["random"][mesh.current().rank])
+        states = saved["random"] if isinstance(saved["random"], list) else [saved["random"]]  # one: an older checkpoint
+        if mesh.current().rank < len(states):
+            _set_random_state(states[mesh.current().rank])
         self.learn.first_epoch = saved["epoch"] + 1
         print(f"continuing after epoch {saved['epoch'] + 1} of {self.n_epoch}", flush=True)
 

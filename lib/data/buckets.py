@@ -36,7 +36,9 @@ class BucketSampler(Sampler):
 
     def __iter__(self) -> Iterator[list[Key]]:
         batches = self._endless() if self.steps else self._pass(0)
+        self.lengths = []  # of the whole batches
         for batch in itertools.islice(batches, len(self)):
+            self.lengths.append(len(batch))
             yield batch if len(batch) % self.shares else batch[self.share :: self.shares]
 
     def _order(self, turn: int) -> Iterator[Key]:

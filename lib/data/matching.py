@@ -103,6 +103,8 @@ def _divided(pairs: list[Pair], split: dict[str, Any]) -> dict[str, list[Pair]]:
     taken, left = {}, list(pairs)
     for name in sorted(split, key=lambda s: (isinstance(split[s], int), s != "test")):  # ids first, then the last ones
         wanted, ids = split[name], {p.id: p for p in left}
+        if isinstance(wanted, bool) or not isinstance(wanted, int | list | tuple):
+            raise InputError(f"split: {name}: got {wanted!r}, expected a number of volumes or a list of their ids")
         if isinstance(wanted, int):
             if not 0 <= wanted < len(left):
                 raise InputError(f"split: {wanted} for {name} of {len(left)} volumes: none is left to train on")

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,15 @@ def prepare(
     """
     if size and spacing:
         raise InputError(f"size {list(size)} and spacing {list(spacing)}: give one of them")
-    if window and not window[0] < window[1]:
+    if window and not (_numbers(window, 2) and window[0] < window[1]):
         raise InputError(f"window: got {list(window)}, expected [low, high]")
-    for name, three in (("size", size), ("spacing", spacing), ("npy_voxel", npy_voxel)):
-        if three and (len(three) != 3 or min(three) <= 0):
-            raise InputError(f"{name}: got {list(three)}, expected three numbers above 0")
+    for name, three, kind in (("size", size, int), ("spacing", spacing, Real), ("npy_voxel", npy_voxel, Real)):
+        if three and not (_numbers(three, 3, kind) and min(three) > 0):
+            words = "whole numbers" if kind is int else "numbers"
+            raise InputError(f"{name}: got {list(three)}, expected three {words} above 0")
     table = np.arange(256)
     for value, c in (relabel or {}).items():
-        if not 0 <= int(value) < 256 or not 0 <= c < len(classes):
+        if not (str(value).isdigit() and int(value) < 256 and isinstance(c, int) and 0 <= c < len(classes)):
             raise InputError(f"relabel: {value}: {c}, expected labels 0 … 255 and classes 0 … {len(classes) - 1}")
         table[int(value)] = c
     found = find(source, volume_files, segmentation_files, split, persons)
@@ -94,6 +96,10 @@ def prepare(
         folder, str(source), "labelled volumes", entries, unit="mm", classes=list(classes), relabel=dict(relabel or {}),
         window=window, size=size, spacing=spacing, **about,
     )  # fmt: skip
+
+
+def _numbers(values: Sequence[Any], count: int, kind: type = Real) -> bool:
+    return len(values) == count and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
 
 
 def _check_all(jobs: list[tuple[str, Pair]], voxel: Sequence[float], shared: Iterable[str]) -> None:

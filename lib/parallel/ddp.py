@@ -19,11 +19,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from lib import ROOT, InputError, tasks
+from lib import ROOT, InputError, kernels, tasks
 from lib.files import read
 from lib.parallel import mesh, spatial
 
 CHUNK = 1 << 24  # gradients in one message
+LOST = re.compile("connection (closed|reset|refused)|gloo/transport|broken pipe|NCCL.*remote", re.I)
 
 
 class Trained(BaseException):
@@ -36,7 +37,7 @@ def launch(run: Path, devices: str | int | list) -> None:
     On several machines torchrun's variables (PET_NNODES, PET_NODE_RANK, PET_RDZV_BACKEND, PET_RDZV_ENDPOINT) say where they
     meet. InputError with every failed rank's one line; a rank that fails ends the others.
     """
-    here = devices if isinstance(devices, int) else len(devices)
+    here = mesh.here(devices)
     threads = max(1, (os.cpu_count() or 1) // here) if mesh.on_cpu(devices) else 1
     command = [sys.executable, "-u", "-m", "torch.distributed.run", f"--nproc-per-node={here}"]
     command += [] if "PET_NNODES" in os.environ else ["--standalone"]
@@ -59,17 +60,32 @@ def launch(run: Path, devices: str | int | list) -> None:
                 process.send_signal(signal.SIGTERM)
             process.wait()
     if code:
-        if len(said) == here and len(set(said.values())) == 1:
-            raise InputError(f"on all ranks: {said['0']}")
-        words = "; ".join(f"rank {rank}: {text}" for rank, text in sorted(said.items()))
-        raise InputError(words or f"a process was lost while training: {log} says more")
+        raise InputError(_cause(said, here, log))
     log.unlink()
 
 
+def _cause(said: dict[str, str], here: int, log: Path) -> str:
+    """One line from what the ranks have said and torchrun's log; what a rank says that lost another isn't the cause."""
+    real = {rank: text for rank, text in said.items() if not LOST.search(text)}
+    if not real and re.search(r"exitcode\s*:\s*-9|SIGKILL", log.read_text(errors="replace")):
+        return f"a process was killed by signal 9, {kernels.MEMORY}"
+    if len(real) == here and len(set(real.values())) == 1:
+        return f"on all ranks: {next(iter(real.values()))}"
+    words = (f"rank {rank}: {text}" for rank, text in sorted((real or said).items(), key=lambda item: int(item[0])))
+    return "; ".join(words) or f"a process was lost while training: {log} says more"
+
+
 def average_gradients(model: nn.Module) -> None:
-    """Every parameter's gradient becomes the mean over all processes; one that none of them has stays None."""
-    place = mesh.current()
-    parameters = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
+    """Every parameter's gradient becomes the mean over all processes; one that none of them has stays None.
+
+    InputError where only some have it: then the processes don't train the same network.
+    """
+    place, parameters = mesh.current(), [p for p in model.parameters() if p.requires_grad]
+    there = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device)
+    dist.all_reduce(there)
+    if ((there != 0) & (there != place.world)).any():
+        raise InputError("some processes have a gradient that others haven't: the network's parts depend on the data")
+    parameters = [p for p, n in zip(parameters, there.tolist(), strict=True) if n]
     waiting: list[nn.Parameter] = []
     for i, parameter in enumerate(parameters):
         waiting.append(parameter)
@@ -90,8 +106,10 @@ def gathered(value: object) -> list:
 
 
 def distribute(model: nn.Module) -> nn.Module:
-    """The model for this process: partitioned where volumes are, batch norms over all processes; state_dict unchanged."""
+    """The model for this process: rank 0's weights, partitioned where volumes are, batch norms over all processes."""
     place = mesh.current()
+    for tensor in (*model.parameters(), *model.buffers()):
+        dist.broadcast(tensor.data, 0)
     for axis, (_, _, group) in place.parts.items():
         model = spatial.partition(model, axis, group, dist.group.WORLD)
     return model if place.parts else spatial.synchronise(model)
@@ -99,8 +117,10 @@ def distribute(model: nn.Module) -> nn.Module:
 
 def _watch(parent: int) -> None:
     """Ends this process when the notebook that asked for it is gone."""
-    while psutil.pid_exists(parent):
-        time.sleep(1)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(parent)
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(1)
     os._exit(1)
 
 
@@ -122,8 +142,7 @@ def main(run: Path) -> int:
     if "ECHOTRAIN_PARENT" in os.environ:
         threading.Thread(target=_watch, args=(int(os.environ["ECHOTRAIN_PARENT"]),), daemon=True).start()
     rank, out = int(os.environ["RANK"]), sys.stdout
-    if rank:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (rank 0 speaks again in train.fit)
     try:
         _train(run)
     except Trained:

@@ -42,8 +42,10 @@ def step(
     """A training step of a VolumeUNet on a volume (D, H, W) whose H is split over `parts` processes: the most of any.
 
     `saved`: bytes kept for the backward pass; `peak`: the most memory that a process held (resident, Python and torch
-    included); `seconds` a step: median of `repeats` after a first one. InputError where a process ended badly.
+    included); `seconds` a step: median of `repeats` after a first one. InputError where the volume can't be split, and
+    where a process ended badly.
     """
+    spatial.check(size[1], parts, 2 ** (settings.get("depth", 4) - 1))
     request = json.dumps({"settings": settings, "size": list(size), "repeats": repeats})
     threads = threads or max(1, (os.cpu_count() or 1) // parts)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={parts}"]
@@ -52,7 +54,8 @@ def step(
         env=os.environ | {"OMP_NUM_THREADS": str(threads)},
     )  # fmt: skip
     if done.returncode:
-        raise InputError(f"{'×'.join(map(str, size))} in {parts} parts: a process ended badly, probably out of memory")
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"{'×'.join(map(str, size))} in {parts} parts: a process ended badly, out of memory? {last}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -62,7 +65,6 @@ def _measure(settings: dict[str, Any], size: list[int], repeats: int) -> dict[st
     model, world = build("VolumeUNet", **settings).train(), dist.get_world_size()
     slab = [size[0], size[1] // world, size[2]]
     if world > 1:
-        spatial.check(size[1], world, 2 ** (len(model.down) - 1))
         model = spatial.partition(model, 3)
     x, target = torch.randn(1, 1, *slab), torch.randint(0, 3, (1, *slab))
     optimizer, seconds = torch.optim.Adam(model.parameters()), []

@@ -49,10 +49,14 @@ def partition_of(given: dict[str, int] | list[int] | None) -> dict[int, int]:
     return {AXES[name]: parts for name, parts in sorted((given or {}).items()) if parts > 1}
 
 
+def here(devices: str | int | list) -> int:
+    """How many processes `devices` stands for on this machine."""
+    return devices if isinstance(devices, int) else len(devices) if isinstance(devices, list) else 1
+
+
 def count(devices: str | int | list) -> int:
-    """How many processes `devices` stands for, on all machines together (torchrun's PET_NNODES says how many those are)."""
-    here = devices if isinstance(devices, int) else len(devices) if isinstance(devices, list) else 1
-    return here * int(os.environ.get("PET_NNODES", "1").split(":")[-1])
+    """How many processes those are on all machines together (torchrun's PET_NNODES says how many machines)."""
+    return here(devices) * int(os.environ.get("PET_NNODES", "1").split(":")[-1])
 
 
 def shares(devices: str | int | list, partition: dict[int, int]) -> int:

@@ -289,11 +289,16 @@ def test_a_person_stands_in_one_split_and_settings_are_checked_first(source, tmp
     for settings, words in {
         "both": ({"size": [1, 1, 1], "spacing": [1, 1, 1]}, "give one of them"),
         "window": ({"window": [240, -160]}, r"window: got \[240, -160\], expected \[low, high\]"),
-        "size": ({"size": [4, 4]}, r"size: got \[4, 4\], expected three numbers"),
+        "size": ({"size": [4, 4]}, r"size: got \[4, 4\], expected three whole numbers"),
+        "whole": ({"size": [4.5, 4, 4]}, r"size: got \[4.5, 4, 4\], expected three whole numbers"),
+        "one": ({"window": [100]}, r"window: got \[100\], expected \[low, high\]"),
+        "class": ({"relabel": {3: "background"}}, "relabel: 3: background, expected labels 0 … 255"),
+        "name": ({"relabel": {"kidney": 0}}, "relabel: kidney: 0, expected labels 0 … 255"),
+        "share": ({"split": {"val": 0.2}}, "split: val: got 0.2, expected a number of volumes or a list"),
         "relabel": ({"relabel": {3: 7}}, "relabel: 3: 7, expected labels 0 … 255 and classes 0 … 2"),
     }.values():
         with pytest.raises(InputError, match=words):
-            prepare(source, tmp_path / "b", split={"val": 1}, **settings)
+            prepare(source, tmp_path / "b", **({"split": {"val": 1}} | settings))
     assert not (tmp_path / "b").exists()
 
 

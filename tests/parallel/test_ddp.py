@@ -21,7 +21,7 @@ PREPARE = {"task_name": "prepare", "notebook": "13_prepare_volumes", "data": "da
 PREPARE |= {"phantom_size": [32, 32, 32]}
 TRAIN = {
     "network_type": "VolumeUNet", "data": "data/volumes", "network_settings": {"base_filters": 4, "depth": 3},
-    "patch": [16, 32, 16], "batch_size": 2, "eval_batch_size": 3, "epochs": 2, "steps_per_epoch": 3, "num_workers": 0,
+    "patch": [11, 32, 32], "batch_size": 2, "eval_batch_size": 2, "epochs": 2, "steps_per_epoch": 3, "num_workers": 0,
     "optimizer": {"type": "SGD", "learning_rate": 0.1}, "task_type": "train", "devices": "cpu",
 }  # fmt: skip
 TOGETHER = {
@@ -29,7 +29,7 @@ TOGETHER = {
     "four": {"devices": ["cpu"] * 4, "partition": {"D": 1, "H": 2, "W": 1}},
 }
 WRONG = {
-    "extent": {"devices": ["cpu"] * 2, "partition": {"H": 2}, "patch": [16, 12, 16]},
+    "extent": {"devices": ["cpu"] * 2, "partition": {"H": 2}, "patch": [11, 12, 32]},
     "batch": {"devices": ["cpu"] * 2, "batch_size": 3},
 }
 
