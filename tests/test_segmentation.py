@@ -101,6 +101,7 @@ def test_masks_read_as_in_the_sources_snippet(done):
         assert np.array_equal(pred[case.attrs["names"][1]][0].round(), case["output"][1])
 
 
+@pytest.mark.slow
 def test_a_run_of_the_same_network_data_and_loss_is_tested_and_another_is_trained(done):
     place, first = done
     again = lib(place, RECIPE, "--only", "slices")
@@ -136,6 +137,7 @@ def test_bad_input_ends_in_one_line(done, name):
     assert not list((place / "runs").glob("bad/*/model_weights/*"))
 
 
+@pytest.mark.slow
 def test_training_starts_anew_from_a_checkpoints_weights_and_a_killed_one_goes_on(done):
     place, _ = done
     trained = run_of(place, "pairs")

@@ -93,6 +93,7 @@ def small(tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 def test_prediction_starts_from_what_is_there(small, tmp_path):
     """A .pt file as the VarNet; then a cascade alone predicts, without a VarNet's run and without false words."""
     torch.save(build("VarNet", **VARNET).state_dict(), tmp_path / "varnet.pt")

@@ -62,6 +62,7 @@ def error_of(place, task):
     return json.loads((run_of(place, task) / "status.json").read_text())["error"]
 
 
+@pytest.mark.slow
 def test_several_processes_train_as_one(done):
     place, finished = done
     assert finished.returncode == 1, finished.stderr  # the WRONG ones
@@ -80,6 +81,7 @@ def test_several_processes_train_as_one(done):
     assert not (run_of(place, "four") / "torchrun.log").exists()
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_said_in_one_line(done):
     place, finished = done
     extent = "partition: H: extent 12 isn't divisible by 2 parts × 4; 8 and 16 are"
@@ -87,6 +89,7 @@ def test_what_does_not_fit_is_said_in_one_line(done):
     assert error_of(place, "batch") == "on all ranks: batch_size: 3 can't be shared by 2 processes evenly"
 
 
+@pytest.mark.slow
 def test_the_weights_are_the_plain_networks(done):
     place, _ = done
     from lib.runs import load_model
