@@ -1,0 +1,199 @@
+"""Runs as a person wants to see them listed: newest first, times and durations in words, a run that is damaged as a line too."""
+
+import math
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from lib import InputError, runs
+from lib.files import read
+
+SYMBOLS = {"ok": "✓", "running": "●", "failed": "✗", "killed": "■", "skipped": "–", "damaged": "?"}
+METRICS = {"ssim": "SSIM", "psnr": "PSNR, dB", "nmse": "NMSE", "dice": "Dice"}
+STAMP = re.compile(r"(\d{8}-\d{6})(-\d+)?")
+SEGMENTS = ("23", "24", "25", "31")  # notebooks whose headline is Dice by class, the background first
+
+
+class Row(NamedTuple):
+    """One run. started: local time; seconds: so far, of one that runs; scores: by `METRICS`' keys; of: what they are of.
+
+    message: what is wrong, in one line, or "".
+    """
+
+    path: Path
+    task: str
+    notebook: str
+    network: str
+    started: datetime | None
+    status: str
+    seconds: float | None
+    scores: dict[str, float]
+    of: str
+    message: str
+
+
+def folders() -> list[Path]:
+    """Every run folder, those too in which nothing can be read."""
+    found = {
+        path
+        for root in runs.roots()
+        for path in root.glob("*/*")
+        if path.parent.name not in runs.NOT_TASKS
+        and path.is_dir()
+        and (STAMP.fullmatch(path.name) or (path / "status.json").exists())
+    }
+    return sorted(found)
+
+
+def rows(paths: Iterable[PathLike | str] | None = None) -> list[Row]:
+    """A row for each of `paths`, in their order; of all runs, newest first, where None. Never raises for a bad folder."""
+    if paths is not None:
+        return [row(Path(path)) for path in paths]
+    return sorted(map(row, folders()), key=lambda r: (r.started or datetime.min, r.path.name), reverse=True)
+
+
+def row(path: Path) -> Row:
+    """One run's row."""
+    try:
+        state = runs.status(path)
+        started = datetime.fromisoformat(state["started"]).astimezone().replace(tzinfo=None)
+        status, seconds, message = str(state["status"]), float(state["seconds"]), state.get("error") or ""
+    except (InputError, KeyError, TypeError, ValueError, AttributeError):
+        empty = not path.is_dir() or not any(path.iterdir())
+        message = "an empty folder, no run in it" if empty else "status.json is missing or unreadable"
+        started, status, seconds = _stamped(path.name), "damaged", None
+    try:
+        task = read(path / "task.json")
+        notebook, network = str(task["notebook"]), task["parameters"].get("network_type") or ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        notebook, network, message = "", "", message or "task.json is missing or unreadable"
+    if status == "running":
+        seconds, message = (datetime.now() - started).total_seconds(), message or "still running"
+    try:
+        scores, of = main_metrics(runs.headline(path), notebook.startswith(SEGMENTS))
+    except (ValueError, TypeError, AttributeError):
+        scores, of, message = {}, "", message or "metrics.json is unreadable"
+    return Row(
+        path, path.parent.name, notebook, network, started, status, seconds, scores, of, " ".join(message.split())
+    )
+
+
+def _stamped(name: str) -> datetime | None:
+    try:
+        return datetime.strptime(STAMP.fullmatch(name)[1], "%Y%m%d-%H%M%S")
+    except (TypeError, ValueError):
+        return None
+
+
+def main_metrics(headline: dict[str, Any], segments: bool = False) -> tuple[dict[str, float], str]:
+    """(scores by METRICS' keys, what they are of): of a headline's rows the one with the best SSIM or Dice.
+
+    `ssim_slices` and the like, a trainer's means over single slices, stand for `ssim` where there is no other. segments:
+    each row is Dice by class; its score is the mean over the classes after the first, the background.
+    """
+    best: tuple[dict[str, float], str] = {}, ""
+    for name, values in headline.items():
+        if not isinstance(values, dict):
+            continue
+        if segments:
+            classes = [v for k, v in list(values.items())[1:] if k != "pooled dice" and v is not None]
+            found, of = ({"dice": sum(classes) / len(classes)} if classes else {}), name
+        else:
+            whole = {k: values[k] for k in METRICS if _number(values.get(k))}
+            found = whole or {k: values[f"{k}_slices"] for k in METRICS if _number(values.get(f"{k}_slices"))}
+            of = name if whole else f"{name}, per slice"
+        if found and _rank(found) > _rank(best[0]):
+            best = {k: float(v) for k, v in found.items()}, of
+    return best
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _rank(scores: dict[str, float]) -> float:
+    return max(scores.get("ssim", -1e9), scores.get("dice", -1e9), -1e8 if scores else -math.inf)
+
+
+# In words
+
+
+def duration(seconds: float | None) -> str:
+    """ "48 s", "3 min 12 s", "2 h 05 min"; "" for None."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def moment(time: datetime | None, now: datetime | None = None) -> str:
+    """ "today 14:03", "yesterday 09:30", "21 Nov 14:03" this year, "21 Nov 2025" before; "" for None."""
+    if time is None:
+        return ""
+    now = now or datetime.now()
+    days, clock = (now.date() - time.date()).days, time.strftime("%H:%M")
+    if days in (0, 1):
+        return f"{('today', 'yesterday')[days]} {clock}"
+    return f"{time.day} {time:%b} {clock}" if time.year == now.year else f"{time.day} {time:%b %Y}"
+
+
+def state(status: str) -> str:
+    """A status as symbol and word, told apart without colours: "✓ ok"."""
+    return f"{SYMBOLS.get(status, '?')} {status}"
+
+
+def number(value: float | None) -> str:
+    """Three digits, "" for None: 0.886, 32.2, 0.0184."""
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}" if 1e-4 <= abs(value) < 1e3 else f"{value:.3g}"
+
+
+def table(paths: Iterable[PathLike | str] | None = None) -> pd.DataFrame:
+    """`rows` in words: run, network, time, status, duration, the metrics that any of them has, what they are of."""
+    listed = rows(paths)
+    there = [key for key in METRICS if any(key in r.scores for r in listed)]
+    lines = [
+        {"run": r.task, "network": r.network, "time": moment(r.started), "status": state(r.status)}
+        | {"duration": duration(r.seconds)}
+        | {METRICS[key]: number(r.scores.get(key)) for key in there}
+        | {"measured on": r.of, "note": r.message}
+        for r in listed
+    ]
+    found = pd.DataFrame(lines, columns=None if lines else ["run", "network", "time", "status", "duration"])
+    return found.drop(columns=[c for c in ("network", "note") if c in found and not any(found[c])])
+
+
+def html(frame: pd.DataFrame, markup: Iterable[str] = ()) -> str:
+    """A table of texts that wraps rather than being cut off, in the colours of Lab's theme, light or dark.
+
+    markup: columns that hold HTML already. Columns of numbers and dashes alone are right-aligned.
+    """
+    markup, cells = set(markup), []
+    border = "border-bottom:1px solid var(--jp-border-color2,#ccc)"
+    common = f"padding:6px 12px;vertical-align:top;white-space:normal;max-width:30em;overflow-wrap:break-word;{border}"
+    sides = {c: "right" if len(frame) and all(map(_numeric, frame[c])) else "left" for c in frame}
+    for _, line in frame.iterrows():
+        texts = {c: str(line[c]) if c in markup else escape(str(line[c])) for c in frame}
+        cells.append("".join(f'<td style="{common};text-align:{sides[c]}">{t}</td>' for c, t in texts.items()))
+    head = "".join(
+        f'<th scope="col" style="{common};text-align:{sides[c]};font-weight:600">{escape(str(c))}</th>' for c in frame
+    )
+    body = "".join(f'<tr style="background:transparent">{c}</tr>' for c in cells)
+    outer = "border-collapse:collapse;margin:4px 0;line-height:1.4;font-variant-numeric:tabular-nums"
+    outer += ";color:var(--jp-ui-font-color1,inherit);font-size:var(--jp-ui-font-size1,13px)"
+    return f'<table style="{outer}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _numeric(text: Any) -> bool:
+    return bool(re.fullmatch(r"[-−+]?[\d.]*(e-?\d+)?|–|n/a", str(text)))
