@@ -1,0 +1,259 @@
+"""Two runs or more side by side: what was set differently, how they learnt, how much better one is, case by case."""
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from lib import InputError, evaluate, listing, metrics, overlap
+from lib.data.checks import open_hdf5
+from lib.files import read
+
+IGNORED = ("run_dir", "task_name", "interactive", "notify")  # parameters that change no result
+SCORES = ("ssim", "psnr", "nmse")
+BASELINES = ("zero-filled", *evaluate.BASELINES, *evaluate.SERIES_BASELINES)
+NOT_OUTPUTS = ("input", "truth", "noise_free", "probability")
+TITLES = {**listing.METRICS, "psnr": "PSNR"}
+FALLING = ("NMSE",)  # the less the better
+
+
+def named(paths: Iterable[os.PathLike | str]) -> dict[str, Path]:
+    """Short and different names for run folders: the task, and the time where a task has several of them."""
+    paths = list(dict.fromkeys(map(Path, paths)))
+    tasks = [p.parent.name for p in paths]
+    return {p.parent.name if tasks.count(p.parent.name) == 1 else f"{p.parent.name} {p.name}": p for p in paths}
+
+
+def newest(count: int = 2) -> list[Path]:
+    """The newest `count` good runs of the same notebook that have a history or predictions, older first; else []."""
+    found: dict[str, list[Path]] = {}
+    for row in listing.rows():
+        if row.status == "ok" and any((row.path / name).is_file() for name in ("history.csv", "predictions/result.h5")):
+            of_notebook = found.setdefault(row.notebook, [])
+            of_notebook.append(row.path)
+            if len(of_notebook) == count:
+                return of_notebook[::-1]
+    return []
+
+
+# What was set
+
+
+def settings(given: Mapping[str, Path]) -> pd.DataFrame:
+    """The parameters that differ: a row a dotted key such as optimizer.learning_rate, a column a run, "–" where it has none."""
+    flat = {name: _parameters(path) for name, path in given.items()}
+    keys = dict.fromkeys(key for values in flat.values() for key in values)
+    rows = {k: {n: values.get(k, "–") for n, values in flat.items()} for k in keys}
+    rows = {k: row for k, row in rows.items() if len(set(row.values())) > 1}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(given)).rename_axis("setting").reset_index()
+
+
+def _parameters(path: Path) -> dict[str, str]:
+    try:
+        task = read(path / "task.json")
+        kept = {k: v for k, v in task["parameters"].items() if k not in IGNORED}
+        return {"notebook": task["notebook"]} | _flat(kept)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = f"{value:g}" if isinstance(value, float) else str(value)
+    return found
+
+
+# How they learnt
+
+
+def histories(given: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
+    """The history.csv of each run that has one with at least one epoch."""
+    found = {}
+    for name, path in given.items():
+        try:
+            history = pd.read_csv(path / "history.csv")
+        except (OSError, ValueError):  # missing, empty or cut off
+            continue
+        if len(history) and "epoch" in history:
+            found[name] = history
+    return found
+
+
+def columns(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What curves there are, those of the validation first."""
+    every = dict.fromkeys(c for h in found.values() for c in h.select_dtypes("number") if c not in ("epoch", "seconds"))
+    return sorted(every, key=lambda c: (c != "valid_loss", c == "learning_rate", c == "train_loss"))
+
+
+def curves(found: Mapping[str, pd.DataFrame], column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{run: (epochs, values)} of the runs that have the column, for `plots.curves`."""
+    return {n: (h["epoch"].to_numpy(), h[column].to_numpy()) for n, h in found.items() if column in h}
+
+
+# How good they are
+
+
+class Images(NamedTuple):
+    """One network's images in a run: the result.h5 and which of its images they are."""
+
+    path: Path
+    image: str
+
+
+def images(given: Mapping[str, Path]) -> dict[str, Images]:
+    """What is compared: each run's `output`; of an evaluation each network's images (without networks, each method's)."""
+    found = {}
+    for name, path in given.items():
+        result = path / "predictions" / "result.h5"
+        try:
+            with open_hdf5(result) as file:
+                there = [k for k in next(iter(file.values())) if k not in NOT_OUTPUTS]
+        except (InputError, StopIteration, TypeError):
+            continue
+        if "output" in there:
+            found[name] = Images(result, "output")
+        else:
+            networks = [k for k in there if k not in BASELINES] or there
+            found |= {f"{name}: {image}": Images(result, image) for image in networks}
+    return found
+
+
+def cases(compared: Mapping[str, Images]) -> list[str]:
+    """The cases that all of them have, in the first one's order."""
+    every = []
+    for source in compared.values():
+        with open_hdf5(source.path) as file:
+            every.append([case for case, group in file.items() if source.image in group])
+    return [case for case in (every[0] if every else []) if all(case in its for its in every)]
+
+
+def classes(compared: Mapping[str, Images]) -> list[str]:
+    """The classes of segmentations; [] of reconstructions. InputError where both, or different classes, are compared."""
+    found = {}
+    for name, source in compared.items():
+        with h5py.File(source.path) as file:
+            found[name] = [str(c) for c in next(iter(file.values())).attrs.get("classes", ())]
+    first = next(iter(found), "")
+    for name, its in found.items():
+        if its != found[first]:
+            said = [", ".join(c) or "no classes (a reconstruction)" for c in (found[first], its)]
+            raise InputError(f"{first} has {said[0]}; {name} has {said[1]}: expected runs of one kind")
+    return found.get(first, [])
+
+
+def scores(compared: Mapping[str, Images]) -> pd.DataFrame:
+    """A row a case that all have, metric and run: case, person, metric, run, value; each case's whole volume.
+
+    Reconstructions: SSIM, PSNR, NMSE by fastMRI's definitions; segmentations: Dice of each class but the background.
+    Cases without a truth are left out. InputError where two runs have different truths of one case.
+    """
+    rows, named_classes = [], tuple(classes(compared))
+    for case in cases(compared):
+        truths = set()
+        for name, source in compared.items():
+            person, truth, values = _scored(*source, case, named_classes, source.path.stat().st_mtime_ns)
+            truths.add(truth)
+            rows += [{"case": case, "person": person, "metric": m, "run": name, "value": v} for m, v in values.items()]
+        if len(truths) > 1:
+            raise InputError(f"{case}: the runs have different truths of it: they were made on different data")
+    return pd.DataFrame(rows, columns=["case", "person", "metric", "run", "value"])
+
+
+@lru_cache(maxsize=4096)
+def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], modified: int):
+    """(person, hash of the truth, {metric: value}); `modified` lets a file that was written anew be read anew."""
+    with open_hdf5(path) as file:
+        group = file[case]
+        person = str(group.attrs.get("person", case))
+        if "truth" not in group:
+            return person, None, {}
+        output, truth = group[image][:], group["truth"][:]
+    if output.shape != truth.shape:
+        raise InputError(f"{path}: {case}: {image} is {output.shape}, truth {truth.shape}")
+    if named_classes:
+        dice = overlap.dice(output, truth, len(named_classes))[1:]
+        values = {f"Dice, {c}": float(d) for c, d in zip(named_classes[1:], dice, strict=True)}
+    else:
+        values = {TITLES[m]: metrics.METRICS[m](output, truth) for m in SCORES}
+    return person, hash(truth.tobytes()), values
+
+
+def paired(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """A row a metric and run: the mean over people, and against the first run the mean of the paired differences.
+
+    People count alike: a person's cases are averaged first. low, high: Student's t interval of the mean difference over
+    people, NaN for one person. better: people for whom the run is better than the first.
+    """
+    rows = []
+    for metric, part in scored.groupby("metric", sort=False):
+        people = part.pivot_table(index="person", columns="run", values="value", sort=False)
+        first = part["run"].iloc[0]
+        for name in part["run"].unique():
+            row = {"metric": metric, "run": name, "mean": people[name].mean(), "people": len(people)}
+            if name != first:
+                difference = people[name] - people[first]
+                wide = student.ppf((1 + level) / 2, len(people) - 1) * difference.sem() if len(people) > 1 else np.nan
+                mean, better = difference.mean(), (difference < 0 if metric in FALLING else difference > 0)
+                row |= {"difference": mean, "low": mean - wide, "high": mean + wide, "better": int(better.sum())}
+            rows.append(row)
+    return pd.DataFrame(rows, columns=["metric", "run", "mean", "people", "difference", "low", "high", "better"])
+
+
+def in_words(pairs: pd.DataFrame) -> pd.DataFrame:
+    """`paired` as texts, three digits."""
+
+    def signed(value: float) -> str:
+        return f"{'−' if value < 0 else '+'}{listing.number(abs(value))}"
+
+    lines = []
+    for row in pairs.itertuples():
+        line = {"metric": row.metric, "run": row.run, "mean": listing.number(row.mean)}
+        line |= dict.fromkeys(("difference", "95 % interval", "better for"), "–")
+        if np.isfinite(row.difference):
+            line["difference"], line["better for"] = signed(row.difference), f"{int(row.better)} of {row.people} people"
+            one = not np.isfinite(row.low)
+            line["95 % interval"] = "none: one person" if one else f"{signed(row.low)} to {signed(row.high)}"
+        lines.append(line)
+    return pd.DataFrame(lines, columns=["metric", "run", "mean", "difference", "95 % interval", "better for"])
+
+
+def caption(scored: pd.DataFrame) -> str:
+    """What the numbers of `paired` mean, in a sentence or two."""
+    people, shared = scored["person"].nunique(), scored["case"].nunique()
+    first = scored["run"].iloc[0] if len(scored) else ""
+    said = f"Means over {_count(people, 'person', 'people')} ({_count(shared, 'case')} that all runs share)"
+    if people < 2:
+        return f"{said}; differences from {first}. One person says nothing of others, so there is no interval."
+    return f"{said}; differences from {first}, paired by person; Student's t interval of their mean, n = {people}."
+
+
+def _count(number: int, one: str, more: str = "") -> str:
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
+def remarks(given: Mapping[str, Path]) -> list[str]:
+    """A line for each thing that a run lacks, and why."""
+    found, learnt, shown = [], histories(given), images(given)
+    for name, path in given.items():
+        row = listing.row(path)
+        if row.status != "ok":
+            found.append(
+                f"{name}: {row.status}{f' ({row.message})' if row.message else ''}: what it has so far is shown"
+            )
+        if name not in learnt and (path / "history.csv").exists():
+            found.append(f"{name}: its history.csv holds no epochs yet")
+        if not any(source.path.is_relative_to(path) for source in shown.values()):
+            result = path / "predictions" / "result.h5"
+            why = "can't be read, or holds no cases" if result.exists() else "is missing"
+            found.append(f"{name}: predictions/result.h5 {why}, so there are no images and no metrics by case")
+    return found

@@ -1,0 +1,184 @@
+"""Runs side by side: hand-worked differences and intervals, and what is said where something is missing."""
+
+import math
+
+import fake_runs
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import InputError, compare, runs
+
+HISTORY = "epoch,train_loss,valid_loss,ssim_slices,learning_rate,seconds\n0,0.5,0.4,0.7,0.01,3\n1,0.3,0.35,0.8,0.01,3\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def test_names_are_short_and_different(folder):
+    paths = [folder / "a" / "1", folder / "b" / "1", folder / "a" / "2", folder / "a" / "1"]
+    assert list(compare.named(paths)) == ["a 1", "b", "a 2"]
+    assert list(compare.named(paths[:2])) == ["a", "b"]
+
+
+def test_only_settings_that_differ_are_listed(folder):
+    common = {"seed": 0, "epochs": 3, "network_settings": {"chans": 8, "pools": 4}}
+    a = fake_runs.make(folder, "a", 0, parameters=common | {"optimizer": {"type": "Adam", "learning_rate": 0.016}})
+    b = fake_runs.make(folder, "b", 1, parameters=common | {"optimizer": {"type": "Adam", "learning_rate": 2e-3, "eps": 1e-7}, "epochs": 5})  # fmt: skip
+    found = compare.settings(compare.named([a, b]))
+    assert found.values.tolist() == [
+        ["epochs", "3", "5"], ["optimizer.learning_rate", "0.016", "0.002"], ["optimizer.eps", "–", "1e-07"],
+    ]  # fmt: skip
+    assert list(found) == ["setting", "a", "b"]
+    assert compare.settings({"a": a}).empty and compare.settings({}).empty
+    (b / "task.json").unlink()
+    assert set(compare.settings({"a": a, "b": b})["b"]) == {"–"}
+
+
+def test_histories_on_one_axis(folder):
+    a = fake_runs.make(folder, "a", 0, history=HISTORY)
+    b = fake_runs.make(folder, "b", 1, history="epoch,train_loss,valid_loss\n0,1.5,1.25\n")
+    c = fake_runs.make(folder, "c", 2, history="epoch,train_loss\n")
+    found = compare.histories({"a": a, "b": b, "c": c, "gone": folder / "gone"})
+    assert list(found) == ["a", "b"]
+    assert compare.columns(found) == ["valid_loss", "ssim_slices", "train_loss", "learning_rate"]
+    lines = compare.curves(found, "valid_loss")
+    assert {n: (x.tolist(), y.tolist()) for n, (x, y) in lines.items()} == {
+        "a": ([0, 1], [0.4, 0.35]),
+        "b": ([0], [1.25]),
+    }
+    assert list(compare.curves(found, "ssim_slices")) == ["a"]
+
+
+def rows(values):
+    """{person: [(run a's, run b's) of each case]} → a table of scores."""
+    return pd.DataFrame(
+        {"case": f"{p}_{i}", "person": p, "metric": "SSIM", "run": run, "value": v}
+        for p, pairs in values.items()
+        for i, pair in enumerate(pairs)
+        for run, v in zip("ab", pair, strict=True)
+    )
+
+
+def test_paired_differences_by_hand():
+    scored = rows({"x": [(0.80, 0.82), (0.70, 0.76)], "y": [(0.6, 0.62)], "z": [(0.9, 0.87)]})
+    first, second = compare.paired(scored).to_dict("records")
+    assert first["mean"] == pytest.approx((0.75 + 0.6 + 0.9) / 3) and math.isnan(first["difference"])
+    # differences of the people .04, .02, −.03: mean .01, deviation √.0013, t of 2 degrees of freedom at 97.5 % 4.302653
+    wide = 4.302653 * math.sqrt(0.0013 / 3)
+    assert second["difference"] == pytest.approx(0.01)
+    assert (second["low"], second["high"]) == pytest.approx((0.01 - wide, 0.01 + wide), rel=1e-5)
+    assert (second["better"], second["people"]) == (2, 3)
+    words = compare.in_words(compare.paired(scored)).values.tolist()
+    assert words[1] == ["SSIM", "b", "0.760", "+0.0100", "−0.0796 to +0.0996", "2 of 3 people"]
+    assert "n = 3" in compare.caption(scored) and "4 cases" in compare.caption(scored)
+
+
+def test_one_person_has_no_interval():
+    scored = rows({"x": [(0.80, 0.82), (0.70, 0.76)]})
+    second = compare.paired(scored).iloc[1]
+    assert second.difference == pytest.approx(0.04) and math.isnan(second.low) and math.isnan(second.high)
+    assert compare.in_words(compare.paired(scored)).iloc[1].tolist()[-2:] == ["none: one person", "1 of 1 people"]
+    assert "no interval" in compare.caption(scored)
+
+
+def test_less_nmse_is_better():
+    scored = rows({"x": [(0.02, 0.01)], "y": [(0.02, 0.03)]}).assign(metric="NMSE")
+    assert compare.paired(scored).iloc[1].better == 1
+
+
+def test_scores_of_reconstructions(folder):
+    given = {}
+    for n, (name, noise) in enumerate({"a": 0.2, "b": 0.1}.items()):
+        result = {"brain_1": fake_runs.volumes(noise, seed=1), "heart_2": fake_runs.volumes(noise, seed=2)}
+        if name == "b":
+            result["brain_3"] = fake_runs.volumes(noise, seed=3)  # in one run only
+        given[name] = fake_runs.make(folder, name, n, result=result)
+    compared = compare.images(given)
+    assert compare.cases(compared) == ["brain_1", "heart_2"] and compare.classes(compared) == []
+    scored = compare.scores(compared)
+    assert len(scored) == 2 * 3 * 2 and set(scored["person"]) == {"brain", "heart"}
+    volume = fake_runs.volumes(0.2, seed=1)
+    error = volume["output"].astype(np.float64) - volume["truth"]
+    expected = (error**2).sum() / (volume["truth"].astype(np.float64) ** 2).sum()
+    value = scored[(scored["metric"] == "NMSE") & (scored["case"] == "brain_1") & (scored["run"] == "a")][
+        "value"
+    ].item()
+    assert value == pytest.approx(expected, rel=1e-6)
+    pairs = compare.paired(scored).set_index(["metric", "run"])
+    assert pairs.loc[("NMSE", "b"), "difference"] < 0 and pairs.loc[("NMSE", "b"), "better"] == 2
+
+
+def test_scores_of_segmentations(folder):
+    truth = np.zeros((2, 4, 4), np.uint8)
+    truth[:, :2], truth[:, 2] = 1, 2
+    good, half = truth.copy(), truth.copy()
+    half[1, :2] = 0  # half of class 1 is missed: Dice 2 · 8 / (8 + 16)
+    names = ["background", "liver", "spleen"]
+    given = {
+        n: fake_runs.make(folder, n, i, result={"x": {"input": truth, "output": output, "truth": truth}}, classes=names)
+        for i, (n, output) in enumerate({"half": half, "good": good}.items())
+    }
+    scored = compare.scores(compare.images(given))
+    assert scored[["metric", "run", "value"]].values.tolist() == [
+        ["Dice, liver", "half", pytest.approx(2 / 3)], ["Dice, spleen", "half", 1.0],
+        ["Dice, liver", "good", 1.0], ["Dice, spleen", "good", 1.0],
+    ]  # fmt: skip
+    other = fake_runs.make(folder, "other", 3, result={"x": fake_runs.volumes(0.1)})
+    with pytest.raises(InputError, match="half has background, liver, spleen; other has no classes"):
+        compare.scores(compare.images({"half": given["half"], "other": other}))
+
+
+def test_of_an_evaluation_its_networks_are_compared(folder):
+    volume = fake_runs.volumes(0.1)
+    result = {
+        "input": volume["input"],
+        "GRAPPA": volume["output"],
+        "VarNet": volume["output"],
+        "truth": volume["truth"],
+    }
+    path = fake_runs.make(folder, "evaluate", result={"x": result})
+    assert [(n, s.image) for n, s in compare.images({"evaluate": path}).items()] == [("evaluate: VarNet", "VarNet")]
+    del result["VarNet"]
+    path = fake_runs.make(folder, "baselines", result={"x": result})
+    assert list(compare.images({"baselines": path})) == ["baselines: GRAPPA"]
+
+
+def test_different_data_are_not_compared(folder):
+    a = fake_runs.make(folder, "a", 0, result={"x": fake_runs.volumes(0.1, seed=1)})
+    b = fake_runs.make(folder, "b", 1, result={"x": fake_runs.volumes(0.1, seed=2)})
+    with pytest.raises(InputError, match="x: the runs have different truths of it"):
+        compare.scores(compare.images({"a": a, "b": b}))
+
+
+def test_what_is_missing_is_said(folder):
+    good = fake_runs.make(folder, "good", 0, history=HISTORY, result={"x": fake_runs.volumes(0.1)})
+    bare = fake_runs.make(folder, "bare", 1, status="running", history="epoch,train_loss\n")
+    broken = fake_runs.make(folder, "broken", 2)
+    (broken / "predictions").mkdir()
+    (broken / "predictions" / "result.h5").write_bytes(b"no")
+    empty = folder / "empty" / "20260101-000000"
+    empty.mkdir(parents=True)
+    given = compare.named([good, bare, broken, empty])
+    assert compare.remarks(given) == [
+        "bare: running (still running): what it has so far is shown",
+        "bare: its history.csv holds no epochs yet",
+        "bare: predictions/result.h5 is missing, so there are no images and no metrics by case",
+        "broken: predictions/result.h5 can't be read, or holds no cases, so there are no images and no metrics by case",
+        "empty: damaged (an empty folder, no run in it): what it has so far is shown",
+        "empty: predictions/result.h5 is missing, so there are no images and no metrics by case",
+    ]
+    assert list(compare.images(given)) == ["good"]
+    assert compare.scores({}).empty and compare.paired(compare.scores({})).empty and compare.cases({}) == []
+
+
+def test_the_newest_two_of_one_notebook(folder):
+    assert compare.newest() == []
+    first, second = (fake_runs.make(folder, f"t{n}", n, history=HISTORY) for n in (0, 1))
+    fake_runs.make(folder, "other", 2, notebook="20_train_cine", history=HISTORY)
+    fake_runs.make(folder, "failed", 3, status="failed", history=HISTORY)
+    fake_runs.make(folder, "bare", 4)
+    assert compare.newest() == [first, second]
