@@ -50,6 +50,10 @@ def is_array(panel: Any) -> bool:
     return panel is not None and not isinstance(panel, str)
 
 
+def _is_painted(panel: Any) -> bool:
+    return getattr(panel, "ndim", 0) == 3 and str(panel.dtype) == "uint8" and panel.shape[-1] == 3
+
+
 def unavailable(panel: str | None, note: str | None = None) -> str:
     """What is shown in place of an image: "n/a: reason", the reason being the panel's own text or its note."""
     return f"n/a: {panel or note}" if panel or note else "n/a"
@@ -112,6 +116,8 @@ def montage(
     labels: by panel, class numbers (H, W) that are laid over the image, each class but 0 in a colour of its own; the names
     of all `classes` but the first stand below.
 
+    A panel of pixels, (H, W, 3) uint8, is shown as it is.
+
     Panels named in `errors` are differences, shown as magnitude × gain on the window's width. A panel that is None
     or a text is shown as "n/a: reason"; pixels that aren't finite are blue and counted. InputError: no panels, a shape
     that isn't (H, W), a gain that isn't positive, a name in `errors` or `notes` that isn't a panel's.
@@ -122,13 +128,14 @@ def montage(
     check_names("montage, errors", errors, panels)
     check_names("montage, notes", notes, panels)
     check_names("montage, labels", over, panels)
-    images = {name: magnitude(panel) for name, panel in panels.items() if is_array(panel)}
+    painted = {name for name, panel in panels.items() if is_array(panel) and _is_painted(panel)}
+    images = {n: p if n in painted else magnitude(p) for n, p in panels.items() if is_array(p)}
     for name, image in images.items():
-        if image.ndim != 2 or not image.size:
+        if image.ndim != 2 + (name in painted) or not image.size:
             raise InputError(f"montage: panel {name!r} has shape {image.shape}, expected (H, W)")
         if not errors.get(name, 1) > 0:
             raise InputError(f"montage: the gain of {name!r} is {errors[name]}, expected more than 0")
-    low, high = window_of({name: image for name, image in images.items() if name not in errors}, window)
+    low, high = window_of({n: image for n, image in images.items() if n not in {*errors, *painted}}, window)
     rows = -(-len(panels) // (columns or 4))
     columns = min(columns or -(-len(panels) // rows), len(panels))
     wide = min(2.8, WIDTH / columns)
@@ -147,7 +154,7 @@ def montage(
     for i, row in enumerate(slice(i, i + columns) for i in range(0, len(panels), columns)):
         lines = max(t.count("\n") + 1 for t in heads[row]) + max(t.count("\n") + bool(t) for t in feet[row])
         height += tall[i] + 0.17 * lines + 0.18
-    height += 0.3 if over and classes else 0.0
+    height += 0.3 if classes else 0.0
     fig = plt.figure(figsize=(columns * wide, height), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
     if title:
@@ -159,6 +166,8 @@ def montage(
         if name in errors and name in images:
             colors = plt.get_cmap(ERROR_CMAP).with_extremes(bad=BAD)
             ax.imshow(abs(np.ma.masked_invalid(images[name])), cmap=colors, vmin=0, vmax=(high - low) / errors[name])
+        elif name in painted:
+            ax.imshow(images[name])
         elif name in images:
             colors = plt.get_cmap(cmap).with_extremes(bad=BAD)
             ax.imshow(np.ma.masked_invalid(images[name]), cmap=colors, vmin=low, vmax=high)
@@ -173,7 +182,7 @@ def montage(
         ax.set(xticks=[], yticks=[])
     for ax in fig.axes[len(panels) :]:
         ax.remove()
-    if over and classes:
+    if classes:
         patches = [Patch(color=CLASSES(i % CLASSES.N), alpha=0.7, label=c) for i, c in enumerate(classes[1:])]
         fig.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), fontsize=9)
     return fig

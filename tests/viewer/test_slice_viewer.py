@@ -1,8 +1,10 @@
+import html
 import io
 import re
 from pathlib import Path
 
 import h5py
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -12,19 +14,20 @@ from PIL import Image
 
 import lib
 from lib import InputError, plots
-from lib.viewer import SliceViewer, show, slice_viewer
+from lib.viewer import SliceViewer, paint, show
+from lib.viewer.slices import CMAPS
 
 RNG = np.random.default_rng(0)
 
 
 def decode(viewer):
     """The viewer's PNG, (H, W, 4) with its transparency."""
-    return np.array(Image.open(io.BytesIO(viewer.image.value)).convert("RGBA"))
+    return np.array(Image.open(io.BytesIO(viewer.images[0].value)).convert("RGBA"))
 
 
 def cells(viewer):
     """[(name, small text)] of the labels."""
-    return re.findall(r"<div><b>(.*?)</b><br><small>(.*?)</small></div>", viewer.labels.value)
+    return re.findall(r"<div><b>(.*?)</b><br><small>(.*?)</small></div>", viewer.labels[0].value)
 
 
 def volumes(slices=5, height=8, width=6):
@@ -36,8 +39,7 @@ def test_pixels_by_hand():
     truth = np.array([[[0, 1], [2, 4]], [[4, 4], [4, 4]]], np.int16)  # window 0 to 4, and 8 is beyond
     output = truth + np.array([[[0, 0.1], [-0.2, 4]]])
     viewer = SliceViewer({"output": output, "truth": truth}, window=(0, 4), gain=5, start=0)
-    assert viewer.scale == 130  # 2 pixels → at least 260
-    width, gap = 260, slice_viewer.GAP
+    width, gap = 260, paint.GAP
     shown = decode(viewer)
     assert shown.shape == (260, 3 * width + 2 * gap, 4)
     first, second, third = (shown[:, i * (width + gap) :][:, :width] for i in range(3))
@@ -58,48 +60,56 @@ def test_pixels_by_hand():
 
 
 def test_no_image_color_is_transparent():
-    for colors in (slice_viewer.GRAY, slice_viewer.ERROR, slice_viewer.BAD[None]):
-        assert slice_viewer.CLEAR not in set(map(tuple, colors.tolist()))
+    for colors in (*map(paint.colors, (*CMAPS, "twilight")), paint.BAD[None], paint.CLASS_COLORS):
+        assert paint.CLEAR not in set(map(tuple, colors.tolist()))
 
 
-@pytest.mark.parametrize(("height", "scale"), [(1, 260), (130, 2), (131, 2), (259, 2), (260, 1), (320, 1)])
-def test_panels_are_at_least_260_pixels_high(height, scale):
-    viewer = SliceViewer({"a": np.zeros((1, height, 3)), "b": np.zeros((1, height, 3))})
-    assert viewer.scale == scale
-    assert decode(viewer).shape[:2] == (height * scale, 2 * 3 * scale + slice_viewer.GAP)
-    assert viewer.image.layout.width == viewer.labels.layout.width == f"{2 * 3 * scale + slice_viewer.GAP}px"
+@pytest.mark.parametrize(
+    ("height", "width", "scale"),
+    [(1, 1, 260), (130, 3, 2), (131, 3, 2), (259, 3, 2), (260, 3, 1), (320, 3, 1), (100, 240, 2), (100, 241, 1)],
+)
+def test_panels_are_260_pixels_high_unless_they_get_too_wide(height, width, scale):
+    viewer = SliceViewer({"a": np.zeros((1, height, width)), "b": np.zeros((1, height, width))})
+    whole = 2 * width * scale + paint.GAP
+    assert decode(viewer).shape[:2] == (height * scale, whole)
+    assert viewer.images[0].layout.width == viewer.labels[0].layout.width == f"{whole}px"
 
 
 def test_the_slider_moves_picture_and_labels():
     calls = []
 
-    def notes(index):
+    def scores(index):
         calls.append(index)
-        return {"output": f"SSIM 0.{index}"}
+        return {"output": {"SSIM": index / 10, "PSNR": 30.0, "NMSE": 0.01234, "Dice x": np.nan}}
 
-    viewer = SliceViewer(volumes(), notes=notes)
+    viewer = SliceViewer(volumes(), scores=scores)
+    calls.clear()
     assert (viewer.slider.min, viewer.slider.value, viewer.slider.max) == (0, 2, 4)  # the middle one first
     assert viewer.slider.layout.width == "640px" and viewer.slider.description == "slice"
-    assert [w._dom_classes for w in viewer.children] == [("slice-slider",), ("slice-labels",), ("slice-image",)]
     seen = {}
     for index in (4, 0, 1, 3, 2):
         viewer.slider.value = index
-        seen[index] = viewer.image.value
-        assert cells(viewer)[1] == ("output", f"SSIM 0.{index}")
+        seen[index] = viewer.images[0].value
+        text = f"SSIM 0.{index}00 · PSNR 30.0 dB · NMSE 0.012 · Dice x –"
+        assert cells(viewer)[1] == ("output", text)
     assert len(set(seen.values())) == 5
-    assert calls == [2, 4, 0, 1, 3]  # slice 2 came back from the cache
-    assert viewer.frame(2)[0] == viewer.image.value
+    assert sorted(set(calls)) == [0, 1, 2, 3, 4]
+    calls.clear()
+    viewer.slider.value = 4
+    assert not calls and viewer.images[0].value == seen[4]  # from the cache
     fresh = SliceViewer(viewer.slices.volumes, start=3)
-    assert fresh.slider.value == 3 and fresh.image.value == seen[3]
+    assert fresh.slider.value == 3 and fresh.images[0].value == seen[3]
 
 
 def test_window_comes_from_the_truth():
     both = volumes()
     low, high = np.percentile(both["truth"].astype(np.float32), (0, 99.5))
-    assert SliceViewer(both).slices.window == pytest.approx((low, high))
-    assert SliceViewer(both | {"output": both["output"] * 100}).slices.window == pytest.approx((low, high))
+    assert SliceViewer(both).controls.window.value == pytest.approx((low, high))
+    brighter = SliceViewer(both | {"output": both["output"] * 100})
+    assert brighter.controls.window.value == pytest.approx((low, high))
+    assert brighter.controls.window.max == pytest.approx(both["output"].max() * 100)  # and can be moved as far
     big = np.zeros((70, 520, 4)) + np.arange(70)[:, None, None]
-    assert SliceViewer({"truth": big}).slices.window == pytest.approx((0, 68))  # from every second slice
+    assert SliceViewer({"truth": big}).controls.window.value == pytest.approx((0, 68))  # from every second slice
 
 
 def test_pixels_that_are_not_finite_are_marked_and_counted():
@@ -107,8 +117,8 @@ def test_pixels_that_are_not_finite_are_marked_and_counted():
     both["output"][0, 5, :3] = np.nan, np.inf, -np.inf
     both["truth"][0, 5, 1] = np.inf
     viewer = SliceViewer(both)
-    shown, step = decode(viewer), 4 + slice_viewer.GAP
-    blue = [*slice_viewer.BAD.tolist(), 255]
+    shown, step = decode(viewer), 4 + paint.GAP
+    blue = [*paint.BAD.tolist(), 255]
     assert shown[5, step : step + 4].tolist()[:3] == [blue] * 3
     marked = (shown == blue).all(-1)
     assert [marked[:, i * step : i * step + 4].sum() for i in range(4)] == [0, 3, 1, 3]
@@ -117,12 +127,9 @@ def test_pixels_that_are_not_finite_are_marked_and_counted():
 
 def test_missing_volumes_say_why():
     truth = volumes()["truth"]
-    viewer = SliceViewer(
-        {"output": None, "GRAPPA": "not a <grid>", "truth": truth},
-        notes=lambda i: {"output": "no weights", "truth": "<&>"},
-    )
+    viewer = SliceViewer({"output": None, "GRAPPA": "not a <grid>", "truth": truth})
     assert cells(viewer) == [
-        ("output", "n/a: no weights"), ("GRAPPA", "n/a: not a &lt;grid&gt;"), ("truth", "&lt;&amp;&gt;"),
+        ("output", "n/a"), ("GRAPPA", "n/a: not a &lt;grid&gt;"), ("truth", ""),
         ("|output − truth| ×5", "n/a: no output"),
     ]  # fmt: skip
     shown = decode(viewer)
@@ -138,17 +145,17 @@ def test_missing_volumes_say_why():
 
 def test_any_kind_of_array_gives_the_same_picture(tmp_path):
     both = {name: volume.astype(np.float32) for name, volume in volumes().items()}
-    expected = SliceViewer(both).image.value
+    expected = SliceViewer(both).images[0].value
     assert (
-        SliceViewer({name: torch.tensor(volume, requires_grad=True) for name, volume in both.items()}).image.value
+        SliceViewer({name: torch.tensor(volume, requires_grad=True) for name, volume in both.items()}).images[0].value
         == expected
     )
     turned = {name: volume * np.complex64(1j) for name, volume in both.items()}
-    assert SliceViewer(turned).image.value == expected
+    assert SliceViewer(turned).images[0].value == expected
     with h5py.File(tmp_path / "result.h5", "w") as file:
         for name, volume in both.items():
             file[name] = volume
-        assert SliceViewer({name: file[name] for name in both}).image.value == expected
+        assert SliceViewer({name: file[name] for name in both}).images[0].value == expected
 
 
 A = np.zeros((3, 8, 8))
@@ -162,44 +169,67 @@ A = np.zeros((3, 8, 8))
         ({"a": A[0]}, {}, "SliceViewer: 'a' has shape (8, 8), expected (slices, H, W)"),
         ({"a": A[:0]}, {}, "SliceViewer: 'a' has shape (0, 8, 8), expected (slices, H, W)"),
         ({"a": A[:2], "truth": A}, {}, "SliceViewer: 'a' has shape (2, 8, 8), expected (3, 8, 8) like 'truth'"),
-        ({"a": A, "b": A[0]}, {}, "SliceViewer: 'b' has shape (8, 8), expected (3, 8, 8) like 'a'"),
+        ({"a": A, "b": A[0]}, {"resample": True}, "SliceViewer: 'b' has shape (8, 8), expected (3, 8, 8) like 'a'"),
+        ({"a": A}, {"overlays": {"a": A[:1]}}, "the overlay of 'a' has shape (1, 8, 8), expected (3, 8, 8) like 'a'"),
         ({"a": A}, {"start": 3}, "SliceViewer: slice 3, expected 0 to 2"),
         ({"a": A}, {"gain": 0}, "SliceViewer: gain is 0, expected more than 0"),
         ({"a": A}, {"window": (1, 1)}, "window is (1, 1), expected (low, high) with low < high"),
+        ({"a": A}, {"spacing": (1, 1)}, "SliceViewer: spacing is (1, 1), expected three millimetres (z, y, x)"),
         ({"input": A}, {"error_of": ("inputs", "input")}, "error_of: unknown name 'inputs'; did you mean 'input'?"),
-        ({"a": A}, {"notes": lambda i: {"xyz": ""}}, "notes: unknown name 'xyz'; expected one of a"),
+        ({"a": "scan.nii.gz"}, {}, "scan.nii.gz: no such file"),
+        ({"a": {"b": 1}}, {}, "SliceViewer: 'a' is a dict, expected an array or a file's path"),
     ],
 )
-@pytest.mark.parametrize("interactive", [True, False])
-def test_errors_are_one_clear_line(given, settings, message, interactive):
+def test_errors_are_one_clear_line_in_the_viewer_and_raised_without(given, settings, message):
     with pytest.raises(InputError, match=re.escape(message)) as error:
-        show(given, interactive, **settings)
+        show(given, False, **settings)
     assert "\n" not in str(error.value)
+    viewer = show(given, True, **settings)
+    assert message in html.unescape(viewer.message.value) and viewer.children[0] is viewer.message
 
 
-def test_static_pictures_need_no_widget(monkeypatch):
-    both = volumes()
-    viewer = show(both, True, start=1, gain=3, notes=lambda i: {"output": f"slice {i}"})
+def test_volumes_of_another_shape_are_resampled_when_asked():
+    ramp = np.broadcast_to(np.linspace(0, 1, 8)[:, None], (2, 8, 8))
+    label = np.kron(np.array([[[0, 1], [2, 0]]]), np.ones((2, 4, 4), int))
+    viewer = SliceViewer(
+        {"a": (ramp[:, ::2] + ramp[:, 1::2])[..., ::2] / 2, "truth": ramp, "label": ramp},
+        overlays={"label": label[:, ::2, ::2]},
+    )
+    button = viewer.children[1]
+    assert button.description == "Resample to one grid"
+    button.click()
+    assert not viewer.message.value
+    assert cells(viewer)[0] == ("a", "resampled to 2 × 8 × 8")
+    np.testing.assert_allclose(viewer.slices.volumes["a"][:, 1:-1], ramp[:, 1:-1], atol=1e-6)  # linear between centres
+    assert (viewer.slices.overlays["label"] == label).all()  # nearest: no new classes
+
+
+def test_static_pictures_are_what_the_viewer_paints_without_a_widget(monkeypatch):
+    both, scores = volumes(), lambda i: {"output": {"SSIM": i / 10}}
+    viewer = show(both, True, start=1, gain=3, scores=scores)
     assert isinstance(viewer, SliceViewer) and viewer.slider.value == 1
 
     def refuse(*args, **kwargs):
         raise AssertionError("a widget was made")
 
     monkeypatch.setattr("ipywidgets.Widget.__init__", refuse)
-    still = show(both, False, start=1, gain=3, notes=lambda i: {"output": f"slice {i}"})
-    for figure, index in ((still, 1), (viewer.static(), 1), (viewer.static(4), 4)):
+    for figure in (show(both, False, start=1, gain=3, scores=scores), viewer.static()):
         assert isinstance(figure, Figure)
         assert [ax.get_title() for ax in figure.axes] == ["zero-filled", "output", "truth", "|output − truth| ×3"]
-        np.testing.assert_allclose(figure.axes[1].images[0].get_array(), both["output"][index], rtol=1e-6)
-        np.testing.assert_allclose(figure.axes[3].images[0].get_array(), both["truth"][index] * 0.1, atol=1e-6)
-        assert figure.axes[0].images[0].get_clim() == pytest.approx(viewer.slices.window)
-        assert figure.axes[1].get_xlabel() == f"slice {index}" and figure.get_suptitle() == f"slice {index}"
+        drawn = np.concatenate([ax.images[0].get_array() for ax in figure.axes], axis=1)
+        shown, step = decode(viewer)[..., :3], drawn.shape[1] // 4
+        for i in range(4):
+            left = i * (step + paint.GAP)
+            np.testing.assert_array_equal(drawn[:, i * step : (i + 1) * step], shown[:, left : left + step])
+        assert figure.axes[1].get_xlabel() == "SSIM 0.100" and figure.get_suptitle() == "slice 1"
     assert show(both, False).get_suptitle() == "slice 2"
 
 
 def test_a_single_slice_has_nothing_to_slide():
     viewer = SliceViewer({"a": A[:1]})
     assert viewer.slider.disabled and viewer.slider.max == 0
+    jumps = SliceViewer({"a": A[:1]}, scores=lambda i: {"a": {"SSIM": 1.0}})
+    assert "worst" not in {w.description for w in descendants(jumps) if hasattr(w, "description")}
 
 
 def test_widgets_live_in_viewer_only():
@@ -213,12 +243,160 @@ def test_overlays_colour_the_pixels_of_their_classes():
     viewer = SliceViewer(
         {"image": volume, "label": volume}, overlays={"label": label}, classes=["none", "x", "<y>"], start=1
     )
-    pixels = np.asarray(Image.open(io.BytesIO(viewer.image.value)).convert("RGB")).astype(int)
+    pixels = np.asarray(Image.open(io.BytesIO(viewer.images[0].value)).convert("RGB")).astype(int)
     scale = pixels.shape[0] // 40
     left = 30 * scale + 6
     color = np.array(plots.CLASSES(1, bytes=True)[:3]) // 2
     assert abs(pixels[15 * scale, left + 10 * scale] - color).max() <= 1
     assert not pixels[15 * scale, 10 * scale].any() and not pixels[0, left].any()
-    assert "&lt;y&gt;" in viewer.labels.value
-    with pytest.raises(InputError, match="the overlay of 'label' has shape"):
-        SliceViewer({"label": volume}, overlays={"label": label[:1]})
+    assert "&lt;y&gt;" in viewer.labels[0].value
+    viewer.controls.opacity.value = 0.25
+    pixels = np.asarray(Image.open(io.BytesIO(viewer.images[0].value)).convert("RGB")).astype(int)
+    assert abs(pixels[15 * scale, left + 10 * scale] - color / 2).max() <= 1
+    viewer.controls.contours.value = True
+    pixels = np.asarray(Image.open(io.BytesIO(viewer.images[0].value)).convert("RGB")).astype(int)
+    assert not pixels[15 * scale, left + 10 * scale].any()
+    assert abs(pixels[10 * scale, left + 10 * scale] - 2 * color).max() <= 1  # the edge
+
+
+def descendants(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from descendants(child)
+
+
+def cube():
+    """(4, 6, 8) whose voxel (z, y, x) is 100 z + 10 y + x."""
+    z, y, x = np.ogrid[:4, :6, :8]
+    return (100 * z + 10 * y + x).astype(np.float32)
+
+
+def test_planes_are_cut_as_they_are_looked_at():
+    viewer, whole = SliceViewer({"a": cube()}, spacing=(2, 1, 1)), cube()
+    assert viewer.controls.view().plane == "axial" and viewer.slices.shown(viewer.controls.view()) == (264, 352)
+    viewer.slider.value = 3
+    viewer.controls.plane.value = "coronal"
+    assert (viewer.slider.value, viewer.slider.max) == (3, 5)  # the middle
+    (image,) = viewer.slices.images(viewer.controls.view()).values()
+    assert (image == whole[::-1, 3]).all()  # the last slice, nearest the head, on top
+    assert viewer.slices.shown(viewer.controls.view()) == (8 * 33, 8 * 33)  # 4 slices of 2 mm are as high as 8 mm
+    viewer.slider.value = 5
+    viewer.controls.plane.value = "sagittal"
+    (image,) = viewer.slices.images(viewer.controls.view()).values()
+    assert (image == whole[::-1, :, 4]).all()
+    viewer.controls.plane.value = "axial"
+    assert (viewer.slider.value, viewer.slider.max) == (3, 3)  # where it was left
+    viewer.controls.plane.value = "coronal"
+    assert viewer.slider.value == 5
+
+
+def test_time_of_a_cine_runs_to_the_right():
+    viewer = SliceViewer({"a": cube()}, unit="frame", spacing=(99, 2, 1))
+    assert viewer.slider.description == "frame" and viewer.controls.plane.options == ("frames", "x–t", "y–t")
+    viewer.controls.plane.value = "x–t"
+    viewer.slider.value = 2
+    (image,) = viewer.slices.images(viewer.controls.view()).values()
+    assert (image == cube()[:, 2].T).all()
+    viewer.controls.plane.value = "y–t"
+    viewer.slider.value = 7
+    (image,) = viewer.slices.images(viewer.controls.view()).values()
+    assert (image == cube()[:, :, 7].T).all()
+    assert viewer.slices.shown(viewer.controls.view()) == (22 * 6 * 2, 22 * 4)  # y has 2 mm, time none
+
+
+def test_the_box_of_the_zoom_is_cut_from_every_panel():
+    whole = cube() / 400
+    viewer = SliceViewer({"output": whole, "truth": whole + 0.125}, window=(0, 1), start=1, gain=5)
+    viewer.controls.rows.value, viewer.controls.columns.value = (2, 4), (3, 6)
+    shown, step = decode(viewer), 390 + paint.GAP
+    assert shown.shape == (260, 3 * step - paint.GAP, 4)
+    gray = np.rint(255 * whole[1, 2:4, 3:6]).astype(int)
+    assert (shown[::130, :390:130, 0] == gray).all()
+    assert (shown[:, 2 * step :, :3] == np.array(colormaps["magma"](159, bytes=True)[:3])).all()  # 0.125 of 0.2
+    viewer.controls.reset()
+    assert viewer.controls.view().rows == (0, 6) and decode(viewer).shape[0] == 264
+
+
+def test_window_gain_colours_and_hidden_panels():
+    whole = np.full((1, 4, 4), 0.5)
+    viewer = SliceViewer({"output": whole, "truth": whole + 0.05}, window=(0, 1), gain=5)
+    viewer.controls.window.value = (0.5, 0.55)
+    viewer.controls.cmap.value = "viridis"
+    shown = decode(viewer)
+    assert tuple(shown[0, 0, :3]) == tuple(map(int, colormaps["viridis"](0, bytes=True)[:3]))
+    assert tuple(shown[0, 300, :3]) == tuple(map(int, colormaps["viridis"](255, bytes=True)[:3]))
+    viewer.controls.window.value, viewer.controls.gain.value = (0, 1), 10
+    assert tuple(decode(viewer)[0, -1, :3]) == tuple(map(int, colormaps["magma"](128, bytes=True)[:3]))  # .05 of .1
+    for name in ("output", "truth"):
+        viewer.controls.panels[name].value = False
+    assert cells(viewer) == [("|output − truth| ×10", "")]
+
+
+def test_many_panels_stand_in_lines():
+    names = "abcdefg"
+    viewer = SliceViewer({name: A for name in names}, error_of=[("a", "b"), ("c", "b")])
+    found = [re.findall(r"<b>(.*?)</b>", labels.value) for labels in viewer.labels]
+    assert found == [["a", "b", "c", "d", "e"], ["f", "g", "|a − b| ×5", "|c − b| ×5"]]
+    for name in names[:4]:
+        viewer.controls.panels[name].value = False
+    assert [image.layout.display for image in viewer.images] == [None, "none"]
+
+
+def test_parts_of_complex_data():
+    wave = np.exp(1j * np.pi / 2 * np.arange(8))[None, None] * 2 * np.ones((1, 8, 1))  # along x: k-space has one point
+    viewer = SliceViewer({"output": wave, "truth": wave * 1j, "real": abs(wave)}, error_of=("output", "truth"))
+
+    def images():
+        return viewer.slices.images(viewer.controls.view())
+
+    assert viewer.controls.part.options == ("magnitude", "phase", "real", "imaginary", "k-space")
+    np.testing.assert_allclose(images()["output"], 2, atol=1e-6)
+    viewer.controls.part.value = "phase"
+    np.testing.assert_allclose(images()["truth"][0, 0], np.pi / 2, atol=1e-6)
+    np.testing.assert_allclose(images()["|output − truth|"], np.pi / 2, atol=1e-6)
+    assert cells(viewer)[2] == ("real", "n/a: real data have no phase")
+    viewer.controls.part.value = "imaginary"
+    np.testing.assert_allclose(images()["output"][0, :2], [0, 2], atol=1e-6)
+    viewer.controls.part.value = "k-space"
+    spectrum = images()["output"]
+    assert spectrum[4, 6] == 0 and np.isclose(np.delete(spectrum.ravel(), 4 * 8 + 6), -80).all()  # dB of its maximum
+    assert cells(viewer)[3] == ("|output − truth| ×5", "n/a: of images only")
+    assert SliceViewer({"a": A}).controls.part.options == ("magnitude", "k-space")
+
+
+def test_masks_are_black_and_white_whatever_the_window():
+    mask = np.array([True, False, False, True])
+    viewer = SliceViewer({"a": np.zeros((3, 5, 4)), "mask": mask}, window=(5, 9))
+    panel = decode(viewer)[:, -4 * (260 // 5) :, 0]
+    assert (panel[0, :: 260 // 5] == [255, 0, 0, 255]).all() and (panel == panel[:1]).all()
+
+
+def test_jumps_to_the_worst_median_and_best_slice(tmp_path):
+    values = [0.5, 0.9, 0.2, np.nan, 0.7]
+    scores = lambda i: {"output": {"SSIM": values[i], "NMSE": values[i]}}  # noqa: E731
+    viewer = SliceViewer(volumes(), scores=scores, save_to=tmp_path / "figures")
+    named = {w.description: w for w in descendants(viewer) if getattr(w, "description", "")}
+    found = {}
+    for place in ("worst", "median", "best"):
+        viewer.controls.plane.value = "coronal"
+        named[place].click()
+        found[place] = viewer.slider.value, viewer.controls.plane.value
+    assert found == {"worst": (2, "axial"), "median": (4, "axial"), "best": (1, "axial")}
+    named["rank by"].value = ("output", "NMSE")  # the less the better
+    named["worst"].click()
+    assert viewer.slider.value == 1
+    named["Save PNG"].click()
+    (saved,) = (tmp_path / "figures").iterdir()
+    assert saved.name.startswith("axial_001_") and str(saved) in viewer.message.value
+    with Image.open(saved) as picture:
+        assert picture.width > 500
+
+
+def test_every_control_has_a_label():
+    viewer = SliceViewer(
+        volumes() | {"label": A[:, :1, :1]}, resample=True, unit="frame", overlays={"label": volumes()["truth"] > 0}
+    )
+    for widget in descendants(viewer):
+        texts = (ipywidgets.HTML, ipywidgets.Label, ipywidgets.ToggleButtons)  # whose options are their labels
+        if hasattr(widget, "description") and not isinstance(widget, texts):
+            assert widget.description, widget

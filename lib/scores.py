@@ -1,0 +1,72 @@
+"""Scores of single slices, for what is looked at slice by slice: how good this one is, and which is the worst."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from lib import InputError, metrics, overlap, plots
+
+FALLING = ("NMSE",)  # the less the better
+Scores = Callable[[int], dict[str, dict[str, float]]]
+
+
+def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores | None:
+    """slice → {volume: {"SSIM", "PSNR", "NMSE"}} of each volume (S, H, W) against `volumes[truth]`; None without a truth.
+
+    fastMRI's metrics of one slice, the data range being the whole truth's maximum; NaN where a slice can't be scored.
+    """
+    if not plots.is_array(volumes.get(truth)):
+        return None
+    others = {n: v for n, v in volumes.items() if n != truth and plots.is_array(v) and v.shape == volumes[truth].shape}
+
+    @cache
+    def peak() -> float:
+        return max(float(plots.magnitude(plane).max()) for plane in volumes[truth])
+
+    @cache
+    def of(index: int) -> dict[str, dict[str, float]]:
+        target, found = plots.magnitude(volumes[truth][index]), {}
+        for name, volume in others.items():
+            output = plots.magnitude(volume[index])
+            calls = {"SSIM": metrics.ssim, "PSNR": metrics.psnr, "NMSE": metrics.nmse}
+            found[name] = {metric: _value(call, output, target, peak()) for metric, call in calls.items()}
+        return found
+
+    return of
+
+
+def _value(metric: Callable[..., float], output: np.ndarray, target: np.ndarray, peak: float) -> float:
+    try:
+        return metric(output, target, peak)
+    except InputError:  # not finite, or nothing to compare with
+        return math.nan
+
+
+def segmentation(labels: Mapping[str, Any], truth: Any, classes: Sequence[str]) -> Scores:
+    """slice → {panel: {"Dice": the mean over the classes that are there, each class: its Dice}} of labels (S, H, W).
+
+    The background isn't counted; NaN for a class that neither has in the slice.
+    """
+
+    @cache
+    def of(index: int) -> dict[str, dict[str, float]]:
+        found = {}
+        for name, label in labels.items():
+            counts = overlap.confusion(label[index], truth[index], len(classes))
+            dice = np.where(overlap.both_empty(counts), np.nan, overlap.dice_of(counts))[1:]
+            there = dice[np.isfinite(dice)]
+            mean = {"Dice": float(there.mean()) if there.size else math.nan} if len(dice) > 1 else {}
+            found[name] = mean | dict(zip((f"Dice {c}" for c in classes[1:]), dice.tolist(), strict=True))
+        return found
+
+    return of
+
+
+def ranked(scores: Scores, count: int, panel: str, metric: str) -> list[int]:
+    """The slices that have a finite score, the worst first."""
+    values = {i: scores(i).get(panel, {}).get(metric, math.nan) for i in range(count)}
+    finite = [i for i in values if math.isfinite(values[i])]
+    return sorted(finite, key=lambda i: -values[i] if metric in FALLING else values[i])

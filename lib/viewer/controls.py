@@ -1,0 +1,171 @@
+"""The viewer's controls: what can be seen, and how it is painted. All have labels and work by the keyboard."""
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import ipywidgets
+
+from lib.viewer.slices import CMAPS, PARTS, Slices, View
+
+GAINS = (1, 2, 5, 10, 20, 50)
+STYLE = {"description_width": "initial"}
+
+
+def message() -> ipywidgets.HTML:
+    """A line for what the reader must know, announced by screen readers."""
+    return ipywidgets.HTML(layout={"margin": "0"})
+
+
+def tell(line: ipywidgets.HTML, text: str) -> None:
+    """Shows a text in a `message` line."""
+    style = (
+        "color:var(--jp-ui-font-color1,inherit);border-left:4px solid var(--jp-warn-color1,#E69F00);padding:4px 10px"
+    )
+    line.value = f'<div role="status" style="{style};line-height:1.4">{escape(text)}</div>' if text else ""
+
+
+def button(name: str, call: Callable[[Any], None], tooltip: str = "") -> ipywidgets.Button:
+    """A button as wide as its name."""
+    made = ipywidgets.Button(description=name, tooltip=tooltip, layout={"width": "auto"})
+    made.on_click(call)
+    return made
+
+
+def dropdown(name: str, options: Sequence[Any] | Mapping[str, Any], value: Any) -> ipywidgets.Dropdown:
+    """A labelled choice as wide as it needs."""
+    options = list(options.items()) if isinstance(options, Mapping) else list(options)
+    return ipywidgets.Dropdown(
+        description=name, options=options, value=value, style=STYLE, layout={"width": "max-content"}
+    )
+
+
+def bar(widgets: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
+    """Controls in a line, which wraps where it is narrow."""
+    return ipywidgets.Box(
+        list(widgets), layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}
+    )
+
+
+class Controls:
+    """Holds every control of a viewer; calls `changed` with the new `View` when one of them moves.
+
+    `scroll`: the slider (and a player for a cine). `tools`: what is used often. `drawer`: the rest, folded away.
+    """
+
+    def __init__(self, slices: Slices, view: View, changed: Callable[[View], None]):
+        self.slices, self.first, self.changed, self.busy = slices, view, changed, False
+        self.at = {plane: slices.count(plane) // 2 for plane in slices.planes} | {view.plane: view.index}
+        self.slider = ipywidgets.IntSlider(view.index, 0, slices.shape[0] - 1, description=slices.unit, style=STYLE)
+        self.slider.layout = {"width": "640px", "max_width": "calc(100% - 4px)"}  # less its margins
+        self.slider.disabled = slices.shape[0] == 1
+        self.slider.add_class("slice-slider")
+        self.plane = ipywidgets.ToggleButtons(options=slices.planes, value=view.plane, style={"button_width": "auto"})
+        self.plane.layout.width = "auto"
+        self.part = dropdown("show", [p for p in PARTS if slices.complex or p in ("magnitude", "k-space")], view.part)
+        self._painting()
+        opener = ipywidgets.ToggleButton(
+            description="Adjust", tooltip="Window, colours, zoom, panels", layout={"width": "auto"}
+        )
+        opener.observe(lambda change: setattr(self.drawer.layout, "display", None if change.new else "none"), "value")
+        several = [n for n in slices.shape if n > 1]
+        self.tools = [*([self.plane] if len(several) == 3 else []), self.part, opener]
+        self.scroll = [self.slider, *([self._player()] if slices.unit == "frame" else [])]
+        for control in (self.slider, self.plane, self.part, *self.painting):
+            control.observe(self._moved, "value")
+
+    def _painting(self) -> None:
+        """Window, gain, colours, overlays, zoom and panels."""
+        slices, (low, high) = self.slices, self.slices.limits(self.first.window)
+        wide = {"width": "460px", "max_width": "calc(100% - 4px)"}
+        self.window = ipywidgets.FloatRangeSlider(
+            value=self.first.window, min=low, max=high, step=(high - low) / 500, description="window",
+            readout_format=".3g", style=STYLE, layout=wide,
+        )  # fmt: skip
+        self.gain = dropdown("error ×", sorted({*GAINS, self.first.gain}), self.first.gain)
+        self.cmap = dropdown("colours", CMAPS, self.first.cmap)
+        self.opacity = ipywidgets.FloatSlider(
+            value=0.5, min=0, max=1, step=0.05, description="label opacity", style=STYLE
+        )
+        self.contours = ipywidgets.Checkbox(description="contours only", indent=False, layout={"width": "auto"})
+        self.rows, self.columns = (
+            ipywidgets.IntRangeSlider(value=(0, 1), min=0, max=1, description=f"zoom {name}", style=STYLE, layout=wide)
+            for name in ("rows", "columns")
+        )
+        names = [*slices.volumes, *slices.errors]
+        self.panels = {
+            n: ipywidgets.Checkbox(True, description=n, indent=False, layout={"width": "auto"}) for n in names
+        }
+        self.painting = [self.window, self.gain, self.cmap, self.opacity, self.contours, self.rows, self.columns]
+        self.painting += self.panels.values()
+        labelled = [self.opacity, self.contours] if slices.overlays else []
+        reset = button("Reset", lambda _: self.reset(), "Window, colours, zoom and panels as at first")
+        self.drawer = ipywidgets.VBox(
+            [
+                bar([self.window, *([self.gain] if slices.errors else []), self.cmap]), *([bar(labelled)] if labelled else []),
+                bar([self.rows, self.columns, reset]), bar([ipywidgets.Label("panels"), *self.panels.values()]),
+            ],
+            layout={"display": "none", "border": "1px solid var(--jp-border-color2, #ccc)", "padding": "6px 10px"},
+        )  # fmt: skip
+        self._fit(self.first.plane)
+
+    def _player(self) -> ipywidgets.Play:
+        player = ipywidgets.Play(
+            min=0, max=self.slider.max, interval=100, description="play", repeat=True, show_repeat=False
+        )
+        ipywidgets.jslink((player, "value"), (self.slider, "value"))
+        ipywidgets.jslink((self.slider, "max"), (player, "max"))
+        return player
+
+    def _fit(self, plane: str) -> None:
+        """The zoom's sliders to a plane's rows and columns."""
+        for box, size in zip((self.rows, self.columns), self.slices.size(plane), strict=True):
+            box.max = size
+            box.value = 0, size
+
+    def view(self) -> View:
+        """What the controls now ask for."""
+        boxes = (box.value if box.value[1] > box.value[0] else None for box in (self.rows, self.columns))
+        low, high = self.window.value
+        window = (low, high) if high > low else (low, low + self.window.step)
+        hidden = tuple(name for name, shown in self.panels.items() if not shown.value)
+        if len(hidden) == len(self.panels):
+            hidden = hidden[1:]  # one panel stays
+        return View(
+            self.slider.value, self.plane.value, window, self.gain.value, self.part.value, self.cmap.value,
+            self.opacity.value, self.contours.value, *boxes, hidden,
+        )  # fmt: skip
+
+    def go(self, plane: str, index: int) -> None:
+        """Shows a slice of a plane."""
+        self.at[plane] = index
+        self.plane.value = plane
+        self.slider.value = index
+
+    def reset(self) -> None:
+        """Everything in the drawer as at first."""
+        self.busy = True
+        self.window.value, self.gain.value, self.cmap.value = self.first.window, self.first.gain, self.first.cmap
+        self.opacity.value, self.contours.value = self.first.opacity, self.first.contours
+        for shown in self.panels.values():
+            shown.value = True
+        self._fit(self.plane.value)
+        self.busy = False
+        self.changed(self.view())
+
+    def _moved(self, change: Any) -> None:
+        if self.busy:
+            return
+        if change.owner is self.plane:
+            self._turn(change.old, change.new)
+        self.changed(self.view())
+
+    def _turn(self, old: str, new: str) -> None:
+        """The slider and the zoom to another plane, each plane at the slice that it was left at."""
+        self.busy = True
+        self.at[old], index = self.slider.value, self.at[new]
+        self.slider.max = self.slices.count(new) - 1  # this clips the value
+        self.slider.value, self.slider.disabled = index, self.slider.max == 0
+        self.slider.description = self.slices.unit if new == self.slices.planes[0] else "line"
+        self._fit(new)
+        self.busy = False

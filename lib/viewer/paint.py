@@ -1,0 +1,72 @@
+"""Images to pixels to PNG: look-up tables of 256 colours, panels laid side by side. No widgets, no matplotlib figures."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from lib import plots
+
+GAP, CLEAR = 6, (1, 2, 3)  # pixels between panels; the colour made transparent, which no colour map contains
+CLASS_COLORS = plots.CLASSES(np.arange(plots.CLASSES.N), bytes=True)[:, :3]
+BAD = np.rint(255 * np.array(to_rgb(plots.BAD))).astype(np.uint8)
+
+
+@lru_cache
+def colors(name: str) -> np.ndarray:
+    """The 256 colours (256, 3) uint8 of a colour map of matplotlib's."""
+    return np.array(colormaps[name](np.arange(256), bytes=True))[:, :3]
+
+
+def paint(image: np.ndarray, low: float, high: float, cmap: str = "gray") -> np.ndarray:
+    """Real image (H, W) → (H, W, 3) uint8: `low` to `high` through the colour map, pixels that aren't finite in blue."""
+    with np.errstate(invalid="ignore"):
+        level = (np.asarray(image, np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+        finite = np.isfinite(level)
+        if finite.all():
+            return colors(cmap)[np.rint(level.clip(0, 255)).astype(np.uint8)]
+        level = np.rint(np.nan_to_num(level, nan=0, posinf=255, neginf=0).clip(0, 255)).astype(np.uint8)
+    return np.where(np.isfinite(image)[..., None], colors(cmap)[level], BAD)
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W, ...) → (height, width, ...): each pixel the nearest of the image, no values between."""
+    h, w = image.shape[:2]
+    rows, columns = (np.arange(height) * h) // height, (np.arange(width) * w) // width
+    if height % h == 0 and width % w == 0:
+        return image.repeat(height // h, 0).repeat(width // w, 1)
+    return image[rows][:, columns]
+
+
+def lay(pixels: np.ndarray, label: np.ndarray, opacity: float = 0.5, contours: bool = False) -> np.ndarray:
+    """Pixels (H, W, 3) uint8 under the colours of a label's classes (H, W): whole areas at `opacity`, or their edges."""
+    label = np.asarray(label).astype(np.int64)
+    where = label > 0
+    if contours:
+        same = np.ones_like(where)
+        for axis in (0, 1):
+            for shift in (1, -1):
+                same &= np.roll(label, shift, axis) == label
+        where, opacity = where & ~same, 1.0
+    laid = (1 - opacity) * pixels + opacity * CLASS_COLORS[(label - 1) % len(CLASS_COLORS)]
+    return np.where(where[..., None], np.rint(laid), pixels).astype(np.uint8)
+
+
+def beside(tiles: Sequence[np.ndarray | None], height: int, width: int) -> np.ndarray:
+    """Tiles (height, width, 3) uint8 in one row, `GAP` apart; None leaves a transparent place."""
+    canvas = np.full((height, len(tiles) * (width + GAP) - GAP, 3), CLEAR, np.uint8)
+    for i, tile in enumerate(tiles):
+        if tile is not None:
+            canvas[:, i * (width + GAP) : i * (width + GAP) + width] = tile
+    return canvas
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Pixels (H, W, 3) uint8 as PNG, lossless and quick; the colour `CLEAR` becomes transparent."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1, transparency=CLEAR)
+    return file.getvalue()

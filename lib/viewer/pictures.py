@@ -1,0 +1,64 @@
+"""A view as lines of panels: their labels in HTML, and the same as a still picture. No widgets."""
+
+from collections.abc import Sequence
+from html import escape
+
+from matplotlib.figure import Figure
+
+from lib import InputError, plots
+from lib.viewer import paint
+from lib.viewer.slices import Slices, Tile, View
+
+ACROSS = 5  # panels in a line, at most
+TEXT = "text-align:center;line-height:1.35;overflow-wrap:anywhere;color:var(--jp-ui-font-color1,inherit)"
+
+
+def first_view(slices: Slices, start: int | None, window: tuple[float, float] | None, gain: float) -> View:
+    """What is shown first: the middle slice unless `start` is given; InputError for what isn't there."""
+    if not gain > 0:
+        raise InputError(f"SliceViewer: gain is {gain}, expected more than 0")
+    start = slices.shape[0] // 2 if start is None else start
+    if not 0 <= start < slices.shape[0]:
+        raise InputError(f"SliceViewer: slice {start}, expected 0 to {slices.shape[0] - 1}")
+    return View(start, slices.planes[0], slices.window(window), gain)
+
+
+def lines(tiles: dict[str, Tile]) -> list[dict[str, Tile]]:
+    """Tiles in lines of nearly the same length."""
+    count = -(-len(tiles) // ACROSS)
+    across, items = -(-len(tiles) // max(count, 1)), list(tiles.items())
+    return [dict(items[i : i + across]) for i in range(0, len(items), max(across, 1))]
+
+
+def labels_of(line: dict[str, Tile], width: int) -> str:
+    """Each panel's name and note in HTML, above the panel in a picture of `width` pixels."""
+    grid = f"display:grid;grid-template-columns:repeat({len(line)},minmax(0,1fr));column-gap:{100 * paint.GAP / width}%"
+    texts = (f"<div><b>{escape(name)}</b><br><small>{escape(tile.note)}</small></div>" for name, tile in line.items())
+    return f'<div style="{grid};{TEXT}">{"".join(texts)}</div>'
+
+
+def legend(classes: Sequence[str]) -> str:
+    """The colour of every class but the first, in HTML."""
+    return f'<div style="{TEXT}">' + "".join(
+        f'<span style="margin:0 8px"><span style="color:rgb{color(c)}">■</span> {escape(name)}</span>'
+        for c, name in enumerate(classes[1:])
+    ) + "</div>"  # fmt: skip
+
+
+def color(number: int) -> tuple[int, ...]:
+    """Red, green and blue of a class, which is its number less one."""
+    return tuple(map(int, paint.CLASS_COLORS[number % len(paint.CLASS_COLORS)]))
+
+
+def figure(slices: Slices, view: View) -> Figure:
+    """A view as a still picture, pixel for pixel as the viewer paints it."""
+    tiles = slices.tiles(view)
+    notes = {name: tile.note for name, tile in tiles.items() if tile.pixels is not None}
+    panels = {
+        name: tile.note.removeprefix("n/a: ") if tile.pixels is None else tile.pixels for name, tile in tiles.items()
+    }
+    plane = "" if view.plane == slices.planes[0] else f"{view.plane}, "
+    return plots.montage(
+        panels, columns=len(lines(tiles)[0]), title=f"{plane}{slices.unit if not plane else 'line'} {view.index}",
+        notes=notes, classes=slices.classes if slices.overlays else (),
+    )  # fmt: skip

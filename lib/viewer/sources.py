@@ -1,0 +1,113 @@
+"""Where a viewer's volumes come from: arrays as they are, files of NIfTI, HDF5 and NumPy, cases of a run."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from lib import ROOT, InputError, plots
+
+
+def read(name: str, source: Any) -> tuple[Any, Sequence[float] | None]:
+    """(volume, spacing (z, y, x) in mm or None) of an array, a file, or a reason why there is none (given back as it is).
+
+    A file is .nii, .nii.gz, .npy, or HDF5 as "file.h5:case/output"; relative paths count from the repository. Lists become
+    arrays. InputError: no such file or dataset, another ending, not numbers.
+    """
+    text = str(source)
+    if isinstance(source, PathLike) or (isinstance(source, str) and _is_path(text)):
+        return _file(name, text)
+    if isinstance(source, (list, tuple)):
+        source = np.asarray(source)
+    if plots.is_array(source) and not hasattr(source, "dtype"):
+        raise InputError(f"SliceViewer: {name!r} is a {type(source).__name__}, expected an array or a file's path")
+    return source, None
+
+
+def _is_path(text: str) -> bool:
+    return text.partition(".h5:")[1] != "" or text.endswith((".nii", ".nii.gz", ".npy", ".h5"))
+
+
+def _file(name: str, text: str) -> tuple[Any, Sequence[float] | None]:
+    path, _, key = text.partition(".h5:") if ".h5:" in text else (text, "", "")
+    path = ROOT / (f"{path}.h5" if key else path)
+    if not path.is_file():
+        raise InputError(f"SliceViewer: {name!r}: {path}: no such file")
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r"), None
+        if path.name.endswith((".nii", ".nii.gz")):
+            return _nifti(path)
+        if path.suffix == ".h5":
+            return _hdf5(name, path, key)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"SliceViewer: {name!r}: {path}: can't be read ({str(error).splitlines()[0]})") from None
+    raise InputError(f"SliceViewer: {name!r}: {path}: expected .nii, .nii.gz, .npy or .h5:dataset")
+
+
+def _nifti(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+    """(S, H, W) as a radiologist looks at it: slices from the feet up, the front on top, the person's right on the left."""
+    import nibabel
+
+    try:
+        image = nibabel.as_closest_canonical(nibabel.load(path))
+    except nibabel.filebasedimages.ImageFileError as error:
+        raise ValueError(str(error)) from None
+    volume = np.asanyarray(image.dataobj).transpose()[..., ::-1, ::-1]
+    return volume, tuple(map(float, image.header.get_zooms()[:3][::-1]))
+
+
+def _hdf5(name: str, path: Path, key: str) -> tuple[np.ndarray, Sequence[float] | None]:
+    with h5py.File(path, "r") as file:
+        found = file.get(key) if key else None
+        if not isinstance(found, h5py.Dataset):
+            names: list[str] = []
+            file.visititems(lambda n, o: names.append(n) if isinstance(o, h5py.Dataset) else None)
+            raise InputError(
+                f"SliceViewer: {name!r}: {path}: no dataset {key!r}, expected one of {', '.join(names[:8])}"
+            )
+        spacing = found.parent.attrs.get("spacing")
+        return found[:], None if spacing is None else tuple(map(float, spacing))
+
+
+class Case(NamedTuple):
+    """One case of a result.h5: its volumes by name (S, H, W), what its slices are, its spacing (z, y, x), its classes."""
+
+    volumes: dict[str, np.ndarray]
+    unit: str
+    spacing: tuple[float, ...] | None
+    classes: list[str]
+
+
+def case_names(path: Path) -> list[str]:
+    """The cases of a run's result.h5; InputError where it isn't one, or is empty."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; a training or evaluation run writes it")
+    try:
+        with h5py.File(path, "r") as file:
+            names = [name for name, group in file.items() if isinstance(group, h5py.Group)]
+    except OSError:
+        raise InputError(f"{path}: not a result.h5, expected one HDF5 group a case") from None
+    if not names:
+        raise InputError(f"{path}: holds no cases, expected one HDF5 group a case")
+    return names
+
+
+def case(path: Path, name: str | None = None) -> Case:
+    """A case of a run's result.h5 (the first where None), as it is looked at; InputError where it isn't there.
+
+    Segmented volumes, stored along the body's axes, get the front on top and the person's right on the left.
+    """
+    names = case_names(path)
+    plots.check_names(str(path), [name or names[0]], names)
+    with h5py.File(path, "r") as file:
+        group, unit = file[name or names[0]], "frame" if file.attrs.get("first_axis") == "time" else "slice"
+        turn = (..., slice(None, None, -1), slice(None, None, -1)) if group.attrs.get("volume", False) else ...
+        spacing = tuple(map(float, group.attrs["spacing"])) if "spacing" in group.attrs else None
+        volumes = {key: group[key][:][turn] for key in group}
+        return Case(volumes, unit, spacing, [str(c) for c in group.attrs.get("classes", ())])
