@@ -20,6 +20,7 @@ CINE = ("prepare_cine", "train_unet2d1d", "evaluate_cine", "view_cine")
 CASCADE = ("train_cascade", "evaluate_cascade")
 OTHERS = [
     {"task_name": "overview", "notebook": "00_overview"},
+    {"task_name": "play_kspace", "notebook": "43_play_kspace"},
     {"task_name": "benchmark", "notebook": "50_benchmark"},
     {"task_name": "benchmark_cascade", "notebook": "51_benchmark_cascade", "data": "../data/kspace"},
     {"task_name": "benchmark_volumes", "notebook": "52_benchmark_volumes", "data": "../data/volumes"},

@@ -1,0 +1,179 @@
+"""One slice of a sample scan, undersampled and reconstructed as a reader chooses: what the k-space playground shows.
+
+The image is real, coils, object phase and noise are simulated. Everything is in the truth's window: 0 is black, 1 white.
+"""
+
+import os
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lib import InputError, coils, metrics, plots, runs
+from lib.data import samples
+from lib.grappa import grappa
+from lib.kspace import ifft2c, rss
+from lib.sampling import Mask, make_mask, point_spread
+
+SIZE = 256  # lines and readout points of the field of view
+DECADES, FLOOR, GRID = 4, -60.0, -20.0  # shown of k-space; bottom and spacing of grid lines of the point spread, in dB
+SHOWN = ("zero-filled", "GRAPPA", "VarNet")
+MASK, KSPACE, SPREAD, TRUTH, ERROR = (
+    "mask",
+    "k-space × mask",
+    "point-spread function, 60 dB",
+    "truth",
+    "|image − truth|",
+)
+
+
+class Settings(NamedTuple):
+    """What a reader chooses: the mask (see `make_mask`), SNR (mean of the head / noise), coils, and one of SHOWN."""
+
+    kind: str = "equispaced"
+    acceleration: float = 4
+    num_low_frequencies: int = 24
+    snr: float = 50.0
+    num_coils: int = 8
+    shown: str = "zero-filled"
+
+
+class View(NamedTuple):
+    """Panels (SIZE, SIZE) by name, 0 to 1, or why there is none; and a note to each. `problem`: the line to tell, if any."""
+
+    panels: dict[str, np.ndarray | str]
+    notes: dict[str, str]
+    problem: str = ""
+
+
+class Playground:
+    """A slice of a sample scan in a field of view of SIZE × SIZE of its own pixels, never resampled.
+
+    scan: a sample's name; slice: its number, the middle one where None. weights: a VarNet, as `runs.load_model` takes it;
+    read when it is first needed. seed: of coils, phase, noise and masks. gain: of the error.
+    What doesn't change between two calls is kept. InputError: no such scan or slice.
+    """
+
+    def __init__(
+        self, scan: str = "brain_c_pd", slice: int | None = None, weights: os.PathLike | str | None = None,
+        seed: int = 0, gain: float = 5.0,
+    ):  # fmt: skip
+        found = samples.scan(scan)
+        number = len(found.volume) // 2 if slice is None else slice
+        if not 0 <= number < len(found.volume):
+            raise InputError(f"slice {slice} of {scan}: expected 0 to {len(found.volume) - 1}")
+        placed = samples.place(found, (SIZE * found.spacing[1], SIZE * found.spacing[2])).volume[number]
+        self.truth = torch.from_numpy(placed / max(float(np.percentile(placed, 99.5)), 1e-6))
+        self.head, self.spacing = metrics.foreground(self.truth), found.spacing
+        self.name, self.weights, self.seed, self.gain = f"{scan}, slice {number}", weights, seed, gain
+        self._coils, self._network = lru_cache(3)(self._coils), lru_cache(1)(self._network)
+        self._acquire = lru_cache(1)(self._acquire)
+
+    def _coils(self, count: int) -> tuple[Tensor, Tensor]:
+        """Full k-space (C, H, W) without noise, and noise whose real and imaginary parts have a deviation of 1."""
+        maps = coils.simulate((1, SIZE, SIZE), count, self.seed, voxel=self.spacing)[0]
+        phase = coils.smooth_phase((1, SIZE, SIZE), self.seed)[0]
+        noise = coils.acquire(torch.zeros_like(self.truth), maps, 1.0, None, self.seed)
+        return coils.acquire(self.truth, maps, 0.0, phase, self.seed), noise
+
+    def _network(self) -> torch.nn.Module:
+        if self.weights is None:
+            raise InputError("VarNet: no weights given, expected a task, a run folder or a folder of weights")
+        network = runs.load_model(self.weights)
+        if type(network).__name__ != "VarNet":
+            raise InputError(f"{self.weights}: weights of {type(network).__name__}, expected VarNet")
+        return network
+
+    def acquire(self, settings: Settings) -> tuple[Mask, Tensor]:
+        """The mask and k-space (C, H, W), zero where it isn't sampled. InputError: see `make_mask`."""
+        return self._acquire(settings._replace(shown=SHOWN[0]))
+
+    def _acquire(self, settings: Settings) -> tuple[Mask, Tensor]:
+        kind, acceleration, lines, snr, count, _ = settings
+        if not snr > 0:
+            raise InputError(f"snr is {snr}, expected more than 0")
+        mask = make_mask(kind, SIZE, acceleration, num_low_frequencies=lines, seed=self.seed)
+        clean, noise = self._coils(count)
+        level = float(self.truth[self.truth > 0.1].mean()) / snr
+        return mask, (clean + level * noise) * mask.columns
+
+    def image(self, settings: Settings) -> Tensor:
+        """The image (H, W) by the method `settings.shown`. InputError where the method can't be used."""
+        if settings.shown not in SHOWN:
+            raise InputError(f"shown: {settings.shown!r}, expected one of {', '.join(SHOWN)}")
+        mask, kspace = self.acquire(settings)
+        if settings.shown == "VarNet":
+            with torch.no_grad():
+                return self._network()(kspace[None], mask.columns[None, None, None], mask.num_low_frequencies)[0]
+        return rss(ifft2c(grappa(kspace, mask.columns) if settings.shown == "GRAPPA" else kspace))
+
+    def scan(self, settings: Settings) -> View:
+        """What is acquired: mask, k-space of all coils on a logarithmic scale, and the mask's point spread."""
+        try:
+            mask, kspace = self.acquire(settings)
+            spread = point_spread(mask.columns).numpy()
+        except InputError as error:
+            return View(dict.fromkeys((MASK, KSPACE, SPREAD), str(error)), {}, str(error))
+        strength = rss(kspace, 0)
+        level = 1 + (strength / strength.max()).clamp_min(1e-12).log10() / DECADES
+        panels = {
+            MASK: mask.columns.float().expand(SIZE, SIZE).numpy(), KSPACE: level.clamp(0, 1).numpy(),
+            SPREAD: draw_spread(spread, SIZE),
+        }  # fmt: skip
+        asked = f"{mask.acceleration:g}× asked, {mask.achieved:.2f}× achieved"
+        notes = {MASK: f"{int(mask.columns.sum())} of {SIZE} lines · {asked}", SPREAD: describe_spread(spread)}
+        coil = "coil" if settings.num_coils == 1 else "coils"
+        return View(panels, notes | {KSPACE: f"{settings.num_coils} {coil} together · {DECADES} decades"})
+
+    def result(self, settings: Settings) -> View:
+        """Image, truth and error with the image's scores; where there is no image, the reason in its place."""
+        truth, shown = self.truth.numpy(), settings.shown
+        seen = {TRUTH: f"{self.name} · without noise"}
+        try:
+            image = self.image(settings).numpy()
+            if not np.isfinite(image).all():
+                raise InputError(f"{shown}: the image holds values that are not finite")
+        except Exception as error:  # whatever a network's run fails with is for the reader to see
+            words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            problem = " ".join(words.split())
+            return View({shown: problem, TRUTH: truth, ERROR: "no image"}, seen, problem)
+        ssim, psnr, nmse = (f(image, truth, where=self.head) for f in (metrics.ssim, metrics.psnr, metrics.nmse))
+        notes = {shown: f"SSIM {ssim:.3f} · PSNR {psnr:.1f} dB", ERROR: f"NMSE {nmse:.4f} · scores: in the head"}
+        return View({shown: image, TRUTH: truth, ERROR: abs(image - truth)}, seen | notes)
+
+    def figure(self, settings: Settings) -> Figure:
+        """The six panels as a static picture."""
+        scan, result = self.scan(settings), self.result(settings)
+        return plots.montage(
+            scan.panels | result.panels, (0, 1), 3, f"{settings.shown}, {describe(settings)}",
+            errors={ERROR: self.gain}, notes=scan.notes | result.notes,
+        )  # fmt: skip
+
+
+def describe(settings: Settings) -> str:
+    """The settings in one line, without the method."""
+    noise = "no noise" if settings.snr == float("inf") else f"SNR {settings.snr:g}"
+    return f"{settings.kind} {settings.acceleration:g}×, {settings.num_low_frequencies} centre lines, {noise}"
+
+
+def describe_spread(spread: np.ndarray) -> str:
+    """The highest side lobe of a point spread (W,) outside the main lobe: its level and how far away it stands."""
+    side = spread[: len(spread) // 2 + 1][::-1]  # the other side is its mirror image
+    end = int(np.argmax(np.diff(side, append=np.inf) > 0))  # the main lobe falls until here
+    if not side[end:].max() > 10 ** (FLOOR / 20):
+        return f"no side lobe above −{-FLOOR:g} dB"
+    place = end + int(side[end:].argmax())
+    return f"highest side lobe {20 * np.log10(side[place]):.1f} dB at ±{place} px".replace("-", "−")
+
+
+def draw_spread(spread: np.ndarray, height: int) -> np.ndarray:
+    """A point spread (W,), peak 1, as a picture (height, W): bars from FLOOR up to 0 dB, with a line every 20 dB."""
+    level = 20 * np.log10(spread.clip(10 ** (FLOOR / 20), None))
+    at = np.linspace(0, FLOOR, height)
+    picture = np.full((height, len(spread)), 0.08, np.float32)
+    for line in np.arange(0, FLOOR, GRID)[1:]:
+        picture[abs(at - line).argmin()] = 0.3
+    return np.where((at[:, None] <= level) & (level > FLOOR), np.float32(0.85), picture)

@@ -1,0 +1,141 @@
+"""Move a slider, see what undersampling does: mask, k-space, point spread, image and error of a sample slice."""
+
+import math
+import threading
+from html import escape
+from typing import Any
+
+import ipywidgets
+import numpy as np
+
+from lib import InputError, plots
+from lib.playground import ERROR, SHOWN, SIZE, Playground, Settings, View, describe
+from lib.sampling import KINDS
+from lib.viewer.controls import tell
+from lib.viewer.paint import GAP, beside, paint, png
+
+SNRS = (5.0, 10.0, 20.0, 50.0, 100.0, float("inf"))
+TEXT = "color:var(--jp-ui-font-color1,inherit);line-height:1.35;overflow-wrap:anywhere"
+LABELS = {
+    "shown": "image", "kind": "mask", "acceleration": "acceleration", "num_low_frequencies": "centre lines",
+    "snr": "noise (SNR)", "num_coils": "coils",
+}  # fmt: skip
+LOOK: dict[str, Any] = {"style": {"description_width": "92px"}, "layout": {"width": "384px", "max_width": "100%"}}
+COLUMNS = ("shown", "kind", "acceleration"), ("num_low_frequencies", "snr", "num_coils")
+WIDTH = 3 * (SIZE + GAP) - GAP
+
+
+class KSpacePlayground(ipywidgets.VBox):
+    """Sliders, and what `Playground` makes of them: what is acquired above, what becomes of it below.
+
+    Each move is answered in a thread of its own. While it works, only the newest move is kept; an image that took GRAPPA
+    or a network and is out of date when it is done isn't drawn. What can't be done is told in the line above the pictures.
+    InputError: a start that no control has. Attributes `controls` {field of Settings: widget}, `acquired` and `result`
+    (PNG), `line` (HTML) are the widgets.
+    """
+
+    def __init__(self, playground: Playground, start: Settings = Settings()):  # noqa: B008 (immutable)
+        self.playground, self.controls = playground, _controls(start)
+        fit = {"width": f"{WIDTH}px", "max_width": "100%", "margin": "0"}
+        self.acquired, self.result = (ipywidgets.Image(format="png", layout=fit) for _ in range(2))
+        self.above, self.below, self.line = (ipywidgets.HTML(layout=fit) for _ in range(3))
+        for name in ("acquired", "result", "line"):
+            getattr(self, name).add_class(f"playground-{name}")
+        columns = [ipywidgets.VBox([self.controls[name] for name in names]) for names in COLUMNS]
+        controls = ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"})
+        super().__init__([controls, self.line, self.above, self.acquired, self.below, self.result])
+        self._lock, self._newest, self._worker = threading.Lock(), None, None
+        for name, control in self.controls.items():
+            control.add_class(f"playground-{name.replace('_', '-')}")
+            control.observe(self._move, "value")
+        self._move()
+        self.settle()
+
+    @property
+    def settings(self) -> Settings:
+        """What the controls say now."""
+        return Settings(**{name: control.value for name, control in self.controls.items()})
+
+    def settle(self) -> None:
+        """Waits until the newest move is answered."""
+        while worker := self._worker:
+            worker.join()
+
+    def _move(self, change: Any = None) -> None:
+        with self._lock:
+            self._newest = self.settings
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._work, name="playground", daemon=True)
+                self._worker.start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                settings, self._newest = self._newest, None
+                if settings is None:
+                    self._worker = None
+                    return
+            try:
+                self._answer(settings)
+            except Exception as error:  # a thread's traceback would be lost
+                tell(self.line, f"{type(error).__name__}: {error}")
+
+    def _answer(self, settings: Settings) -> None:
+        slow = settings.shown != SHOWN[0]
+        scan = self.playground.scan(settings)
+        self.above.value, self.acquired.value = _labels(scan, {}), _row(scan, 1.0)
+        if slow:
+            self._say(f"{settings.shown} is working …")
+        result = self.playground.result(settings)
+        if slow and self._newest is not None:
+            return
+        gain = self.playground.gain
+        self.below.value, self.result.value = _labels(result, {ERROR: gain}), _row(result, gain)
+        problem = scan.problem or result.problem
+        if problem:
+            tell(self.line, f"{settings.shown}: {problem}")
+        else:
+            self._say(f"{settings.shown} · {describe(settings)}")
+
+    def _say(self, text: str) -> None:
+        self.line.value = f'<div role="status" style="{TEXT};padding:8px 0 6px">{escape(text)}</div>'
+
+
+def _controls(start: Settings) -> dict[str, ipywidgets.Widget]:
+    """A labelled control for each field of Settings, at its start."""
+    snrs = tuple(sorted({*SNRS, start.snr}))
+    choices = {
+        "shown": SHOWN, "kind": KINDS, "acceleration": range(1, 13), "num_low_frequencies": range(65), "snr": snrs,
+        "num_coils": range(1, 17),
+    }  # fmt: skip
+    made = {}
+    for name, values in choices.items():
+        value = getattr(start, name)
+        if value not in values or (name == "snr" and not value > 0):
+            expected = ", ".join(values) if name in ("shown", "kind") else f"{values[0]} to {values[-1]}"
+            raise InputError(f"KSpacePlayground, {name}: {value!r}, expected {expected}")
+        options = [("no noise" if v == math.inf else f"{v:g}" if name == "snr" else str(v), v) for v in values]
+        # All are sliders: Lab's own shortcuts take a dropdown's keys away from it.
+        made[name] = ipywidgets.SelectionSlider(options=options, value=value, description=LABELS[name], **LOOK)
+    return made
+
+
+def _row(view: View, gain: float) -> bytes:
+    """The panels side by side as PNG; a missing one is left clear."""
+    tiles = [
+        paint(panel, 0, 1 / gain if name == ERROR else 1, plots.ERROR_CMAP if name == ERROR else "gray")
+        if isinstance(panel, np.ndarray) else None
+        for name, panel in view.panels.items()
+    ]  # fmt: skip
+    return png(beside(tiles, SIZE, SIZE))
+
+
+def _labels(view: View, gains: dict[str, float]) -> str:
+    """Each panel's name and note, over it."""
+    cells = []
+    for name, panel in view.panels.items():
+        head = f"{name} ×{gains[name]:g}" if name in gains else name
+        note = "n/a" if isinstance(panel, str) else view.notes.get(name, "")
+        cells.append(f"<div><b>{escape(head)}</b><br><small>{escape(note)}</small></div>")
+    grid = f"display:grid;grid-template-columns:repeat(3,minmax(0,1fr));column-gap:{100 * GAP / WIDTH}%"
+    return f'<div style="{grid};{TEXT};text-align:center;padding-top:6px">{"".join(cells)}</div>'
