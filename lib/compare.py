@@ -19,7 +19,7 @@ IGNORED = ("run_dir", "task_name", "interactive", "notify")  # parameters that c
 SCORES = ("ssim", "psnr", "nmse")
 BASELINES = ("zero-filled", *evaluate.BASELINES, *evaluate.SERIES_BASELINES)
 NOT_OUTPUTS = ("input", "truth", "noise_free", "probability")
-TITLES = {**listing.METRICS, "psnr": "PSNR"}
+TITLES = {**listing.METRICS, "psnr": "PSNR, dB"}
 FALLING = ("NMSE",)  # the less the better
 
 
@@ -48,7 +48,9 @@ def newest(count: int = 2) -> list[Path]:
 def settings(given: Mapping[str, Path]) -> pd.DataFrame:
     """The parameters that differ: a row a dotted key such as optimizer.learning_rate, a column a run, "–" where it has none."""
     flat = {name: _parameters(path) for name, path in given.items()}
-    keys = dict.fromkeys(key for values in flat.values() for key in values)
+    keys = list(dict.fromkeys(key for values in flat.values() for key in values))
+    groups = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    keys.sort(key=lambda key: groups.index(key.partition(".")[0]))
     rows = {k: {n: values.get(k, "–") for n, values in flat.items()} for k in keys}
     rows = {k: row for k, row in rows.items() if len(set(row.values())) > 1}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(given)).rename_axis("setting").reset_index()

@@ -15,8 +15,9 @@ from lib import InputError, runs
 from lib.files import read
 
 SYMBOLS = {"ok": "✓", "running": "●", "failed": "✗", "killed": "■", "skipped": "–", "damaged": "?"}
-METRICS = {"ssim": "SSIM", "psnr": "PSNR, dB", "nmse": "NMSE", "dice": "Dice"}
+METRICS = {"ssim": "SSIM", "psnr": "PSNR", "nmse": "NMSE", "dice": "Dice"}
 STAMP = re.compile(r"(\d{8}-\d{6})(-\d+)?")
+VIEWS = ("0", "4")  # notebooks that only look at what there is
 SEGMENTS = ("23", "24", "25", "31")  # notebooks whose headline is Dice by class, the background first
 
 
@@ -51,11 +52,15 @@ def folders() -> list[Path]:
     return sorted(found)
 
 
-def rows(paths: Iterable[PathLike | str] | None = None) -> list[Row]:
-    """A row for each of `paths`, in their order; of all runs, newest first, where None. Never raises for a bad folder."""
+def rows(paths: Iterable[PathLike | str] | None = None, views: bool = True) -> list[Row]:
+    """A row for each of `paths`, in their order; of all runs, newest first, where None. Never raises for a bad folder.
+
+    views: with the runs of notebooks that only look at what there is.
+    """
     if paths is not None:
         return [row(Path(path)) for path in paths]
-    return sorted(map(row, folders()), key=lambda r: (r.started or datetime.min, r.path.name), reverse=True)
+    every = [r for r in map(row, folders()) if views or not r.notebook.startswith(VIEWS)]
+    return sorted(every, key=lambda r: (r.started or datetime.min, r.path.name), reverse=True)
 
 
 def row(path: Path) -> Row:
@@ -159,9 +164,9 @@ def number(value: float | None) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}" if 1e-4 <= abs(value) < 1e3 else f"{value:.3g}"
 
 
-def table(paths: Iterable[PathLike | str] | None = None) -> pd.DataFrame:
+def table(paths: Iterable[PathLike | str] | None = None, views: bool = True) -> pd.DataFrame:
     """`rows` in words: run, network, time, status, duration, the metrics that any of them has, what they are of."""
-    listed = rows(paths)
+    listed = rows(paths, views)
     there = [key for key in METRICS if any(key in r.scores for r in listed)]
     lines = [
         {"run": r.task, "network": r.network, "time": moment(r.started), "status": state(r.status)}

@@ -27,10 +27,10 @@ def test_names_are_short_and_different(folder):
 def test_only_settings_that_differ_are_listed(folder):
     common = {"seed": 0, "epochs": 3, "network_settings": {"chans": 8, "pools": 4}}
     a = fake_runs.make(folder, "a", 0, parameters=common | {"optimizer": {"type": "Adam", "learning_rate": 0.016}})
-    b = fake_runs.make(folder, "b", 1, parameters=common | {"optimizer": {"type": "Adam", "learning_rate": 2e-3, "eps": 1e-7}, "epochs": 5})  # fmt: skip
+    b = fake_runs.make(folder, "b", 1, parameters=common | {"optimizer": {"type": "Adam", "learning_rate": 2e-3, "eps": 1e-7}, "epochs": 5, "seed": 1})  # fmt: skip
     found = compare.settings(compare.named([a, b]))
     assert found.values.tolist() == [
-        ["epochs", "3", "5"], ["optimizer.learning_rate", "0.016", "0.002"], ["optimizer.eps", "–", "1e-07"],
+        ["seed", "0", "1"], ["epochs", "3", "5"], ["optimizer.learning_rate", "0.016", "0.002"], ["optimizer.eps", "–", "1e-07"],
     ]  # fmt: skip
     assert list(found) == ["setting", "a", "b"]
     assert compare.settings({"a": a}).empty and compare.settings({}).empty

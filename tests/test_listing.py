@@ -63,6 +63,9 @@ def test_rows_are_newest_first_and_say_what_each_run_is(folder):
     assert second.scores == {"ssim": 0.8, "psnr": 30.0} and second.of == "validation, per slice"
     assert (second.seconds, second.started) == (192.0, fake_runs.DAY.astimezone().replace(tzinfo=None))
     assert [r.path for r in listing.rows([old, new])] == [old, new]
+    fake_runs.make(folder, "look", 6, notebook="42_compare_runs")
+    assert [r.task for r in listing.rows()] == ["look", "train_varnet", "train_unet"]
+    assert listing.rows(views=False) == [first, second]
 
 
 def test_bad_folders_are_rows_with_a_message(folder):

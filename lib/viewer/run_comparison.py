@@ -1,0 +1,152 @@
+"""The runs chosen in a RunPicker, side by side: settings, curves, metrics, and the same case in one linked viewer."""
+
+from collections.abc import Callable, Mapping
+from html import escape
+from io import BytesIO
+from typing import Any
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+from lib import InputError, compare, listing, plots
+from lib import scores as scoring
+from lib.compare import Images
+from lib.viewer import controls, sources
+from lib.viewer.run_picker import RunPicker
+from lib.viewer.slice_viewer import SliceViewer, show
+
+
+def show_case(
+    compared: Mapping[str, Images], case: str, interactive: bool, gain: float = 5, start: int | None = None
+) -> SliceViewer | Figure:
+    """One viewer of the same case of several runs, as `show` makes: each one's output, the truth, each one's error.
+
+    Segmentations are laid over the image, with Dice. InputError where classes differ, and without `interactive` where
+    shapes do.
+    """
+    classes, outputs = compare.classes(compared), {}
+    for name, source in compared.items():
+        first = sources.case(source.path, case)
+        outputs[name] = first.volumes[source.image]
+    settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "start": start}
+    truth = first.volumes.get("truth")
+    if classes:
+        labels = outputs | ({} if truth is None else {"truth": truth})
+        scores = None if truth is None else scoring.segmentation(outputs, truth, classes)
+        settings |= {"error_of": None, "overlays": labels, "classes": classes, "scores": scores}
+        return show(dict.fromkeys(labels, first.volumes["input"]), interactive, **settings)
+    volumes = outputs | {"truth": "not known" if truth is None else truth}
+    errors = None if truth is None else [(name, "truth") for name in outputs]
+    settings |= {"error_of": errors, "gain": gain, "scores": scoring.reconstruction(volumes)}
+    return show(volumes, interactive, **settings)
+
+
+class RunComparison(ipywidgets.VBox):
+    """What the runs chosen in `picker` have in common and what not; follows the picker.
+
+    case: the case shown first, where the runs have it. gain: of the error panels. What a run lacks is said in a line; nothing is
+    raised. Attributes `curve` and `case` are the dropdowns, `viewer` the SliceViewer of the case or None.
+    """
+
+    def __init__(self, picker: RunPicker, case: str | None = None, gain: float = 5):
+        self.picker, self.first_case, self.gain, self.viewer = picker, case, gain, None
+        self.message = controls.message()
+        self.settings, self.metrics = ipywidgets.HTML(), ipywidgets.HTML()
+        self.curve, self.case = controls.dropdown("curve", [], None), controls.dropdown("case", [], None)
+        self.plot = ipywidgets.Image(format="png", layout={"max_width": "100%", "width": "720px"})
+        self.no_curves = ipywidgets.HTML(_line("None of these runs has a history: nothing was trained."))
+        self.images = ipywidgets.VBox()
+        parts = {"Settings that differ": [self.settings], "Curves": [self.curve, self.plot, self.no_curves]}
+        parts |= {"Metrics": [self.metrics], "The same case": [self.case, self.images]}
+        self.parts = [ipywidgets.VBox([_heading(title), *widgets]) for title, widgets in parts.items()]
+        super().__init__([self.message, *self.parts])
+        self.add_class("run-comparison")
+        self.busy = False
+        self.curve.observe(lambda _: self._draw(), "value")
+        self.case.observe(lambda _: self._look(), "value")
+        picker.observe(lambda change: self.read(), "value")
+        self.read()
+
+    def read(self) -> None:
+        """Compares the runs now chosen."""
+        self.named = compare.named(self.picker.value)
+        several = len(self.named) > 1
+        for part in self.parts:
+            part.layout.display = None if several else "none"
+        if not several:
+            found = "one run" if self.named else "no run"
+            controls.tell(self.message, f"{found} chosen: tick two or more in the table above to compare them")
+            return
+        controls.tell(self.message, "reading …")
+        self.histories, self.compared = compare.histories(self.named), compare.images(self.named)
+        differing = compare.settings(self.named)
+        self.settings.value = listing.html(differing) if len(differing) else _line("All settings are the same.")
+        self.busy = True
+        _choose(self.curve, compare.columns(self.histories))
+        _choose(self.case, self._cases(), self.first_case)
+        self.busy = False
+        self._draw()
+        self.metrics.value = _told(self._metrics)
+        self._look()
+        self.message.value = "".join(map(_line, compare.remarks(self.named)))
+
+    def _draw(self) -> None:
+        """The chosen curve of all runs in one axes."""
+        if self.busy:
+            return
+        lines = compare.curves(self.histories, self.curve.value) if self.curve.value else {}
+        self.plot.layout.display, self.no_curves.layout.display = (None, "none") if lines else ("none", None)
+        if lines:
+            file = BytesIO()
+            plots.curves(lines, xlabel="epoch", ylabel=self.curve.value).savefig(file, format="png")
+            self.plot.value = file.getvalue()
+
+    def _metrics(self) -> str:
+        scored = compare.scores(self.compared) if len(self.compared) > 1 else ()
+        if not len(scored):
+            return _line("No case with a truth that two of the runs have, so there is nothing to score.")
+        return listing.html(compare.in_words(compare.paired(scored))) + _line(compare.caption(scored))
+
+    def _cases(self) -> list[str]:
+        try:
+            return compare.cases(self.compared)
+        except (InputError, OSError):
+            return []
+
+    def _look(self) -> None:
+        """The chosen case of all runs in one viewer."""
+        if self.busy:
+            return
+        if not self.case.value:
+            self.viewer, self.images.children = None, [ipywidgets.HTML(_line("No case that all these runs have."))]
+            return
+        try:
+            self.viewer = show_case(self.compared, self.case.value, True, self.gain)
+            self.images.children = [self.viewer]
+        except (InputError, OSError) as error:
+            self.viewer, self.images.children = None, [ipywidgets.HTML(_line(str(error)))]
+
+
+def _choose(control: ipywidgets.Dropdown, options: list[str], wanted: str | None = None) -> None:
+    """New options, keeping what was chosen where it is still there, else `wanted`, else the first."""
+    kept = next((value for value in (control.value, wanted) if value in options), options[0] if options else None)
+    control.options = options
+    control.value = kept
+    control.layout.display = None if options else "none"
+
+
+def _told(make: Callable[[], str]) -> str:
+    """What `make` returns, or the one line of its error."""
+    try:
+        return make()
+    except (InputError, OSError) as error:
+        return _line(str(error))
+
+
+def _heading(text: str) -> ipywidgets.HTML:
+    style = "margin:14px 0 4px;font-size:15px;font-weight:600;color:var(--jp-ui-font-color1,inherit)"
+    return ipywidgets.HTML(f'<h4 style="{style}">{escape(text)}</h4>')
+
+
+def _line(text: str) -> str:
+    return f'<div style="line-height:1.5;max-width:75em;color:var(--jp-ui-font-color1,inherit)">{escape(text)}</div>'

@@ -1,0 +1,225 @@
+"""The runs there are, newest first: sort, filter, and choose those to compare, with the mouse or by keys alone."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from html import escape
+from os import PathLike
+from typing import Any, NamedTuple
+
+import ipywidgets
+import traitlets
+
+from lib import listing
+from lib.listing import Row
+from lib.viewer import controls
+
+
+class Column(NamedTuple):
+    """A column: its width in shares, what it is sorted by (None and "" come last), what it shows."""
+
+    title: str
+    width: float
+    key: Callable[[Row], Any]
+    text: Callable[[Row], str]
+    falling: bool = False  # the first click sorts from the largest
+
+
+def _score(metric: str) -> Column:
+    title = listing.METRICS[metric]
+    return Column(title, 0.75, lambda r: r.scores.get(metric), lambda r: listing.number(r.scores.get(metric)), True)
+
+
+COLUMNS = [
+    Column("run", 0, lambda r: r.task, lambda r: r.task),
+    Column("network", 1.15, lambda r: r.network, lambda r: r.network or "–"),
+    Column("time", 1.5, lambda r: r.started, lambda r: listing.moment(r.started), True),
+    Column("status", 1, lambda r: r.status, lambda r: listing.state(r.status)),
+    Column("duration", 1.15, lambda r: r.seconds, lambda r: listing.duration(r.seconds), True),
+    *map(_score, listing.METRICS),
+    Column("measured on", 1.8, lambda r: r.of, lambda r: r.of),
+]
+TIME, FIRST_SCORE = 2, 5
+OUTER = "minmax(190px, 2.3fr) minmax(0, 9fr)"
+INNER = " ".join(f"minmax(0, {column.width}fr)" for column in COLUMNS[1:])
+CSS = """<style>
+.run-picker .run-line { border-bottom: 1px solid var(--jp-border-color2, #ccc); align-items: center; overflow: hidden; }
+.run-picker .run-line:focus-within, .run-picker .run-chosen { background: var(--jp-layout-color2, rgba(128,128,128,.12)); }
+.run-picker .run-cells { display: grid; column-gap: 10px; line-height: 1.35; padding: 6px 0; overflow-wrap: anywhere;
+  font-variant-numeric: tabular-nums; color: var(--jp-ui-font-color1, inherit); }
+.run-picker .run-number { text-align: right; overflow-wrap: normal; }
+.run-picker .run-line .widget-html-content { line-height: 1.35; }
+.run-picker .run-line .widget-checkbox { height: auto; padding: 6px 0 6px 2px; }
+.run-picker .run-line .widget-checkbox label { display: flex; align-items: center; font-weight: 600; height: auto;
+  line-height: 1.35; white-space: normal; overflow-wrap: anywhere; color: var(--jp-ui-font-color1, inherit); }
+.run-picker .run-line input { margin: 0 8px 0 0; flex: none; }
+.run-picker .run-head button { background: transparent; color: var(--jp-ui-font-color1, inherit); font-weight: 600;
+  text-align: left; padding: 0; margin: 0; white-space: nowrap; }
+.run-picker .run-head button.run-number { text-align: right; }
+.run-picker .run-head button:hover { box-shadow: none; text-decoration: underline; }
+.run-picker button:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 1px; }
+</style>"""
+
+
+class RunPicker(ipywidgets.VBox):
+    """A table of all runs; `value` holds the paths chosen, in the order of choosing.
+
+    value: paths chosen at first. size: rows a page. A click on a column's name sorts by it, another one turns it round. A folder in
+    which nothing can be read is a row that says so. Attributes `search`, `task`, `status`, `heads`, `lines` and `refresh`
+    are the controls.
+    """
+
+    value = traitlets.Tuple()
+
+    def __init__(self, value: Iterable[PathLike | str] = (), size: int = 10):
+        self.sorting, self.falling, self.page, self.rows = TIME, True, 0, []
+        self.search = ipywidgets.Text(
+            description="find", placeholder="task, network, …", continuous_update=True, style=controls.STYLE
+        )
+        self.task, self.status = (controls.dropdown(name, ["all"], "all") for name in ("task", "status"))
+        self.views = ipywidgets.Checkbox(description="views too", indent=False, layout={"width": "auto"})
+        self.views.tooltip = "Also the runs of notebooks that only look at others: 00 and 40 to 43"
+        self.refresh = controls.button("Refresh", lambda _: self.read(), "Read the run folders again")
+        self.heads = [self._head(i, column) for i, column in enumerate(COLUMNS)]
+        self.lines = [_Line(partial(self._tick, i)) for i in range(size)]
+        self.earlier = controls.button("‹ Page before", lambda _: self._turn(-1), "Newer runs, unless sorted otherwise")
+        self.later = controls.button("Next page ›", lambda _: self._turn(1), "Older runs, unless sorted otherwise")
+        self.clear = controls.button("Clear choice", lambda _: self.set_trait("value", ()), "Choose none")
+        self.count, self.chosen = ipywidgets.HTML(), controls.message()
+        head = _grid(self.heads[0], ipywidgets.GridBox(self.heads[1:], layout=_layout(INNER)))
+        head.add_class("run-head")
+        super().__init__([
+            ipywidgets.HTML(CSS, layout={"display": "none"}),
+            controls.bar([self.search, self.task, self.status, self.views, self.refresh]),
+            ipywidgets.VBox([head, *(line.box for line in self.lines)]),
+            controls.bar([self.earlier, self.count, self.later, self.clear, self.chosen]),
+        ])  # fmt: skip
+        self.add_class("run-picker")
+        self.value = tuple(map(str, value))
+        for control in (self.search, self.task, self.status):
+            control.observe(lambda _: self._show(page=0), "value")
+        self.views.observe(lambda _: self.read(), "value")
+        self.observe(lambda _: self._show(), "value")
+        self.read()
+
+    def read(self) -> None:
+        """Reads all run folders anew; what was chosen and is gone is no longer chosen."""
+        self.rows = listing.rows(views=self.views.value)
+        for control, names in ((self.task, {r.task for r in self.rows}), (self.status, {r.status for r in self.rows})):
+            kept = control.value if control.value in names else "all"
+            control.options, control.value = ["all", *sorted(names)], kept
+        there = {str(r.path) for r in self.rows}
+        self.value = tuple(path for path in self.value if path in there)
+        self._show(page=0)
+
+    def shown(self) -> list[Row]:
+        """The rows that the filters let through, sorted."""
+        words, task, status = self.search.value.lower().split(), self.task.value, self.status.value
+        key = COLUMNS[self.sorting].key
+
+        def fits(row: Row) -> bool:
+            text = " ".join(
+                (row.task, row.network, row.notebook, row.status, row.of, row.message, row.path.name)
+            ).lower()
+            return task in ("all", row.task) and status in ("all", row.status) and all(w in text for w in words)
+
+        fitting = [row for row in self.rows if fits(row)]
+        known = [row for row in fitting if key(row) not in (None, "")]
+        unknown = [row for row in fitting if key(row) in (None, "")]
+        return sorted(known, key=key, reverse=self.falling) + unknown
+
+    def _head(self, number: int, column: Column) -> ipywidgets.Button:
+        made = controls.button(column.title, lambda _: self._sort(number), f"Sort by {column.title}")
+        if number in range(FIRST_SCORE, len(COLUMNS) - 1):
+            made.add_class("run-number")
+        return made
+
+    def _sort(self, number: int) -> None:
+        self.falling = not self.falling if number == self.sorting else COLUMNS[number].falling
+        self.sorting = number
+        self._show(page=0)
+
+    def _turn(self, pages: int) -> None:
+        self._show(page=self.page + pages)
+
+    def _tick(self, number: int, ticked: bool) -> None:
+        path, others = (
+            str(self.lines[number].row.path),
+            [p for p in self.value if p != str(self.lines[number].row.path)],
+        )
+        self.value = (*others, path) if ticked else tuple(others)
+
+    def _show(self, page: int | None = None) -> None:
+        rows, size = self.shown(), len(self.lines)
+        last = max(0, -(-len(rows) // size) - 1)
+        self.page = min(max(self.page if page is None else page, 0), last)
+        first = self.page * size
+        for i, line in enumerate(self.lines):
+            row = rows[first + i] if first + i < len(rows) else None
+            line.show(row, row is not None and str(row.path) in self.value)
+        for i, (button, column) in enumerate(zip(self.heads, COLUMNS, strict=True)):
+            button.description = f"{column.title} {'▼' if self.falling else '▲'}" if i == self.sorting else column.title
+        self.earlier.disabled, self.later.disabled = self.page == 0, self.page == last
+        for button in (self.earlier, self.later):
+            button.layout.display = None if last else "none"
+        self.clear.disabled = not self.value
+        self.count.value = self._counted(len(rows), first, min(first + size, len(rows)))
+        self.chosen.value = self._chosen()
+
+    def _counted(self, fitting: int, first: int, end: int) -> str:
+        if not self.rows:
+            return _text("No runs yet: run a notebook, such as 21_train_kspace, or `make demo`, then press Refresh.")
+        if not fitting:
+            return _text(f"None of the {len(self.rows)} runs fits: change find, task or status.")
+        return _text(f"{first + 1}–{end} of {fitting} runs")
+
+    def _chosen(self) -> str:
+        tasks = {str(row.path): f"{row.task} ({listing.moment(row.started)})" for row in self.rows}
+        names = [tasks.get(path, path) for path in self.value]
+        return _text(f"chosen: {', '.join(names)}" if names else "Choose two or more runs to compare them.")
+
+
+class _Line:
+    """A row of the table: a box to tick, and the other columns as one text."""
+
+    def __init__(self, ticked: Callable[[bool], None]):
+        self.row: Row | None = None
+        self.busy = False
+        self.tick = ipywidgets.Checkbox(indent=False, layout={"width": "auto", "margin": "0"})
+        self.cells = ipywidgets.HTML(layout={"margin": "0"})
+        self.box = _grid(self.tick, self.cells)
+        self.tick.observe(lambda change: None if self.busy else ticked(change.new), "value")
+
+    def show(self, row: Row | None, chosen: bool) -> None:
+        self.row, self.busy = row, True
+        self.box.layout.display = None if row else "none"
+        if row:
+            self.tick.description, self.tick.value = row.task, chosen
+            self.tick.tooltip = f"{row.task}, {listing.moment(row.started)}, {row.status}"
+            self.cells.value = _cells(row)
+            (self.box.add_class if chosen else self.box.remove_class)("run-chosen")
+        self.busy = False
+
+
+def _cells(row: Row) -> str:
+    """All columns but the first; what is wrong with a run stands where its metrics would."""
+    texts = [f"<div>{escape(column.text(row))}</div>" for column in COLUMNS[1:FIRST_SCORE]]
+    if row.message and not row.scores:
+        texts.append(f'<div style="grid-column:{FIRST_SCORE} / -1">{escape(row.message)}</div>')
+    else:
+        texts += (f'<div class="run-number">{escape(column.text(row))}</div>' for column in COLUMNS[FIRST_SCORE:-1])
+        texts.append(f"<div>{escape(COLUMNS[-1].text(row))}</div>")
+    return f'<div class="run-cells" style="grid-template-columns:{INNER}">{"".join(texts)}</div>'
+
+
+def _grid(first: ipywidgets.Widget, rest: ipywidgets.Widget) -> ipywidgets.GridBox:
+    made = ipywidgets.GridBox([first, rest], layout=_layout(OUTER))
+    made.add_class("run-line")
+    return made
+
+
+def _layout(columns: str) -> dict[str, str]:
+    return {"grid_template_columns": columns, "grid_gap": "0 10px", "width": "100%"}
+
+
+def _text(text: str) -> str:
+    return f'<span style="color:var(--jp-ui-font-color1,inherit)">{escape(text)}</span>'

@@ -1,0 +1,237 @@
+"""The table of runs and what follows it: sorting, filters, pages, choosing, and words in place of tracebacks."""
+
+import re
+from html import unescape
+
+import fake_runs
+import ipywidgets
+import pytest
+from matplotlib.figure import Figure
+
+from lib import compare, runs
+from lib.viewer import RunComparison, RunPicker, run_comparison, show_case
+
+HISTORY = "epoch,train_loss,valid_loss\n0,0.5,0.4\n1,0.3,0.35\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def listed(picker):
+    """The tasks on the page, top down."""
+    return [line.row.task for line in picker.lines if line.row]
+
+
+def texts(box):
+    """All that a widget says, without its markup."""
+    found = [box.value] if isinstance(box, ipywidgets.HTML) else []
+    shown = [b for b in getattr(box, "children", ()) if b.layout.display != "none"]
+    return " ".join([*(unescape(re.sub(r"<[^>]+>", " ", t)) for t in found), *map(texts, shown)])
+
+
+def some(folder):
+    """Three runs: ssim .8, none (failed), .9; the last one is the newest."""
+    return [
+        fake_runs.make(folder, "b_unet", 0, headline={"test": {"ssim": 0.8}}, parameters={"network_type": "UNet"}),
+        fake_runs.make(folder, "c_failed", 1, status="failed", error="ValueError: a <b> went wrong"),
+        fake_runs.make(folder, "a_varnet", 2, headline={"test": {"ssim": 0.9}}),
+    ]
+
+
+def test_newest_first_and_sorted_by_any_column(folder):
+    some(folder)
+    picker = RunPicker()
+    assert listed(picker) == ["a_varnet", "c_failed", "b_unet"]
+    heads = {head.description.rstrip(" ▲▼"): head for head in picker.heads}
+    assert list(heads) == [
+        "run",
+        "network",
+        "time",
+        "status",
+        "duration",
+        "SSIM",
+        "PSNR",
+        "NMSE",
+        "Dice",
+        "measured on",
+    ]
+    assert heads["time"].description == "time ▼"
+    heads["SSIM"].click()
+    assert listed(picker) == ["a_varnet", "b_unet", "c_failed"]  # without a value: last
+    heads["SSIM"].click()
+    assert listed(picker) == ["b_unet", "a_varnet", "c_failed"] and heads["SSIM"].description == "SSIM ▲"
+    heads["run"].click()
+    assert listed(picker) == ["a_varnet", "b_unet", "c_failed"]
+    heads["network"].click()
+    assert listed(picker)[0] == "b_unet"
+    for head in picker.heads:
+        head.click()
+        assert sorted(listed(picker)) == ["a_varnet", "b_unet", "c_failed"]
+
+
+def test_filters_by_text_task_and_status(folder):
+    some(folder)
+    fake_runs.make(folder, "look", 5, notebook="40_view_reconstruction")
+    picker = RunPicker()
+    picker.search.value = "VARNET"
+    assert listed(picker) == ["a_varnet", "c_failed"]  # both have that network
+    picker.search.value = "varnet wrong"
+    assert listed(picker) == ["c_failed"]
+    picker.search.value = "nothing has this"
+    assert listed(picker) == [] and "None of the 3 runs fits" in picker.count.value
+    picker.search.value, picker.status.value = "", "ok"
+    assert listed(picker) == ["a_varnet", "b_unet"]
+    picker.task.value = "b_unet"
+    assert listed(picker) == ["b_unet"]
+    picker.task.value = picker.status.value = "all"
+    picker.views.value = True
+    assert listed(picker)[0] == "look"
+
+
+def test_choosing_survives_pages_sorting_and_filters(folder):
+    first, second, third = map(str, some(folder))
+    picker = RunPicker([third], size=2)
+    assert listed(picker) == ["a_varnet", "c_failed"] and "1–2 of 3 runs" in picker.count.value
+    assert [line.tick.value for line in picker.lines] == [True, False]
+    picker.later.click()
+    assert listed(picker) == ["b_unet"] and picker.later.disabled and not picker.earlier.disabled
+    picker.lines[0].tick.value = True
+    assert picker.value == (third, first)
+    picker.search.value = "wrong"
+    assert [line.tick.value for line in picker.lines if line.row] == [False] and picker.value == (third, first)
+    picker.search.value = ""
+    picker.lines[0].tick.value = False
+    assert picker.value == (first,)
+    picker.clear.click()
+    assert picker.value == () and "two or more" in picker.chosen.value
+    picker.value = (second,)
+    assert [line.tick.value for line in picker.lines] == [False, True]
+
+
+def test_refresh_finds_what_is_new_and_forgets_what_is_gone(folder):
+    picker = RunPicker()
+    assert "No runs yet" in picker.count.value and listed(picker) == []
+    path = fake_runs.make(folder, "new")
+    picker.refresh.click()
+    assert listed(picker) == ["new"]
+    picker.value = (str(path),)
+    path.rename(folder / "results")
+    picker.refresh.click()
+    assert picker.value == () and listed(picker) == []
+
+
+def test_bad_folders_say_what_is_wrong_in_their_row(folder):
+    some(folder)
+    (folder / "empty" / "20260306-000000").mkdir(parents=True)
+    picker = RunPicker()
+    cells = {line.row.task: line.cells.value for line in picker.lines if line.row}
+    assert "an empty folder, no run in it" in cells["empty"] and "? damaged" in cells["empty"]
+    assert "a &lt;b&gt; went wrong" in cells["c_failed"]
+    assert "0.900" in cells["a_varnet"] and "✓ ok" in cells["a_varnet"]
+
+
+def test_every_control_has_a_label(folder):
+    some(folder)
+    picker = RunPicker()
+
+    def unlabelled(box):
+        inner = [found for child in getattr(box, "children", ()) for found in unlabelled(child)]
+        named = isinstance(box, (ipywidgets.HTML, ipywidgets.Box, ipywidgets.Image)) or box.description
+        return inner if named or box.layout.display == "none" else [*inner, box]
+
+    hidden = [line.tick for line in picker.lines if not line.row]
+    assert [w for w in unlabelled(picker) if w not in hidden] == []
+
+
+def two(folder):
+    """Two runs with histories and results of two people."""
+    results = [{f"p{p}_x": fake_runs.volumes(noise, seed=p) for p in (1, 2)} for noise in (0.2, 0.1)]
+    settings = [{"epochs": e, "optimizer": {"type": "Adam"}} for e in (2, 3)]
+    return [
+        fake_runs.make(folder, task, n, history=HISTORY, result=results[n], parameters=settings[n])
+        for n, task in enumerate(("first", "second"))
+    ]
+
+
+def test_two_chosen_runs_are_compared(folder):
+    paths = two(folder)
+    picker = RunPicker()
+    comparison = RunComparison(picker)
+    assert "no run chosen" in texts(comparison) and "Settings" not in texts(comparison)
+    for line in picker.lines[:2]:
+        line.tick.value = True
+    assert picker.value == (str(paths[1]), str(paths[0]))
+    assert re.search(r"setting\s+second\s+first\s+epochs\s+3\s+2", texts(comparison.settings))
+    assert comparison.curve.options == ("valid_loss", "train_loss") and comparison.curve.value == "valid_loss"
+    before = bytes(comparison.plot.value)
+    comparison.curve.value = "train_loss"
+    assert before.startswith(b"\x89PNG") and bytes(comparison.plot.value) != before
+    assert "SSIM" in texts(comparison.metrics) and "2 of 2 people" not in texts(
+        comparison.metrics
+    )  # the first has more noise
+    assert "0 of 2 people" in texts(comparison.metrics) and "n = 2" in texts(comparison.metrics)
+    assert comparison.case.options == ("p1_x", "p2_x")
+    old = comparison.viewer
+    comparison.case.value = "p2_x"
+    assert comparison.viewer is not old and comparison.images.children == (comparison.viewer,)
+    said = unescape("".join(w.value for w in labels_in(comparison.viewer)))
+    for name in ("second", "first", "truth", "|second − truth| ×5", "|first − truth| ×5"):
+        assert name in said
+    picker.lines[0].tick.value = False
+    assert "one run chosen" in texts(comparison) and comparison.parts[0].layout.display == "none"
+
+
+def labels_in(box):
+    """The labels of a viewer, wherever they stand in it."""
+    mine = [box] if "slice-labels" in box._dom_classes else []
+    return mine + [found for child in getattr(box, "children", ()) for found in labels_in(child)]
+
+
+def test_what_runs_lack_is_said_and_not_raised(folder):
+    (good, _) = two(folder)
+    running = fake_runs.make(folder, "running", 5, status="running", history="epoch,valid_loss\n")
+    empty = folder / "empty" / "20260306-000000"
+    empty.mkdir(parents=True)
+    comparison = RunComparison(RunPicker([good, running, empty]))
+    said = texts(comparison)
+    assert "running: running (still running)" in said and "empty: damaged (an empty folder, no run in it)" in said
+    assert "running: its history.csv holds no epochs yet" in said and "nothing to score" in said
+    comparison = RunComparison(RunPicker([running, empty]))
+    assert "None of these runs has a history" in texts(comparison) and "No case that all these runs have" in texts(
+        comparison
+    )
+
+
+def test_different_data_are_refused_in_a_line(folder):
+    a = fake_runs.make(folder, "a", 0, result={"x": fake_runs.volumes(0.1, seed=1)})
+    b = fake_runs.make(folder, "b", 1, result={"x": fake_runs.volumes(0.1, seed=2)})
+    comparison = RunComparison(RunPicker([a, b]))
+    assert "x: the runs have different truths of it" in texts(comparison.metrics)
+    c = fake_runs.make(folder, "c", 2, result={"x": fake_runs.volumes(0.1)}, classes=["none", "liver"])
+    comparison = RunComparison(RunPicker([a, c]))
+    assert "expected runs of one kind" in texts(comparison.metrics) and "expected runs of one kind" in texts(
+        comparison.images
+    )
+
+
+def test_the_same_case_as_a_picture(folder, monkeypatch):
+    compared = compare.images(compare.named(two(folder)))
+    figure = show_case(compared, "p1_x", False, gain=4)
+    assert isinstance(figure, Figure)
+    titles = [" ".join(ax.get_title().split()) for ax in figure.axes]
+    assert titles == ["first", "second", "truth", "|first − truth| ×4", "|second − truth| ×4"]
+    assert "SSIM" in figure.axes[0].get_xlabel()
+
+
+def test_segmentations_are_laid_over_the_image(folder, monkeypatch):
+    label = (fake_runs.volumes(0)["truth"] > 0.5).astype("uint8")
+    result = {"x": {"input": fake_runs.volumes(0)["truth"], "output": label, "truth": label}}
+    paths = [fake_runs.make(folder, t, n, result=result, classes=["none", "liver"]) for n, t in enumerate("ab")]
+    seen = {}
+    monkeypatch.setattr(run_comparison, "show", lambda volumes, interactive, **s: seen.update(s, volumes=volumes))
+    show_case(compare.images(compare.named(paths)), "x", False)
+    assert list(seen["volumes"]) == list(seen["overlays"]) == ["a", "b", "truth"] and seen["error_of"] is None
+    assert seen["classes"] == ["none", "liver"] and seen["scores"](0)["a"]["Dice liver"] == 1.0
