@@ -12,6 +12,7 @@ import sys
 import termios
 import threading
 import time
+from functools import partial
 
 import psutil
 import pytest
@@ -100,7 +101,8 @@ def test_a_terminal_shows_a_bar_and_an_interrupt_ends_kernel_and_run(place):
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     command = [sys.executable, "-m", "lib", str(path)]
-    process = subprocess.Popen(command, env=toys.environment(place), stdout=its, stderr=its)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it
+    process = subprocess.Popen(command, env=toys.environment(place), stdout=its, stderr=its, preexec_fn=heed)
     os.close(its)
     shown = ""
     while "5/7" not in shown:  # the sixth cell, the one that sleeps, has begun

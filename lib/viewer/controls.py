@@ -77,7 +77,7 @@ class Controls:
     def _painting(self) -> None:
         """Window, gain, colours, overlays, zoom and panels."""
         slices, (low, high) = self.slices, self.slices.limits(self.first.window)
-        wide = {"width": "460px", "max_width": "calc(100% - 4px)"}
+        wide = {"width": "390px", "max_width": "calc(100% - 4px)"}
         self.window = ipywidgets.FloatRangeSlider(
             value=self.first.window, min=low, max=high, step=(high - low) / 500, description="window",
             readout_format=".3g", style=STYLE, layout=wide,

@@ -34,7 +34,7 @@ def labels_of(line: dict[str, Tile], width: int) -> str:
     """Each panel's name and note in HTML, above the panel in a picture of `width` pixels."""
     grid = f"display:grid;grid-template-columns:repeat({len(line)},minmax(0,1fr));column-gap:{100 * paint.GAP / width}%"
     texts = (f"<div><b>{escape(name)}</b><br><small>{escape(tile.note)}</small></div>" for name, tile in line.items())
-    return f'<div style="{grid};{TEXT}">{"".join(texts)}</div>'
+    return f'<div style="{grid};{TEXT};margin-top:8px">{"".join(texts)}</div>'
 
 
 def legend(classes: Sequence[str]) -> str:

@@ -205,10 +205,9 @@ class Tile(NamedTuple):
 
 
 def text_of(metric: str, value: float) -> str:
-    """Such as "SSIM 0.953" or "PSNR 31.2 dB"."""
-    if not np.isfinite(value):
-        return f"{metric} –"
-    return f"{metric} " + {"PSNR": f"{value:.1f} dB", "NMSE": f"{value:.2g}"}.get(metric, f"{value:.3f}")
+    """Such as "SSIM 0.953" or "PSNR 31.2 dB", which doesn't break within."""
+    number = {"PSNR": f"{value:.1f} dB", "NMSE": f"{value:.2g}"}.get(metric, f"{value:.3f}")
+    return f"{metric} {number if not np.isnan(value) else '–'}".replace(" ", "\u00a0")
 
 
 def _is_mask(volume: Any) -> bool:

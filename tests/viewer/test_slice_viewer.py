@@ -27,7 +27,8 @@ def decode(viewer):
 
 def cells(viewer):
     """[(name, small text)] of the labels."""
-    return re.findall(r"<div><b>(.*?)</b><br><small>(.*?)</small></div>", viewer.labels[0].value)
+    text = viewer.labels[0].value.replace("\u00a0", " ")
+    return re.findall(r"<div><b>(.*?)</b><br><small>(.*?)</small></div>", text)
 
 
 def volumes(slices=5, height=8, width=6):
@@ -221,7 +222,7 @@ def test_static_pictures_are_what_the_viewer_paints_without_a_widget(monkeypatch
         for i in range(4):
             left = i * (step + paint.GAP)
             np.testing.assert_array_equal(drawn[:, i * step : (i + 1) * step], shown[:, left : left + step])
-        assert figure.axes[1].get_xlabel() == "SSIM 0.100" and figure.get_suptitle() == "slice 1"
+        assert figure.axes[1].get_xlabel() == "SSIM\u00a00.100" and figure.get_suptitle() == "slice 1"
     assert show(both, False).get_suptitle() == "slice 2"
 
 
