@@ -277,14 +277,13 @@ class History(Callback):
         self.run, self.beat, self.tensorboard, self.rows = Path(run), beat, tensorboard, []
 
     def before_fit(self):
-        self.begun, self.done_before = time.monotonic(), self.learn.first_epoch
-        self.writer = None
-        if self.tensorboard and not mesh.current().rank:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(str(self.run / "logs"), purge_step=self.done_before or None)
+        self.begun, self.writer = time.monotonic(), None
 
     def before_epoch(self):
+        if self.tensorboard and not self.writer and not mesh.current().rank:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(self.run / "logs"), purge_step=self.epoch or None)
         self.epoch_begun = self.told = time.monotonic()
         self.total, self.count = 0.0, 0
 
@@ -312,7 +311,7 @@ class History(Callback):
         row |= {"learning_rate": float(self.opt.hypers[-1]["lr"]), "seconds": round(now - self.epoch_begun, 3)}
         self.rows.append(row)
         self._write(row)
-        left = (now - self.begun) / (self.epoch + 1 - self.done_before) * (self.n_epoch - self.epoch - 1)
+        left = (now - self.begun) / (self.epoch + 1 - self.learn.first_epoch) * (self.n_epoch - self.epoch - 1)
         numbers = " · ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("epoch", "seconds"))
         print(
             f"epoch {self.epoch + 1}/{self.n_epoch} · {numbers} · {row['seconds']:.0f} s · {left:.0f} s left",

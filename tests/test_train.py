@@ -1,6 +1,9 @@
 """Training: optimizers against torch's, schedules, precision, records, and resuming to the same weights."""
 
 import csv
+import itertools
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -160,6 +163,18 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path):
     whole_rows, rest_rows = (table(tmp_path / n) for n in ("whole", "cut"))
     for a, b in zip(whole_rows, rest_rows, strict=True):
         assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+
+
+def test_a_resumed_run_counts_its_own_epochs_for_the_time_left(tmp_path, capsys, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        fit(learner(), 5, train.History(tmp_path), train.Checkpoint(tmp_path), _Stop(2))
+    capsys.readouterr()
+    clock = itertools.count()  # a second a look
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    fit(learner(), 5, train.History(tmp_path, beat=1e9), train.Checkpoint(tmp_path))
+    lines = re.findall(r"epoch (\d)/5 .* (\d+) s · (\d+) s left", capsys.readouterr().out)
+    epoch, seconds, left = map(int, lines[0])
+    assert epoch > 1 and left == (5 - epoch) * (seconds + 1)  # as many more like this one, and a look before it
 
 
 def test_checkpoint_holds_only_tensors_and_plain_values_and_is_never_half_there(tmp_path):

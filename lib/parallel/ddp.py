@@ -34,8 +34,8 @@ class Trained(BaseException):
 def launch(run: Path, devices: str | int | list) -> None:
     """Trains the run's notebook in a process on each device, by torchrun, and prints what rank 0 prints.
 
-    On several machines torchrun's variables (PET_NNODES, PET_NODE_RANK, PET_RDZV_BACKEND, PET_RDZV_ENDPOINT) say where they
-    meet. InputError with every failed rank's one line; a rank that fails ends the others.
+    On several machines torchrun's variables (PET_NNODES, PET_RDZV_BACKEND, PET_RDZV_ENDPOINT) say where they meet.
+    InputError with every failed rank's one line; a rank that fails ends the others.
     """
     here = mesh.here(devices)
     threads = max(1, (os.cpu_count() or 1) // here) if mesh.on_cpu(devices) else 1
