@@ -50,11 +50,14 @@ def find_chromium() -> str | None:
 class Lab:
     """An open Lab: `root` is its folder of notebooks, `do(call)` awaits one of Playwright's calls on a page.
 
+    `told`: the errors that the page of the last notebook has written to its console.
+
     Playwright's own synchronous interface keeps an event loop running in which no other test could use asyncio.run.
     """
 
     def __init__(self, root: Path, url: str, token: str, browser: Browser, loop: asyncio.AbstractEventLoop):
         self.root, self.url, self.token, self.browser, self.loop = root, url, token, browser, loop
+        self.told: list[str] = []
 
     def do(self, call: Coroutine[Any, Any, Any], timeout: float = 60) -> Any:
         return self.loop.run_until_complete(asyncio.wait_for(call, timeout))
@@ -63,6 +66,9 @@ class Lab:
     def notebook(self, path: str) -> Iterator[Page]:
         """The notebook at `path` under `root`, open in a page with an idle kernel; both are closed at the end."""
         page = self.do(self.browser.new_page(viewport={"width": 1400, "height": 1000}))
+        self.told = told = []
+        page.on("pageerror", lambda error: told.append(str(error)))
+        page.on("console", lambda message: told.append(message.text) if message.type == "error" else None)
         try:
             self.do(page.goto(f"{self.url}/lab/tree/{path}?token={self.token}&reset"))
             self.do(page.evaluate(READY))
@@ -78,6 +84,14 @@ class Lab:
         """Run every cell of the notebook open in `page`, save it, and return it with its outputs."""
         self.do(page.evaluate(RUN), timeout)
         return nbformat.read(self.root / path, as_version=4)
+
+    def dark(self, page: Page) -> None:
+        """Lab's dark theme."""
+        self.do(
+            page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+        )
+        self.do(page.wait_for_function("document.body.dataset.jpThemeLight === 'false'"))
+        self.do(page.locator("#jupyterlab-splash").wait_for(state="detached"))
 
     def screenshot(self, page: Page, name: str) -> Path:
         """The page as PNG, in the folder $ECHOTRAIN_SHOTS if that is set, else under the notebooks."""

@@ -85,7 +85,13 @@ def test_slice_viewer_follows_the_keys(lab):
         seen = state(lab, page)
         names = ["zero-filled", "GRAPPA", "output", "truth", "|output − truth| ×5"]
         assert [text[0] for text in seen["texts"]] == names
-        assert [text[1:] for text in seen["texts"]] == [[], ["n/a: the mask is not a grid"], ["SSIM\u00a00.950"], [], []]
+        assert [text[1:] for text in seen["texts"]] == [
+            [],
+            ["n/a: the mask is not a grid"],
+            ["SSIM\u00a00.950"],
+            [],
+            [],
+        ]
         check_layout(seen)
 
         def expected(index):  # window 0 to 10, ten slices whose value is their number
@@ -102,9 +108,7 @@ def test_slice_viewer_follows_the_keys(lab):
             assert (grappa, difference) == (paper, error)
         assert state(lab, page)["texts"][2] == ["output", "SSIM\u00a00.960"]
 
-        lab.do(page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"))
-        lab.do(page.wait_for_function("document.body.dataset.jpThemeLight === 'false'"))
-        lab.do(page.locator("#jupyterlab-splash").wait_for(state="detached"))
+        lab.dark(page)
         lab.do(page.set_viewport_size({"width": 900, "height": 900}))
         lab.do(page.wait_for_function("document.querySelector('img.slice-image').width < 600"))
         seen = state(lab, page)

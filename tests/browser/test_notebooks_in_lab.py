@@ -1,4 +1,4 @@
-"""The notebooks that people open first, in a real JupyterLab: they run, and their slider scrolls."""
+"""The notebooks that people look at, in a real JupyterLab: they run without an error, and keys change the picture."""
 
 import re
 
@@ -10,6 +10,10 @@ import pytest
 from lib import ROOT, files, runs
 
 pytestmark = pytest.mark.browser
+SRC = "document.querySelector('img.slice-image').src"
+PICTURES = (
+    "[...document.querySelectorAll('.jp-RenderedImage img')].filter(i => i.complete && i.naturalWidth > 200).length"
+)
 
 
 def open_copy(lab, name, **parameters):
@@ -25,26 +29,51 @@ def open_copy(lab, name, **parameters):
     return f"{name}.ipynb"
 
 
+def errors(notebook):
+    return [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+
+
+def changed_by(lab, page, act):
+    """Waits until the picture is another after `act`, and returns the panels' texts."""
+    before = lab.do(page.evaluate(SRC))
+    act()
+    lab.do(page.wait_for_function(f"before => {SRC} !== before", arg=before))
+    texts = (
+        "[...document.querySelectorAll('.slice-labels')].map(x => x.textContent).join(' | ').replaceAll('\\u00a0', ' ')"
+    )
+    return lab.do(page.evaluate(texts))
+
+
+def key(lab, page, control, name):
+    """Presses a key on a control that is found by its selector."""
+    return lambda: lab.do(page.locator(control).first.press(name))
+
+
 def scrolls(lab, page):
     """The picture changes when the focused slider is moved by a key."""
     image = page.locator("img.slice-image").first
     lab.do(image.wait_for())
     lab.do(image.scroll_into_view_if_needed())
-    before = lab.do(image.get_attribute("src"))
-    handle = page.locator(".slice-slider .noUi-handle").first
-    lab.do(handle.press("ArrowRight"))
-    lab.do(page.wait_for_function("before => document.querySelector('img.slice-image').src !== before", arg=before))
+    return changed_by(lab, page, key(lab, page, ".slice-slider .noUi-handle", "ArrowRight"))
 
 
-def errors(notebook):
-    return [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+def write_result(path, first_axis=None, **cases):
+    """A good run with a result.h5 of {case: ({name: volume}, attributes)}."""
+    with files.replacing(path / "predictions" / "result.h5") as partial, h5py.File(partial, "w") as file:
+        if first_axis:
+            file.attrs["first_axis"] = first_axis
+        for case, (volumes, attributes) in cases.items():
+            for name, volume in volumes.items():
+                file[f"{case}/{name}"] = volume
+            file[case].attrs.update(attributes)
+    runs.mark(path, "ok", new=True)
 
 
 def test_overview_shows_a_brain_and_scrolls(lab, tmp_path):
     path = open_copy(lab, "00_overview", run_dir=str(tmp_path / "run"))
     with lab.notebook(path) as page:
         done = lab.run_all(page, path)
-        assert not errors(done)
+        assert not errors(done) and not lab.told
         scrolls(lab, page)
         lab.screenshot(page, "00_overview")
     text = "".join(
@@ -53,16 +82,53 @@ def test_overview_shows_a_brain_and_scrolls(lab, tmp_path):
     assert "21_train_kspace.ipynb" in text
 
 
-def test_view_scrolls_through_a_result(lab, tmp_path):
-    source = tmp_path / "runs" / "evaluate" / "1"
-    with files.replacing(source / "predictions" / "result.h5") as partial, h5py.File(partial, "w") as file:
-        ramp = np.linspace(0, 1, 6, dtype=np.float32)[:, None, None] * np.ones((1, 40, 32), np.float32)
-        for name, factor in {"input": 0.5, "zero-filled": 0.5, "GRAPPA": 0.8, "VarNet": 0.9, "truth": 1.0}.items():
-            file[f"brain/{name}"] = ramp * factor
-    runs.mark(source, "ok", new=True)
-    path = open_copy(lab, "40_view_reconstruction", run_dir=str(tmp_path / "run"), inputs=[str(source)])
+def test_reconstructions_are_looked_at_by_keys(lab, tmp_path):
+    ramp = np.linspace(0, 1, 6, dtype=np.float32)[:, None, None] * np.ones((1, 40, 32), np.float32)
+    ramp[:, 10:20, 8:16] *= 0.5
+    factors = {"input": 0.5, "zero-filled": 0.5, "GRAPPA": 0.8, "VarNet": 0.9, "truth": 1.0}
+    write_result(tmp_path / "runs/evaluate/1", "time", heart=({n: ramp * f for n, f in factors.items()}, {}))
+    source = str(tmp_path / "runs" / "evaluate" / "1")
+    path = open_copy(lab, "40_view_reconstruction", run_dir=str(tmp_path / "run"), inputs=[source])
     with lab.notebook(path) as page:
         assert not errors(lab.run_all(page, path))
-        scrolls(lab, page)
+        assert "PSNR" in scrolls(lab, page)
         lab.screenshot(page, "40_view_reconstruction")
-    assert len(list((tmp_path / "run" / "figures").glob("*.png"))) == 3
+        assert "worst" in lab.do(page.locator("button", has_text="worst").inner_text())
+        assert "SSIM" in changed_by(
+            lab, page, key(lab, page, "button:has-text('worst')", "Enter")
+        )  # a black frame: best
+        changed_by(lab, page, key(lab, page, "button:has-text('best')", "Enter"))
+        assert "SSIM" not in changed_by(lab, page, key(lab, page, "button:has-text('x–t')", "Enter"))  # of frames alone
+        key(lab, page, "button:has-text('Adjust')", "Enter")()
+        drawer = page.locator(".jupyter-widgets", has_text="zoom rows").last
+        lab.do(drawer.wait_for())
+        changed_by(lab, page, key(lab, page, ".noUi-handle-lower >> nth=1", "PageUp"))  # the window's lower end
+        lab.screenshot(page, "40_view_adjust")
+        key(lab, page, "button:has-text('Save PNG')", "Enter")()
+        lab.do(page.get_by_text("saved ").first.wait_for())
+        assert not lab.told
+        saved = nbformat.read(lab.root / path, as_version=4)
+    assert len(list((tmp_path / "run" / "figures").glob("*.png"))) == 5  # three frames, over time, what was saved
+    saved.metadata["changed"] = True  # so that Lab doesn't trust it
+    nbformat.write(saved, lab.root / "executed.ipynb")
+    with lab.notebook("executed.ipynb") as page:
+        lab.do(page.evaluate("window.panel.content.scrollToItem(window.panel.content.widgets.length - 1)"))
+        lab.do(page.wait_for_function(f"{PICTURES} >= 2"))
+        lab.screenshot(page, "40_executed")
+
+
+def test_segmentations_are_looked_at_by_keys(lab, tmp_path):
+    image = np.random.default_rng(0).random((4, 30, 40)).astype(np.float32)
+    truth = np.zeros((4, 30, 40), np.uint8)
+    truth[1:, 5:15, 5:20], truth[2:, 20:28, 25:35] = 1, 2
+    attributes = {"classes": ["background", "liver", "spleen"], "spacing": [6.0, 1.0, 1.0], "volume": True}
+    volumes = {"input": image, "output": np.roll(truth, 2, 1), "truth": truth}
+    write_result(tmp_path / "runs/train/1", person=(volumes, attributes))
+    source = str(tmp_path / "runs" / "train" / "1")
+    path = open_copy(lab, "41_view_segmentation", run_dir=str(tmp_path / "run"), inputs=[source])
+    with lab.notebook(path) as page:
+        assert not errors(lab.run_all(page, path))
+        assert "Dice liver 0.800" in scrolls(lab, page)  # 2 of 10 rows on either side are missed
+        changed_by(lab, page, key(lab, page, "button:has-text('coronal')", "Enter"))
+        lab.screenshot(page, "41_view_segmentation")
+        assert not lab.told
