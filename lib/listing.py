@@ -179,24 +179,28 @@ def table(paths: Iterable[PathLike | str] | None = None, views: bool = True) -> 
     return found.drop(columns=[c for c in ("network", "note") if c in found and not any(found[c])])
 
 
-def html(frame: pd.DataFrame, markup: Iterable[str] = ()) -> str:
+def html(frame: pd.DataFrame, markup: Iterable[str] = (), shares: Iterable[float] = ()) -> str:
     """A table of texts that wraps rather than being cut off, in the colours of Lab's theme, light or dark.
 
-    markup: columns that hold HTML already. Columns of numbers and dashes alone are right-aligned.
+    markup: columns that hold HTML already. shares: the columns' widths, of a table as wide as the page. Columns of numbers and
+    dashes alone are right-aligned.
     """
-    markup, cells = set(markup), []
-    border = "border-bottom:1px solid var(--jp-border-color2,#ccc)"
-    common = f"padding:6px 12px;vertical-align:top;white-space:normal;max-width:30em;overflow-wrap:break-word;{border}"
+    markup, shares, lines = set(markup), list(shares), []
+    common = "padding:6px 10px;vertical-align:top;white-space:normal;max-width:30em;overflow-wrap:break-word"
+    common += ";line-height:1.4;border-bottom:1px solid var(--jp-border-color2,#ccc);text-align:"
     sides = {c: "right" if len(frame) and all(map(_numeric, frame[c])) else "left" for c in frame}
     for _, line in frame.iterrows():
         texts = {c: str(line[c]) if c in markup else escape(str(line[c])) for c in frame}
-        cells.append("".join(f'<td style="{common};text-align:{sides[c]}">{t}</td>' for c, t in texts.items()))
+        lines.append("".join(f'<td style="{common}{sides[c]}">{text}</td>' for c, text in texts.items()))
+    widths = [f"width:{100 * share / sum(shares):.1f}%;" for share in shares] or [""] * len(frame.columns)
     head = "".join(
-        f'<th scope="col" style="{common};text-align:{sides[c]};font-weight:600">{escape(str(c))}</th>' for c in frame
+        f'<th scope="col" style="{width}{common}{sides[c]};font-weight:600">{escape(str(c))}</th>'
+        for c, width in zip(frame, widths, strict=True)
     )
-    body = "".join(f'<tr style="background:transparent">{c}</tr>' for c in cells)
-    outer = "border-collapse:collapse;margin:4px 0;line-height:1.4;font-variant-numeric:tabular-nums"
+    body = "".join(f'<tr style="background:transparent">{line}</tr>' for line in lines)
+    outer = "border-collapse:collapse;margin:4px 0;font-variant-numeric:tabular-nums"
     outer += ";color:var(--jp-ui-font-color1,inherit);font-size:var(--jp-ui-font-size1,13px)"
+    outer += ";table-layout:fixed;width:100%" if shares else ""
     return f'<table style="{outer}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 

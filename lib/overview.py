@@ -18,6 +18,7 @@ from lib.files import read
 
 DATA = ROOT / "data"
 SAMPLES = DATA / "samples"
+SHARES = (20, 26, 13, 13, 17, 11)  # the widths of the columns of `notebooks`
 GOAL = re.compile(
     r"(?P<goal>.+?) Reads (?P<reads>.+?)(?:, writes (?P<writes>.+?))?; (?P<time>.+?)\.(?P<more> .*)?", re.DOTALL
 )
@@ -79,7 +80,8 @@ def notebooks(run_folder: Path) -> pd.DataFrame:
     rows = []
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         parts = goal(path)
-        row = {"notebook": _link(path, path.stem, shown_in)}
+        beside = shown_in / path.name  # in a copy of the folder, the copy's
+        row = {"notebook": _link(beside if beside.is_file() else path, path.stem, shown_in)}
         row |= {name: _code(text) for name, text in parts._asdict().items()}
         rows.append(row | {"last run": _last(last.get(path.stem), shown_in)})
     return pd.DataFrame(rows)
@@ -113,7 +115,8 @@ def _link(path: Path, text: str, shown_in: Path) -> str:
 
 
 def _code(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    """Backticks as code, which may break after a slash."""
+    return re.sub(r"`([^`]+)`", lambda m: f"<code>{m[1].replace('/', '/<wbr>')}</code>", escape(text))
 
 
 # Data

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from html import escape
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ipywidgets
@@ -102,8 +103,10 @@ class RunPicker(ipywidgets.VBox):
         self.read()
 
     def read(self) -> None:
-        """Reads all run folders anew; what was chosen and is gone is no longer chosen."""
+        """Reads all run folders anew; what was chosen and is gone is no longer chosen, what lies elsewhere is listed too."""
         self.rows = listing.rows(views=self.views.value)
+        known = {str(row.path) for row in self.rows}
+        self.rows += listing.rows(path for path in self.value if path not in known and Path(path).is_dir())
         for control, names in ((self.task, {r.task for r in self.rows}), (self.status, {r.status for r in self.rows})):
             kept = control.value if control.value in names else "all"
             control.options, control.value = ["all", *sorted(names)], kept

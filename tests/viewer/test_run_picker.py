@@ -123,6 +123,12 @@ def test_refresh_finds_what_is_new_and_forgets_what_is_gone(folder):
     assert picker.value == () and listed(picker) == []
 
 
+def test_runs_that_lie_elsewhere_can_be_given(folder, tmp_path):
+    here, there = fake_runs.make(folder, "here"), fake_runs.make(tmp_path / "there", "away")
+    picker = RunPicker([there, here])
+    assert sorted(listed(picker)) == ["away", "here"] and picker.value == (str(there), str(here))
+
+
 def test_bad_folders_say_what_is_wrong_in_their_row(folder):
     some(folder)
     (folder / "empty" / "20260306-000000").mkdir(parents=True)
