@@ -70,9 +70,9 @@ class Slices:
             spacing = read[self.first][1] or (1.0, 1.0, 1.0)
         if len(spacing) != 3 or not all(s > 0 for s in spacing):
             raise InputError(f"SliceViewer: spacing is {spacing}, expected three millimetres (z, y, x)")
-        self.spacing = (
-            (min(spacing[1:]), *spacing[1:]) if unit == "frame" else tuple(spacing)
-        )  # time has no millimetres
+        if unit == "frame":  # time has no millimetres: x–t is about as wide as the image
+            spacing = (spacing[2] * max(1, round(self.shape[2] / self.shape[0])), *spacing[1:])
+        self.spacing = tuple(spacing)
         pairs = [error_of] if error_of and isinstance(error_of[0], str) else list(error_of or ())
         if pairs == [("output", "truth")] and not {"output", "truth"} <= set(volumes):
             pairs = []  # the default, and nothing to compare

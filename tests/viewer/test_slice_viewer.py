@@ -302,7 +302,7 @@ def test_time_of_a_cine_runs_to_the_right():
     viewer.slider.value = 7
     (image,) = viewer.slices.images(viewer.controls.view()).values()
     assert (image == cube()[:, :, 7].T).all()
-    assert viewer.slices.shown(viewer.controls.view()) == (22 * 6 * 2, 22 * 4)  # y has 2 mm, time none
+    assert viewer.slices.shown(viewer.controls.view()) == (44 * 6, 44 * 4)  # y has 2 mm, a frame as many: 4 fill 8 mm
 
 
 def test_the_box_of_the_zoom_is_cut_from_every_panel():
