@@ -16,7 +16,10 @@ from lib.files import read
 from lib.seg_losses import one_hot
 
 SAME = ("network_type", "loss", "class_weights", "normalise")  # what else a network must share to be tested as it is
-APART = (*SAME, "network_settings", "data", "task_name", "task_type", "run_dir", "reuse", "devices", "num_workers")
+APART = (
+    *SAME, "network_settings", "data", "task_name", "task_type", "run_dir", "reuse", "devices", "num_workers",
+    "interactive",
+)  # fmt: skip
 
 
 def target_of(targets: str, num_classes: int) -> Callable[[Tensor], Tensor]:

@@ -7,3 +7,11 @@ from lib.viewer.slice_viewer import SliceViewer, show
 from lib.viewer.sources import case, case_names
 
 __all__ = ["KSpacePlayground", "RunComparison", "RunPicker", "SliceViewer", "case", "case_names", "show", "show_case"]
+
+
+def __getattr__(name: str):
+    if name == "LiveChart":  # fastai's import takes seconds, which only those who train should wait for
+        from lib.viewer.live_chart import LiveChart
+
+        return LiveChart
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,147 @@
+"""Watch a training: losses and metrics as they come, and what the network makes of one validation case."""
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from html import escape
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import torch
+from fastai.basics import Callback
+from IPython.display import display
+from torch import nn
+
+from lib import InputError, plots
+from lib.kspace import center_crop
+from lib.preview import ERROR, Panels
+from lib.viewer.line_chart import charts
+from lib.viewer.paint import GAP, beside, lay, paint, png, resize
+
+LIMIT, GUESS, GAIN, WIDTH, CANDIDATES = 0.02, 0.05, 5.0, 780, 8
+TEXT = "color:var(--jp-ui-font-color1,inherit);line-height:1.35"
+
+
+class LiveChart(Callback):
+    """Draws after an epoch, as often as takes at most LIMIT of the training's time, and always at its end.
+
+    For `train.fit`, beside `train.History`, whose rows it draws (on resuming, those before too). preview: one of
+    lib.preview's functions; the case is the validation item of most contrast of CANDIDATES. It leaves no trace: random
+    states, modes and buffers stay as they are. Not `interactive`, or in one of several processes that train together,
+    it does nothing. `seconds`: what it took so far; `share`: of the time from the training's begin to its last drawing.
+    InputError: no History among the callbacks.
+    """
+
+    order = 66  # after History, before Checkpoint may stop the training
+
+    def __init__(self, interactive: bool, preview: Callable[..., Panels]):
+        self.draws, self.preview = interactive and "RANK" not in os.environ, preview
+        self.seconds, self.batch, self.cost = 0.0, None, {"chart": GUESS / 10, "preview": GUESS}
+        self.drawn: dict[str, int] = {}  # the epoch that each shows
+
+    @property
+    def share(self) -> float:
+        return self.seconds / (self.until - self.begun) if self.seconds else 0.0
+
+    def before_fit(self):
+        if not self.draws:
+            return
+        if not hasattr(self.learn, "history"):
+            raise InputError("LiveChart: no train.History among the callbacks, which it draws")
+        self.begun = time.perf_counter()
+        names = "chart", "labels", "image", "line"
+        self.widgets = {
+            name: ipywidgets.Image(format="png") if name == "image" else ipywidgets.HTML() for name in names
+        }
+        for name, widget in self.widgets.items():
+            widget.add_class(f"live-{name}")
+        self._say("the first epoch is running")
+        display(ipywidgets.VBox(list(self.widgets.values())))
+        self.until = time.perf_counter()
+        self.seconds += self.until - self.begun
+
+    def after_epoch(self):
+        if self.draws:
+            self._draw(LIMIT * (time.perf_counter() - self.begun) - self.seconds)
+
+    def after_fit(self):
+        if self.draws and self.history.rows:
+            self._draw(float("inf"))
+            self._say(f"{self.history.rows[-1]['epoch'] + 1} epochs done; this chart took {self.share:.1%} of the time")
+
+    def _draw(self, spare: float) -> None:
+        """Draws what is expected to take no longer than `spare` seconds."""
+        for name, draw in (("chart", self._draw_chart), ("preview", self._draw_preview)):
+            if self.cost[name] <= spare and self.drawn.get(name) != self.epoch:
+                begun = time.perf_counter()
+                draw()
+                self.drawn[name] = self.epoch
+                self.cost[name] = time.perf_counter() - begun
+                self.until = begun + self.cost[name]
+                self.seconds, spare = self.seconds + self.cost[name], spare - self.cost[name]
+
+    def _draw_chart(self) -> None:
+        self.widgets["chart"].value = charts(self.history.rows, self.n_epoch)
+        self._say(f"epoch {self.epoch + 1} of {self.n_epoch}")
+
+    def _draw_preview(self) -> None:
+        with undisturbed(self.learn.model):
+            try:
+                panels = self.preview(*self._predicted())
+            except Exception as error:  # a picture must not end a training
+                self.widgets["labels"].value = f'<div style="{TEXT}">no preview: {escape(str(error))}</div>'
+                return
+        height, width = next(iter(panels.values()))[0].shape
+        across = (WIDTH - (len(panels) - 1) * GAP) // len(panels)
+        shape = max(1, round(height * across / width)), across
+        tiles = [resize(_tile(name, *panel), *shape) for name, panel in panels.items()]
+        self.widgets["image"].value = png(beside(tiles, *shape))
+        names = (f"{name} ×{GAIN:g}" if name == ERROR else name for name in panels)
+        grid = f"display:grid;grid-template-columns:repeat({len(panels)},{across}px);column-gap:{GAP}px"
+        cells = "".join(f"<b>{escape(name)}</b>" for name in names)
+        self.widgets["labels"].value = f'<div style="{grid};{TEXT};text-align:center;padding-top:6px">{cells}</div>'
+
+    def _predicted(self) -> tuple[tuple, torch.Tensor, tuple]:
+        """Inputs, output and targets of the case; the output in float32 and cropped to the target."""
+        loader, count = self.dls.valid, self.dls.n_inp
+        if self.batch is None:
+            picks = np.unique(np.linspace(0, len(loader.dataset) - 1, CANDIDATES).astype(int)).tolist()
+            items = [loader.dataset[i] for i in picks]
+            best = max(items, key=lambda item: float(item[count].float().std()))
+            self.batch = loader.collate_fn([best])
+        place = next(self.learn.model.parameters()).device
+        batch = [x.to(place) for x in self.batch]
+        with self.precision.autocast if hasattr(self.learn, "precision") else contextlib.nullcontext():
+            output = self.learn.model(*batch[:count]).float()
+        size = tuple(batch[count].shape[-2:])
+        cropped = output if output.shape[-2:] == size else center_crop(output, size)
+        return tuple(batch[:count]), cropped, tuple(batch[count:])
+
+    def _say(self, text: str) -> None:
+        self.widgets["line"].value = f'<div role="status" style="{TEXT}">{escape(text)}</div>'
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode without gradients; every random state and every module's mode are put back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    drawn: tuple[Any, Any] = random.getstate(), np.random.get_state()
+    place = next(model.parameters()).device
+    with torch.random.fork_rng([place] if place.type == "cuda" else []), torch.no_grad():
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            random.setstate(drawn[0])
+            np.random.set_state(drawn[1])
+
+
+def _tile(name: str, image: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+    """A panel's pixels (H, W, 3): gray, errors in their own colours, classes laid over it half."""
+    pixels = paint(image, 0, 1 / GAIN, plots.ERROR_CMAP) if name == ERROR else paint(image, 0, 1)
+    return pixels if label is None else lay(pixels, label)
