@@ -27,17 +27,17 @@ class Column(NamedTuple):
 
 def _score(metric: str) -> Column:
     title = listing.METRICS[metric]
-    return Column(title, 0.7, lambda r: r.scores.get(metric), lambda r: listing.number(r.scores.get(metric)), True)
+    return Column(title, 0.85, lambda r: r.scores.get(metric), lambda r: listing.number(r.scores.get(metric)), True)
 
 
 COLUMNS = [
     Column("run", 0, lambda r: r.task, lambda r: r.task),
-    Column("network", 1.15, lambda r: r.network, lambda r: r.network or "–"),
-    Column("time", 1.5, lambda r: r.started, lambda r: listing.moment(r.started), True),
-    Column("status", 1.2, lambda r: r.status, lambda r: listing.state(r.status)),
-    Column("duration", 1.15, lambda r: r.seconds, lambda r: listing.duration(r.seconds), True),
+    Column("network", 1.1, lambda r: r.network, lambda r: r.network or "–"),
+    Column("time", 1.45, lambda r: r.started, lambda r: listing.moment(r.started), True),
+    Column("status", 1.15, lambda r: r.status, lambda r: listing.state(r.status)),
+    Column("duration", 1.2, lambda r: r.seconds, lambda r: listing.duration(r.seconds), True),
     *map(_score, listing.METRICS),
-    Column("measured on", 1.7, lambda r: r.of, lambda r: r.of),
+    Column("measured on", 1.55, lambda r: r.of, lambda r: r.of),
 ]
 TIME, FIRST_SCORE = 2, 5
 OUTER = "minmax(215px, 2.4fr) minmax(0, 9fr)"
@@ -45,7 +45,7 @@ INNER = " ".join(f"minmax(0, {column.width}fr)" for column in COLUMNS[1:])
 CSS = """<style>
 .run-picker .run-line { border-bottom: 1px solid var(--jp-border-color2, #ccc); align-items: center; overflow: hidden; }
 .run-picker .run-line:focus-within, .run-picker .run-chosen { background: var(--jp-layout-color2, rgba(128,128,128,.12)); }
-.run-picker .run-cells { display: grid; column-gap: 10px; line-height: 1.35; padding: 6px 0; overflow-wrap: anywhere;
+.run-picker .run-cells { display: grid; column-gap: 8px; line-height: 1.35; padding: 6px 0; overflow-wrap: anywhere;
   align-items: center; font-variant-numeric: tabular-nums; color: var(--jp-ui-font-color1, inherit); }
 .run-picker .run-number { text-align: right; overflow-wrap: normal; }
 .run-picker .run-line .widget-html-content { line-height: 1.35; }
@@ -221,7 +221,7 @@ def _grid(first: ipywidgets.Widget, rest: ipywidgets.Widget) -> ipywidgets.GridB
 
 
 def _layout(columns: str) -> dict[str, str]:
-    return {"grid_template_columns": columns, "grid_gap": "0 10px", "width": "100%"}
+    return {"grid_template_columns": columns, "grid_gap": "0 8px", "width": "100%"}
 
 
 def _text(text: str) -> str:

@@ -22,7 +22,7 @@ ROWS = """() => [...document.querySelectorAll('.run-picker .run-line:not(.run-he
     .filter(line => line.offsetParent).map(line => line.querySelector('.widget-label-basic').textContent.trim())"""
 CLIPPED = """() => {
     const page = document.querySelector('.jp-NotebookPanel-notebook').getBoundingClientRect();
-    return [...document.querySelectorAll('.jp-OutputArea-output table, .run-line, .run-cells > div')]
+    return [...document.querySelectorAll('.jp-OutputArea-output table, .run-line, .run-head button, .run-cells > div')]
         .filter(e => e.getBoundingClientRect().right > page.right || e.scrollWidth > e.clientWidth + 1)
         .map(e => e.textContent.slice(0, 40));
 }"""
@@ -93,6 +93,7 @@ def test_picking_two_runs_by_keys_shows_both(lab, made, tmp_path):
         lab.do(page.get_by_role("button", name="SSIM", exact=True).press("Enter"))
         lab.do(page.wait_for_function(f"() => ({ROWS})()[0] === 'third'"))
         assert lab.do(page.evaluate(ROWS))[:3] == ["third", "second", "first"]
+        assert lab.do(page.evaluate(CLIPPED)) == []
         lab.do(page.get_by_label("find").fill("no data"))
         lab.do(page.wait_for_function(f"() => ({ROWS})().join() === 'broken'"))
         dark(lab, page)

@@ -76,6 +76,25 @@ def test_notebook_runs(done, name):
         assert not [t for t in stderr if "Warning" in t], stderr
 
 
+def test_comparing_two_runs_leaves_tables_and_pictures(done):
+    _, runs = done
+    (run,) = runs["42_compare_runs"]
+    assert len(list((run / "figures").glob("*.png"))) == 2
+    found = json.loads((run / "metrics.json").read_text())["paired"]
+    assert {(row["metric"], row["run"]) for row in found} >= {("SSIM", "train_varnet"), ("SSIM", "train_unet")}
+    text = (run / "notebook.ipynb").read_text()
+    assert text.count("<table") == 4 and text.count('"image/png"') == 2
+
+
+def test_comparing_where_there_are_no_runs_yet(tmp_path):
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump([{"task_name": "compare", "notebook": "42_compare_runs"}]))
+    environment = os.environ | {"ECHOTRAIN_RUNS": str(tmp_path / "runs")}
+    command = [sys.executable, "-m", "lib", str(tmp_path / "r.yaml")]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    assert "no two good runs of one notebook yet" in finished.stdout
+
+
 def test_the_demo_ends_with_its_table_and_paths(done):
     finished, _ = done
     assert finished.returncode == 0, finished.stderr[-2000:]
