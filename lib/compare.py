@@ -20,6 +20,7 @@ SCORES = ("ssim", "psnr", "nmse")
 BASELINES = ("zero-filled", *evaluate.BASELINES, *evaluate.SERIES_BASELINES)
 NOT_OUTPUTS = ("input", "truth", "noise_free", "probability")
 TITLES = {**listing.METRICS, "psnr": "PSNR, dB"}
+ROUNDING = 1e-6  # of a value: a smaller difference is that of float32, and none
 FALLING = ("NMSE",)  # the less the better
 
 
@@ -161,13 +162,13 @@ def scores(compared: Mapping[str, Images]) -> pd.DataFrame:
     """
     rows, named_classes = [], tuple(classes(compared))
     for case in cases(compared):
-        truths = set()
-        for name, source in compared.items():
-            person, truth, values = _scored(*source, case, named_classes, source.path.stat().st_mtime_ns)
-            truths.add(truth)
-            rows += [{"case": case, "person": person, "metric": m, "run": name, "value": v} for m, v in values.items()]
-        if len(truths) > 1:
+        found = {n: _scored(*s, case, named_classes, s.path.stat().st_mtime_ns) for n, s in compared.items()}
+        if any(truth is None for _, truth, _ in found.values()):
+            continue
+        if len({truth for _, truth, _ in found.values()}) > 1:
             raise InputError(f"{case}: the runs have different truths of it: they were made on different data")
+        for name, (person, _, values) in found.items():
+            rows += [{"case": case, "person": person, "metric": m, "run": name, "value": v} for m, v in values.items()]
     return pd.DataFrame(rows, columns=["case", "person", "metric", "run", "value"])
 
 
@@ -204,6 +205,7 @@ def paired(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
             row = {"metric": metric, "run": name, "mean": people[name].mean(), "people": len(people)}
             if name != first:
                 difference = people[name] - people[first]
+                difference = difference.where(difference.abs() > ROUNDING * people[first].abs(), 0.0)
                 wide = student.ppf((1 + level) / 2, len(people) - 1) * difference.sem() if len(people) > 1 else np.nan
                 mean, better = difference.mean(), (difference < 0 if metric in FALLING else difference > 0)
                 row |= {"difference": mean, "low": mean - wide, "high": mean + wide, "better": int(better.sum())}
@@ -215,7 +217,7 @@ def in_words(pairs: pd.DataFrame) -> pd.DataFrame:
     """`paired` as texts, three digits."""
 
     def signed(value: float) -> str:
-        return f"{'−' if value < 0 else '+'}{listing.number(abs(value))}"
+        return f"{'−' if value < 0 else '+' if value else ''}{listing.number(abs(value))}"
 
     lines = []
     for row in pairs.itertuples():

@@ -85,6 +85,11 @@ def test_one_person_has_no_interval():
     assert "no interval" in compare.caption(scored)
 
 
+def test_rounding_is_no_difference():
+    words = compare.in_words(compare.paired(rows({"x": [(0.8, 0.8 + 1e-8)], "y": [(0.6, 0.6 - 1e-8)]})))
+    assert words.iloc[1].tolist()[3:] == ["0", "0 to 0", "0 of 2 people"]
+
+
 def test_less_nmse_is_better():
     scored = rows({"x": [(0.02, 0.01)], "y": [(0.02, 0.03)]}).assign(metric="NMSE")
     assert compare.paired(scored).iloc[1].better == 1
@@ -152,6 +157,14 @@ def test_different_data_are_not_compared(folder):
     b = fake_runs.make(folder, "b", 1, result={"x": fake_runs.volumes(0.1, seed=2)})
     with pytest.raises(InputError, match="x: the runs have different truths of it"):
         compare.scores(compare.images({"a": a, "b": b}))
+
+
+def test_cases_without_a_truth_are_left_out(folder):
+    bare = {k: v for k, v in fake_runs.volumes(0.1, seed=2).items() if k != "truth"}
+    a = fake_runs.make(folder, "a", 0, result={n: fake_runs.volumes(0.1, seed=i) for i, n in enumerate("wxy")})
+    b = fake_runs.make(folder, "b", 1, result={"x": fake_runs.volumes(0.2, seed=1), "y": bare})
+    compared = compare.images({"a": a, "b": b})
+    assert compare.cases(compared) == ["x", "y"] and set(compare.scores(compared)["case"]) == {"x"}
 
 
 def test_what_is_missing_is_said(folder):
