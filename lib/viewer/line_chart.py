@@ -6,7 +6,7 @@ from html import escape
 
 from lib import plots
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 256, 168, 46, 8, 30, 24
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 228, 160, 46, 8, 30, 24
 INK, FAINT = "var(--jp-ui-font-color1,currentColor)", "var(--jp-border-color2,#bdbdbd)"
 
 
@@ -53,7 +53,7 @@ def chart(title: str, at: Sequence[float], lines: Mapping[str, Sequence[float]],
         if points:
             x, y = points[-1].split(",")
             parts.append(f'<circle cx="{x}" cy="{y}" r="3.5" fill="{plots.PALETTE[i]}"/>')
-        short = f"{name.removesuffix('_loss') if title == 'loss' else name} {line[-1]:.4g}"
+        short = f"{name.removesuffix('_loss' if title == 'loss' else '_slices')} {line[-1]:.4g}"
         legend.append(f'<tspan fill="{plots.PALETTE[i]}">{"╌" if i else "─"}</tspan> {escape(short)}')
     head = "  ".join([f'<tspan font-weight="bold">{escape(title)}</tspan>'] * (title not in lines) + legend)
     parts.append(f'<text x="4" y="16" font-size="12" fill="{INK}" xml:space="preserve">{head}</text>')

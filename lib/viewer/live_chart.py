@@ -21,7 +21,9 @@ from lib.preview import ERROR, Panels
 from lib.viewer.line_chart import charts
 from lib.viewer.paint import GAP, beside, lay, paint, png, resize
 
-LIMIT, GUESS, GAIN, WIDTH, CANDIDATES = 0.02, 0.05, 5.0, 780, 8
+LIMIT, GUESS, GAIN, CANDIDATES = 0.02, 0.05, 5.0, 8
+WIDTH, HEIGHT = 930, 320  # pixels of the preview, at most
+FLUSH = {"margin": "0", "max_width": "none"}
 TEXT = "color:var(--jp-ui-font-color1,inherit);line-height:1.35"
 
 
@@ -54,7 +56,8 @@ class LiveChart(Callback):
         self.begun = time.perf_counter()
         names = "chart", "labels", "image", "line"
         self.widgets = {
-            name: ipywidgets.Image(format="png") if name == "image" else ipywidgets.HTML() for name in names
+            name: ipywidgets.Image(format="png", layout=FLUSH) if name == "image" else ipywidgets.HTML(layout=FLUSH)
+            for name in names
         }
         for name, widget in self.widgets.items():
             widget.add_class(f"live-{name}")
@@ -95,12 +98,13 @@ class LiveChart(Callback):
                 self.widgets["labels"].value = f'<div style="{TEXT}">no preview: {escape(str(error))}</div>'
                 return
         height, width = next(iter(panels.values()))[0].shape
-        across = (WIDTH - (len(panels) - 1) * GAP) // len(panels)
-        shape = max(1, round(height * across / width)), across
+        scale = min((WIDTH - (len(panels) - 1) * GAP) / len(panels) / width, HEIGHT / height)
+        shape = max(1, int(height * scale)), max(1, int(width * scale))
         tiles = [resize(_tile(name, *panel), *shape) for name, panel in panels.items()]
         self.widgets["image"].value = png(beside(tiles, *shape))
+        self.widgets["image"].layout.width = f"{len(panels) * (shape[1] + GAP) - GAP}px"
         names = (f"{name} ×{GAIN:g}" if name == ERROR else name for name in panels)
-        grid = f"display:grid;grid-template-columns:repeat({len(panels)},{across}px);column-gap:{GAP}px"
+        grid = f"display:grid;grid-template-columns:repeat({len(panels)},{shape[1]}px);column-gap:{GAP}px"
         cells = "".join(f"<b>{escape(name)}</b>" for name in names)
         self.widgets["labels"].value = f'<div style="{grid};{TEXT};text-align:center;padding-top:6px">{cells}</div>'
 

@@ -149,6 +149,7 @@ def test_it_draws_as_often_as_two_percent_allow(tmp_path, shown, monkeypatch):
 def test_the_chart_shows_the_rows_and_its_share(tmp_path, shown, eager):
     fit(learner(), 3, tmp_path, LiveChart(True, preview.labels))
     chart, labels, image, line = shown[0].children
+    assert image.layout.width == "930px"
     assert chart.value.count("<svg") == 2  # losses, accuracy
     rows = (tmp_path / "history.csv").read_text().splitlines()
     last = dict(zip(rows[0].split(","), rows[-1].split(","), strict=True))
@@ -157,7 +158,7 @@ def test_the_chart_shows_the_rows_and_its_share(tmp_path, shown, eager):
     assert all(len(points.split()) == 3 for points in re.findall(r'points="([^"]*)"', chart.value))
     assert re.search(r"3 epochs done; this chart took \d+\.\d% of the time", line.value)
     assert [*re.findall("<b>(.*?)</b>", labels.value)] == ["input", "output", "truth"]
-    assert Image.open(io.BytesIO(image.value)).size == (780, 256)
+    assert Image.open(io.BytesIO(image.value)).size == (930, 306)
 
 
 def test_on_resuming_the_epochs_before_are_drawn(tmp_path, shown, eager):
