@@ -112,7 +112,7 @@ def main_metrics(headline: dict[str, Any], segments: bool = False) -> tuple[dict
         else:
             whole = {k: values[k] for k in METRICS if _number(values.get(k))}
             found = whole or {k: values[f"{k}_slices"] for k in METRICS if _number(values.get(f"{k}_slices"))}
-            of = name if whole else f"{name}, per slice"
+            of = name if whole else f"{name} slices"
         if found and _rank(found) > _rank(best[0]):
             best = {k: float(v) for k, v in found.items()}, of
     return best

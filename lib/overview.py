@@ -18,7 +18,7 @@ from lib.files import read
 
 DATA = ROOT / "data"
 SAMPLES = DATA / "samples"
-SHARES = (20, 26, 13, 13, 17, 11)  # the widths of the columns of `notebooks`
+SHARES = (22, 25, 12, 13, 17, 11)  # the widths of the columns of `notebooks`
 GOAL = re.compile(
     r"(?P<goal>.+?) Reads (?P<reads>.+?)(?:, writes (?P<writes>.+?))?; (?P<time>.+?)\.(?P<more> .*)?", re.DOTALL
 )
@@ -116,7 +116,8 @@ def _link(path: Path, text: str, shown_in: Path) -> str:
 
 def _code(text: str) -> str:
     """Backticks as code, which may break after a slash."""
-    return re.sub(r"`([^`]+)`", lambda m: f"<code>{m[1].replace('/', '/<wbr>')}</code>", escape(text))
+    code = '<code style="font-size:0.9em;padding:0 2px">'
+    return re.sub(r"`([^`]+)`", lambda m: f"{code}{m[1].replace('/', '/<wbr>')}</code>", escape(text))
 
 
 # Data

@@ -60,7 +60,7 @@ def test_rows_are_newest_first_and_say_what_each_run_is(folder):
     first, second = listing.rows()
     assert (first.path, first.status, first.message) == (new, "failed", "ValueError: no luck")
     assert (second.path, second.task, second.network) == (old, "train_unet", "UNet")
-    assert second.scores == {"ssim": 0.8, "psnr": 30.0} and second.of == "validation, per slice"
+    assert second.scores == {"ssim": 0.8, "psnr": 30.0} and second.of == "validation slices"
     assert (second.seconds, second.started) == (192.0, fake_runs.DAY.astimezone().replace(tzinfo=None))
     assert [r.path for r in listing.rows([old, new])] == [old, new]
     fake_runs.make(folder, "look", 6, notebook="42_compare_runs")

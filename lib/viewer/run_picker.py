@@ -27,20 +27,20 @@ class Column(NamedTuple):
 
 def _score(metric: str) -> Column:
     title = listing.METRICS[metric]
-    return Column(title, 0.85, lambda r: r.scores.get(metric), lambda r: listing.number(r.scores.get(metric)), True)
+    return Column(title, 0.82, lambda r: r.scores.get(metric), lambda r: listing.number(r.scores.get(metric)), True)
 
 
 COLUMNS = [
     Column("run", 0, lambda r: r.task, lambda r: r.task),
-    Column("network", 1.1, lambda r: r.network, lambda r: r.network or "–"),
-    Column("time", 1.45, lambda r: r.started, lambda r: listing.moment(r.started), True),
-    Column("status", 1.15, lambda r: r.status, lambda r: listing.state(r.status)),
-    Column("duration", 1.2, lambda r: r.seconds, lambda r: listing.duration(r.seconds), True),
+    Column("network", 1.2, lambda r: r.network, lambda r: r.network or "–"),
+    Column("time", 1.5, lambda r: r.started, lambda r: listing.moment(r.started), True),
+    Column("status", 1.1, lambda r: r.status, lambda r: listing.state(r.status)),
+    Column("duration", 1.1, lambda r: r.seconds, lambda r: listing.duration(r.seconds), True),
     *map(_score, listing.METRICS),
-    Column("measured on", 1.55, lambda r: r.of, lambda r: r.of),
+    Column("measured on", 1.5, lambda r: r.of, lambda r: r.of),
 ]
 TIME, FIRST_SCORE = 2, 5
-OUTER = "minmax(215px, 2.4fr) minmax(0, 9fr)"
+OUTER = "minmax(200px, 2.1fr) minmax(0, 9fr)"
 INNER = " ".join(f"minmax(0, {column.width}fr)" for column in COLUMNS[1:])
 CSS = """<style>
 .run-picker .run-line { border-bottom: 1px solid var(--jp-border-color2, #ccc); align-items: center; overflow: hidden; }
@@ -50,7 +50,7 @@ CSS = """<style>
 .run-picker .run-number { text-align: right; overflow-wrap: normal; }
 .run-picker .run-line .widget-html-content { line-height: 1.35; }
 .run-picker .run-line .widget-checkbox { height: auto; padding: 6px 0 6px 2px; }
-.run-picker .run-line .widget-checkbox label { display: flex; align-items: center; font-weight: 600; height: auto;
+.run-picker .run-line .widget-checkbox label { display: flex; align-items: center; height: auto;
   line-height: 1.35; white-space: normal; overflow-wrap: anywhere; color: var(--jp-ui-font-color1, inherit); }
 .run-picker .run-line input { margin: 0 8px 0 0; flex: none; }
 .run-picker .run-head button { background: transparent; color: var(--jp-ui-font-color1, inherit); font-weight: 600;
