@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from lib import InputError, compare, listing, plots
 from lib import scores as scoring
 from lib.compare import Images
-from lib.viewer import controls, sources
+from lib.viewer.controls import dropdown, message, tell
 from lib.viewer.run_picker import RunPicker
 from lib.viewer.slice_viewer import SliceViewer, show
+from lib.viewer.sources import case as read_case
 
 
 def show_case(
@@ -26,7 +27,7 @@ def show_case(
     """
     classes, outputs = compare.classes(compared), {}
     for name, source in compared.items():
-        first = sources.case(source.path, case)
+        first = read_case(source.path, case)
         outputs[name] = first.volumes[source.image]
     settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "start": start}
     truth = first.volumes.get("truth")
@@ -50,9 +51,9 @@ class RunComparison(ipywidgets.VBox):
 
     def __init__(self, picker: RunPicker, case: str | None = None, gain: float = 5):
         self.picker, self.first_case, self.gain, self.viewer = picker, case, gain, None
-        self.message = controls.message()
+        self.message = message()
         self.settings, self.metrics = ipywidgets.HTML(), ipywidgets.HTML()
-        self.curve, self.case = controls.dropdown("curve", [], None), controls.dropdown("case", [], None)
+        self.curve, self.case = dropdown("curve", [], None), dropdown("case", [], None)
         self.plot = ipywidgets.Image(format="png", layout={"max_width": "100%", "width": "720px"})
         self.no_curves = ipywidgets.HTML(_line("None of these runs has a history: nothing was trained."))
         self.images = ipywidgets.VBox()
@@ -75,9 +76,9 @@ class RunComparison(ipywidgets.VBox):
             part.layout.display = None if several else "none"
         if not several:
             found = "one run" if self.named else "no run"
-            controls.tell(self.message, f"{found} chosen: tick two or more in the table above to compare them")
+            tell(self.message, f"{found} chosen: tick two or more in the table above to compare them")
             return
-        controls.tell(self.message, "reading …")
+        tell(self.message, "reading …")
         self.histories, self.compared = compare.histories(self.named), compare.images(self.named)
         differing = compare.settings(self.named)
         self.settings.value = listing.html(differing) if len(differing) else _line("All settings are the same.")

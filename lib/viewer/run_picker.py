@@ -12,7 +12,7 @@ import traitlets
 
 from lib import listing
 from lib.listing import Row
-from lib.viewer import controls
+from lib.viewer.controls import STYLE, bar, button, dropdown, message
 
 
 class Column(NamedTuple):
@@ -74,25 +74,25 @@ class RunPicker(ipywidgets.VBox):
     def __init__(self, value: Iterable[PathLike | str] = (), size: int = 10):
         self.sorting, self.falling, self.page, self.rows = TIME, True, 0, []
         self.search = ipywidgets.Text(
-            description="find", placeholder="task, network, …", continuous_update=True, style=controls.STYLE
+            description="find", placeholder="task, network, …", continuous_update=True, style=STYLE
         )
-        self.task, self.status = (controls.dropdown(name, ["all"], "all") for name in ("task", "status"))
+        self.task, self.status = (dropdown(name, ["all"], "all") for name in ("task", "status"))
         self.views = ipywidgets.Checkbox(description="views too", indent=False, layout={"width": "auto"})
         self.views.tooltip = "Also the runs of notebooks that only look at others: 00 and 40 to 43"
-        self.refresh = controls.button("Refresh", lambda _: self.read(), "Read the run folders again")
+        self.refresh = button("Refresh", lambda _: self.read(), "Read the run folders again")
         self.heads = [self._head(i, column) for i, column in enumerate(COLUMNS)]
         self.lines = [_Line(partial(self._tick, i)) for i in range(size)]
-        self.earlier = controls.button("‹ Page before", lambda _: self._turn(-1), "Newer runs, unless sorted otherwise")
-        self.later = controls.button("Next page ›", lambda _: self._turn(1), "Older runs, unless sorted otherwise")
-        self.clear = controls.button("Clear choice", lambda _: self.set_trait("value", ()), "Choose none")
-        self.count, self.chosen = ipywidgets.HTML(), controls.message()
+        self.earlier = button("‹ Page before", lambda _: self._turn(-1), "Newer runs, unless sorted otherwise")
+        self.later = button("Next page ›", lambda _: self._turn(1), "Older runs, unless sorted otherwise")
+        self.clear = button("Clear choice", lambda _: self.set_trait("value", ()), "Choose none")
+        self.count, self.chosen = ipywidgets.HTML(), message()
         head = _grid(self.heads[0], ipywidgets.GridBox(self.heads[1:], layout=_layout(INNER)))
         head.add_class("run-head")
         super().__init__([
             ipywidgets.HTML(CSS, layout={"display": "none"}),
-            controls.bar([self.search, self.task, self.status, self.views, self.refresh]),
+            bar([self.search, self.task, self.status, self.views, self.refresh]),
             ipywidgets.VBox([head, *(line.box for line in self.lines)]),
-            controls.bar([self.earlier, self.count, self.later, self.clear, self.chosen]),
+            bar([self.earlier, self.count, self.later, self.clear, self.chosen]),
         ])  # fmt: skip
         self.add_class("run-picker")
         self.value = tuple(map(str, value))
@@ -131,7 +131,7 @@ class RunPicker(ipywidgets.VBox):
         return sorted(known, key=key, reverse=self.falling) + unknown
 
     def _head(self, number: int, column: Column) -> ipywidgets.Button:
-        made = controls.button(column.title, lambda _: self._sort(number), f"Sort by {column.title}")
+        made = button(column.title, lambda _: self._sort(number), f"Sort by {column.title}")
         if number in range(FIRST_SCORE, len(COLUMNS) - 1):
             made.add_class("run-number")
         return made
@@ -159,11 +159,11 @@ class RunPicker(ipywidgets.VBox):
         for i, line in enumerate(self.lines):
             row = rows[first + i] if first + i < len(rows) else None
             line.show(row, row is not None and str(row.path) in self.value)
-        for i, (button, column) in enumerate(zip(self.heads, COLUMNS, strict=True)):
-            button.description = f"{column.title} {'▼' if self.falling else '▲'}" if i == self.sorting else column.title
+        for i, (head, column) in enumerate(zip(self.heads, COLUMNS, strict=True)):
+            head.description = f"{column.title} {'▼' if self.falling else '▲'}" if i == self.sorting else column.title
         self.earlier.disabled, self.later.disabled = self.page == 0, self.page == last
-        for button in (self.earlier, self.later):
-            button.layout.display = None if last else "none"
+        for turn in (self.earlier, self.later):
+            turn.layout.display = None if last else "none"
         self.clear.disabled = not self.value
         self.count.value = self._counted(len(rows), first, min(first + size, len(rows)))
         self.chosen.value = self._chosen()
