@@ -70,7 +70,7 @@ class Playground:
         self.head, self.spacing = metrics.foreground(self.truth), found.spacing
         self.name, self.weights, self.seed, self.gain = f"{scan}, slice {number}", weights, seed, gain
         self._coils, self._network = lru_cache(3)(self._coils), lru_cache(1)(self._network)
-        self._acquire = lru_cache(1)(self._acquire)
+        self._full, self._acquire = lru_cache(3)(self._full), lru_cache(1)(self._acquire)
 
     def _coils(self, count: int) -> tuple[Tensor, Tensor]:
         """Full k-space (C, H, W) without noise, and noise whose real and imaginary parts have a deviation of 1."""
@@ -78,6 +78,15 @@ class Playground:
         phase = coils.smooth_phase((1, SIZE, SIZE), self.seed)[0]
         noise = coils.acquire(torch.zeros_like(self.truth), maps, 1.0, None, self.seed)
         return coils.acquire(self.truth, maps, 0.0, phase, self.seed), noise
+
+    def _full(self, snr: float, count: int) -> tuple[Tensor, Tensor]:
+        """Full k-space (C, H, W) with noise, and the strength of all coils (H, W) from DECADES below the highest: 0 to 1."""
+        if not snr > 0:
+            raise InputError(f"snr is {snr}, expected more than 0")
+        clean, noise = self._coils(count)
+        kspace = clean + float(self.truth[self.truth > 0.1].mean()) / snr * noise
+        strength = rss(kspace)
+        return kspace, (1 + (strength / strength.max()).clamp_min(1e-12).log10() / DECADES).clamp(0, 1)
 
     def _network(self) -> torch.nn.Module:
         if self.weights is None:
@@ -93,12 +102,8 @@ class Playground:
 
     def _acquire(self, settings: Settings) -> tuple[Mask, Tensor]:
         kind, acceleration, lines, snr, count, _ = settings
-        if not snr > 0:
-            raise InputError(f"snr is {snr}, expected more than 0")
         mask = make_mask(kind, SIZE, acceleration, num_low_frequencies=lines, seed=self.seed)
-        clean, noise = self._coils(count)
-        level = float(self.truth[self.truth > 0.1].mean()) / snr
-        return mask, (clean + level * noise) * mask.columns
+        return mask, self._full(snr, count)[0] * mask.columns
 
     def image(self, settings: Settings) -> Tensor:
         """The image (H, W) by the method `settings.shown`. InputError where the method can't be used."""
@@ -113,14 +118,12 @@ class Playground:
     def scan(self, settings: Settings) -> View:
         """What is acquired: mask, k-space of all coils on a logarithmic scale, and the mask's point spread."""
         try:
-            mask, kspace = self.acquire(settings)
+            mask, strength = self.acquire(settings)[0], self._full(settings.snr, settings.num_coils)[1]
             spread = point_spread(mask.columns).numpy()
         except InputError as error:
             return View(dict.fromkeys((MASK, KSPACE, SPREAD), str(error)), {}, str(error))
-        strength = rss(kspace, 0)
-        level = 1 + (strength / strength.max()).clamp_min(1e-12).log10() / DECADES
         panels = {
-            MASK: mask.columns.float().expand(SIZE, SIZE).numpy(), KSPACE: level.clamp(0, 1).numpy(),
+            MASK: mask.columns.float().expand(SIZE, SIZE).numpy(), KSPACE: (strength * mask.columns).numpy(),
             SPREAD: draw_spread(spread, SIZE),
         }  # fmt: skip
         asked = f"{mask.acceleration:g}× asked, {mask.achieved:.2f}× achieved"

@@ -81,21 +81,24 @@ class KSpacePlayground(ipywidgets.VBox):
                 tell(self.line, f"{type(error).__name__}: {error}")
 
     def _answer(self, settings: Settings) -> None:
-        slow = settings.shown != SHOWN[0]
-        scan = self.playground.scan(settings)
-        self.above.value, self.acquired.value = _labels(scan, {}), _row(scan, 1.0)
+        slow, gain = settings.shown != SHOWN[0], self.playground.gain
         if slow:
+            self._draw_scan(settings)
             self._say(f"{settings.shown} is working …")
         result = self.playground.result(settings)
         if slow and self._newest is not None:
             return
-        gain = self.playground.gain
-        self.below.value, self.result.value = _labels(result, {ERROR: gain}), _row(result, gain)
-        problem = scan.problem or result.problem
-        if problem:
-            tell(self.line, f"{settings.shown}: {problem}")
+        self.result.value, self.below.value = _row(result, gain), _labels(result, {ERROR: gain})
+        if not slow:  # after the image, which is waited for
+            self._draw_scan(settings)
+        if result.problem:
+            tell(self.line, f"{settings.shown}: {result.problem}")
         else:
             self._say(f"{settings.shown} · {describe(settings)}")
+
+    def _draw_scan(self, settings: Settings) -> None:
+        view = self.playground.scan(settings)
+        self.acquired.value, self.above.value = _row(view, 1.0), _labels(view, {})
 
     def _say(self, text: str) -> None:
         self.line.value = f'<div role="status" style="{TEXT};padding:8px 0 6px">{escape(text)}</div>'

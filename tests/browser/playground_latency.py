@@ -1,0 +1,56 @@
+"""How long from a key on the playground's acceleration slider to other pixels: python tests/browser/playground_latency.py
+
+256 × 256, 8 coils, in a real JupyterLab and headless Chromium; the median of 20 presses, each after the picture has come to
+rest, for zero-filled and for GRAPPA. Another key than the last is pressed while nothing else should run on the machine.
+"""
+
+import statistics
+import tempfile
+from pathlib import Path
+
+from lab import find_chromium, open_lab
+from test_notebooks_in_lab import errors, open_copy
+
+PRESSES = 20
+# Milliseconds from the key event in the page to the next frame that holds another, decoded picture.
+TIMED = """async key => {
+    const image = document.querySelector('img.playground-result');
+    const handle = document.querySelector('.playground-acceleration .noUi-handle');
+    const before = image.src, begun = performance.now();
+    handle.focus();
+    handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true}));
+    while (image.src === before) await new Promise(requestAnimationFrame);
+    await image.decode();
+    await new Promise(requestAnimationFrame);
+    return performance.now() - begun;
+}"""
+SETTLED = "text => document.querySelector('.playground-line').textContent.startsWith(text)"
+
+
+def measure(lab, page, shown: str) -> list[float]:
+    times = []
+    for press in range(PRESSES + 2):
+        key = "ArrowRight" if press % 2 else "ArrowLeft"
+        times.append(lab.do(page.evaluate(TIMED, key)))
+        lab.do(page.wait_for_function(SETTLED, arg=f"{shown} · "))
+    return times[2:]  # without the first ones, which warm up
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        root, home = Path(place, "root"), Path(place, "home")
+        root.mkdir(), home.mkdir()
+        with open_lab(find_chromium(), root, home) as lab:
+            for shown in ("zero-filled", "GRAPPA"):
+                path = open_copy(lab, "43_play_kspace", shown=shown, run_dir=str(Path(place, "run", shown)))
+                with lab.notebook(path) as page:
+                    assert not errors(lab.run_all(page, path))
+                    lab.do(page.evaluate("window.panel.content.scrollToItem(6, 'start')"))
+                    lab.do(page.locator("img.playground-result").wait_for())
+                    times = sorted(measure(lab, page, shown))
+                    middle, worst = statistics.median(times), times[-1]
+                    print(f"{shown}: median {middle:.0f} ms, worst {worst:.0f} ms of {PRESSES}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
