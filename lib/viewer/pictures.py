@@ -6,7 +6,7 @@ from html import escape
 from matplotlib.figure import Figure
 
 from lib import InputError, plots
-from lib.viewer import paint
+from lib.viewer.paint import CLASS_COLORS, GAP
 from lib.viewer.slices import Slices, Tile, View
 
 ACROSS = 5  # panels in a line, at most
@@ -32,7 +32,7 @@ def lines(tiles: dict[str, Tile]) -> list[dict[str, Tile]]:
 
 def labels_of(line: dict[str, Tile], width: int) -> str:
     """Each panel's name and note in HTML, above the panel in a picture of `width` pixels."""
-    grid = f"display:grid;grid-template-columns:repeat({len(line)},minmax(0,1fr));column-gap:{100 * paint.GAP / width}%"
+    grid = f"display:grid;grid-template-columns:repeat({len(line)},minmax(0,1fr));column-gap:{100 * GAP / width}%"
     texts = (f"<div><b>{escape(name)}</b><br><small>{escape(tile.note)}</small></div>" for name, tile in line.items())
     return f'<div style="{grid};{TEXT};margin-top:8px">{"".join(texts)}</div>'
 
@@ -47,7 +47,7 @@ def legend(classes: Sequence[str]) -> str:
 
 def color(number: int) -> tuple[int, ...]:
     """Red, green and blue of a class, which is its number less one."""
-    return tuple(map(int, paint.CLASS_COLORS[number % len(paint.CLASS_COLORS)]))
+    return tuple(map(int, CLASS_COLORS[number % len(CLASS_COLORS)]))
 
 
 def figure(slices: Slices, view: View) -> Figure:

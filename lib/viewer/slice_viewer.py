@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from lib import RUNS, InputError, plots
 from lib import scores as scoring
-from lib.viewer import controls, paint
+from lib.viewer.controls import Controls, bar, button, dropdown, message, tell
+from lib.viewer.paint import beside, png
 from lib.viewer.pictures import figure, first_view, labels_of, legend, lines
 from lib.viewer.slices import ShapeError, Slices, View
 
@@ -39,7 +40,7 @@ class SliceViewer(ipywidgets.VBox):
         self, volumes: Mapping[str, Any], *, start: int | None = None, window: tuple[float, float] | None = None,
         gain: float = 5, save_to: Path | str | None = None, **settings: Any,
     ):  # fmt: skip
-        self.save_to, self.message = Path(save_to or RUNS / "views"), controls.message()
+        self.save_to, self.message = Path(save_to or RUNS / "views"), message()
         super().__init__()
         self.add_class("slice-viewer")
         self._build(volumes, start, window, gain, settings)
@@ -50,23 +51,23 @@ class SliceViewer(ipywidgets.VBox):
             view = first_view(self.slices, start, window, gain)
             tiles = self.slices.tiles(view)
         except InputError as error:
-            controls.tell(self.message, str(error))
+            tell(self.message, str(error))
             self.children = [self.message]
             if isinstance(error, ShapeError):
                 again = lambda _: self._build(volumes, start, window, gain, settings | {"resample": True})  # noqa: E731
-                self.children = [self.message, controls.button("Resample to one grid", again)]
+                self.children = [self.message, button("Resample to one grid", again)]
             return
-        controls.tell(self.message, "")
+        tell(self.message, "")
         self.frame = lru_cache(maxsize=128)(self._frame)
         self.lines = [_line() for _ in lines(tiles)]
         self.labels, self.images = zip(*self.lines, strict=True)
-        self.controls = controls.Controls(self.slices, view, self._show)
+        self.controls = Controls(self.slices, view, self._show)
         self.slider = self.controls.slider
-        save = controls.button("Save PNG", self._save, "Write what is shown now as a picture")
+        save = button("Save PNG", self._save, "Write what is shown now as a picture")
         tools = [*self.controls.tools, *self._jumps(view), save]
         pictures = [widget for line in self.lines for widget in line]
         scroll = ipywidgets.HBox(self.controls.scroll) if len(self.controls.scroll) > 1 else self.slider
-        self.children = [scroll, controls.bar(tools), self.controls.drawer, self.message, *pictures]
+        self.children = [scroll, bar(tools), self.controls.drawer, self.message, *pictures]
         self._show(view)
 
     def _jumps(self, view: View) -> list[ipywidgets.Widget]:
@@ -76,44 +77,44 @@ class SliceViewer(ipywidgets.VBox):
         if not options or self.slices.shape[0] == 1:
             return []
         last = list(found)[-1]
-        rank_by = controls.dropdown("rank by", options, (last, next(iter(found[last]))))
+        rank_by = dropdown("rank by", options, (last, next(iter(found[last]))))
 
         def jump(place: Callable[[int], int]) -> None:
-            controls.tell(self.message, "scoring every slice …")
+            tell(self.message, "scoring every slice …")
             order = scoring.ranked(self.slices.scores, self.slices.shape[0], *rank_by.value)
-            controls.tell(self.message, "" if order else "no slice has this score")
+            tell(self.message, "" if order else "no slice has this score")
             if order:
                 self.controls.go(self.slices.planes[0], order[place(len(order))])
 
         places = {"worst": lambda n: 0, "median": lambda n: n // 2, "best": lambda n: n - 1}
-        buttons = (controls.button(n, lambda _, p=p: jump(p), f"Go to the {n} slice") for n, p in places.items())
+        buttons = (button(n, lambda _, p=p: jump(p), f"Go to the {n} slice") for n, p in places.items())
         return [rank_by, *buttons]
 
     def _show(self, view: View) -> None:
         frame = self.frame(view)
         for i, (labels, image) in enumerate(self.lines):
             shown = i < len(frame)
-            png, html, width = frame[i] if shown else (image.value, "", 0)
+            picture, html, width = frame[i] if shown else (image.value, "", 0)
             for widget in (labels, image):
                 widget.layout.width, widget.layout.display = f"{width}px", None if shown else "none"
-            image.value, labels.value = png, html
+            image.value, labels.value = picture, html
 
     def _frame(self, view: View) -> list[tuple[bytes, str, int]]:
         """A view in lines of (PNG, labels in HTML, width in pixels)."""
         made, (height, width) = [], self.slices.shown(view)
         for line in lines(self.slices.tiles(view)):
-            pixels = paint.beside([tile.pixels for tile in line.values()], height, width)
-            made.append((paint.png(pixels), labels_of(line, pixels.shape[1]), pixels.shape[1]))
-        (png, html, width), *others = made
-        return [(png, html + legend(self.slices.classes) if self.slices.overlays else html, width), *others]
+            pixels = beside([tile.pixels for tile in line.values()], height, width)
+            made.append((png(pixels), labels_of(line, pixels.shape[1]), pixels.shape[1]))
+        (picture, html, width), *others = made
+        return [(picture, html + legend(self.slices.classes) if self.slices.overlays else html, width), *others]
 
     def _save(self, _: Any) -> None:
         view = self.controls.view()
         name = f"{view.plane}_{view.index:03d}_{time.strftime('%Y%m%d-%H%M%S')}.png".replace("–", "")
         try:
-            controls.tell(self.message, f"saved {plots.save(self.static(), self.save_to / name)}")
+            tell(self.message, f"saved {plots.save(self.static(), self.save_to / name)}")
         except OSError as error:
-            controls.tell(self.message, f"not saved: {error}")
+            tell(self.message, f"not saved: {error}")
 
     def static(self) -> Figure:
         """What is shown now, as a picture."""

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from skimage.transform import resize
+from skimage import transform
 
 from lib import InputError, plots
 from lib.kspace import fft2c
-from lib.viewer import paint, sources
+from lib.viewer.paint import lay, paint, resize
+from lib.viewer.sources import read
 
 PLANES = {"slice": ("axial", "coronal", "sagittal"), "frame": ("frames", "x–t", "y–t")}
 PARTS = ("magnitude", "phase", "real", "imaginary", "k-space")
@@ -49,8 +50,8 @@ class Slices:
         scores: Scores | None = None,
         resample: bool = False,
     ):
-        read = {name: sources.read(name, volume) for name, volume in volumes.items()}
-        self.volumes = {name: volume for name, (volume, _) in read.items()}
+        sources = {name: read(name, volume) for name, volume in volumes.items()}
+        self.volumes = {name: volume for name, (volume, _) in sources.items()}
         arrays = {name: volume for name, volume in self.volumes.items() if plots.is_array(volume)}
         if not arrays:
             found = f"n/a only ({', '.join(volumes)})" if volumes else "no volumes"
@@ -59,7 +60,7 @@ class Slices:
         self.shape = tuple(arrays[self.first].shape)
         if len(self.shape) != 3 or 0 in self.shape:
             raise InputError(f"SliceViewer: {self.first!r} has shape {self.shape}, expected (slices, H, W)")
-        self.overlays = {name: sources.read(name, label)[0] for name, label in (overlays or {}).items()}
+        self.overlays = {name: read(name, label)[0] for name, label in (overlays or {}).items()}
         plots.check_names("SliceViewer, overlays", self.overlays, volumes)
         self.resampled = set()
         for kind, group in (("", self.volumes), ("the overlay of ", self.overlays)):
@@ -67,7 +68,7 @@ class Slices:
                 if plots.is_array(volume):
                     group[name] = self._on_grid(f"{kind}{name!r}", name, volume, resample)
         if not spacing:
-            spacing = read[self.first][1] or (1.0, 1.0, 1.0)
+            spacing = sources[self.first][1] or (1.0, 1.0, 1.0)
         if len(spacing) != 3 or not all(s > 0 for s in spacing):
             raise InputError(f"SliceViewer: spacing is {spacing}, expected three millimetres (z, y, x)")
         if unit == "frame":  # time has no millimetres: x–t is about as wide as the image
@@ -94,8 +95,10 @@ class Slices:
         self.resampled.add(name)
         whole = np.asarray(volume)
         if whole.dtype.kind in "bui":  # classes: nearest, no values between
-            return resize(whole, self.shape, order=0, preserve_range=True, anti_aliasing=False).astype(whole.dtype)
-        return resize(plots.magnitude(whole), self.shape, order=1, preserve_range=True)
+            return transform.resize(whole, self.shape, order=0, preserve_range=True, anti_aliasing=False).astype(
+                whole.dtype
+            )
+        return transform.resize(plots.magnitude(whole), self.shape, order=1, preserve_range=True)
 
     def window(self, window: tuple[float, float] | None = None) -> tuple[float, float]:
         """`window`, or the truth's (without a truth that of all volumes but masks), from a part of the voxels."""
@@ -171,14 +174,14 @@ class Slices:
                 notes.append(f"{bad} px not finite")
             box = image[rows, columns]
             if name in self.errors:
-                pixels = paint.paint(box, 0, (high - low) / view.gain, plots.ERROR_CMAP)
+                pixels = paint(box, 0, (high - low) / view.gain, plots.ERROR_CMAP)
             else:
                 masked = _is_mask(self.volumes[name])
-                pixels = paint.paint(box, *((0, 1) if masked else scale), "gray" if masked else cmap)
-            pixels = paint.resize(pixels, height, width)
+                pixels = paint(box, *((0, 1) if masked else scale), "gray" if masked else cmap)
+            pixels = resize(pixels, height, width)
             if name in self.overlays:
-                label_box = paint.resize(self._cut(self.overlays[name], view)[rows, columns], height, width)
-                pixels = paint.lay(pixels, label_box, view.opacity, view.contours)
+                label_box = resize(self._cut(self.overlays[name], view)[rows, columns], height, width)
+                pixels = lay(pixels, label_box, view.opacity, view.contours)
             tiles[label] = Tile(pixels, " · ".join(notes))
         return tiles
 
