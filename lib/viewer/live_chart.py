@@ -77,18 +77,19 @@ class LiveChart(Callback):
 
     def _draw(self, spare: float) -> None:
         """Draws what is expected to take no longer than `spare` seconds."""
+        epoch = self.history.rows[-1]["epoch"]  # a resumed run that had nothing left to do has no epoch of its own
         for name, draw in (("chart", self._draw_chart), ("preview", self._draw_preview)):
-            if self.cost[name] <= spare and self.drawn.get(name) != self.epoch:
+            if self.cost[name] <= spare and self.drawn.get(name) != epoch:
                 begun = time.perf_counter()
                 draw()
-                self.drawn[name] = self.epoch
+                self.drawn[name] = epoch
                 self.cost[name] = time.perf_counter() - begun
                 self.until = begun + self.cost[name]
                 self.seconds, spare = self.seconds + self.cost[name], spare - self.cost[name]
 
     def _draw_chart(self) -> None:
         self.widgets["chart"].value = charts(self.history.rows, self.n_epoch)
-        self._say(f"epoch {self.epoch + 1} of {self.n_epoch}")
+        self._say(f"epoch {self.history.rows[-1]['epoch'] + 1} of {self.n_epoch}")
 
     def _draw_preview(self) -> None:
         with undisturbed(self.learn.model):

@@ -168,6 +168,14 @@ def test_on_resuming_the_epochs_before_are_drawn(tmp_path, shown, eager):
     assert [len(p.split()) for p in points] == [5, 5, 5]
 
 
+def test_a_run_with_nothing_left_to_do_is_drawn_too(tmp_path, shown):
+    for _ in range(2):
+        fit(learner(), 2, tmp_path, train.Checkpoint(tmp_path), LiveChart(True, preview.labels))
+    chart, *_, line = shown[1].children
+    assert [len(p.split()) for p in re.findall(r'points="([^"]*)"', chart.value)] == [2, 2, 2]
+    assert "2 epochs done" in line.value
+
+
 def test_it_needs_history():
     learn = learner()
     with learn.no_bar(), learn.no_logging(), pytest.raises(InputError, match="LiveChart: no train.History among"):
