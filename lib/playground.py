@@ -1,6 +1,6 @@
 """One slice of a sample scan, undersampled and reconstructed as a reader chooses: what the k-space playground shows.
 
-The image is real, coils, object phase and noise are simulated. Everything is in the truth's window: 0 is black, 1 white.
+The image is real; coils, object phase and noise are simulated. All is in the truth's window: 0 is black, 1 white.
 """
 
 import os
@@ -42,7 +42,7 @@ class Settings(NamedTuple):
 
 
 class View(NamedTuple):
-    """Panels (SIZE, SIZE) by name, 0 to 1, or why there is none; and a note to each. `problem`: the line to tell, if any."""
+    """Panels (SIZE, SIZE) by name, 0 to 1, or why there is none; notes to them; `problem`: what to tell, if anything."""
 
     panels: dict[str, np.ndarray | str]
     notes: dict[str, str]
@@ -52,8 +52,8 @@ class View(NamedTuple):
 class Playground:
     """A slice of a sample scan in a field of view of SIZE × SIZE of its own pixels, never resampled.
 
-    scan: a sample's name; slice: its number, the middle one where None. weights: a VarNet, as `runs.load_model` takes it;
-    read when it is first needed. seed: of coils, phase, noise and masks. gain: of the error.
+    scan: a sample's name; slice: its number, the middle one where None. weights: a VarNet, as `runs.load_model` takes
+    it; read when it is first needed. seed: of coils, phase, noise and masks. gain: of the error.
     What doesn't change between two calls is kept. InputError: no such scan or slice.
     """
 
@@ -80,7 +80,7 @@ class Playground:
         return coils.acquire(self.truth, maps, 0.0, phase, self.seed), noise
 
     def _full(self, snr: float, count: int) -> tuple[Tensor, Tensor]:
-        """Full k-space (C, H, W) with noise, and the strength of all coils (H, W) from DECADES below the highest: 0 to 1."""
+        """Full k-space (C, H, W) with noise, and all coils' strength (H, W) from DECADES below the highest: 0 to 1."""
         if not snr > 0:
             raise InputError(f"snr is {snr}, expected more than 0")
         clean, noise = self._coils(count)

@@ -16,7 +16,7 @@ ERROR = "|output − truth|"
 
 
 def reconstruction(inputs: tuple[Tensor, ...], output: Tensor, targets: tuple[Tensor, ...]) -> Panels:
-    """Of batches of k-space or of normalised images: targets are target (1, h, w), maximum and, of images, mean and std."""
+    """Of k-space or normalised images: targets are target (1, h, w), maximum and, of images, mean and std."""
     target, _, *scale = targets
     image = rss(ifft2c(inputs[0])) if inputs[0].is_complex() else inputs[0]
     image, output = (unnormalise(x, *scale) if scale else x for x in (image, output))

@@ -28,8 +28,8 @@ WIDTH = 3 * (SIZE + GAP) - GAP
 class KSpacePlayground(ipywidgets.VBox):
     """Sliders, and what `Playground` makes of them: what is acquired above, what becomes of it below.
 
-    Each move is answered in a thread of its own. While it works, only the newest move is kept; an image that took GRAPPA
-    or a network and is out of date when it is done isn't drawn. What can't be done is told in the line above the pictures.
+    Each move is answered in a thread of its own. While it works, only the newest move is kept; an image of GRAPPA or a
+    network that is out of date when it is done isn't drawn. What can't be done is told in the line above the pictures.
     InputError: a start that no control has. Attributes `controls` {field of Settings: widget}, `acquired` and `result`
     (PNG), `line` (HTML) are the widgets.
     """

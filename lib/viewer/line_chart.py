@@ -26,7 +26,7 @@ def charts(rows: Sequence[Mapping[str, float]], epochs: int) -> str:
 
 
 def chart(title: str, at: Sequence[float], lines: Mapping[str, Sequence[float]], epochs: int) -> str:
-    """One chart: its legend with the last values above, epochs 1 to `epochs` along x; numbers not finite are left out."""
+    """One chart: a legend with the last values above, epochs 1 to `epochs` along x; what isn't finite is left out."""
     values = [v for line in lines.values() for v in line if math.isfinite(v)]
     ticks = nice_ticks(min(values), max(values)) if values else [0.0, 1.0]
     low, high = min([*values, ticks[0]]), max([*values, ticks[-1]])

@@ -1,7 +1,7 @@
-"""How long from a key on the playground's acceleration slider to other pixels: python tests/browser/playground_latency.py
+"""How long from a key on the playground's slider to other pixels: python tests/browser/playground_latency.py
 
-256 × 256, 8 coils, in a real JupyterLab and headless Chromium; the median of 20 presses, each after the picture has come to
-rest, for zero-filled and for GRAPPA. Another key than the last is pressed while nothing else should run on the machine.
+256 × 256, 8 coils, acceleration, in a real JupyterLab and headless Chromium: the median of 20 presses, each after the
+picture has come to rest, for zero-filled and for GRAPPA. Nothing else should run on the machine meanwhile.
 """
 
 import statistics
