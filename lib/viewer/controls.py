@@ -32,12 +32,21 @@ def button(name: str, call: Callable[[Any], None], tooltip: str = "") -> ipywidg
     return made
 
 
-def dropdown(name: str, options: Sequence[Any] | Mapping[str, Any], value: Any) -> ipywidgets.Dropdown:
-    """A labelled choice as wide as it needs."""
+def choice(
+    name: str, options: Sequence[Any] | Mapping[str, Any], value: Any, width: int = 250
+) -> ipywidgets.SelectionSlider:
+    """A labelled slider through options; a dropdown's keys would be Lab's own shortcuts."""
     options = list(options.items()) if isinstance(options, Mapping) else list(options)
-    return ipywidgets.Dropdown(
-        description=name, options=options, value=value, style=STYLE, layout={"width": "max-content"}
-    )
+    made = ipywidgets.SelectionSlider(description=name, options=options, value=value, style=STYLE)
+    made.layout = {"width": f"{width}px", "max_width": "calc(100% - 4px)"}
+    return made
+
+
+def buttons(name: str, options: Sequence[str], value: str) -> ipywidgets.ToggleButtons:
+    """A labelled choice of few, each with a button."""
+    made = ipywidgets.ToggleButtons(description=name, options=options, value=value, layout={"width": "auto"})
+    made.style = STYLE | {"button_width": "auto"}
+    return made
 
 
 def bar(widgets: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
@@ -60,9 +69,8 @@ class Controls:
         self.slider.layout = {"width": "640px", "max_width": "calc(100% - 4px)"}  # less its margins
         self.slider.disabled = slices.shape[0] == 1
         self.slider.add_class("slice-slider")
-        self.plane = ipywidgets.ToggleButtons(options=slices.planes, value=view.plane, style={"button_width": "auto"})
-        self.plane.layout.width = "auto"
-        self.part = dropdown("show", [p for p in PARTS if slices.complex or p in ("magnitude", "k-space")], view.part)
+        self.plane = buttons("plane", slices.planes, view.plane)
+        self.part = buttons("show", [p for p in PARTS if slices.complex or p in ("magnitude", "k-space")], view.part)
         self._painting()
         opener = ipywidgets.ToggleButton(
             description="Adjust", tooltip="Window, colours, zoom, panels", layout={"width": "auto"}
@@ -82,8 +90,8 @@ class Controls:
             value=self.first.window, min=low, max=high, step=(high - low) / 500, description="window",
             readout_format=".3g", style=STYLE, layout=wide,
         )  # fmt: skip
-        self.gain = dropdown("error ×", sorted({*GAINS, self.first.gain}), self.first.gain)
-        self.cmap = dropdown("colours", CMAPS, self.first.cmap)
+        self.gain = choice("error ×", sorted({*GAINS, self.first.gain}), self.first.gain)
+        self.cmap = choice("colours", CMAPS, self.first.cmap)
         self.opacity = ipywidgets.FloatSlider(
             value=0.5, min=0, max=1, step=0.05, description="label opacity", style=STYLE
         )

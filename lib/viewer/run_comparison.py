@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from lib import InputError, compare, listing, plots
 from lib import scores as scoring
 from lib.compare import Images
-from lib.viewer.controls import dropdown, message, tell
+from lib.viewer.controls import choice, message, tell
 from lib.viewer.run_picker import RunPicker
 from lib.viewer.slice_viewer import SliceViewer, show
 from lib.viewer.sources import case as read_case
+
+NONE = {"–": ""}  # where there is nothing to choose
 
 
 def show_case(
@@ -46,14 +48,14 @@ class RunComparison(ipywidgets.VBox):
     """What the runs chosen in `picker` have in common and what not; follows the picker.
 
     case: the case shown first, where the runs have it. gain: of the error panels. What a run lacks is said in a line; nothing is
-    raised. Attributes `curve` and `case` are the dropdowns, `viewer` the SliceViewer of the case or None.
+    raised. Attributes `curve` and `case` are the sliders through curves and cases, `viewer` the SliceViewer of the case or None.
     """
 
     def __init__(self, picker: RunPicker, case: str | None = None, gain: float = 5):
         self.picker, self.first_case, self.gain, self.viewer = picker, case, gain, None
         self.message = message()
         self.settings, self.metrics = ipywidgets.HTML(), ipywidgets.HTML()
-        self.curve, self.case = dropdown("curve", [], None), dropdown("case", [], None)
+        self.curve, self.case = (choice(name, NONE, "", 420) for name in ("curve", "case"))
         self.plot = ipywidgets.Image(format="png", layout={"max_width": "100%", "width": "720px"})
         self.no_curves = ipywidgets.HTML(_line("None of these runs has a history: nothing was trained."))
         self.images = ipywidgets.VBox()
@@ -128,10 +130,10 @@ class RunComparison(ipywidgets.VBox):
             self.viewer, self.images.children = None, [ipywidgets.HTML(_line(str(error)))]
 
 
-def _choose(control: ipywidgets.Dropdown, options: list[str], wanted: str | None = None) -> None:
+def _choose(control: ipywidgets.SelectionSlider, options: list[str], wanted: str | None = None) -> None:
     """New options, keeping what was chosen where it is still there, else `wanted`, else the first."""
-    kept = next((value for value in (control.value, wanted) if value in options), options[0] if options else None)
-    control.options = options
+    kept = next((value for value in (control.value, wanted) if value in options), options[0] if options else "")
+    control.options = options or list(NONE.items())
     control.value = kept
     control.layout.display = None if options else "none"
 

@@ -12,7 +12,7 @@ import traitlets
 
 from lib import listing
 from lib.listing import Row
-from lib.viewer.controls import STYLE, bar, button, dropdown, message
+from lib.viewer.controls import STYLE, bar, button, choice, message
 
 
 class Column(NamedTuple):
@@ -76,7 +76,7 @@ class RunPicker(ipywidgets.VBox):
         self.search = ipywidgets.Text(
             description="find", placeholder="task, network, …", continuous_update=True, style=STYLE
         )
-        self.task, self.status = (dropdown(name, ["all"], "all") for name in ("task", "status"))
+        self.task, self.status = (choice(name, ["all"], "all") for name in ("task", "status"))
         self.views = ipywidgets.Checkbox(description="views too", indent=False, layout={"width": "auto"})
         self.views.tooltip = "Also the runs of notebooks that only look at others: 00 and 40 to 43"
         self.refresh = button("Refresh", lambda _: self.read(), "Read the run folders again")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lib import RUNS, InputError, plots
 from lib import scores as scoring
-from lib.viewer.controls import Controls, bar, button, dropdown, message, tell
+from lib.viewer.controls import Controls, bar, button, choice, message, tell
 from lib.viewer.paint import beside, png
 from lib.viewer.pictures import figure, first_view, labels_of, legend, lines
 from lib.viewer.slices import ShapeError, Slices, View
@@ -77,7 +77,7 @@ class SliceViewer(ipywidgets.VBox):
         if not options or self.slices.shape[0] == 1:
             return []
         last = list(found)[-1]
-        rank_by = dropdown("rank by", options, (last, next(iter(found[last]))))
+        rank_by = choice("rank by", options, (last, next(iter(found[last]))), 320)
 
         def jump(place: Callable[[int], int]) -> None:
             tell(self.message, "scoring every slice …")

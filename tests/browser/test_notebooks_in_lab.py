@@ -97,12 +97,15 @@ def test_reconstructions_are_looked_at_by_keys(lab, tmp_path):
         assert "SSIM" in changed_by(
             lab, page, key(lab, page, "button:has-text('worst')", "Enter")
         )  # a black frame: best
+        key(lab, page, ".widget-hslider:has-text('rank by') .noUi-handle", "ArrowRight")()  # from SSIM to PSNR
+        lab.do(page.locator(".widget-readout:has-text('VarNet: PSNR')").wait_for())
         changed_by(lab, page, key(lab, page, "button:has-text('best')", "Enter"))
         assert "SSIM" not in changed_by(lab, page, key(lab, page, "button:has-text('x–t')", "Enter"))  # of frames alone
         key(lab, page, "button:has-text('Adjust')", "Enter")()
         drawer = page.locator(".jupyter-widgets", has_text="zoom rows").last
         lab.do(drawer.wait_for())
-        changed_by(lab, page, key(lab, page, ".noUi-handle-lower >> nth=1", "PageUp"))  # the window's lower end
+        for control in ("window", "colours", "error ×", "zoom rows"):
+            changed_by(lab, page, key(lab, page, f".widget-hslider:has-text('{control}') .noUi-handle", "PageUp"))
         lab.screenshot(page, "40_view_adjust")
         key(lab, page, "button:has-text('Save PNG')", "Enter")()
         lab.do(page.get_by_text("saved ").first.wait_for())

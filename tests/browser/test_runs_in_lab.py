@@ -86,7 +86,7 @@ def test_picking_two_runs_by_keys_shows_both(lab, made, tmp_path):
             assert part in text
         assert "second" not in text
         before = lab.do(page.locator(".run-comparison img").first.get_attribute("src"))
-        lab.do(page.get_by_label("curve").select_option("train_loss"))
+        lab.do(page.locator(".widget-hslider", has_text="curve").locator(".noUi-handle").press("ArrowRight"))
         lab.do(page.wait_for_function("b => document.querySelector('.run-comparison img').src !== b", arg=before))
         scrolls(lab, page)
 

@@ -1,0 +1,58 @@
+"""The README's pictures of what is seen in JupyterLab: `python tests/browser/screens.py [NAME …]` after `make demo`.
+
+`segmentation` needs `runs/segmentation3d.yaml` too. Nothing is drawn: each notebook runs in a real Lab, and a part of
+the page is photographed.
+"""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from lab import Lab, find_chromium, open_lab
+from test_notebooks_in_lab import errors, open_copy
+
+from lib import ROOT
+
+SCREENS = {  # notebook, its parameters, the part of the page
+    "viewer": ("40_view_reconstruction", {}, ".slice-viewer"),
+    "segmentation": ("41_view_segmentation", {"inputs": ["train_volumes"]}, ".slice-viewer"),
+    "compare": ("42_compare_runs", {}, ".jp-OutputArea:has(> * .run-picker)"),
+    "playground": ("43_play_kspace", {}, ".jp-OutputArea-output:has(.playground-result)"),
+    "training": ("21_train_kspace", {"epochs": 6, "steps_per_epoch": 25}, ".jp-OutputArea-output:has(.live-chart)"),
+}
+
+
+async def photograph(page, selector: str, path: Path) -> None:
+    part = page.locator(selector).first
+    await part.wait_for()
+    await part.scroll_into_view_if_needed()
+    await asyncio.sleep(1)
+    await part.screenshot(path=path)
+
+
+def shoot(lab: Lab, name: str, folder: Path) -> None:
+    notebook, parameters, selector = SCREENS[name]
+    path = open_copy(lab, notebook, run_dir=str(folder / name), **parameters)
+    with lab.notebook(path) as page:
+        lab.do(page.set_viewport_size({"width": 1320, "height": 2400}))
+        lab.do(page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')"))
+        found = errors(lab.run_all(page, path, 600))
+        if found:
+            raise SystemExit(f"{notebook}: {found[0].ename}: {found[0].evalue}")
+        lab.do(photograph(page, selector, ROOT / "docs" / f"screen_{name}.png"))
+        print(f"docs/screen_{name}.png, errors in the console: {len(lab.told)}")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root, home = Path(folder) / "notebooks", Path(folder) / "home"
+        root.mkdir()
+        home.mkdir()
+        with open_lab(find_chromium(), root, home) as lab:
+            for name in sys.argv[1:] or SCREENS:
+                shoot(lab, name, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
