@@ -9,6 +9,7 @@ import ipywidgets
 from lib.viewer.slices import CMAPS, PARTS, Slices, View
 
 GAINS = (1, 2, 5, 10, 20, 50)
+CSS = "<style>.choice .widget-readout { flex: none; max-width: none; overflow: visible; text-align: left; }</style>"
 STYLE = {"description_width": "initial"}
 
 
@@ -39,14 +40,20 @@ def choice(
     options = list(options.items()) if isinstance(options, Mapping) else list(options)
     made = ipywidgets.SelectionSlider(description=name, options=options, value=value, style=STYLE)
     made.layout = {"width": f"{width}px", "max_width": "calc(100% - 4px)"}
+    made.add_class("choice")
     return made
 
 
-def buttons(name: str, options: Sequence[str], value: str) -> ipywidgets.ToggleButtons:
-    """A labelled choice of few, each with a button."""
-    made = ipywidgets.ToggleButtons(description=name, options=options, value=value, layout={"width": "auto"})
-    made.style = STYLE | {"button_width": "auto"}
-    return made
+def buttons(options: Sequence[str], value: str) -> ipywidgets.ToggleButtons:
+    """A choice of few, each with a button."""
+    return ipywidgets.ToggleButtons(
+        options=options, value=value, layout={"width": "auto"}, style={"button_width": "auto"}
+    )  # fmt: skip
+
+
+def labelled(name: str, widget: ipywidgets.Widget) -> ipywidgets.HBox:
+    """A label and, beside it, a widget that would put its own above."""
+    return ipywidgets.HBox([ipywidgets.Label(name), widget], layout={"align_items": "center"})
 
 
 def bar(widgets: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
@@ -69,15 +76,16 @@ class Controls:
         self.slider.layout = {"width": "640px", "max_width": "calc(100% - 4px)"}  # less its margins
         self.slider.disabled = slices.shape[0] == 1
         self.slider.add_class("slice-slider")
-        self.plane = buttons("plane", slices.planes, view.plane)
-        self.part = buttons("show", [p for p in PARTS if slices.complex or p in ("magnitude", "k-space")], view.part)
+        self.plane = buttons(slices.planes, view.plane)
+        self.part = buttons([p for p in PARTS if slices.complex or p in ("magnitude", "k-space")], view.part)
         self._painting()
         opener = ipywidgets.ToggleButton(
             description="Adjust", tooltip="Window, colours, zoom, panels", layout={"width": "auto"}
         )
         opener.observe(lambda change: setattr(self.drawer.layout, "display", None if change.new else "none"), "value")
         several = [n for n in slices.shape if n > 1]
-        self.tools = [*([self.plane] if len(several) == 3 else []), self.part, opener]
+        planes = [labelled("plane", self.plane)] if len(several) == 3 else []
+        self.tools = [*planes, labelled("show", self.part), opener]
         self.scroll = [self.slider, *([self._player()] if slices.unit == "frame" else [])]
         for control in (self.slider, self.plane, self.part, *self.painting):
             control.observe(self._moved, "value")
@@ -90,7 +98,7 @@ class Controls:
             value=self.first.window, min=low, max=high, step=(high - low) / 500, description="window",
             readout_format=".3g", style=STYLE, layout=wide,
         )  # fmt: skip
-        self.gain = choice("error ×", sorted({*GAINS, self.first.gain}), self.first.gain)
+        self.gain = choice("error ×", sorted({*GAINS, self.first.gain}), self.first.gain, 210)
         self.cmap = choice("colours", CMAPS, self.first.cmap)
         self.opacity = ipywidgets.FloatSlider(
             value=0.5, min=0, max=1, step=0.05, description="label opacity", style=STYLE

@@ -12,6 +12,7 @@ import traitlets
 
 from lib import listing
 from lib.listing import Row
+from lib.viewer.controls import CSS as CHOICES
 from lib.viewer.controls import STYLE, bar, button, choice, message
 
 
@@ -65,7 +66,7 @@ class RunPicker(ipywidgets.VBox):
     """A table of all runs; `value` holds the paths chosen, in the order of choosing.
 
     value: paths chosen at first. size: rows a page. A click on a column's name sorts by it, another one turns it round. A folder in
-    which nothing can be read is a row that says so. Attributes `search`, `task`, `status`, `heads`, `lines` and `refresh`
+    which nothing can be read is a row that says so. Attributes `search`, `status`, `heads`, `lines` and `refresh`
     are the controls.
     """
 
@@ -76,7 +77,7 @@ class RunPicker(ipywidgets.VBox):
         self.search = ipywidgets.Text(
             description="find", placeholder="task, network, …", continuous_update=True, style=STYLE
         )
-        self.task, self.status = (choice(name, ["all"], "all") for name in ("task", "status"))
+        self.status = choice("status", ["all"], "all", 230)
         self.views = ipywidgets.Checkbox(description="views too", indent=False, layout={"width": "auto"})
         self.views.tooltip = "Also the runs of notebooks that only look at others: 00 and 40 to 43"
         self.refresh = button("Refresh", lambda _: self.read(), "Read the run folders again")
@@ -89,14 +90,14 @@ class RunPicker(ipywidgets.VBox):
         head = _grid(self.heads[0], ipywidgets.GridBox(self.heads[1:], layout=_layout(INNER)))
         head.add_class("run-head")
         super().__init__([
-            ipywidgets.HTML(CSS, layout={"display": "none"}),
-            bar([self.search, self.task, self.status, self.views, self.refresh]),
+            ipywidgets.HTML(CSS + CHOICES, layout={"display": "none"}),
+            bar([self.search, self.status, self.views, self.refresh]),
             ipywidgets.VBox([head, *(line.box for line in self.lines)]),
             bar([self.earlier, self.count, self.later, self.clear, self.chosen]),
         ])  # fmt: skip
         self.add_class("run-picker")
         self.value = tuple(map(str, value))
-        for control in (self.search, self.task, self.status):
+        for control in (self.search, self.status):
             control.observe(lambda _: self._show(page=0), "value")
         self.views.observe(lambda _: self.read(), "value")
         self.observe(lambda _: self._show(), "value")
@@ -107,23 +108,23 @@ class RunPicker(ipywidgets.VBox):
         self.rows = listing.rows(views=self.views.value)
         known = {str(row.path) for row in self.rows}
         self.rows += listing.rows(path for path in self.value if path not in known and Path(path).is_dir())
-        for control, names in ((self.task, {r.task for r in self.rows}), (self.status, {r.status for r in self.rows})):
-            kept = control.value if control.value in names else "all"
-            control.options, control.value = ["all", *sorted(names)], kept
+        names = {row.status for row in self.rows}
+        kept = self.status.value if self.status.value in names else "all"
+        self.status.options, self.status.value = ["all", *sorted(names)], kept
         there = {str(r.path) for r in self.rows}
         self.value = tuple(path for path in self.value if path in there)
         self._show(page=0)
 
     def shown(self) -> list[Row]:
         """The rows that the filters let through, sorted."""
-        words, task, status = self.search.value.lower().split(), self.task.value, self.status.value
+        words, status = self.search.value.lower().split(), self.status.value
         key = COLUMNS[self.sorting].key
 
         def fits(row: Row) -> bool:
             text = " ".join(
                 (row.task, row.network, row.notebook, row.status, row.of, row.message, row.path.name)
             ).lower()
-            return task in ("all", row.task) and status in ("all", row.status) and all(w in text for w in words)
+            return status in ("all", row.status) and all(w in text for w in words)
 
         fitting = [row for row in self.rows if fits(row)]
         known = [row for row in fitting if key(row) not in (None, "")]
@@ -172,7 +173,7 @@ class RunPicker(ipywidgets.VBox):
         if not self.rows:
             return _text("No runs yet: run a notebook, such as 21_train_kspace, or `make demo`, then press Refresh.")
         if not fitting:
-            return _text(f"None of the {len(self.rows)} runs fits: change find, task or status.")
+            return _text(f"None of the {len(self.rows)} runs fits: change find or status.")
         return _text(f"{first + 1}–{end} of {fitting} runs")
 
     def _chosen(self) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lib import RUNS, InputError, plots
 from lib import scores as scoring
-from lib.viewer.controls import Controls, bar, button, choice, message, tell
+from lib.viewer.controls import CSS, Controls, bar, button, choice, message, tell
 from lib.viewer.paint import beside, png
 from lib.viewer.pictures import figure, first_view, labels_of, legend, lines
 from lib.viewer.slices import ShapeError, Slices, View
@@ -64,10 +64,11 @@ class SliceViewer(ipywidgets.VBox):
         self.controls = Controls(self.slices, view, self._show)
         self.slider = self.controls.slider
         save = button("Save PNG", self._save, "Write what is shown now as a picture")
-        tools = [*self.controls.tools, *self._jumps(view), save]
+        bars = [bar(widgets) for widgets in ([*self.controls.tools, save], self._jumps(view)) if widgets]
         pictures = [widget for line in self.lines for widget in line]
         scroll = ipywidgets.HBox(self.controls.scroll) if len(self.controls.scroll) > 1 else self.slider
-        self.children = [scroll, bar(tools), self.controls.drawer, self.message, *pictures]
+        sheet = ipywidgets.HTML(CSS, layout={"display": "none"})
+        self.children = [sheet, scroll, *bars, self.controls.drawer, self.message, *pictures]
         self._show(view)
 
     def _jumps(self, view: View) -> list[ipywidgets.Widget]:

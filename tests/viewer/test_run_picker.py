@@ -84,9 +84,9 @@ def test_filters_by_text_task_and_status(folder):
     assert listed(picker) == [] and "None of the 3 runs fits" in picker.count.value
     picker.search.value, picker.status.value = "", "ok"
     assert listed(picker) == ["a_varnet", "b_unet"]
-    picker.task.value = "b_unet"
+    picker.search.value = "b_unet"
     assert listed(picker) == ["b_unet"]
-    picker.task.value = picker.status.value = "all"
+    picker.search.value, picker.status.value = "", "all"
     picker.views.value = True
     assert listed(picker)[0] == "look"
 
