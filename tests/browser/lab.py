@@ -85,12 +85,11 @@ class Lab:
         self.do(page.evaluate(RUN), timeout)
         return nbformat.read(self.root / path, as_version=4)
 
-    def dark(self, page: Page) -> None:
-        """Lab's dark theme."""
-        self.do(
-            page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-        )
-        self.do(page.wait_for_function("document.body.dataset.jpThemeLight === 'false'"))
+    def theme(self, page: Page, name: str) -> None:
+        """Lab's theme, Light or Dark, which later pages keep."""
+        change = f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {name}'}})"
+        self.do(page.evaluate(change))
+        self.do(page.wait_for_function(f"document.body.dataset.jpThemeLight === '{str(name == 'Light').lower()}'"))
         self.do(page.locator("#jupyterlab-splash").wait_for(state="detached"))
 
     def screenshot(self, page: Page, name: str) -> Path:

@@ -108,7 +108,7 @@ def test_slice_viewer_follows_the_keys(lab):
             assert (grappa, difference) == (paper, error)
         assert state(lab, page)["texts"][2] == ["output", "SSIM\u00a00.960"]
 
-        lab.dark(page)
+        lab.theme(page, "Dark")
         lab.do(page.set_viewport_size({"width": 900, "height": 900}))
         lab.do(page.wait_for_function("document.querySelector('img.slice-image').width < 600"))
         seen = state(lab, page)

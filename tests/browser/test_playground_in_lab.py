@@ -34,10 +34,7 @@ def choose(lab, page, control, key, times, text):
 
 def test_sliders_change_the_pictures(lab, tmp_path):
     path = open_copy(lab, "43_play_kspace", run_dir=str(tmp_path / "run"))
-    told = []
     with lab.notebook(path) as page:
-        page.on("pageerror", lambda error: told.append(str(error)))
-        page.on("console", lambda message: told.append(message.text) if message.type == "error" else None)
         done = lab.run_all(page, path)
         assert not errors(done)
         lab.do(page.evaluate("window.panel.content.scrollToItem(4, 'start')"))
@@ -57,11 +54,9 @@ def test_sliders_change_the_pictures(lab, tmp_path):
         lab.screenshot(page, "43_play_kspace_no_grid")
         choose(lab, page, "shown", "End", 1, "VarNet · random 2×")
 
-        lab.do(page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"))
-        lab.do(page.wait_for_function("document.body.dataset.jpThemeLight === 'false'"))
-        lab.do(page.locator("#jupyterlab-splash").wait_for(state="detached"))
+        lab.theme(page, "Dark")
         lab.screenshot(page, "43_play_kspace_dark")
         ink = lab.do(page.evaluate("getComputedStyle(document.querySelector('.playground-line div')).color"))
         assert min(map(int, re.findall(r"\d+", ink)[:3])) > 150  # light on dark
-    assert not told
+        assert not lab.told
     assert {p.stem for p in (tmp_path / "run" / "figures").glob("*.png")} == {"zero-filled", "GRAPPA", "VarNet"}

@@ -51,17 +51,6 @@ def opened(lab, name, folder, **parameters):
     return path
 
 
-def dark(lab, page):
-    lab.do(page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"))
-    lab.do(page.wait_for_function("document.body.dataset.jpThemeLight === 'false'"))
-    lab.do(page.locator("#jupyterlab-splash").wait_for(state="detached"))
-
-
-def light(lab, page):
-    lab.do(page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})"))
-    lab.do(page.wait_for_function("document.body.dataset.jpThemeLight === 'true'"))
-
-
 def wait_for(lab, page, text):
     lab.do(page.wait_for_function(f"text => ({TEXT})().includes(text)", arg=text))
 
@@ -96,13 +85,14 @@ def test_picking_two_runs_by_keys_shows_both(lab, made, tmp_path):
         assert lab.do(page.evaluate(CLIPPED)) == []
         lab.do(page.get_by_label("find").fill("no data"))
         lab.do(page.wait_for_function(f"() => ({ROWS})().join() === 'broken'"))
-        dark(lab, page)
+        lab.theme(page, "Dark")
         lab.do(page.get_by_label("find").fill(""))
         lab.do(page.wait_for_function(f"() => ({ROWS})().length === 5"))
         lab.screenshot(page, "42_picker_dark")
         ink = "getComputedStyle(document.querySelector('.run-cells')).color.match(/[0-9]+/g).slice(0, 3).map(Number)"
         assert min(lab.do(page.evaluate(ink))) > 180
-        light(lab, page)
+        lab.theme(page, "Light")
+        assert not lab.told
 
 
 def test_comparing_says_what_is_missing(lab, made, tmp_path):
