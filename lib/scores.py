@@ -46,7 +46,7 @@ def _value(metric: Callable[..., float], output: np.ndarray, target: np.ndarray,
 
 
 def segmentation(labels: Mapping[str, Any], truth: Any, classes: Sequence[str]) -> Scores:
-    """slice → {panel: {"Dice": the mean over the classes that are there, each class: its Dice}} of labels (S, H, W).
+    """slice → {panel: {"mean Dice": the mean over the classes that are there, each class: its Dice}} of labels (S, H, W).
 
     The background isn't counted; NaN for a class that neither has in the slice.
     """
@@ -58,7 +58,7 @@ def segmentation(labels: Mapping[str, Any], truth: Any, classes: Sequence[str]) 
             counts = overlap.confusion(label[index], truth[index], len(classes))
             dice = np.where(overlap.both_empty(counts), np.nan, overlap.dice_of(counts))[1:]
             there = dice[np.isfinite(dice)]
-            mean = {"Dice": float(there.mean()) if there.size else math.nan} if len(dice) > 1 else {}
+            mean = {"mean Dice": float(there.mean()) if there.size else math.nan} if len(dice) > 1 else {}
             found[name] = mean | dict(zip((f"Dice {c}" for c in classes[1:]), dice.tolist(), strict=True))
         return found
 

@@ -40,9 +40,9 @@ def test_dice_of_a_slice_by_hand():
     truth[0, 0], prediction[0, 0, :2], prediction[0, 3, 3] = 1, 1, 1  # 4 and 3 pixels, 2 in common
     of = scores.segmentation({"net": prediction}, truth, ["none", "liver", "spleen"])
     found = of(0)["net"]
-    assert found["Dice"] == found["Dice liver"] == pytest.approx(4 / 7) and np.isnan(found["Dice spleen"])
-    assert np.isnan(of(1)["net"]["Dice"])
-    assert scores.ranked(of, 2, "net", "Dice") == [0]
+    assert found["mean Dice"] == found["Dice liver"] == pytest.approx(4 / 7) and np.isnan(found["Dice spleen"])
+    assert np.isnan(of(1)["net"]["mean Dice"])
+    assert scores.ranked(of, 2, "net", "mean Dice") == [0]
 
 
 def test_ranks_begin_with_the_worst():
