@@ -14,3 +14,9 @@ RUNS = Path(os.environ.get("ECHOTRAIN_RUNS", ROOT / "runs")).resolve()
 
 class InputError(ValueError):
     """What the user gave can't be used; the message is one line: where, what was found, what is expected."""
+
+
+def said(error: BaseException) -> str:
+    """Any error in one line, an InputError's words alone."""
+    words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return " ".join(words.split())

@@ -14,6 +14,7 @@ from scipy.stats import t as student
 from lib import InputError, evaluate, listing, metrics, overlap
 from lib.data.checks import open_hdf5
 from lib.files import read
+from lib.scores import FALLING
 
 IGNORED = ("run_dir", "task_name", "interactive", "notify")  # parameters that change no result
 SCORES = ("ssim", "psnr", "nmse")
@@ -21,26 +22,35 @@ BASELINES = ("zero-filled", *evaluate.BASELINES, *evaluate.SERIES_BASELINES)
 NOT_OUTPUTS = ("input", "truth", "noise_free", "probability")
 TITLES = {**listing.METRICS, "psnr": "PSNR, dB"}
 ROUNDING = 1e-6  # of a value: a smaller difference is that of float32, and none
-FALLING = ("NMSE",)  # the less the better
 
 
 def named(paths: Iterable[os.PathLike | str]) -> dict[str, Path]:
-    """Short and different names for run folders: the task, and the time where a task has several of them."""
+    """Short and different names for run folders: the task, the time where a task has several, the whole path at last."""
     paths = list(dict.fromkeys(map(Path, paths)))
-    tasks = [p.parent.name for p in paths]
-    return {p.parent.name if tasks.count(p.parent.name) == 1 else f"{p.parent.name} {p.name}": p for p in paths}
+    names = [p.parent.name for p in paths]
+    for longer in (lambda p: f"{p.parent.name} {p.name}", str):
+        names = [n if names.count(n) == 1 else longer(p) for n, p in zip(names, paths, strict=True)]
+    return dict(zip(names, paths, strict=True))
 
 
 def newest(count: int = 2) -> list[Path]:
-    """The newest `count` good runs of the same notebook that have a history or predictions, older first; else []."""
+    """The newest `count` good runs of the same notebook and data with a history or predictions, older first; else []."""
     found: dict[str, list[Path]] = {}
     for row in listing.rows():
         if row.status == "ok" and any((row.path / name).is_file() for name in ("history.csv", "predictions/result.h5")):
-            of_notebook = found.setdefault(row.notebook, [])
-            of_notebook.append(row.path)
-            if len(of_notebook) == count:
-                return of_notebook[::-1]
+            alike = found.setdefault(row.notebook + str(_made_on(row.path)), [])
+            alike.append(row.path)
+            if len(alike) == count:
+                return alike[::-1]
     return []
+
+
+def _made_on(path: Path) -> Any:
+    """The checksums of the data that a run has recorded."""
+    try:
+        return read(path / "manifest.json").get("data")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 # What was set
@@ -54,7 +64,9 @@ def settings(given: Mapping[str, Path]) -> pd.DataFrame:
     keys.sort(key=lambda key: groups.index(key.partition(".")[0]))
     rows = {k: {n: values.get(k, "–") for n, values in flat.items()} for k in keys}
     rows = {k: row for k, row in rows.items() if len(set(row.values())) > 1}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(given)).rename_axis("setting").reset_index()
+    table = pd.DataFrame([list(row.values()) for row in rows.values()], columns=list(given))
+    table.insert(0, "setting", list(rows), allow_duplicates=True)  # a task may have that name
+    return table
 
 
 def _parameters(path: Path) -> dict[str, str]:
@@ -120,8 +132,9 @@ def images(given: Mapping[str, Path]) -> dict[str, Images]:
         result = path / "predictions" / "result.h5"
         try:
             with open_hdf5(result) as file:
-                there = [k for k in next(iter(file.values())) if k not in NOT_OUTPUTS]
-        except (InputError, StopIteration, TypeError):
+                group = next(iter(file.values()), None)
+                there = [k for k in group if k not in NOT_OUTPUTS] if isinstance(group, h5py.Group) else []
+        except InputError:
             continue
         if "output" in there:
             found[name] = Images(result, "output")
@@ -144,7 +157,7 @@ def classes(compared: Mapping[str, Images]) -> list[str]:
     """The classes of segmentations; [] of reconstructions. InputError where both, or different classes, are compared."""
     found = {}
     for name, source in compared.items():
-        with h5py.File(source.path) as file:
+        with open_hdf5(source.path) as file:
             found[name] = [str(c) for c in next(iter(file.values())).attrs.get("classes", ())]
     first = next(iter(found), "")
     for name, its in found.items():
@@ -181,31 +194,38 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
         if "truth" not in group:
             return person, None, {}
         output, truth = group[image][:], group["truth"][:]
+    where = f"{path}: {case}: {image}"
     if output.shape != truth.shape:
-        raise InputError(f"{path}: {case}: {image} is {output.shape}, truth {truth.shape}")
-    if named_classes:
-        dice = overlap.dice(output, truth, len(named_classes))[1:]
-        values = {f"Dice, {c}": float(d) for c, d in zip(named_classes[1:], dice, strict=True)}
-    else:
-        values = {TITLES[m]: metrics.METRICS[m](output, truth) for m in SCORES}
-    return person, hash(truth.tobytes()), values
+        raise InputError(f"{where} is {output.shape}, truth {truth.shape}")
+    if not (np.isfinite(output).all() and np.isfinite(truth).all()):
+        raise InputError(f"{where} or its truth holds values that are not finite")
+    try:
+        if named_classes:
+            dice = overlap.dice(output, truth, len(named_classes))[1:]
+            values = {f"Dice, {c}": float(d) for c, d in zip(named_classes[1:], dice, strict=True)}
+        else:
+            values = {TITLES[m]: metrics.METRICS[m](output, truth) for m in SCORES}
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return person, hash(truth.astype(np.float32).tobytes()), values
 
 
 def paired(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """A row a metric and run: the mean over people, and against the first run the mean of the paired differences.
 
     People count alike: a person's cases are averaged first. low, high: Student's t interval of the mean difference over
-    people, NaN for one person. better: people for whom the run is better than the first.
+    people, NaN for one person and where a value is infinite (PSNR of equal images). better: people for whom the run is
+    better than the first.
     """
     rows = []
     for metric, part in scored.groupby("metric", sort=False):
-        people = part.pivot_table(index="person", columns="run", values="value", sort=False)
+        people = part.groupby(["person", "run"], sort=False)["value"].mean().unstack()
         first = part["run"].iloc[0]
         for name in part["run"].unique():
             row = {"metric": metric, "run": name, "mean": people[name].mean(), "people": len(people)}
             if name != first:
-                difference = people[name] - people[first]
-                difference = difference.where(difference.abs() > ROUNDING * people[first].abs(), 0.0)
+                same = np.isclose(people[name], people[first], rtol=ROUNDING, atol=0)
+                difference = (people[name] - people[first]).mask(same, 0.0)
                 wide = student.ppf((1 + level) / 2, len(people) - 1) * difference.sem() if len(people) > 1 else np.nan
                 mean, better = difference.mean(), (difference < 0 if metric in FALLING else difference > 0)
                 row |= {"difference": mean, "low": mean - wide, "high": mean + wide, "better": int(better.sum())}

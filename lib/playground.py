@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib import InputError, coils, metrics, plots, runs
+from lib import InputError, coils, metrics, plots, runs, said
 from lib.data import samples
 from lib.grappa import grappa
 from lib.kspace import ifft2c, rss
@@ -140,9 +140,7 @@ class Playground:
             if not np.isfinite(image).all():
                 raise InputError(f"{shown}: the image holds values that are not finite")
         except Exception as error:  # whatever a network's run fails with is for the reader to see
-            words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            problem = " ".join(words.split())
-            return View({shown: problem, TRUTH: truth, ERROR: "no image"}, seen, problem)
+            return View({shown: said(error), TRUTH: truth, ERROR: "no image"}, seen, said(error))
         ssim, psnr, nmse = (f(image, truth, where=self.head) for f in (metrics.ssim, metrics.psnr, metrics.nmse))
         notes = {shown: f"SSIM {ssim:.3f} · PSNR {psnr:.1f} dB", ERROR: f"NMSE {nmse:.4f} · scores: in the head"}
         return View({shown: image, TRUTH: truth, ERROR: abs(image - truth)}, seen | notes)

@@ -16,7 +16,8 @@ Scores = Callable[[int], dict[str, dict[str, float]]]
 def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores | None:
     """slice → {volume: {"SSIM", "PSNR", "NMSE"}} of each volume (S, H, W) against `volumes[truth]`; None without a truth.
 
-    fastMRI's metrics of one slice, the data range being the whole truth's maximum; NaN where a slice can't be scored.
+    fastMRI's metrics of one slice; the data range is the maximum of the whole truth's finite values. NaN where a slice
+    can't be scored.
     """
     if not plots.is_array(volumes.get(truth)):
         return None
@@ -24,7 +25,7 @@ def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores |
 
     @cache
     def peak() -> float:
-        return max(float(plots.magnitude(plane).max()) for plane in volumes[truth])
+        return max(float(np.nan_to_num(plots.magnitude(plane), posinf=0).max()) for plane in volumes[truth])
 
     @cache
     def of(index: int) -> dict[str, dict[str, float]]:
@@ -48,8 +49,9 @@ def _value(metric: Callable[..., float], output: np.ndarray, target: np.ndarray,
 def segmentation(labels: Mapping[str, Any], truth: Any, classes: Sequence[str]) -> Scores:
     """slice → {panel: {"mean Dice": the mean over the classes that are there, each class: its Dice}} of labels (S, H, W).
 
-    The background isn't counted; NaN for a class that neither has in the slice.
+    The background isn't counted; NaN for a class that neither has in the slice. Labels of another shape aren't scored.
     """
+    labels = {name: label for name, label in labels.items() if label.shape == truth.shape}
 
     @cache
     def of(index: int) -> dict[str, dict[str, float]]:

@@ -23,6 +23,9 @@ def test_a_slice_is_scored_in_the_range_of_the_whole_truth():
         error = ((volumes["output"][i] - truth[i]) ** 2).sum() / (truth[i] ** 2).sum()
         assert found["NMSE"] == pytest.approx(error, rel=1e-5)
     assert scores.reconstruction({"output": truth}) is None
+    holed = volumes | {"truth": np.where(np.arange(3)[:, None, None] == 0, np.nan, truth)}
+    of = scores.reconstruction(holed)
+    assert np.isnan(of(0)["output"]["SSIM"]) and of(2)["output"]["SSIM"] == pytest.approx(found["SSIM"])
 
 
 def test_what_cannot_be_scored_is_nan():
@@ -43,6 +46,7 @@ def test_dice_of_a_slice_by_hand():
     assert found["mean Dice"] == found["Dice liver"] == pytest.approx(4 / 7) and np.isnan(found["Dice spleen"])
     assert np.isnan(of(1)["net"]["mean Dice"])
     assert scores.ranked(of, 2, "net", "mean Dice") == [0]
+    assert scores.segmentation({"net": prediction[:1]}, truth, ["none", "liver", "spleen"])(1) == {}  # another grid
 
 
 def test_ranks_begin_with_the_worst():

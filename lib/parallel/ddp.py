@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from lib import ROOT, InputError, kernels, tasks
+from lib import ROOT, InputError, kernels, said, tasks
 from lib.files import read
 from lib.parallel import mesh, spatial
 
@@ -150,8 +150,7 @@ def main(run: Path) -> int:
         dist.destroy_process_group()
         return 0
     except Exception as error:
-        words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        print(f"rank {rank}: {' '.join(words.split())}", file=out, flush=True)
+        print(f"rank {rank}: {said(error)}", file=out, flush=True)
         if not isinstance(error, InputError):
             import traceback
 

@@ -6,10 +6,13 @@ from typing import Any
 
 import ipywidgets
 
-from lib.viewer.slices import CMAPS, PARTS, Slices, View
+from lib.viewer.slices import CMAPS, Slices, View
 
 GAINS = (1, 2, 5, 10, 20, 50)
-CSS = "<style>.choice .widget-readout { flex: none; max-width: none; overflow: visible; text-align: left; }</style>"
+CSS = """<style>
+.choice .widget-readout { flex: none; max-width: none; overflow: visible; text-align: left; pointer-events: none; }
+.choice .slider-container { min-width: 90px; }
+</style>"""
 STYLE = {"description_width": "initial"}
 
 
@@ -39,7 +42,7 @@ def choice(
     """A labelled slider through options; a dropdown's keys would be Lab's own shortcuts."""
     options = list(options.items()) if isinstance(options, Mapping) else list(options)
     made = ipywidgets.SelectionSlider(description=name, options=options, value=value, style=STYLE)
-    made.layout = {"width": f"{width}px", "max_width": "calc(100% - 4px)"}
+    made.layout = {"width": "auto", "min_width": f"{width}px", "max_width": "calc(100% - 4px)"}
     made.add_class("choice")
     return made
 
@@ -71,13 +74,14 @@ class Controls:
 
     def __init__(self, slices: Slices, view: View, changed: Callable[[View], None]):
         self.slices, self.first, self.changed, self.busy = slices, view, changed, False
+        self.links: list[ipywidgets.Widget] = []
         self.at = {plane: slices.count(plane) // 2 for plane in slices.planes} | {view.plane: view.index}
         self.slider = ipywidgets.IntSlider(view.index, 0, slices.shape[0] - 1, description=slices.unit, style=STYLE)
         self.slider.layout = {"width": "640px", "max_width": "calc(100% - 4px)"}  # less its margins
         self.slider.disabled = slices.shape[0] == 1
         self.slider.add_class("slice-slider")
         self.plane = buttons(slices.planes, view.plane)
-        self.part = buttons([p for p in PARTS if slices.complex or p in ("magnitude", "k-space")], view.part)
+        self.part = buttons(slices.parts, view.part)
         self._painting()
         opener = ipywidgets.ToggleButton(
             description="Adjust", tooltip="Window, colours, zoom, panels", layout={"width": "auto"}
@@ -87,21 +91,23 @@ class Controls:
         planes = [labelled("plane", self.plane)] if len(several) == 3 else []
         self.tools = [*planes, labelled("show", self.part), opener]
         self.scroll = [self.slider, *([self._player()] if slices.unit == "frame" else [])]
-        for control in (self.slider, self.plane, self.part, *self.painting):
+        moving = [self.slider, self.plane, self.part, *self.painting]
+        for control in moving:
             control.observe(self._moved, "value")
+        self.all = [*moving, *self.links]
 
     def _painting(self) -> None:
         """Window, gain, colours, overlays, zoom and panels."""
         slices, (low, high) = self.slices, self.slices.limits(self.first.window)
         wide = {"width": "390px", "max_width": "calc(100% - 4px)"}
         self.window = ipywidgets.FloatRangeSlider(
-            value=self.first.window, min=low, max=high, step=(high - low) / 500, description="window",
+            value=self.first.window, min=low, max=high, step=(high - low) / 200, description="window",
             readout_format=".3g", style=STYLE, layout=wide,
         )  # fmt: skip
         self.gain = choice("error ×", sorted({*GAINS, self.first.gain}), self.first.gain, 210)
         self.cmap = choice("colours", CMAPS, self.first.cmap)
         self.opacity = ipywidgets.FloatSlider(
-            value=0.5, min=0, max=1, step=0.05, description="label opacity", style=STYLE
+            value=self.first.opacity, min=0, max=1, step=0.05, description="label opacity", style=STYLE
         )
         self.contours = ipywidgets.Checkbox(description="contours only", indent=False, layout={"width": "auto"})
         self.rows, self.columns = (
@@ -112,14 +118,18 @@ class Controls:
         self.panels = {
             n: ipywidgets.Checkbox(True, description=n, indent=False, layout={"width": "auto"}) for n in names
         }
+        self.across = choice("panels a line", range(1, len(names) + 1), min(self.first.across, len(names)))
+        self.size = choice("size ×", (1, 2, 3), self.first.size, 210)
         self.painting = [self.window, self.gain, self.cmap, self.opacity, self.contours, self.rows, self.columns]
+        self.painting += [self.across, self.size]
         self.painting += self.panels.values()
         labelled = [self.opacity, self.contours] if slices.overlays else []
         reset = button("Reset", lambda _: self.reset(), "Window, colours, zoom and panels as at first")
         self.drawer = ipywidgets.VBox(
             [
                 bar([self.window, *([self.gain] if slices.errors else []), self.cmap]), *([bar(labelled)] if labelled else []),
-                bar([self.rows, self.columns, reset]), bar([ipywidgets.Label("panels"), *self.panels.values()]),
+                bar([self.rows, self.columns, reset]), bar([self.across, self.size]),
+                bar([ipywidgets.Label("panels"), *self.panels.values()]),
             ],
             layout={"display": "none", "border": "1px solid var(--jp-border-color2, #ccc)", "padding": "6px 10px"},
         )  # fmt: skip
@@ -129,8 +139,10 @@ class Controls:
         player = ipywidgets.Play(
             min=0, max=self.slider.max, interval=100, description="play", repeat=True, show_repeat=False
         )
-        ipywidgets.jslink((player, "value"), (self.slider, "value"))
-        ipywidgets.jslink((self.slider, "max"), (player, "max"))
+        self.links = [
+            ipywidgets.jslink((player, "value"), (self.slider, "value")),
+            ipywidgets.jslink((self.slider, "max"), (player, "max")),
+        ]
         return player
 
     def _fit(self, plane: str) -> None:
@@ -145,11 +157,9 @@ class Controls:
         low, high = self.window.value
         window = (low, high) if high > low else (low, low + self.window.step)
         hidden = tuple(name for name, shown in self.panels.items() if not shown.value)
-        if len(hidden) == len(self.panels):
-            hidden = hidden[1:]  # one panel stays
         return View(
             self.slider.value, self.plane.value, window, self.gain.value, self.part.value, self.cmap.value,
-            self.opacity.value, self.contours.value, *boxes, hidden,
+            self.opacity.value, self.contours.value, *boxes, hidden, self.across.value, self.size.value,
         )  # fmt: skip
 
     def go(self, plane: str, index: int) -> None:
@@ -163,6 +173,7 @@ class Controls:
         self.busy = True
         self.window.value, self.gain.value, self.cmap.value = self.first.window, self.first.gain, self.first.cmap
         self.opacity.value, self.contours.value = self.first.opacity, self.first.contours
+        self.across.value, self.size.value = min(self.first.across, len(self.panels)), self.first.size
         for shown in self.panels.values():
             shown.value = True
         self._fit(self.plane.value)
@@ -171,6 +182,9 @@ class Controls:
 
     def _moved(self, change: Any) -> None:
         if self.busy:
+            return
+        if not any(shown.value for shown in self.panels.values()):
+            change.owner.value = True  # one panel stays
             return
         if change.owner is self.plane:
             self._turn(change.old, change.new)
@@ -182,6 +196,8 @@ class Controls:
         self.at[old], index = self.slider.value, self.at[new]
         self.slider.max = self.slices.count(new) - 1  # this clips the value
         self.slider.value, self.slider.disabled = index, self.slider.max == 0
-        self.slider.description = self.slices.unit if new == self.slices.planes[0] else "line"
+        self.slider.description = (
+            "line" if new != self.slices.planes[0] and self.slices.unit == "frame" else self.slices.unit
+        )
         self._fit(new)
         self.busy = False

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 import numpy as np
 
-from lib import InputError, plots
+from lib import InputError, plots, said
 from lib.playground import ERROR, SHOWN, SIZE, Playground, Settings, View, describe
 from lib.sampling import KINDS
 from lib.viewer.controls import tell
@@ -78,7 +78,7 @@ class KSpacePlayground(ipywidgets.VBox):
             try:
                 self._answer(settings)
             except Exception as error:  # a thread's traceback would be lost
-                tell(self.line, f"{type(error).__name__}: {error}")
+                tell(self.line, said(error))
 
     def _answer(self, settings: Settings) -> None:
         slow, gain = settings.shown != SHOWN[0], self.playground.gain

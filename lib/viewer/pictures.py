@@ -1,6 +1,6 @@
 """A view as lines of panels: their labels in HTML, and the same as a still picture. No widgets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from matplotlib.figure import Figure
@@ -9,8 +9,7 @@ from lib import InputError, plots
 from lib.viewer.paint import CLASS_COLORS, GAP
 from lib.viewer.slices import Slices, Tile, View
 
-ACROSS = 5  # panels in a line, at most
-TEXT = "text-align:center;line-height:1.35;overflow-wrap:anywhere;color:var(--jp-ui-font-color1,inherit)"
+TEXT = "line-height:1.35;overflow-wrap:anywhere;color:var(--jp-ui-font-color1,inherit)"
 
 
 def first_view(slices: Slices, start: int | None, window: tuple[float, float] | None, gain: float) -> View:
@@ -20,26 +19,34 @@ def first_view(slices: Slices, start: int | None, window: tuple[float, float] | 
     start = slices.shape[0] // 2 if start is None else start
     if not 0 <= start < slices.shape[0]:
         raise InputError(f"SliceViewer: slice {start}, expected 0 to {slices.shape[0] - 1}")
-    return View(start, slices.planes[0], slices.window(window), gain)
+    return View(start, slices.planes[0], slices.window(window), gain, slices.parts[0])
 
 
-def lines(tiles: dict[str, Tile]) -> list[dict[str, Tile]]:
-    """Tiles in lines of nearly the same length."""
-    count = -(-len(tiles) // ACROSS)
-    across, items = -(-len(tiles) // max(count, 1)), list(tiles.items())
-    return [dict(items[i : i + across]) for i in range(0, len(items), max(across, 1))]
+def lines(tiles: dict[str, Tile], most: int) -> list[dict[str, Tile]]:
+    """Tiles in lines of nearly the same length, `most` at most."""
+    across, items = -(-len(tiles) // -(-len(tiles) // most)), list(tiles.items())
+    return [dict(items[i : i + across]) for i in range(0, len(items), across)]
 
 
-def labels_of(line: dict[str, Tile], width: int) -> str:
-    """Each panel's name and note in HTML, above the panel in a picture of `width` pixels."""
-    grid = f"display:grid;grid-template-columns:repeat({len(line)},minmax(0,1fr));column-gap:{100 * GAP / width}%"
-    texts = (f"<div><b>{escape(name)}</b><br><small>{escape(tile.note)}</small></div>" for name, tile in line.items())
-    return f'<div style="{grid};{TEXT};margin-top:8px">{"".join(texts)}</div>'
+def labels_of(cells: Mapping[str, str], count: int, width: int) -> str:
+    """Each panel's name and note in HTML, above `count` panels in a picture of `width` pixels."""
+    grid = f"display:grid;grid-template-columns:repeat({count},minmax(0,1fr));column-gap:{100 * GAP / width}%"
+    texts = (f"<div><b>{escape(name)}</b><br><small>{escape(note)}</small></div>" for name, note in cells.items())
+    return f'<div style="{grid};{TEXT};text-align:center;margin-top:8px">{"".join(texts)}</div>'
+
+
+def caption(slices: Slices, view: View) -> str:
+    """What a view is, in a line: case, slice, plane, part, window."""
+    place = f"{slices.unit} {view.index}" if view.plane == slices.planes[0] else f"{view.plane} {view.index}"
+    low, high = slices.scale(view)
+    unit = {"phase": " rad", "k-space": " dB", "spectrum": " dB"}.get(view.part, "")
+    part = "" if view.part == slices.parts[0] else f" · {view.part}"
+    return f"{slices.title}{': ' * bool(slices.title)}{place}{part} · window {low:.3g} to {high:.3g}{unit}"
 
 
 def legend(classes: Sequence[str]) -> str:
     """The colour of every class but the first, in HTML."""
-    return f'<div style="{TEXT}">' + "".join(
+    return f'<div style="{TEXT};text-align:center">' + "".join(
         f'<span style="margin:0 8px"><span style="color:rgb{color(c)}">■</span> {escape(name)}</span>'
         for c, name in enumerate(classes[1:])
     ) + "</div>"  # fmt: skip
@@ -57,8 +64,7 @@ def figure(slices: Slices, view: View) -> Figure:
     panels = {
         name: tile.note.removeprefix("n/a: ") if tile.pixels is None else tile.pixels for name, tile in tiles.items()
     }
-    plane = "" if view.plane == slices.planes[0] else f"{view.plane}, "
     return plots.montage(
-        panels, columns=len(lines(tiles)[0]), title=f"{plane}{slices.unit if not plane else 'line'} {view.index}",
-        notes=notes, classes=slices.classes if slices.overlays else (),
+        panels, columns=len(lines(tiles, view.across)[0]), title=caption(slices, view), notes=notes,
+        classes=slices.classes if slices.overlays else (),
     )  # fmt: skip

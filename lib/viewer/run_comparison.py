@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 from matplotlib.figure import Figure
 
-from lib import InputError, compare, listing, plots
+from lib import InputError, compare, listing, plots, said
 from lib import scores as scoring
 from lib.compare import Images
 from lib.viewer.controls import choice, message, tell
@@ -27,10 +27,9 @@ def show_case(
     Segmentations are laid over the image, with Dice. InputError where classes differ, and without `interactive` where
     shapes do.
     """
-    classes, outputs = compare.classes(compared), {}
-    for name, source in compared.items():
-        first = read_case(source.path, case)
-        outputs[name] = first.volumes[source.image]
+    classes, found = compare.classes(compared), {n: read_case(source.path, case) for n, source in compared.items()}
+    outputs = {name: found[name].volumes[source.image] for name, source in compared.items()}
+    first = next(iter(found.values()))
     settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "start": start}
     truth = first.volumes.get("truth")
     if classes:
@@ -56,6 +55,7 @@ class RunComparison(ipywidgets.VBox):
         self.message = message()
         self.settings, self.metrics = ipywidgets.HTML(), ipywidgets.HTML()
         self.curve, self.case = (choice(name, NONE, "", 420) for name in ("curve", "case"))
+        self.case.continuous_update = False  # a case is read when the slider rests
         self.plot = ipywidgets.Image(format="png", layout={"max_width": "100%", "width": "720px"})
         self.no_curves = ipywidgets.HTML(_line("None of these runs has a history: nothing was trained."))
         self.images = ipywidgets.VBox()
@@ -65,9 +65,9 @@ class RunComparison(ipywidgets.VBox):
         super().__init__([self.message, *self.parts])
         self.add_class("run-comparison")
         self.busy = False
-        self.curve.observe(lambda _: self._draw(), "value")
-        self.case.observe(lambda _: self._look(), "value")
-        picker.observe(lambda change: self.read(), "value")
+        self.curve.observe(lambda _: self._try(self._draw), "value")
+        self.case.observe(lambda _: self._try(self._look), "value")
+        picker.observe(lambda _: self.read(), ["value", "read_at"])
         self.read()
 
     def read(self) -> None:
@@ -81,22 +81,34 @@ class RunComparison(ipywidgets.VBox):
             tell(self.message, f"{found} chosen: tick two or more in the table above to compare them")
             return
         tell(self.message, "reading …")
+        self._try(self._compare)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        """Calls, and tells in a line what a damaged run fails with; not while `_compare` is changing the sliders."""
+        if self.busy:
+            return
+        try:
+            call()
+        except Exception as error:
+            tell(self.message, said(error))
+
+    def _compare(self) -> None:
         self.histories, self.compared = compare.histories(self.named), compare.images(self.named)
         differing = compare.settings(self.named)
         self.settings.value = listing.html(differing) if len(differing) else _line("All settings are the same.")
         self.busy = True
-        _choose(self.curve, compare.columns(self.histories))
-        _choose(self.case, self._cases(), self.first_case)
-        self.busy = False
-        self._draw()
-        self.metrics.value = _told(self._metrics)
-        self._look()
+        try:
+            _choose(self.curve, compare.columns(self.histories))
+            _choose(self.case, self._cases(), self.first_case)
+        finally:
+            self.busy = False
+        self.metrics.value = self._metrics()
         self.message.value = "".join(map(_line, compare.remarks(self.named)))
+        self._try(self._draw)
+        self._try(self._look)
 
     def _draw(self) -> None:
         """The chosen curve of all runs in one axes."""
-        if self.busy:
-            return
         lines = compare.curves(self.histories, self.curve.value) if self.curve.value else {}
         self.plot.layout.display, self.no_curves.layout.display = (None, "none") if lines else ("none", None)
         if lines:
@@ -105,7 +117,10 @@ class RunComparison(ipywidgets.VBox):
             self.plot.value = file.getvalue()
 
     def _metrics(self) -> str:
-        scored = compare.scores(self.compared) if len(self.compared) > 1 else ()
+        try:
+            scored = compare.scores(self.compared) if len(self.compared) > 1 else ()
+        except Exception as error:
+            return _line(said(error))
         if not len(scored):
             return _line("No case with a truth that two of the runs have, so there is nothing to score.")
         return listing.html(compare.in_words(compare.paired(scored))) + _line(compare.caption(scored))
@@ -117,17 +132,18 @@ class RunComparison(ipywidgets.VBox):
             return []
 
     def _look(self) -> None:
-        """The chosen case of all runs in one viewer."""
-        if self.busy:
-            return
+        """The chosen case of all runs in one viewer, which takes the place of the one before."""
+        if self.viewer:
+            self.viewer.close()
+        self.viewer = None
         if not self.case.value:
-            self.viewer, self.images.children = None, [ipywidgets.HTML(_line("No case that all these runs have."))]
+            self.images.children = [ipywidgets.HTML(_line("No case that all these runs have."))]
             return
         try:
             self.viewer = show_case(self.compared, self.case.value, True, self.gain)
             self.images.children = [self.viewer]
-        except (InputError, OSError) as error:
-            self.viewer, self.images.children = None, [ipywidgets.HTML(_line(str(error)))]
+        except Exception as error:
+            self.images.children = [ipywidgets.HTML(_line(said(error)))]
 
 
 def _choose(control: ipywidgets.SelectionSlider, options: list[str], wanted: str | None = None) -> None:
@@ -136,14 +152,6 @@ def _choose(control: ipywidgets.SelectionSlider, options: list[str], wanted: str
     control.options = options or list(NONE.items())
     control.value = kept
     control.layout.display = None if options else "none"
-
-
-def _told(make: Callable[[], str]) -> str:
-    """What `make` returns, or the one line of its error."""
-    try:
-        return make()
-    except (InputError, OSError) as error:
-        return _line(str(error))
 
 
 def _heading(text: str) -> ipywidgets.HTML:

@@ -65,12 +65,13 @@ CSS = """<style>
 class RunPicker(ipywidgets.VBox):
     """A table of all runs; `value` holds the paths chosen, in the order of choosing.
 
-    value: paths chosen at first. size: rows a page. A click on a column's name sorts by it, another one turns it round. A folder in
+    value: paths chosen at first; `read_at` counts how often the folders were read. size: rows a page. A click on a column's name sorts by it, another one turns it round. A folder in
     which nothing can be read is a row that says so. Attributes `search`, `status`, `heads`, `lines` and `refresh`
     are the controls.
     """
 
     value = traitlets.Tuple()
+    read_at = traitlets.Int()
 
     def __init__(self, value: Iterable[PathLike | str] = (), size: int = 10):
         self.sorting, self.falling, self.page, self.rows = TIME, True, 0, []
@@ -113,6 +114,7 @@ class RunPicker(ipywidgets.VBox):
         self.status.options, self.status.value = ["all", *sorted(names)], kept
         there = {str(r.path) for r in self.rows}
         self.value = tuple(path for path in self.value if path in there)
+        self.read_at += 1
         self._show(page=0)
 
     def shown(self) -> list[Row]:

@@ -1,8 +1,10 @@
 """Scroll through the slices of several volumes side by side: one slider, one window, one picture."""
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from lib import RUNS, InputError, plots
 from lib import scores as scoring
 from lib.viewer.controls import CSS, Controls, bar, button, choice, message, tell
 from lib.viewer.paint import beside, png
-from lib.viewer.pictures import figure, first_view, labels_of, legend, lines
+from lib.viewer.pictures import TEXT, caption, figure, first_view, labels_of, legend, lines
 from lib.viewer.slices import ShapeError, Slices, View
+
+FRAMES = 32  # pictures kept, of up to a megabyte each
 
 
 class SliceViewer(ipywidgets.VBox):
@@ -28,7 +32,7 @@ class SliceViewer(ipywidgets.VBox):
     unit: what the slider counts: "slice", or "frame" of a cine, whose first axis is time. planes: names of the three
     planes, by default those of axial slices. spacing: millimetres (z, y, x), by default the file's or 1: pixels are
     shown square in millimetres. overlays: {panel: (S, H, W) class numbers} laid over the images, each of `classes` but the
-    first in its colour. scores: slice → {panel: {metric: value}} shown above the panels, such as lib.scores makes; with
+    first in its colour (the seventh like the first). title: what is looked at, such as the case. scores: slice → {panel: {metric: value}} shown above the panels, such as lib.scores makes; with
     them the worst, median and best slice can be jumped to. resample: volumes of other shape are resampled to the
     truth's. save_to: the folder for "save PNG". Pixels that aren't finite are blue and counted.
 
@@ -58,9 +62,10 @@ class SliceViewer(ipywidgets.VBox):
                 self.children = [self.message, button("Resample to one grid", again)]
             return
         tell(self.message, "")
-        self.frame = lru_cache(maxsize=128)(self._frame)
-        self.lines = [_line() for _ in lines(tiles)]
+        self.frame = lru_cache(FRAMES)(self._frame)
+        self.lines = [_line() for _ in tiles]  # as many as there may be
         self.labels, self.images = zip(*self.lines, strict=True)
+        self.caption = ipywidgets.HTML(layout={"margin": "0"})
         self.controls = Controls(self.slices, view, self._show)
         self.slider = self.controls.slider
         save = button("Save PNG", self._save, "Write what is shown now as a picture")
@@ -68,7 +73,7 @@ class SliceViewer(ipywidgets.VBox):
         pictures = [widget for line in self.lines for widget in line]
         scroll = ipywidgets.HBox(self.controls.scroll) if len(self.controls.scroll) > 1 else self.slider
         sheet = ipywidgets.HTML(CSS, layout={"display": "none"})
-        self.children = [sheet, scroll, *bars, self.controls.drawer, self.message, *pictures]
+        self.children = [sheet, scroll, *bars, self.controls.drawer, self.message, self.caption, *pictures]
         self._show(view)
 
     def _jumps(self, view: View) -> list[ipywidgets.Widget]:
@@ -92,7 +97,8 @@ class SliceViewer(ipywidgets.VBox):
         return [rank_by, *buttons]
 
     def _show(self, view: View) -> None:
-        frame = self.frame(view)
+        frame, key = self.frame(view), legend(self.slices.classes) if self.slices.overlays else ""
+        self.caption.value = f'<div style="{TEXT};opacity:.75">{escape(caption(self.slices, view))}</div>{key}'
         for i, (labels, image) in enumerate(self.lines):
             shown = i < len(frame)
             picture, html, width = frame[i] if shown else (image.value, "", 0)
@@ -103,23 +109,37 @@ class SliceViewer(ipywidgets.VBox):
     def _frame(self, view: View) -> list[tuple[bytes, str, int]]:
         """A view in lines of (PNG, labels in HTML, width in pixels)."""
         made, (height, width) = [], self.slices.shown(view)
-        for line in lines(self.slices.tiles(view)):
-            pixels = beside([tile.pixels for tile in line.values()], height, width)
-            made.append((png(pixels), labels_of(line, pixels.shape[1]), pixels.shape[1]))
-        (picture, html, width), *others = made
-        return [(picture, html + legend(self.slices.classes) if self.slices.overlays else html, width), *others]
+        found = lines(self.slices.tiles(view), view.across)
+        for line in found:
+            tiles = [tile.pixels for tile in line.values()] + [None] * (len(found[0]) - len(line))  # all of one scale
+            pixels = beside(tiles, height, width)
+            cells = {name: tile.note for name, tile in line.items()}
+            made.append((png(pixels), labels_of(cells, len(tiles), pixels.shape[1]), pixels.shape[1]))
+        return made
 
     def _save(self, _: Any) -> None:
         view = self.controls.view()
-        name = f"{view.plane}_{view.index:03d}_{time.strftime('%Y%m%d-%H%M%S')}.png".replace("–", "")
+        words = (self.slices.title, view.plane, view.part, f"{view.index:03d}", time.strftime("%Y%m%d-%H%M%S"))
+        name = re.sub(r"[^\w-]+", "_", "_".join(filter(None, words))) + ".png"
         try:
             tell(self.message, f"saved {plots.save(self.static(), self.save_to / name)}")
         except OSError as error:
             tell(self.message, f"not saved: {error}")
 
+    def close(self) -> None:
+        """Frees the volumes: all controls go, those too that are not to be seen."""
+        for widget in (*(self.controls.all if hasattr(self, "controls") else ()), *_below(self)):
+            widget.close()
+        super().close()
+
     def static(self) -> Figure:
         """What is shown now, as a picture."""
         return figure(self.slices, self.controls.view())
+
+
+def _below(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
+    for child in getattr(widget, "children", ()):
+        yield from (*_below(child), child)
 
 
 def _line() -> tuple[ipywidgets.HTML, ipywidgets.Image]:

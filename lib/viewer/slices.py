@@ -1,6 +1,6 @@
 """Volumes cut into the panels that a viewer shows: planes, parts of complex data, error maps, zoom. No widgets."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,14 +8,15 @@ from skimage import transform
 
 from lib import InputError, plots
 from lib.kspace import fft2c
+from lib.scores import Scores
 from lib.viewer.paint import lay, paint, resize
 from lib.viewer.sources import read
 
 PLANES = {"slice": ("axial", "coronal", "sagittal"), "frame": ("frames", "x–t", "y–t")}
-PARTS = ("magnitude", "phase", "real", "imaginary", "k-space")
+COMPLEX, REAL = ("magnitude", "phase", "real", "imaginary", "k-space"), ("image", "spectrum")  # parts of the data
+FOURIER = ("k-space", "spectrum")  # the spectrum: of an image whose phase is lost
 CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the colour-blind too
 LEAST, MOST, DECIBELS = 260, 480, (-80.0, 0.0)  # a panel's height, and the width up to which it grows; of k-space
-Scores = Callable[[int], Mapping[str, Mapping[str, float]]]
 
 
 class View(NamedTuple):
@@ -25,13 +26,15 @@ class View(NamedTuple):
     plane: str
     window: tuple[float, float]
     gain: float = 5
-    part: str = "magnitude"
+    part: str = "image"
     cmap: str = "gray"
     opacity: float = 0.5
     contours: bool = False
     rows: tuple[int, int] | None = None
     columns: tuple[int, int] | None = None
     hidden: tuple[str, ...] = ()
+    across: int = 5  # panels in a line, at most
+    size: int = 1  # how many times as large as usual
 
 
 class Slices:
@@ -47,9 +50,12 @@ class Slices:
         unit: str = "slice",
         planes: Sequence[str] | None = None,
         spacing: Sequence[float] | None = None,
+        title: str = "",
         scores: Scores | None = None,
         resample: bool = False,
     ):
+        if not isinstance(volumes, Mapping):
+            raise InputError(f"SliceViewer: volumes are a {type(volumes).__name__}, expected {{name: volume}}")
         sources = {name: read(name, volume) for name, volume in volumes.items()}
         self.volumes = {name: volume for name, (volume, _) in sources.items()}
         arrays = {name: volume for name, volume in self.volumes.items() if plots.is_array(volume)}
@@ -57,52 +63,67 @@ class Slices:
             found = f"n/a only ({', '.join(volumes)})" if volumes else "no volumes"
             raise InputError(f"SliceViewer: {found}, expected at least one volume (slices, H, W)")
         self.first = "truth" if "truth" in arrays else max(arrays, key=lambda name: arrays[name].ndim)
-        self.shape = tuple(arrays[self.first].shape)
+        self.shape, self.resampled = tuple(arrays[self.first].shape), set()
         if len(self.shape) != 3 or 0 in self.shape:
             raise InputError(f"SliceViewer: {self.first!r} has shape {self.shape}, expected (slices, H, W)")
-        self.overlays = {name: read(name, label)[0] for name, label in (overlays or {}).items()}
-        plots.check_names("SliceViewer, overlays", self.overlays, volumes)
-        self.resampled = set()
-        for kind, group in (("", self.volumes), ("the overlay of ", self.overlays)):
-            for name, volume in group.items():
-                if plots.is_array(volume):
-                    group[name] = self._on_grid(f"{kind}{name!r}", name, volume, resample)
-        if not spacing:
-            spacing = sources[self.first][1] or (1.0, 1.0, 1.0)
+        self.volumes |= {name: self._on_grid(repr(name), name, v, resample) for name, v in arrays.items()}
+        self.classes = list(classes)
+        self.overlays = self._labels(overlays or {}, resample)
+        self.spacing = self._spaced(sources[self.first][1] if spacing is None else spacing, unit)
+        self.errors = {f"|{output} − {truth}|": (output, truth) for output, truth in self._pairs(error_of)}
+        self.unit, self.title, self.scores = unit, title, scores or (lambda index: {})
+        self.planes = tuple(planes or PLANES.get(unit, PLANES["slice"]))
+        self.parts = COMPLEX if any(_is_complex(volume) for volume in arrays.values()) else REAL
+
+    def _labels(self, overlays: Mapping[str, Any], resample: bool) -> dict[str, Any]:
+        plots.check_names("SliceViewer, overlays", overlays, self.volumes)
+        found = {}
+        for name, (label, _) in ((name, read(name, label)) for name, label in overlays.items()):
+            what = f"the overlay of {name!r}"
+            if not plots.is_array(label):
+                raise InputError(f"SliceViewer: {what} is {label!r}, expected class numbers {self.shape}")
+            found[name] = self._on_grid(what, name, label, resample, order=0)
+            top = int(np.nan_to_num(plots.magnitude(found[name][:])).max())
+            if self.classes and top >= len(self.classes):
+                named = f"{len(self.classes)} classes are named, 0 to {len(self.classes) - 1}"
+                raise InputError(f"SliceViewer: {what} holds class {top}, {named}")
+        return found
+
+    def _spaced(self, spacing: Sequence[float] | None, unit: str) -> tuple[float, ...]:
+        spacing = (1.0, 1.0, 1.0) if spacing is None else tuple(spacing)
         if len(spacing) != 3 or not all(s > 0 for s in spacing):
             raise InputError(f"SliceViewer: spacing is {spacing}, expected three millimetres (z, y, x)")
         if unit == "frame":  # time has no millimetres: x–t is about as wide as the image
-            spacing = (spacing[2] * max(1, round(self.shape[2] / self.shape[0])), *spacing[1:])
-        self.spacing = tuple(spacing)
-        pairs = [error_of] if error_of and isinstance(error_of[0], str) else list(error_of or ())
-        if pairs == [("output", "truth")] and not {"output", "truth"} <= set(volumes):
-            pairs = []  # the default, and nothing to compare
-        plots.check_names("SliceViewer, error_of", (name for pair in pairs for name in pair), volumes)
-        self.errors = {f"|{output} − {truth}|": (output, truth) for output, truth in pairs}
-        self.unit, self.classes, self.scores = unit, list(classes), scores or (lambda index: {})
-        self.planes = tuple(planes or PLANES.get(unit, PLANES["slice"]))
-        self.complex = any(_is_complex(volume) for volume in arrays.values())
+            return (spacing[2] * max(1, round(self.shape[2] / self.shape[0])), *spacing[1:])
+        return spacing
 
-    def _on_grid(self, what: str, name: str, volume: Any, resample: bool) -> Any:
+    def _pairs(self, error_of: Sequence[Any] | None) -> list[tuple[str, str]]:
+        pairs = [error_of] if error_of and isinstance(error_of[0], str) else list(error_of or ())
+        if pairs == [("output", "truth")] and not {"output", "truth"} <= set(self.volumes):
+            return []  # the default, and nothing to compare
+        plots.check_names("SliceViewer, error_of", (name for pair in pairs for name in pair), self.volumes)
+        return pairs
+
+    def _on_grid(self, what: str, name: str, volume: Any, resample: bool, order: int = 1) -> Any:
         """The volume on the grid of the first: masks (W,) and (H, W) repeated, others of its shape, or resampled to it."""
         shape = tuple(volume.shape)
         if _is_mask(volume) and shape in (self.shape[1:], self.shape[2:]):
             return np.broadcast_to(np.asarray(volume), self.shape)
         if shape == self.shape:
             return volume
-        if not resample or len(shape) != 3:
-            raise ShapeError(f"SliceViewer: {what} has shape {shape}, expected {self.shape} like {self.first!r}")
+        kind = ShapeError if len(shape) == 3 else InputError
+        if not resample or kind is InputError:
+            raise kind(f"SliceViewer: {what} has shape {shape}, expected {self.shape} like {self.first!r}")
         self.resampled.add(name)
-        whole = np.asarray(volume)
-        if whole.dtype.kind in "bui":  # classes: nearest, no values between
-            return transform.resize(whole, self.shape, order=0, preserve_range=True, anti_aliasing=False).astype(
-                whole.dtype
-            )
+        whole = _array(volume)
+        if order == 0 or whole.dtype.kind in "bui":  # classes: nearest, no values between
+            near = transform.resize(whole, self.shape, order=0, preserve_range=True, anti_aliasing=False)
+            return near.astype(whole.dtype)
         return transform.resize(plots.magnitude(whole), self.shape, order=1, preserve_range=True)
 
     def window(self, window: tuple[float, float] | None = None) -> tuple[float, float]:
         """`window`, or the truth's (without a truth that of all volumes but masks), from a part of the voxels."""
-        return plots.window_of(self._sample(), window)
+        return tuple(plots.window_of(self._sample(), window))
 
     def limits(self, window: tuple[float, float]) -> tuple[float, float]:
         """The smallest and largest value that a window may have: 0, the data's and the first window's own."""
@@ -133,8 +154,7 @@ class Slices:
         at: list[Any] = [slice(None)] * 3
         at[self.planes.index(view.plane)] = view.index
         image = volume[tuple(at)]
-        image = image.detach().cpu().numpy() if hasattr(image, "detach") else np.asarray(image)
-        return self._turn(image, view.plane)
+        return self._turn(_array(image), view.plane)
 
     def images(self, view: View) -> dict[str, np.ndarray | str | None]:
         """Name → the whole real image (H, W) of a part, or the reason why there is none; |differences| last, without gain."""
@@ -145,7 +165,7 @@ class Slices:
             with np.errstate(invalid="ignore"):  # inf − inf is marked as not finite
                 if missing:
                     images[error] = f"no {missing[0]}"
-                elif view.part == "k-space":
+                elif view.part in FOURIER:
                     images[error] = "of images only"
                 elif view.part == "phase":
                     images[error] = abs(np.angle(cuts[pair[0]] * np.conj(cuts[pair[1]])))
@@ -156,11 +176,9 @@ class Slices:
     def tiles(self, view: View) -> dict[str, "Tile"]:
         """Name (an error's with its gain) → what is painted, all of one size, with the text that stands beneath the name."""
         rows, columns = (slice(*b) if b else slice(None) for b in (view.rows, view.columns))
-        low, high = scale = {"phase": (-np.pi, np.pi), "k-space": DECIBELS}.get(view.part, view.window)
-        if view.part in ("real", "imaginary"):
-            scale = (-high, high)
+        low, high = scale = self.scale(view)
         cmap = "twilight" if view.part == "phase" else view.cmap
-        scored = self.scores(view.index) if view.plane == self.planes[0] and view.part == "magnitude" else {}
+        scored = self.scores(view.index) if view.plane == self.planes[0] and view.part == self.parts[0] else {}
         height, width, tiles = *self.shown(view), {}
         for name, image in self.images(view).items():
             label = f"{name} ×{view.gain:g}" if name in self.errors else name
@@ -185,15 +203,31 @@ class Slices:
             tiles[label] = Tile(pixels, " · ".join(notes))
         return tiles
 
+    def scale(self, view: View) -> tuple[float, float]:
+        """The values that are painted darkest and brightest; errors are painted on their distance over the gain."""
+        top = max(map(abs, view.window))
+        of_part = dict.fromkeys(FOURIER, DECIBELS) | dict.fromkeys(("real", "imaginary"), (-top, top))
+        return (of_part | {"phase": (-np.pi, np.pi)}).get(view.part, view.window)
+
     def shown(self, view: View) -> tuple[int, int]:
-        """Height and width of a tile: pixels square in millimetres, enlarged by a whole factor to `LEAST` rows, if it fits."""
+        """Height and width of a tile: pixels square in millimetres, enlarged by a whole factor.
+
+        To `LEAST` rows if the width allows it; a box of the zoom to about the size of the whole.
+        """
         spacing = [s for i, s in enumerate(self.spacing) if i != self.planes.index(view.plane)]
         if self.unit == "frame" and view.plane != self.planes[0]:
             spacing = spacing[::-1]
-        box = [b[1] - b[0] if b else n for b, n in zip((view.rows, view.columns), self.size(view.plane), strict=True)]
-        height, width = (n * s / min(spacing) for n, s in zip(box, spacing, strict=True))
-        factor = max(1, min(-(-LEAST // height), MOST // width))
-        return max(1, round(height * factor)), max(1, round(width * factor))
+        size, boxes = self.size(view.plane), (view.rows, view.columns)
+        whole = [n * s / min(spacing) for n, s in zip(size, spacing, strict=True)]
+        height, width = ((b[1] - b[0]) * n / m if b else n for b, n, m in zip(boxes, whole, size, strict=True))
+        factor = _factor(*whole, LEAST, MOST)
+        if (height, width) != tuple(whole):
+            factor = max(factor, _factor(height, width, whole[0] * factor, 1.5 * max(MOST, whole[1] * factor)))
+        return max(1, round(height * factor * view.size)), max(1, round(width * factor * view.size))
+
+
+def _factor(height: float, width: float, least: float, most: float) -> int:
+    return int(max(1, min(-(-least // height), most // width)))
 
 
 class ShapeError(InputError):
@@ -213,6 +247,13 @@ def text_of(metric: str, value: float) -> str:
     return f"{metric} {number if not np.isnan(value) else '–'}".replace(" ", "\u00a0")
 
 
+def _array(volume: Any) -> np.ndarray:
+    if hasattr(volume, "detach"):
+        volume = volume.detach().cpu()
+        volume = volume.float() if str(volume.dtype) == "torch.bfloat16" else volume
+    return np.asarray(volume)
+
+
 def _is_mask(volume: Any) -> bool:
     return str(volume.dtype) in ("bool", "torch.bool")
 
@@ -225,10 +266,10 @@ def _part(cut: np.ndarray, part: str) -> np.ndarray | str:
     """A part of a cut (H, W): magnitude, real and imaginary in its units, phase in radians, k-space in dB of its maximum."""
     if cut.dtype == bool:
         return cut.astype(np.float32)
-    if part == "magnitude":
+    if part in ("magnitude", "image"):
         return plots.magnitude(cut)
-    if part == "k-space":
-        spectrum = abs(fft2c(_complex_tensor(cut))).numpy()
+    if part in FOURIER:
+        spectrum = abs(fft2c(_tensor(cut))).numpy()
         with np.errstate(divide="ignore"):
             return np.maximum(20 * np.log10(spectrum / max(spectrum.max(), 1e-30)), DECIBELS[0])
     if not np.iscomplexobj(cut):
@@ -236,7 +277,7 @@ def _part(cut: np.ndarray, part: str) -> np.ndarray | str:
     return {"phase": np.angle, "real": np.real, "imaginary": np.imag}[part](cut).astype(np.float32)
 
 
-def _complex_tensor(cut: np.ndarray):
+def _tensor(cut: np.ndarray):
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(cut)).to(torch.complex64)
+    return torch.from_numpy(np.ascontiguousarray(cut, np.complex64))

@@ -1,5 +1,6 @@
 """Where a viewer's volumes come from: arrays as they are, files of NIfTI, HDF5 and NumPy, cases of a run."""
 
+import re
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from lib import ROOT, InputError, plots
+from lib import ROOT, InputError, plots, said
 
 
 def read(name: str, source: Any) -> tuple[Any, Sequence[float] | None]:
@@ -24,53 +25,50 @@ def read(name: str, source: Any) -> tuple[Any, Sequence[float] | None]:
         source = np.asarray(source)
     if plots.is_array(source) and not hasattr(source, "dtype"):
         raise InputError(f"SliceViewer: {name!r} is a {type(source).__name__}, expected an array or a file's path")
+    if isinstance(source, np.ndarray) and source.dtype.kind not in "biufc":
+        raise InputError(f"SliceViewer: {name!r} holds {source.dtype}, expected numbers")
     return source, None
 
 
 def _is_path(text: str) -> bool:
-    return text.partition(".h5:")[1] != "" or text.endswith((".nii", ".nii.gz", ".npy", ".h5"))
+    """Whether a text is a path and not the reason why there is no volume."""
+    return not re.search(r"\s", text.strip()) and ("/" in text or re.search(r"\.\w{2,5}(:|$)", text) is not None)
 
 
 def _file(name: str, text: str) -> tuple[Any, Sequence[float] | None]:
     path, _, key = text.partition(".h5:") if ".h5:" in text else (text, "", "")
-    path = ROOT / (f"{path}.h5" if key else path)
+    path = ROOT / Path(f"{path}.h5" if key else path).expanduser()
     if not path.is_file():
         raise InputError(f"SliceViewer: {name!r}: {path}: no such file")
+    if not path.name.endswith((".nii", ".nii.gz", ".npy", ".h5")):
+        raise InputError(f"SliceViewer: {name!r}: {path}: expected .nii, .nii.gz, .npy or .h5:dataset")
     try:
         if path.suffix == ".npy":
             return np.load(path, mmap_mode="r"), None
-        if path.name.endswith((".nii", ".nii.gz")):
-            return _nifti(path)
-        if path.suffix == ".h5":
-            return _hdf5(name, path, key)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"SliceViewer: {name!r}: {path}: can't be read ({str(error).splitlines()[0]})") from None
-    raise InputError(f"SliceViewer: {name!r}: {path}: expected .nii, .nii.gz, .npy or .h5:dataset")
+        return _hdf5(path, key) if path.suffix == ".h5" else _nifti(path)
+    except Exception as error:  # readers fail in many ways with what isn't such a file
+        raise InputError(f"SliceViewer: {name!r}: {path}: can't be read ({said(error)[:160]})") from None
 
 
 def _nifti(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     """(S, H, W) as a radiologist looks at it: slices from the feet up, the front on top, the person's right on the left."""
     import nibabel
 
-    try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
-    except nibabel.filebasedimages.ImageFileError as error:
-        raise ValueError(str(error)) from None
-    volume = np.asanyarray(image.dataobj).transpose()[..., ::-1, ::-1]
+    image = nibabel.as_closest_canonical(nibabel.load(path))
+    volume = np.asanyarray(image.dataobj).transpose()
+    if volume.ndim == 4 and 1 in volume.shape[:2]:  # one time, or one slice over time
+        volume = volume.squeeze(volume.shape.index(1))
+    volume = volume[..., ::-1, ::-1]
     return volume, tuple(map(float, image.header.get_zooms()[:3][::-1]))
 
 
-def _hdf5(name: str, path: Path, key: str) -> tuple[np.ndarray, Sequence[float] | None]:
+def _hdf5(path: Path, key: str) -> tuple[np.ndarray, Sequence[float] | None]:
     with h5py.File(path, "r") as file:
         found = file.get(key) if key else None
         if not isinstance(found, h5py.Dataset):
             names: list[str] = []
             file.visititems(lambda n, o: names.append(n) if isinstance(o, h5py.Dataset) else None)
-            raise InputError(
-                f"SliceViewer: {name!r}: {path}: no dataset {key!r}, expected one of {', '.join(names[:8])}"
-            )
+            raise InputError(f"no dataset {key!r}, expected one of {', '.join(names[:8])}")
         spacing = found.parent.attrs.get("spacing")
         return found[:], None if spacing is None else tuple(map(float, spacing))
 

@@ -1,6 +1,8 @@
+import gc
 import html
 import io
 import re
+import weakref
 from pathlib import Path
 
 import h5py
@@ -179,6 +181,15 @@ A = np.zeros((3, 8, 8))
         ({"input": A}, {"error_of": ("inputs", "input")}, "error_of: unknown name 'inputs'; did you mean 'input'?"),
         ({"a": "scan.nii.gz"}, {}, "scan.nii.gz: no such file"),
         ({"a": {"b": 1}}, {}, "SliceViewer: 'a' is a dict, expected an array or a file's path"),
+        (A, {}, "SliceViewer: volumes are a ndarray, expected {name: volume}"),
+        ({"a": np.full((3, 8, 8), "x")}, {}, "SliceViewer: 'a' holds <U1, expected numbers"),
+        ({"a": A, "CT": "data/scan.dcm"}, {}, "scan.dcm: no such file"),
+        ({"a": A}, {"overlays": {"a": None}}, "the overlay of 'a' is None, expected class numbers (3, 8, 8)"),
+        (
+            {"a": A},
+            {"overlays": {"a": A + 7}, "classes": ["none", "liver"]},
+            "the overlay of 'a' holds class 7, 2 classes are named, 0 to 1",
+        ),
     ],
 )
 def test_errors_are_one_clear_line_in_the_viewer_and_raised_without(given, settings, message):
@@ -203,6 +214,11 @@ def test_volumes_of_another_shape_are_resampled_when_asked():
     assert cells(viewer)[0] == ("a", "resampled to 2 × 8 × 8")
     np.testing.assert_allclose(viewer.slices.volumes["a"][:, 1:-1], ramp[:, 1:-1], atol=1e-6)  # linear between centres
     assert (viewer.slices.overlays["label"] == label).all()  # nearest: no new classes
+    both = {"label": ramp, "truth": ramp}
+    floats = SliceViewer(both, overlays={"label": label[:, ::2, ::2] * 1.0}, resample=True).slices.overlays["label"]
+    assert (floats == label).all()
+    flat = SliceViewer({"a": ramp[0], "truth": ramp})
+    assert "'a' has shape (8, 8)" in html.unescape(flat.message.value) and len(flat.children) == 1  # can't be resampled
 
 
 def test_static_pictures_are_what_the_viewer_paints_without_a_widget(monkeypatch):
@@ -222,8 +238,10 @@ def test_static_pictures_are_what_the_viewer_paints_without_a_widget(monkeypatch
         for i in range(4):
             left = i * (step + paint.GAP)
             np.testing.assert_array_equal(drawn[:, i * step : (i + 1) * step], shown[:, left : left + step])
-        assert figure.axes[1].get_xlabel() == "SSIM\u00a00.100" and figure.get_suptitle() == "slice 1"
-    assert show(both, False).get_suptitle() == "slice 2"
+        assert figure.axes[1].get_xlabel() == "SSIM\u00a00.100" and figure.get_suptitle().startswith(
+            "slice 1 · window "
+        )
+    assert show(both, False, window=(0, 0.5), title="p1").get_suptitle() == "p1: slice 2 · window 0 to 0.5"
 
 
 def test_a_single_slice_has_nothing_to_slide():
@@ -250,7 +268,7 @@ def test_overlays_colour_the_pixels_of_their_classes():
     color = np.array(plots.CLASSES(1, bytes=True)[:3]) // 2
     assert abs(pixels[15 * scale, left + 10 * scale] - color).max() <= 1
     assert not pixels[15 * scale, 10 * scale].any() and not pixels[0, left].any()
-    assert "&lt;y&gt;" in viewer.labels[0].value
+    assert "&lt;y&gt;" in viewer.caption.value
     viewer.controls.opacity.value = 0.25
     pixels = np.asarray(Image.open(io.BytesIO(viewer.images[0].value)).convert("RGB")).astype(int)
     assert abs(pixels[15 * scale, left + 10 * scale] - color / 2).max() <= 1
@@ -309,10 +327,10 @@ def test_the_box_of_the_zoom_is_cut_from_every_panel():
     whole = cube() / 400
     viewer = SliceViewer({"output": whole, "truth": whole + 0.125}, window=(0, 1), start=1, gain=5)
     viewer.controls.rows.value, viewer.controls.columns.value = (2, 4), (3, 6)
-    shown, step = decode(viewer), 390 + paint.GAP
-    assert shown.shape == (260, 3 * step - paint.GAP, 4)
+    shown, step = decode(viewer), 396 + paint.GAP
+    assert shown.shape == (264, 3 * step - paint.GAP, 4)  # as high as the whole, 6 rows of 44
     gray = np.rint(255 * whole[1, 2:4, 3:6]).astype(int)
-    assert (shown[::130, :390:130, 0] == gray).all()
+    assert (shown[::132, :396:132, 0] == gray).all()
     assert (shown[:, 2 * step :, :3] == np.array(colormaps["magma"](159, bytes=True)[:3])).all()  # 0.125 of 0.2
     viewer.controls.reset()
     assert viewer.controls.view().rows == (0, 6) and decode(viewer).shape[0] == 264
@@ -337,10 +355,17 @@ def test_many_panels_stand_in_lines():
     names = "abcdefg"
     viewer = SliceViewer({name: A for name in names}, error_of=[("a", "b"), ("c", "b")])
     found = [re.findall(r"<b>(.*?)</b>", labels.value) for labels in viewer.labels]
-    assert found == [["a", "b", "c", "d", "e"], ["f", "g", "|a − b| ×5", "|c − b| ×5"]]
+    assert list(filter(None, found)) == [["a", "b", "c", "d", "e"], ["f", "g", "|a − b| ×5", "|c − b| ×5"]]
+    widths = [Image.open(io.BytesIO(image.value)).width for image in viewer.images[:2]]
+    assert widths[0] == widths[1] == 5 * (264 + paint.GAP) - paint.GAP  # the shorter line has an empty place
+    assert [labels.value.count("repeat(5,") for labels in viewer.labels[:2]] == [1, 1]
+    viewer.controls.across.value, viewer.controls.size.value = 2, 2
+    assert Image.open(io.BytesIO(viewer.images[0].value)).width == 2 * (528 + paint.GAP) - paint.GAP
+    assert [image.layout.display for image in viewer.images] == [None] * 5 + ["none"] * 4
+    viewer.controls.reset()
     for name in names[:4]:
         viewer.controls.panels[name].value = False
-    assert [image.layout.display for image in viewer.images] == [None, "none"]
+    assert [image.layout.display for image in viewer.images] == [None] + ["none"] * 8
 
 
 def test_parts_of_complex_data():
@@ -362,7 +387,7 @@ def test_parts_of_complex_data():
     spectrum = images()["output"]
     assert spectrum[4, 6] == 0 and np.isclose(np.delete(spectrum.ravel(), 4 * 8 + 6), -80).all()  # dB of its maximum
     assert cells(viewer)[3] == ("|output − truth| ×5", "n/a: of images only")
-    assert SliceViewer({"a": A}).controls.part.options == ("magnitude", "k-space")
+    assert SliceViewer({"a": A}).controls.part.options == ("image", "spectrum")
 
 
 def test_masks_are_black_and_white_whatever_the_window():
@@ -375,7 +400,7 @@ def test_masks_are_black_and_white_whatever_the_window():
 def test_jumps_to_the_worst_median_and_best_slice(tmp_path):
     values = [0.5, 0.9, 0.2, np.nan, 0.7]
     scores = lambda i: {"output": {"SSIM": values[i], "NMSE": values[i]}}  # noqa: E731
-    viewer = SliceViewer(volumes(), scores=scores, save_to=tmp_path / "figures")
+    viewer = SliceViewer(volumes(), scores=scores, save_to=tmp_path / "figures", title="p1")
     named = {w.description: w for w in descendants(viewer) if getattr(w, "description", "")}
     found = {}
     for place in ("worst", "median", "best"):
@@ -388,7 +413,7 @@ def test_jumps_to_the_worst_median_and_best_slice(tmp_path):
     assert viewer.slider.value == 1
     named["Save PNG"].click()
     (saved,) = (tmp_path / "figures").iterdir()
-    assert saved.name.startswith("axial_001_") and str(saved) in viewer.message.value
+    assert saved.name.startswith("p1_axial_image_001_") and str(saved) in viewer.message.value
     with Image.open(saved) as picture:
         assert picture.width > 500
 
@@ -401,3 +426,34 @@ def test_every_control_has_a_label():
         texts = (ipywidgets.HTML, ipywidgets.Label, ipywidgets.ToggleButtons)  # whose options are their labels
         if hasattr(widget, "description") and not isinstance(widget, texts):
             assert widget.description, widget
+
+
+def test_a_closed_viewer_is_freed():
+    viewer = SliceViewer(volumes(), scores=lambda i: {"output": {"SSIM": 1.0}}, unit="frame")
+    slices = weakref.ref(viewer.slices)
+    viewer.close()
+    del viewer
+    gc.collect()
+    assert slices() is None
+
+
+def test_unusual_numbers_are_shown():
+    wave = np.exp(1j * np.arange(8.0))[None, None] * np.ones((1, 8, 1))
+    for dtype in (">c8", np.clongdouble):
+        viewer = SliceViewer({"a": wave.astype(dtype)}, window=[-1, 0], spacing=np.ones(3))
+        for part in viewer.controls.part.options:
+            viewer.controls.part.value = part
+            assert viewer.images[0].value
+    brain = torch.full((1, 8, 8), 0.5, dtype=torch.bfloat16, requires_grad=True)
+    shown = decode(SliceViewer({"a": brain, "b": brain[:, ::2]}, window=(0, 1), resample=True))
+    assert (shown[0, [0, -1], 0] == 128).all()
+
+
+def test_the_errors_scale_is_that_of_the_images():
+    wave = np.full((1, 4, 4), 0.5 + 0j)
+    viewer = SliceViewer({"output": wave, "truth": wave - 0.4}, window=(0, 1), gain=1)
+    expected = {"magnitude": 0.4, "real": 0.2}  # of a window of 1, and of −1 to 1
+    for part, level in expected.items():
+        viewer.controls.part.value = part
+        color = colormaps["magma"](int(np.rint(255 * level)), bytes=True)[:3]
+        assert tuple(decode(viewer)[0, -1, :3]) == tuple(map(int, color)), part

@@ -35,16 +35,30 @@ def test_nifti_has_the_front_on_top_and_the_right_on_the_left(tmp_path, flipped)
     assert np.argwhere(volume).tolist() == [[2, 3, 0]]  # last slice, at the bottom, on the left
 
 
+def test_a_series_of_one_slice_is_a_cine(tmp_path):
+    voxels = np.zeros((5, 4, 1, 6), np.float32)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 3.0, 8.0, 1.0])), tmp_path / "cine.nii.gz")
+    volume, spacing = read("x", tmp_path / "cine.nii.gz")
+    assert volume.shape == (6, 4, 5) and spacing == (8.0, 3.0, 2.0)
+
+
 def test_what_cannot_be_read_is_told_in_a_line(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["brain/output"] = VOLUME
     (tmp_path / "b.nii").write_bytes(b"no image")
     (tmp_path / "c.h5").write_bytes(b"no hdf5")
+    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((9, 9, 9)), np.eye(4)), tmp_path / "whole.nii.gz")
+    (tmp_path / "half.nii.gz").write_bytes((tmp_path / "whole.nii.gz").read_bytes()[:2000])  # a download that stopped
+    for name in ("empty.npy", "scan.dcm"):
+        (tmp_path / name).touch()
     for name, message in {
         "none.npy": "no such file",
         "a.h5:brain/truth": "no dataset 'brain/truth', expected one of brain/output",
         "a.h5": "no dataset '', expected one of brain/output",
-        "b.nii": "b.nii",
+        "b.nii": "can't be read",
+        "half.nii.gz": "can't be read",
+        "empty.npy": "can't be read",
+        "scan.dcm": "expected .nii, .nii.gz, .npy or .h5:dataset",
         "c.h5:x": "can't be read",
     }.items():
         with pytest.raises(InputError, match=message) as error:
