@@ -57,10 +57,15 @@ def _made_on(path: Path) -> Any:
 
 
 def settings(given: Mapping[str, Path]) -> pd.DataFrame:
-    """The parameters that differ: a row a dotted key such as optimizer.learning_rate, a column a run, "–" where it has none."""
+    """The parameters that differ: a row a dotted key such as optimizer.learning_rate, a column a run, "–" where it has none.
+
+    Parameters that only some of the notebooks have are left out.
+    """
     flat = {name: _parameters(path) for name, path in given.items()}
     keys = list(dict.fromkeys(key for values in flat.values() for key in values))
     groups = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    every = [{key.partition(".")[0] for key in values} for values in flat.values() if values]
+    keys = [key for key in keys if all(key.partition(".")[0] in its for its in every)]
     keys.sort(key=lambda key: groups.index(key.partition(".")[0]))
     rows = {k: {n: values.get(k, "–") for n, values in flat.items()} for k in keys}
     rows = {k: row for k, row in rows.items() if len(set(row.values())) > 1}
@@ -112,7 +117,8 @@ def columns(found: Mapping[str, pd.DataFrame]) -> list[str]:
 
 def curves(found: Mapping[str, pd.DataFrame], column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{run: (epochs, values)} of the runs that have the column, for `plots.curves`."""
-    return {n: (h["epoch"].to_numpy(), h[column].to_numpy()) for n, h in found.items() if column in h}
+    numbers = {name: history.select_dtypes("number") for name, history in found.items()}  # a damaged file holds texts
+    return {n: (h["epoch"].to_numpy(), h[column].to_numpy()) for n, h in numbers.items() if {column, "epoch"} <= set(h)}
 
 
 # How good they are
@@ -225,8 +231,10 @@ def paired(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
             row = {"metric": metric, "run": name, "mean": people[name].mean(), "people": len(people)}
             if name != first:
                 same = np.isclose(people[name], people[first], rtol=ROUNDING, atol=0)
-                difference = (people[name] - people[first]).mask(same, 0.0)
-                wide = student.ppf((1 + level) / 2, len(people) - 1) * difference.sem() if len(people) > 1 else np.nan
+                with np.errstate(invalid="ignore"):  # infinite PSNRs
+                    difference = (people[name] - people[first]).mask(same, 0.0)
+                    error = difference.sem() if len(people) > 1 else np.nan
+                wide = student.ppf((1 + level) / 2, len(people) - 1) * error
                 mean, better = difference.mean(), (difference < 0 if metric in FALLING else difference > 0)
                 row |= {"difference": mean, "low": mean - wide, "high": mean + wide, "better": int(better.sum())}
             rows.append(row)

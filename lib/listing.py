@@ -70,8 +70,7 @@ def row(path: Path) -> Row:
         started = datetime.fromisoformat(state["started"]).astimezone().replace(tzinfo=None)
         status, seconds, message = str(state["status"]), float(state["seconds"]), state.get("error") or ""
     except (InputError, KeyError, TypeError, ValueError, AttributeError):
-        empty = not path.is_dir() or not any(path.iterdir())
-        message = "an empty folder, no run in it" if empty else "status.json is missing or unreadable"
+        message = "an empty folder, no run in it" if _empty(path) else "status.json is missing or unreadable"
         started, status, seconds = _stamped(path.name), "damaged", None
     try:
         task = read(path / "task.json")
@@ -87,6 +86,13 @@ def row(path: Path) -> Row:
     return Row(
         path, path.parent.name, notebook, network, started, status, seconds, scores, of, " ".join(message.split())
     )
+
+
+def _empty(path: Path) -> bool:
+    try:
+        return not any(path.iterdir())
+    except OSError:
+        return not path.exists()
 
 
 def _stamped(name: str) -> datetime | None:
@@ -201,7 +207,8 @@ def html(frame: pd.DataFrame, markup: Iterable[str] = (), shares: Iterable[float
     outer = "border-collapse:collapse;margin:4px 0;font-variant-numeric:tabular-nums"
     outer += ";color:var(--jp-ui-font-color1,inherit);font-size:var(--jp-ui-font-size1,13px)"
     outer += ";table-layout:fixed;width:100%" if shares else ""
-    return f'<table style="{outer}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    outer = f'<div style="overflow-x:auto"><table style="{outer}">'
+    return f"{outer}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def _numeric(text: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lib import ROOT, RUNS, listing, runs
+from lib import ROOT, RUNS, listing
 from lib.files import read
 
 DATA = ROOT / "data"
@@ -40,7 +40,7 @@ def environment() -> list[str]:
         f"CPU: {os.cpu_count()} cores, {torch.get_num_threads()} threads for torch",
         f"memory: {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free",
         f"disk: {free / 2**30:.0f} GiB free{'' if free > 2 * 2**30 else ': too little, a demo needs about 1 GiB'}",
-        f"runs: {len(runs.history())} in {RUNS.name}/",
+        f"runs: {len(listing.folders())} in {RUNS.name}/",
     ]
 
 

@@ -241,7 +241,7 @@ def curves(
         raise InputError("curves: the history holds no numbers, expected at least one row and one column of them")
     rows = -(-len(groups) // 3)
     across = -(-len(groups) // rows)
-    size = (6.5, 4.6, 3.2)[across - 1] * across, 3.2 * rows + 0.2 * ((len(lines) - 1) // 3)
+    size = (6.5, 4.6, 3.2)[across - 1] * across, 3.2 * rows + 0.2 * ((len(lines) - 1) // _across(lines))
     fig = plt.figure(figsize=size if len(groups) == 1 else (size[0], 3.2 * rows), layout="constrained")
     if title:
         fig.suptitle(_wrap(title, size[0], 12))
@@ -256,7 +256,7 @@ def curves(
         ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
         ax.grid(axis="y")
         if len(names) > 1:
-            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(names), 3), borderaxespad=0.2)
+            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_across(names), borderaxespad=0.2)
         else:
             ax.set_title(names[0], loc="left")
     for ax in fig.axes[len(groups) :]:
@@ -315,6 +315,11 @@ def boxes(
     ax.grid(axis="x")
     ax.legend(title=person, loc="upper left", bbox_to_anchor=(1, 1), ncols=across, alignment="left", title_fontsize=9)
     return fig
+
+
+def _across(names: Iterable[str]) -> int:
+    """How many of a legend's names fit beside each other: three short ones, one that is long."""
+    return min(len(list(names)), 3, max(1, 66 // (8 + max(map(len, names)))))
 
 
 def save(fig: Figure, path: str | Path) -> Path:

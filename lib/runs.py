@@ -255,7 +255,7 @@ def _alive(fields: dict[str, Any]) -> bool:
 def history(task: str = "*") -> list[Path]:
     """Run folders of a task (or all), the one started last at the end."""
     states = [(_read_status(p.parent), p.parent) for r in roots() for p in r.glob(f"{task}/*/status.json")]
-    found = [(s["started"], p.name, p) for s, p in states if s and p.parent.name not in NOT_TASKS]
+    found = [(s["started"], p.name, p) for s, p in states if s.get("started") and p.parent.name not in NOT_TASKS]
     return [p for *_, p in sorted(found)]
 
 

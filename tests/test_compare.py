@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import InputError, compare, runs
+from lib import InputError, compare, files, runs
 
 HISTORY = "epoch,train_loss,valid_loss,ssim_slices,learning_rate,seconds\n0,0.5,0.4,0.7,0.01,3\n1,0.3,0.35,0.8,0.01,3\n"
 
@@ -195,3 +195,55 @@ def test_the_newest_two_of_one_notebook(folder):
     fake_runs.make(folder, "failed", 3, status="failed", history=HISTORY)
     fake_runs.make(folder, "bare", 4)
     assert compare.newest() == [first, second]
+
+
+def test_of_different_notebooks_only_shared_settings_are_listed(folder):
+    a = fake_runs.make(
+        folder, "a", 0, parameters={"epochs": 2, "network_settings": {"chans": 8}, "mask": {"kind": "random"}}
+    )
+    b = fake_runs.make(folder, "b", 1, parameters={"epochs": 2, "network_settings": {"depth": 4}, "patch": [1, 2]})
+    found = compare.settings({"a": a, "b": b})
+    assert found.values.tolist() == [["network_settings.chans", "8", "–"], ["network_settings.depth", "–", "4"]]
+    assert compare.settings({"setting": a, "b": b}).columns.tolist() == ["setting", "setting", "b"]
+
+
+def test_runs_of_one_name_keep_apart(folder):
+    paths = [folder / "a" / "1", folder.parent / "elsewhere" / "a" / "1"]
+    assert list(compare.named(paths).values()) == paths
+
+
+def test_what_cannot_be_scored_is_told_with_its_place(folder):
+    good, bad = (fake_runs.volumes(0.1) for _ in range(2))
+    bad["output"][1, 2, 3] = np.nan
+    a, b = (fake_runs.make(folder, n, i, result={"x": v}) for i, (n, v) in enumerate({"a": good, "b": bad}.items()))
+    with pytest.raises(InputError, match=r"b/.*result\.h5: x: output or its truth holds values that are not finite"):
+        compare.scores(compare.images({"a": a, "b": b}))
+    black = {name: volume * 0 for name, volume in good.items()}
+    c, d = (fake_runs.make(folder, n, 2, result={"x": black}) for n in "cd")
+    with pytest.raises(InputError, match=r"c/.*result\.h5: x: output: ssim: data range"):
+        compare.scores(compare.images({"c": c, "d": d}))
+
+
+def test_infinite_values_give_no_difference_but_a_dash():
+    found = compare.paired(rows({"p": [(math.inf, 30.0)], "q": [(31.0, 30.0)]}))
+    assert compare.in_words(found)["difference"].tolist() == ["–", "–"]
+    same = compare.paired(rows({"p": [(math.inf, math.inf)], "q": [(31.0, 30.0)]}))
+    assert same["difference"].iloc[1] == -0.5  # equal where both are infinite
+
+
+def test_labels_of_another_type_are_the_same_data(folder):
+    label = np.zeros((2, 8, 8), np.uint8)
+    label[1, 2:5] = 1
+    volumes = {"input": label * 1.0, "output": label, "truth": label}
+    a = fake_runs.make(folder, "a", 0, result={"x": volumes}, classes=["none", "liver"])
+    b = fake_runs.make(
+        folder, "b", 1, result={"x": volumes | {"truth": label.astype(np.int64)}}, classes=["none", "liver"]
+    )
+    assert compare.scores(compare.images({"a": a, "b": b}))["value"].tolist() == [1.0, 1.0]
+
+
+def test_the_newest_two_are_of_the_same_data(folder):
+    made = [fake_runs.make(folder, name, n, history=HISTORY) for n, name in enumerate("abc")]
+    for path, data in zip(made, ("old", "new", "old"), strict=True):
+        files.write(path / "manifest.json", {"data": {"train.h5": data}})
+    assert compare.newest() == [made[0], made[2]]

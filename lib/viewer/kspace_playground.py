@@ -13,9 +13,9 @@ from lib.playground import ERROR, SHOWN, SIZE, Playground, Settings, View, descr
 from lib.sampling import KINDS
 from lib.viewer.controls import tell
 from lib.viewer.paint import GAP, beside, paint, png
+from lib.viewer.pictures import TEXT, labels_of
 
 SNRS = (5.0, 10.0, 20.0, 50.0, 100.0, float("inf"))
-TEXT = "color:var(--jp-ui-font-color1,inherit);line-height:1.35;overflow-wrap:anywhere"
 LABELS = {
     "shown": "image", "kind": "mask", "acceleration": "acceleration", "num_low_frequencies": "centre lines",
     "snr": "noise (SNR)", "num_coils": "coils",
@@ -135,10 +135,8 @@ def _row(view: View, gain: float) -> bytes:
 
 def _labels(view: View, gains: dict[str, float]) -> str:
     """Each panel's name and note, over it."""
-    cells = []
+    cells = {}
     for name, panel in view.panels.items():
         head = f"{name} ×{gains[name]:g}" if name in gains else name
-        note = "n/a" if isinstance(panel, str) else view.notes.get(name, "")
-        cells.append(f"<div><b>{escape(head)}</b><br><small>{escape(note)}</small></div>")
-    grid = f"display:grid;grid-template-columns:repeat(3,minmax(0,1fr));column-gap:{100 * GAP / WIDTH}%"
-    return f'<div style="{grid};{TEXT};text-align:center;padding-top:6px">{"".join(cells)}</div>'
+        cells[head] = "n/a" if isinstance(panel, str) else view.notes.get(name, "")
+    return labels_of(cells, 3, WIDTH)

@@ -20,11 +20,11 @@ from lib.kspace import center_crop
 from lib.preview import ERROR, Panels
 from lib.viewer.line_chart import charts
 from lib.viewer.paint import GAP, beside, lay, paint, png, resize
+from lib.viewer.pictures import TEXT, labels_of
 
 LIMIT, GUESS, GAIN, CANDIDATES = 0.02, 0.05, 5.0, 8
 WIDTH, HEIGHT = 930, 320  # pixels of the preview, at most
 FLUSH = {"margin": "0", "max_width": "none"}
-TEXT = "color:var(--jp-ui-font-color1,inherit);line-height:1.35"
 
 
 class LiveChart(Callback):
@@ -63,6 +63,8 @@ class LiveChart(Callback):
             widget.add_class(f"live-{name}")
         self._say("the first epoch is running")
         display(ipywidgets.VBox(list(self.widgets.values())))
+        with undisturbed(self.learn.model), contextlib.suppress(Exception):  # else the preview says why
+            self._pick()
         self.until = time.perf_counter()
         self.seconds += self.until - self.begun
 
@@ -103,20 +105,23 @@ class LiveChart(Callback):
         shape = max(1, int(height * scale)), max(1, int(width * scale))
         tiles = [resize(_tile(name, *panel), *shape) for name, panel in panels.items()]
         self.widgets["image"].value = png(beside(tiles, *shape))
-        self.widgets["image"].layout.width = f"{len(panels) * (shape[1] + GAP) - GAP}px"
-        names = (f"{name} ×{GAIN:g}" if name == ERROR else name for name in panels)
-        grid = f"display:grid;grid-template-columns:repeat({len(panels)},{shape[1]}px);column-gap:{GAP}px"
-        cells = "".join(f"<b>{escape(name)}</b>" for name in names)
-        self.widgets["labels"].value = f'<div style="{grid};{TEXT};text-align:center;padding-top:6px">{cells}</div>'
+        cells = {f"{name} ×{GAIN:g}" if name == ERROR else name: "" for name in panels}
+        width = len(panels) * (shape[1] + GAP) - GAP
+        self.widgets["image"].layout.width = self.widgets["labels"].layout.width = f"{width}px"
+        self.widgets["labels"].value = labels_of(cells, len(panels), width)
+
+    def _pick(self) -> None:
+        """Reads the case: of CANDIDATES validation items the one of most contrast in the target."""
+        loader = self.dls.valid
+        picks = np.unique(np.linspace(0, len(loader.dataset) - 1, CANDIDATES).astype(int)).tolist()
+        items = (loader.dataset[i] for i in picks)
+        self.batch = loader.collate_fn([max(items, key=lambda item: float(item[self.dls.n_inp].float().std()))])
 
     def _predicted(self) -> tuple[tuple, torch.Tensor, tuple]:
         """Inputs, output and targets of the case; the output in float32 and cropped to the target."""
-        loader, count = self.dls.valid, self.dls.n_inp
         if self.batch is None:
-            picks = np.unique(np.linspace(0, len(loader.dataset) - 1, CANDIDATES).astype(int)).tolist()
-            items = [loader.dataset[i] for i in picks]
-            best = max(items, key=lambda item: float(item[count].float().std()))
-            self.batch = loader.collate_fn([best])
+            self._pick()
+        count = self.dls.n_inp
         place = next(self.learn.model.parameters()).device
         batch = [x.to(place) for x in self.batch]
         with self.precision.autocast if hasattr(self.learn, "precision") else contextlib.nullcontext():

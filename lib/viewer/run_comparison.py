@@ -30,7 +30,7 @@ def show_case(
     classes, found = compare.classes(compared), {n: read_case(source.path, case) for n, source in compared.items()}
     outputs = {name: found[name].volumes[source.image] for name, source in compared.items()}
     first = next(iter(found.values()))
-    settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "start": start}
+    settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "start": start, "title": case}
     truth = first.volumes.get("truth")
     if classes:
         labels = outputs | ({} if truth is None else {"truth": truth})
@@ -81,10 +81,10 @@ class RunComparison(ipywidgets.VBox):
             tell(self.message, f"{found} chosen: tick two or more in the table above to compare them")
             return
         tell(self.message, "reading …")
-        self._try(self._compare)
+        self._try(self._read_all)
 
     def _try(self, call: Callable[[], None]) -> None:
-        """Calls, and tells in a line what a damaged run fails with; not while `_compare` is changing the sliders."""
+        """Calls, and tells in a line what a damaged run fails with; not while `_read_all` is changing the sliders."""
         if self.busy:
             return
         try:
@@ -92,7 +92,7 @@ class RunComparison(ipywidgets.VBox):
         except Exception as error:
             tell(self.message, said(error))
 
-    def _compare(self) -> None:
+    def _read_all(self) -> None:
         self.histories, self.compared = compare.histories(self.named), compare.images(self.named)
         differing = compare.settings(self.named)
         self.settings.value = listing.html(differing) if len(differing) else _line("All settings are the same.")
@@ -103,7 +103,10 @@ class RunComparison(ipywidgets.VBox):
         finally:
             self.busy = False
         self.metrics.value = self._metrics()
-        self.message.value = "".join(map(_line, compare.remarks(self.named)))
+        remarks = compare.remarks(self.named)
+        if self.first_case and self.first_case not in self._cases():
+            remarks.append(f"case {self.first_case}: not one that all these runs have")
+        self.message.value = "".join(map(_line, remarks))
         self._try(self._draw)
         self._try(self._look)
 

@@ -61,7 +61,7 @@ async def held(page: Page, count: int = 30, every: float = 0.033) -> tuple[float
 
 async def measure(page: Page) -> None:
     handle = page.locator(".slice-slider .noUi-handle")
-    await page.locator("img.slice-image").wait_for()
+    await page.locator("img.slice-image").first.wait_for()
     await handle.focus()
     await page.evaluate(WATCH)
     await single(page, 5)

@@ -45,7 +45,7 @@ def state(lab, page):
 
 def colors(lab, page):
     """The colours that the browser paints in the middle of each panel."""
-    shot = Image.open(io.BytesIO(lab.do(page.locator("img.slice-image").screenshot()))).convert("RGB")
+    shot = Image.open(io.BytesIO(lab.do(page.locator("img.slice-image").first.screenshot()))).convert("RGB")
     return [shot.getpixel((int(x * shot.width), shot.height // 2)) for x in COLUMNS]
 
 
@@ -79,7 +79,7 @@ def test_slice_viewer_follows_the_keys(lab):
         outputs = [output for cell in saved.cells for output in cell.outputs]
         assert [output.output_type for output in outputs] == ["stream", "execute_result"]
         assert outputs[0].text.strip() == sys.executable
-        lab.do(page.locator("img.slice-image").wait_for())
+        lab.do(page.locator("img.slice-image").first.wait_for())
         lab.screenshot(page, "viewer_light")
 
         seen = state(lab, page)

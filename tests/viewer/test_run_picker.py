@@ -1,9 +1,12 @@
 """The table of runs and what follows it: sorting, filters, pages, choosing, and words in place of tracebacks."""
 
+import gc
 import re
+import weakref
 from html import unescape
 
 import fake_runs
+import h5py
 import ipywidgets
 import pytest
 from matplotlib.figure import Figure
@@ -241,3 +244,34 @@ def test_segmentations_are_laid_over_the_image(folder, monkeypatch):
     show_case(compare.images(compare.named(paths)), "x", False)
     assert list(seen["volumes"]) == list(seen["overlays"]) == ["a", "b", "truth"] and seen["error_of"] is None
     assert seen["classes"] == ["none", "liver"] and seen["scores"](0)["a"]["Dice liver"] == 1.0
+
+
+def test_refresh_compares_anew(folder):
+    first, second = two(folder)
+    history = (second / "history.csv").read_text()
+    (second / "history.csv").unlink()
+    picker = RunPicker([first, second])
+    comparison = RunComparison(picker)
+    assert list(comparison.histories) == ["first"]
+    (second / "history.csv").write_text(history)  # it has got further meanwhile
+    picker.refresh.click()
+    assert list(comparison.histories) == ["first", "second"]
+
+
+def test_what_a_damaged_run_fails_with_is_a_line(folder):
+    first, second = two(folder)
+    (second / "history.csv").write_text("epoch,valid_loss\n0,nonsense\n1,more\n")
+    with h5py.File(second / "predictions" / "result.h5", "w") as file:
+        file["flat"] = [[1.0, 2.0]]
+    comparison = RunComparison(RunPicker([first, second]))
+    assert "predictions/result.h5 can't be read, or holds no cases" in texts(comparison)
+    comparison = RunComparison(RunPicker([first, second]), case="nobody")
+    assert "case nobody: not one that all these runs have" in texts(comparison)
+
+
+def test_another_case_takes_the_place_of_the_one_before(folder):
+    comparison = RunComparison(RunPicker(two(folder)))
+    slices = weakref.ref(comparison.viewer.slices)
+    comparison.case.value = "p2_x"
+    gc.collect()
+    assert slices() is None
