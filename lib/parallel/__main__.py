@@ -5,4 +5,4 @@ from pathlib import Path
 
 from lib.parallel.ddp import main
 
-sys.exit(main(Path(sys.argv[1])))
+main(Path(sys.argv[1]))

@@ -137,8 +137,8 @@ def _train(run: Path) -> None:
     raise InputError(f"{task['notebook']}: no train.fit in it")
 
 
-def main(run: Path) -> int:
-    """One of torchrun's processes: 0 where training ended well; else 1, after one line that names the rank."""
+def main(run: Path) -> None:
+    """One of torchrun's processes: ends with 0 where training ended well; else with 1, after one line that names the rank."""
     if "ECHOTRAIN_PARENT" in os.environ:
         threading.Thread(target=_watch, args=(int(os.environ["ECHOTRAIN_PARENT"]),), daemon=True).start()
     rank, out = int(os.environ["RANK"]), sys.stdout
@@ -146,9 +146,7 @@ def main(run: Path) -> int:
     try:
         _train(run)
     except Trained:
-        dist.barrier()
-        dist.destroy_process_group()
-        return 0
+        mesh.leave()
     except Exception as error:
         print(f"rank {rank}: {said(error)}", file=out, flush=True)
         if not isinstance(error, InputError):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from lib import ROOT, InputError
 from lib.models import build
-from lib.parallel import spatial
+from lib.parallel import mesh, spatial
 
 
 def saved_bytes(model: nn.Module, x: Tensor) -> int:
@@ -54,8 +55,9 @@ def step(
         env=os.environ | {"OMP_NUM_THREADS": str(threads)},
     )  # fmt: skip
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"{'×'.join(map(str, size))} in {parts} parts: a process ended badly, out of memory? {last}")
+        words = re.findall(r"^(?:\[rank\d+\]:\s*)?(\S*(?:Error|Exception)\b.*)", done.stderr, re.M)
+        cause = "killed by signal 9, out of memory?" if "SIGKILL" in done.stderr else (words or ["no reason given"])[0]
+        raise InputError(f"{'×'.join(map(str, size))} in {parts} parts: a process ended badly: {cause}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -87,4 +89,4 @@ if __name__ == "__main__":
     result = _measure(**json.loads(sys.argv[1]))
     if dist.get_rank() == 0:
         print(json.dumps(result))
-    dist.destroy_process_group()
+    mesh.leave()

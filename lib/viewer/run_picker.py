@@ -44,7 +44,7 @@ TIME, FIRST_SCORE = 2, 5
 OUTER = "minmax(200px, 2.1fr) minmax(0, 9fr)"
 INNER = " ".join(f"minmax(0, {column.width}fr)" for column in COLUMNS[1:])
 CSS = """<style>
-.run-picker .run-line { min-width: 820px; border-bottom: 1px solid var(--jp-border-color2, #ccc); align-items: center; overflow: hidden; }
+.run-picker .run-line { min-width: 920px; border-bottom: 1px solid var(--jp-border-color2, #ccc); align-items: center; overflow: hidden; }
 .run-picker .run-line:focus-within, .run-picker .run-chosen { background: var(--jp-layout-color2, rgba(128,128,128,.12)); }
 .run-picker .run-cells { display: grid; column-gap: 8px; line-height: 1.35; padding: 6px 0; overflow-wrap: anywhere;
   align-items: center; font-variant-numeric: tabular-nums; color: var(--jp-ui-font-color1, inherit); }
