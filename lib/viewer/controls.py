@@ -42,7 +42,7 @@ def choice(
     """A labelled slider through options; a dropdown's keys would be Lab's own shortcuts."""
     options = list(options.items()) if isinstance(options, Mapping) else list(options)
     made = ipywidgets.SelectionSlider(description=name, options=options, value=value, style=STYLE)
-    made.layout = {"width": "auto", "min_width": f"{width}px", "max_width": "calc(100% - 4px)"}
+    made.layout = {"min_width": f"{width}px", "max_width": "calc(100% - 4px)", "align_self": "flex-start"}
     made.add_class("choice")
     return made
 
