@@ -31,10 +31,12 @@ class SliceViewer(ipywidgets.VBox):
     volumes whose |difference| × gain stands last, on the window's width; a list of such pairs, or None.
     unit: what the slider counts: "slice", or "frame" of a cine, whose first axis is time. planes: names of the three
     planes, by default those of axial slices. spacing: millimetres (z, y, x), by default the file's or 1: pixels are
-    shown square in millimetres. overlays: {panel: (S, H, W) class numbers} laid over the images, each of `classes` but the
-    first in its colour (the seventh like the first). title: what is looked at, such as the case. scores: slice → {panel: {metric: value}} shown above the panels, such as lib.scores makes; with
-    them the worst, median and best slice can be jumped to. resample: volumes of other shape are resampled to the
-    truth's. save_to: the folder for "save PNG". Pixels that aren't finite are blue and counted.
+    shown square in millimetres. overlays: {panel: (S, H, W) class numbers} laid over the images, each of `classes` but
+    the first in its colour (the seventh like the first). title: what is looked at, such as the case. scores: slice →
+    {panel: {metric: value}} shown above the panels, such as lib.scores makes; with them the worst, median and best
+    slice can be jumped to. resample: volumes of other shape are resampled to the truth's. save_to: the folder for
+    "Save PNG". Pixels that aren't finite are blue and counted. Of complex data magnitude, phase, real and imaginary part
+    and k-space are shown, of real data their spectrum.
 
     What can't be shown is told in the viewer, in one line, not raised; `show(..., interactive=False)` raises it, as InputError.
     Attributes `slider`, `labels` (HTML) and `images` (PNG), one of each for a row of panels, are the widgets.
