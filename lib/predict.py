@@ -234,10 +234,21 @@ def segment_images(model: nn.Module, folder: Path, path: Path, how: str, size: t
     return Path(path)
 
 
-def over_time(path: Path) -> bool:
-    """Whether a result.h5 holds cine series, whose first axis is time."""
-    with h5py.File(path, "r") as file:
-        return file.attrs.get("first_axis") == "time"
+def case_names(path: Path) -> list[str]:
+    """The cases of a result.h5; InputError where it isn't one, or is empty."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; a training or evaluation run writes it")
+    try:
+        with h5py.File(path, "r") as file:
+            names, whole = list(file), all(isinstance(group, h5py.Group) for group in file.values())
+    except OSError:
+        names, whole = [], False
+    if not whole:
+        raise InputError(f"{path}: not a result.h5, expected one HDF5 group a case with input, output, truth")
+    if not names:
+        raise InputError(f"{path}: holds no cases")
+    return names
 
 
 def read_case(path: Path, case: str) -> dict[str, np.ndarray]:
@@ -248,14 +259,4 @@ def read_case(path: Path, case: str) -> dict[str, np.ndarray]:
 
 def read_result(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """{case: {name: volume (S, h, w)}} of a result.h5; InputError where it isn't one."""
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file; a training or evaluation run writes it")
-    try:
-        with h5py.File(path, "r") as file:
-            cases = {case: {key: group[key][:] for key in group} for case, group in file.items()}
-    except (OSError, AttributeError):
-        raise InputError(f"{path}: not a result.h5, expected one HDF5 group a case with input, output, truth") from None
-    if not cases:
-        raise InputError(f"{path}: holds no cases")
-    return cases
+    return {case: read_case(path, case) for case in case_names(path)}

@@ -9,6 +9,15 @@ torch.set_num_threads(min(2, os.cpu_count() or 1))
 _skipped: list[str] = []
 
 
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder for runs, in place of runs/."""
+    from lib import runs
+
+    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
+    return tmp_path / "runs"
+
+
 def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in items:

@@ -7,15 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import InputError, compare, files, runs
+from lib import InputError, compare, files
 
 HISTORY = "epoch,train_loss,valid_loss,ssim_slices,learning_rate,seconds\n0,0.5,0.4,0.7,0.01,3\n1,0.3,0.35,0.8,0.01,3\n"
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
-    return tmp_path / "runs"
 
 
 def test_names_are_short_and_different(folder):

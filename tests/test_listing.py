@@ -6,13 +6,7 @@ import fake_runs
 import pandas as pd
 import pytest
 
-from lib import listing, runs
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
-    return tmp_path / "runs"
+from lib import listing
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,15 @@ import re
 import fake_runs
 import pytest
 
-from lib import ROOT, files, overview, runs
+from lib import ROOT, files, overview
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
+def folder(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(overview, "lab_root", lambda: tmp_path)
-    return tmp_path / "runs"
+    return folder
 
 
 def notebook(path, line):

@@ -37,7 +37,7 @@ def labels_of(cells: Mapping[str, str], count: int, width: int) -> str:
 
 def caption(slices: Slices, view: View) -> str:
     """What a view is, in a line: case, slice, plane, part, window."""
-    place = f"{slices.unit} {view.index}" if view.plane == slices.planes[0] else f"{view.plane} {view.index}"
+    place = f"{slices.unit if view.plane == slices.planes[0] else view.plane} {view.index}"
     low, high = slices.scale(view)
     unit = {"phase": " rad", "k-space": " dB", "spectrum": " dB"}.get(view.part, "")
     part = "" if view.part == slices.parts[0] else f" · {view.part}"

@@ -96,15 +96,15 @@ class RunComparison(ipywidgets.VBox):
         self.histories, self.compared = compare.histories(self.named), compare.images(self.named)
         differing = compare.settings(self.named)
         self.settings.value = listing.html(differing) if len(differing) else _line("All settings are the same.")
-        self.busy = True
+        cases, self.busy = self._cases(), True
         try:
             _choose(self.curve, compare.columns(self.histories))
-            _choose(self.case, self._cases(), self.first_case)
+            _choose(self.case, cases, self.first_case)
         finally:
             self.busy = False
         self.metrics.value = self._metrics()
         remarks = compare.remarks(self.named)
-        if self.first_case and self.first_case not in self._cases():
+        if self.first_case and self.first_case not in cases:
             remarks.append(f"case {self.first_case}: not one that all these runs have")
         self.message.value = "".join(map(_line, remarks))
         self._try(self._draw)

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from lib import ROOT, InputError, plots, said
+from lib.predict import case_names
 
 
 def read(name: str, source: Any) -> tuple[Any, Sequence[float] | None]:
@@ -80,20 +81,6 @@ class Case(NamedTuple):
     unit: str
     spacing: tuple[float, ...] | None
     classes: list[str]
-
-
-def case_names(path: Path) -> list[str]:
-    """The cases of a run's result.h5; InputError where it isn't one, or is empty."""
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file; a training or evaluation run writes it")
-    try:
-        with h5py.File(path, "r") as file:
-            names = [name for name, group in file.items() if isinstance(group, h5py.Group)]
-    except OSError:
-        raise InputError(f"{path}: not a result.h5, expected one HDF5 group a case") from None
-    if not names:
-        raise InputError(f"{path}: holds no cases, expected one HDF5 group a case")
-    return names
 
 
 def case(path: Path, name: str | None = None) -> Case:

@@ -8,19 +8,12 @@ from html import unescape
 import fake_runs
 import h5py
 import ipywidgets
-import pytest
 from matplotlib.figure import Figure
 
-from lib import compare, runs
+from lib import compare
 from lib.viewer import RunComparison, RunPicker, run_comparison, show_case
 
 HISTORY = "epoch,train_loss,valid_loss\n0,0.5,0.4\n1,0.3,0.35\n"
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
-    return tmp_path / "runs"
 
 
 def listed(picker):
