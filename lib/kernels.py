@@ -1,10 +1,12 @@
 """The kernels that notebooks of a recipe run in."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from typing import Any
 
 from lib import ROOT
@@ -27,7 +29,42 @@ def one_line(error: str) -> str:
     return f"{error} ({MEMORY})" if re.search("signal: Killed|CUDA out of memory", error) else error
 
 
-def manager(kernels: list[subprocess.Popen], output: Any) -> type:
+class Kernels(list):
+    """The kernels' processes, in the order of their start. Within `with`, Ctrl-C and SIGTERM kill them: `interrupted`.
+
+    Raised as exceptions, they would come wherever Python happens to be: asyncio loses some and warns after others.
+    """
+
+    interrupted = False
+
+    def __enter__(self) -> "Kernels":
+        ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        heeded = [s for s in ours if signal.getsignal(s) is not signal.SIG_IGN]
+        self._before = {s: signal.signal(s, self._interrupt) for s in heeded}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, *_: object) -> None:
+        self.interrupted = True
+        for process in self:
+            _kill(process)
+
+    def append(self, process: subprocess.Popen) -> None:
+        super().append(process)
+        if self.interrupted:
+            _kill(process)
+
+
+def _kill(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own: workers go with it
+
+
+def manager(kernels: Kernels, output: Any) -> type:
     """A kernel manager that starts this very Python, whatever kernel specifications the user has, with our lib first."""
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client import AsyncKernelManager

@@ -311,7 +311,8 @@ def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> 
     try:
         error = _execute(task, run, title)
     except KeyboardInterrupt:
-        runs.mark(run, "failed", "interrupted")
+        if runs.status(run)["status"] != "ok":
+            runs.mark(run, "failed", "interrupted")
         raise
     if error:
         runs.mark(run, "failed", error)
@@ -326,7 +327,7 @@ def _execute(task: Task, run: Path, title: str) -> str | None:
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     cells = [c for c in runs.read(task.notebook)["cells"] if c["cell_type"] == "code" and "".join(c["source"]).strip()]
     hidden, log, terminal = run / ".notebook.ipynb", run / "kernel.log", sys.stdout.isatty()
-    processes, begun, error, broke = [], 0, None, True
+    processes, begun, error, broke = kernels.Kernels(), 0, None, True
 
     def tell(cell: Any, cell_index: int) -> None:
         nonlocal begun
@@ -337,7 +338,7 @@ def _execute(task: Task, run: Path, title: str) -> str | None:
 
     for _ in range(2):  # a kernel that fails to start is tried once more
         try:
-            with open(log, "wb") as output:
+            with open(log, "wb") as output, processes:
                 papermill.execute_notebook(
                     _braces(task.notebook), _braces(hidden), task.values | {"run_dir": str(run)},
                     kernel_name="python3", language="python", kernel_manager_class=kernels.manager(processes, output),
@@ -356,13 +357,15 @@ def _execute(task: Task, run: Path, title: str) -> str | None:
         finally:
             if hidden.exists():
                 os.replace(hidden, run / "notebook.ipynb")
-        if begun:
+        if begun or processes.interrupted:
             break
     if error is None and runs.status(run)["status"] != "ok":
         code = processes[-1].returncode or 0
         error = kernels.death(code) if code < 0 else "the notebook ended without runs.finish"
-    if not broke or not log.stat().st_size:
+    if not broke or processes.interrupted or not log.stat().st_size:
         log.unlink()  # it is of use only where the kernel itself broke
+    if processes.interrupted:
+        raise KeyboardInterrupt
     return error and kernels.one_line(error)
 
 
