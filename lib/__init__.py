@@ -2,7 +2,9 @@
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # fastai still calls it: the one place where known noise of others is silenced
 warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
@@ -14,6 +16,14 @@ RUNS = Path(os.environ.get("ECHOTRAIN_RUNS", ROOT / "runs")).resolve()
 
 class InputError(ValueError):
     """What the user gave can't be used; the message is one line: where, what was found, what is expected."""
+
+
+def attempt(call: Callable[..., Any], *values: Any, **settings: Any) -> tuple[Any, str]:
+    """(what the call returns, ""), or (None, the line of its InputError)."""
+    try:
+        return call(*values, **settings), ""
+    except InputError as error:
+        return None, str(error)
 
 
 def said(error: BaseException) -> str:

@@ -21,6 +21,7 @@ SCORES = ("ssim", "psnr", "nmse")
 BASELINES = ("zero-filled", *evaluate.BASELINES, *evaluate.SERIES_BASELINES)
 NOT_OUTPUTS = ("input", "truth", "noise_free", "probability")
 TITLES = {**listing.METRICS, "psnr": "PSNR, dB"}
+NO_SCORES = pd.DataFrame(columns=["case", "person", "metric", "run", "value"])
 ROUNDING = 1e-6  # of a value: a smaller difference is that of float32, and none
 
 
@@ -38,7 +39,7 @@ def newest(count: int = 2) -> list[Path]:
     found: dict[str, list[Path]] = {}
     for row in listing.rows():
         if row.status == "ok" and any((row.path / name).is_file() for name in ("history.csv", "predictions/result.h5")):
-            alike = found.setdefault(row.notebook + str(_made_on(row.path)), [])
+            alike = found.setdefault(f"{row.notebook} {_made_on(row.path) or row.path}", [])
             alike.append(row.path)
             if len(alike) == count:
                 return alike[::-1]
@@ -116,9 +117,11 @@ def columns(found: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def curves(found: Mapping[str, pd.DataFrame], column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{run: (epochs, values)} of the runs that have the column, for `plots.curves`."""
+    """{run: (epochs from 1 on, values)} of the runs that have the column, for `plots.curves`."""
     numbers = {name: history.select_dtypes("number") for name, history in found.items()}  # a damaged file holds texts
-    return {n: (h["epoch"].to_numpy(), h[column].to_numpy()) for n, h in numbers.items() if {column, "epoch"} <= set(h)}
+    return {
+        n: (h["epoch"].to_numpy() + 1, h[column].to_numpy()) for n, h in numbers.items() if {column, "epoch"} <= set(h)
+    }
 
 
 # How good they are
@@ -176,19 +179,42 @@ def classes(compared: Mapping[str, Images]) -> list[str]:
 def scores(compared: Mapping[str, Images]) -> pd.DataFrame:
     """A row a case that all have, metric and run: case, person, metric, run, value; each case's whole volume.
 
-    Reconstructions: SSIM, PSNR, NMSE by fastMRI's definitions; segmentations: Dice of each class but the background.
-    Cases without a truth are left out. InputError where two runs have different truths of one case.
+    Reconstructions: SSIM, PSNR, NMSE by fastMRI's definitions, of each acceleration by itself; segmentations: Dice of each
+    class but the background. Cases without a truth are left out. InputError where two runs have different truths of one case.
     """
     rows, named_classes = [], tuple(classes(compared))
     for case in cases(compared):
         found = {n: _scored(*s, case, named_classes, s.path.stat().st_mtime_ns) for n, s in compared.items()}
         if any(truth is None for _, truth, _ in found.values()):
             continue
-        if len({truth for _, truth, _ in found.values()}) > 1:
-            raise InputError(f"{case}: the runs have different truths of it: they were made on different data")
+        check_truths(case, (truth for _, truth, _ in found.values()))
+        at = _acceleration(next(iter(compared.values())).path, case)
         for name, (person, _, values) in found.items():
-            rows += [{"case": case, "person": person, "metric": m, "run": name, "value": v} for m, v in values.items()]
-    return pd.DataFrame(rows, columns=["case", "person", "metric", "run", "value"])
+            about = {"case": case, "person": person, "run": name, "at": at}
+            rows += [about | {"metric": m, "value": v} for m, v in values.items()]
+    several = len({row["at"] for row in rows}) > 1
+    for row in rows:
+        at = row.pop("at")
+        row["metric"] += f" at {at:g}×" if several and at else ""
+    return pd.DataFrame(rows, columns=list(NO_SCORES))
+
+
+def check_truths(case: str, truths: Iterable[int]) -> None:
+    """InputError where two hashes of a case's truth differ."""
+    if len(set(truths)) > 1:
+        raise InputError(f"{case}: the runs have different truths of it: they were made on different data")
+
+
+def hash_of(truth: np.ndarray) -> int:
+    """For `check_truths`."""
+    return hash(truth.astype(np.float32).tobytes())
+
+
+def _acceleration(path: Path, case: str) -> float | None:
+    """The nominal acceleration of a case of k-space."""
+    with open_hdf5(path) as file:
+        found = file[case].attrs.get("acceleration")
+    return None if found is None else float(found)
 
 
 @lru_cache(maxsize=4096)
@@ -213,7 +239,7 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
             values = {TITLES[m]: metrics.METRICS[m](output, truth) for m in SCORES}
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    return person, hash(truth.astype(np.float32).tobytes()), values
+    return person, hash_of(truth), values
 
 
 def paired(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -235,7 +261,7 @@ def paired(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
                     difference = (people[name] - people[first]).mask(same, 0.0)
                     error = difference.sem() if len(people) > 1 else np.nan
                 wide = student.ppf((1 + level) / 2, len(people) - 1) * error
-                mean, better = difference.mean(), (difference < 0 if metric in FALLING else difference > 0)
+                mean, better = difference.mean(), (difference < 0 if metric.startswith(FALLING) else difference > 0)
                 row |= {"difference": mean, "low": mean - wide, "high": mean + wide, "better": int(better.sum())}
             rows.append(row)
     return pd.DataFrame(rows, columns=["metric", "run", "mean", "people", "difference", "low", "high", "better"])
@@ -261,8 +287,10 @@ def in_words(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def caption(scored: pd.DataFrame) -> str:
     """What the numbers of `paired` mean, in a sentence or two."""
+    if not len(scored):
+        return "No case with a truth that two of the runs have, so there is nothing to score."
     people, shared = scored["person"].nunique(), scored["case"].nunique()
-    first = scored["run"].iloc[0] if len(scored) else ""
+    first = scored["run"].iloc[0]
     said = f"Means over {_count(people, 'person', 'people')} ({_count(shared, 'case')} that all runs share)"
     if people < 2:
         return f"{said}; differences from {first}. One person says nothing of others, so there is no interval."
@@ -273,9 +301,9 @@ def _count(number: int, one: str, more: str = "") -> str:
     return f"{number} {one if number == 1 else more or one + 's'}"
 
 
-def remarks(given: Mapping[str, Path]) -> list[str]:
-    """A line for each thing that a run lacks, and why."""
-    found, learnt, shown = [], histories(given), images(given)
+def remarks(given: Mapping[str, Path], learnt: Mapping[str, Any], shown: Mapping[str, Images]) -> list[str]:
+    """A line for each thing that a run lacks, and why; learnt: its `histories`, shown: its `images`."""
+    found = []
     for name, path in given.items():
         row = listing.row(path)
         if row.status != "ok":

@@ -81,6 +81,7 @@ def row(path: Path) -> Row:
         seconds, message = (datetime.now() - started).total_seconds(), message or "still running"
     try:
         scores, of = main_metrics(runs.headline(path), notebook.startswith(SEGMENTS))
+        of += ", Gaussian SSIM, range 1" * (bool(scores) and notebook.startswith("20"))  # the cine source's own
     except (ValueError, TypeError, AttributeError):
         scores, of, message = {}, "", message or "metrics.json is unreadable"
     return Row(

@@ -35,13 +35,20 @@ def environment() -> list[str]:
     memory = psutil.virtual_memory()
     return [
         f"Python {platform.python_version()} on {platform.system()} {platform.machine()}",
-        " · ".join(f"{name} {importlib.metadata.version(name)}" for name in packages),
+        " · ".join(map(_version, packages)),
         f"GPU: {', '.join(gpus) if gpus else 'none; everything runs on the CPU'}",
         f"CPU: {os.cpu_count()} cores, {torch.get_num_threads()} threads for torch",
         f"memory: {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free",
         f"disk: {free / 2**30:.0f} GiB free{'' if free > 2 * 2**30 else ': too little, a demo needs about 1 GiB'}",
         f"runs: {len(listing.folders())} in {RUNS.name}/",
     ]
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{package} missing: install requirements.txt"
 
 
 # Notebooks

@@ -24,7 +24,7 @@ SHOWN = ("zero-filled", "GRAPPA", "VarNet")
 MASK, KSPACE, SPREAD, TRUTH, ERROR = (
     "mask",
     "k-space × mask",
-    "point-spread function, 60 dB",
+    "point spread, lines 20 dB apart",
     "truth",
     "|image − truth|",
 )

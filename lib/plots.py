@@ -24,7 +24,7 @@ from lib import InputError
 # Okabe & Ito's colours without the yellow, too faint on white. Bad pixels are sky blue, which no image map contains.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS, DASHES = "osD^vPX<>p", ("-", "--", "-.", ":")
-CLASSES = ListedColormap((*PALETTE[1:6], PALETTE[0]))
+CLASSES = ListedColormap((*PALETTE[1:5], "#F0E442", PALETTE[0]))  # over dark images the yellow is well seen
 BAD, ERROR_CMAP = "#56B4E9", "magma"
 MUTED, FAINT, DPI, WIDTH = "#595959", "#F2F2F2", 120, 9.0
 STYLE = {
@@ -223,13 +223,14 @@ def curves(
 ) -> Figure:
     """Lines of a training history, or of {name: (x, y)} in one axes.
 
-    A DataFrame's number columns (all but `x`, or `columns`) are drawn against its column `x` (or its index): the
-    losses together, any other in an axes of its own. `log`: logarithmic y. InputError: an unknown column, no rows.
+    A DataFrame's number columns (all but `x`, or `columns`) are drawn against its column `x` (or its index; epochs count
+    from 1): the losses together, any other in an axes of its own. `log`: logarithmic y. InputError: an unknown column, no rows.
     """
     if hasattr(history, "columns"):
         numbers = history.select_dtypes("number")
         check_names("curves", columns or (), numbers.columns)
         steps, xlabel = numbers.get(x, numbers.index), xlabel or (x if x in numbers else None)
+        steps = steps + 1 if xlabel == "epoch" else steps
         lines = {str(name): (steps, numbers[name]) for name in (columns or numbers.columns) if name != x}
         losses = [name for name in lines if "loss" in name]
         groups = [losses] * bool(losses) + [[name] for name in lines if name not in losses]
@@ -322,15 +323,15 @@ def _across(names: Iterable[str]) -> int:
     return min(len(list(names)), 3, max(1, 66 // (8 + max(map(len, names)))))
 
 
-def save(fig: Figure, path: str | Path) -> Path:
-    """Write `fig` as PNG under `path`, whole or not at all, close it and return the path; folders are made."""
+def save(fig: Figure, path: str | Path, dpi: float | None = None) -> Path:
+    """Write `fig` as PNG under `path`, whole or not at all, close it and return the path; folders are made. dpi: its own."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise InputError(f"save: {path} ends in {path.suffix!r}, expected '.png'")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        fig.savefig(part, format="png", metadata={"Software": None})
+        fig.savefig(part, format="png", dpi=dpi or "figure", metadata={"Software": None})
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

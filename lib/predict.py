@@ -77,6 +77,8 @@ def write_case(result: h5py.File, name: str, cases: list[Case], images: dict[str
     group.attrs["person"], group.attrs["file"], group.attrs["maximum"] = first.person, str(first.file), first.maximum
     group.attrs["mask"], group.attrs["acceleration_achieved"] = first.mask.columns.numpy(), first.mask.achieved
     group.attrs["acceleration"], group.attrs["mask_kind"] = first.mask.acceleration, first.mask.kind
+    if first.spacing:
+        group.attrs["spacing"] = first.spacing
 
 
 def reconstruct_series(model: nn.Module, series: CineSeries, path: Path, device="cpu") -> Path:

@@ -40,9 +40,11 @@ def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores |
 
 
 def _value(metric: Callable[..., float], output: np.ndarray, target: np.ndarray, peak: float) -> float:
+    if not (np.isfinite(output).all() and np.isfinite(target).all()):
+        return math.nan
     try:
         return metric(output, target, peak)
-    except InputError:  # not finite, or nothing to compare with
+    except InputError:  # nothing to compare with
         return math.nan
 
 

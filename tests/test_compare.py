@@ -3,6 +3,7 @@
 import math
 
 import fake_runs
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,10 +42,13 @@ def test_histories_on_one_axis(folder):
     assert compare.columns(found) == ["valid_loss", "ssim_slices", "train_loss", "learning_rate"]
     lines = compare.curves(found, "valid_loss")
     assert {n: (x.tolist(), y.tolist()) for n, (x, y) in lines.items()} == {
-        "a": ([0, 1], [0.4, 0.35]),
-        "b": ([0], [1.25]),
+        "a": ([1, 2], [0.4, 0.35]),
+        "b": ([1], [1.25]),
     }
     assert list(compare.curves(found, "ssim_slices")) == ["a"]
+
+
+TWO = {"good": fake_runs.volumes(0.1), "worse": fake_runs.volumes(0.3)}
 
 
 def rows(values):
@@ -170,7 +174,7 @@ def test_what_is_missing_is_said(folder):
     empty = folder / "empty" / "20260101-000000"
     empty.mkdir(parents=True)
     given = compare.named([good, bare, broken, empty])
-    assert compare.remarks(given) == [
+    assert compare.remarks(given, compare.histories(given), compare.images(given)) == [
         "bare: running (still running): what it has so far is shown",
         "bare: its history.csv holds no epochs yet",
         "bare: predictions/result.h5 is missing, so there are no images and no metrics by case",
@@ -185,9 +189,14 @@ def test_what_is_missing_is_said(folder):
 def test_the_newest_two_of_one_notebook(folder):
     assert compare.newest() == []
     first, second = (fake_runs.make(folder, f"t{n}", n, history=HISTORY) for n in (0, 1))
-    fake_runs.make(folder, "other", 2, notebook="20_train_cine", history=HISTORY)
-    fake_runs.make(folder, "failed", 3, status="failed", history=HISTORY)
-    fake_runs.make(folder, "bare", 4)
+    others = [
+        fake_runs.make(folder, "other", 2, notebook="20_train_cine", history=HISTORY),
+        fake_runs.make(folder, "failed", 3, status="failed", history=HISTORY),
+        fake_runs.make(folder, "bare", 4),
+    ]
+    for path in (first, second, *others):
+        files.write(path / "manifest.json", {"data": {"train.h5": "1"}})
+    fake_runs.make(folder, "of what", 5, history=HISTORY)  # of unknown data: it may have nothing in common
     assert compare.newest() == [first, second]
 
 
@@ -241,3 +250,15 @@ def test_the_newest_two_are_of_the_same_data(folder):
     for path, data in zip(made, ("old", "new", "old"), strict=True):
         files.write(path / "manifest.json", {"data": {"train.h5": data}})
     assert compare.newest() == [made[0], made[2]]
+
+
+def test_accelerations_are_compared_each_by_itself(folder):
+    made = [fake_runs.make(folder, n, i, result={"p1 2x": V, "p1 4x": V}) for i, (n, V) in enumerate(TWO.items())]
+    for path in made:
+        with h5py.File(path / "predictions" / "result.h5", "a") as file:
+            for case in file:
+                file[case].attrs["acceleration"] = float(case[-2])
+    scored = compare.scores(compare.images(compare.named(made)))
+    assert set(scored["metric"]) == {f"{m} at {r}×" for m in ("SSIM", "PSNR, dB", "NMSE") for r in (2, 4)}
+    table = compare.paired(scored).query("run == 'worse'")
+    assert (table.set_index("metric").loc[["SSIM at 2×", "NMSE at 4×"], "better"] == 0).all()

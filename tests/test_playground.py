@@ -159,4 +159,11 @@ def test_what_does_not_change_is_kept(play, monkeypatch):
 def test_the_static_picture_has_all_six_panels(play):
     figure = play.figure(Settings(shown="GRAPPA"))
     titles = [ax.get_title() for ax in figure.axes]
-    assert titles == ["mask", "k-space × mask", "point-spread function, 60 dB", "GRAPPA", "truth", "|image − truth| ×5"]
+    assert titles == [
+        "mask",
+        "k-space × mask",
+        "point spread, lines 20 dB apart",
+        "GRAPPA",
+        "truth",
+        "|image − truth| ×5",
+    ]

@@ -58,6 +58,7 @@ def test_result_has_a_group_a_file(folder, tmp_path):
     with h5py.File(path) as file:
         group = file["tumour_b"]
         assert group.attrs["person"] == "tumour_b" and group["output"].shape == (3, 40, 32)
+        assert group.attrs["spacing"].tolist() == [6.5, 5.0, 5.0]
         mask = group.attrs["mask"]
         assert group.attrs["acceleration_achieved"] == pytest.approx(32 / mask.sum())
         case = slices.case(3)

@@ -35,6 +35,8 @@ def test_what_cannot_be_scored_is_nan():
     output[0, 3, 3] = np.nan
     of = scores.reconstruction({"output": output, "truth": truth})
     assert all(np.isnan(v) for v in of(0)["output"].values())
+    endless = np.where(np.isnan(output), np.inf, output)
+    assert all(np.isnan(v) for v in scores.reconstruction({"output": endless, "truth": truth})(0)["output"].values())
     assert np.isnan(of(1)["output"]["NMSE"]) and of(1)["output"]["SSIM"] == pytest.approx(1)
 
 

@@ -20,7 +20,7 @@ _BLOCK, _WHOLE = 1 << 16, 1 << 26
 class KspaceFile(NamedTuple):
     """What a k-space file holds; shape is (H, W), coils 1 for single-coil files, padding in columns on each side.
 
-    grappa_path: SNU's image/ file, where that holds an `image_grappa`.
+    grappa_path: SNU's image/ file, where that holds an `image_grappa`. spacing: mm (slice thickness, H, W), by the header.
     """
 
     path: Path
@@ -37,6 +37,7 @@ class KspaceFile(NamedTuple):
     person: str
     assumed: tuple[str, ...]
     grappa_path: Path | None = None
+    spacing: tuple[float, float, float] | None = None
 
 
 def source_files(source: Path) -> list[Path]:
@@ -80,9 +81,9 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
                 f"{path}: mask: shape {file['mask'].shape}, expected ({width},), one value a column of kspace"
             )
         assumed = []
-        recon, padding = (height, width), (0, 0)
+        recon, padding, spacing = (height, width), (0, 0), None
         if "ismrmrd_header" in file:
-            recon, padding = _header(path, file["ismrmrd_header"][()], width)
+            recon, padding, spacing = _header(path, file["ismrmrd_header"][()], width)
         else:
             assumed.append(f"no ismrmrd_header: all {width} columns measured, image not cropped")
         target, target_path, target_shape, maximum, layout = _target(path, file, slices)
@@ -97,7 +98,7 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
     grappa_path = _grappa(_twin(path), slices, target_shape)
     return KspaceFile(
         path, layout, slices, coils, (height, width), target, target_path, target_shape, maximum, has_mask, padding,
-        person, tuple(assumed), grappa_path,
+        person, tuple(assumed), grappa_path, spacing,
     )  # fmt: skip
 
 
@@ -130,14 +131,15 @@ def _check_values(path: Path, kspace: h5py.Dataset) -> None:
         raise InputError(f"{path}: kspace: all {len(kspace)} slices are zero")
 
 
-def _header(path: Path, text: bytes | str, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The reconstructed (H, W), and the columns that the scanner left out on each side."""
+def _header(path: Path, text: bytes | str, width: int):
+    """The reconstructed (H, W), the columns that the scanner left out on each side, and the spacing, None where it is 0."""
     from ismrmrd import xsd
 
     try:
         encoding = xsd.CreateFromDocument(text).encoding[0]
         limit, size = encoding.encodingLimits.kspace_encoding_step_1, encoding.encodedSpace.matrixSize
-        recon = encoding.reconSpace.matrixSize
+        recon, field = encoding.reconSpace.matrixSize, encoding.reconSpace.fieldOfView_mm
+        spacing = field.z / max(recon.z, 1), field.x / recon.x, field.y / recon.y
         left = size.y // 2 - limit.center
         right = width - (left + limit.maximum + 1)
     except Exception as error:
@@ -147,7 +149,7 @@ def _header(path: Path, text: bytes | str, width: int) -> tuple[tuple[int, int],
             f"{path}: ismrmrd_header: encodes {size.y} lines with centre {limit.center} and last {limit.maximum}, "
             f"which do not fit into the {width} columns of kspace"
         )
-    return (recon.x, recon.y), (left, right)
+    return (recon.x, recon.y), (left, right), spacing if min(spacing) > 0 else None
 
 
 def _target(path: Path, file: h5py.File, slices: int):

@@ -74,7 +74,7 @@ def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]
 
 
 class Case(NamedTuple):
-    """One slice with everything by name; images are (h, w), k-space (C, H, W). Missing things are None."""
+    """One slice with everything by name; images are (h, w), k-space (C, H, W), spacing in mm. Missing things are None."""
 
     kspace: Tensor
     mask: Mask
@@ -89,6 +89,7 @@ class Case(NamedTuple):
     slice: int
     person: str
     file: Path
+    spacing: tuple[float, float, float] | None
 
 
 def sizes_of(file: KspaceFile) -> tuple[int, ...]:
@@ -150,7 +151,7 @@ class KspaceSlices(Dataset):
         maximum = file.maximum if file.maximum is not None else float(zero_filled.max())
         return Case(
             kspace, mask, masked, filled, zero_filled, target, extra["noise_free"], extra["sensitivity_maps"], maximum,
-            file.path.stem, s, file.person, file.path,
+            file.path.stem, s, file.person, file.path, file.spacing,
         )  # fmt: skip
 
     def mask_of(self, file: KspaceFile, i: int = 0, epoch: int = 0) -> Mask:

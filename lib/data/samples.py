@@ -193,7 +193,7 @@ def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, 
         truth = file.create_dataset("noise_free", (count, *shape), np.float32)
         for s, (k, image, m) in enumerate(acquire(job, shape, num_coils, snr, voxel)):
             kspace[s], maps[s], truth[s], target[s] = k, m, image, rss(ifft2c(k))
-        file["ismrmrd_header"] = header(shape, voxel, num_coils)
+        file["ismrmrd_header"] = header(shape, voxel, num_coils, scan(job.scan).spacing[0] * job.slices.step)
         file.attrs["max"] = float(target[:].max())
         file.attrs["norm"] = float(np.linalg.norm(target[:]))
         file.attrs["acquisition"] = f"simulated from {job.scan}"
@@ -212,13 +212,13 @@ def lesion(name: str, shape: tuple[int, int], voxel: float = 2.0) -> np.ndarray:
     return (share[0] >= 0.5).numpy()
 
 
-def header(shape: tuple[int, int], voxel: float, num_coils: int) -> bytes:
-    """A valid ISMRMRD header for a fully sampled Cartesian slice of `shape` (readout, phase encode)."""
+def header(shape: tuple[int, int], voxel: float, num_coils: int, thickness: float = 2.0) -> bytes:
+    """A valid ISMRMRD header for fully sampled Cartesian slices of `shape` (readout, phase encode), `thickness` mm apart."""
     from ismrmrd import xsd
 
     space = xsd.encodingSpaceType(
         matrixSize=xsd.matrixSizeType(x=shape[0], y=shape[1], z=1),
-        fieldOfView_mm=xsd.fieldOfViewMm(x=shape[0] * voxel, y=shape[1] * voxel, z=voxel),
+        fieldOfView_mm=xsd.fieldOfViewMm(x=shape[0] * voxel, y=shape[1] * voxel, z=thickness),
     )
     limits = xsd.encodingLimitsType(
         kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=shape[1] - 1, center=shape[1] // 2)

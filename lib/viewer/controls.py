@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets
 
-from lib.viewer.slices import CMAPS, Slices, View
+from lib.viewer.slices import CMAPS, WINDOWED, Slices, View
 
 GAINS = (1, 2, 5, 10, 20, 50)
 CSS = """<style>
@@ -188,6 +188,7 @@ class Controls:
             return
         if change.owner is self.plane:
             self._turn(change.old, change.new)
+        self.window.disabled, self.cmap.disabled = self.part.value not in WINDOWED, self.part.value == "phase"
         self.changed(self.view())
 
     def _turn(self, old: str, new: str) -> None:

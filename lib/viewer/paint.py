@@ -47,10 +47,10 @@ def lay(pixels: np.ndarray, label: np.ndarray, opacity: float = 0.5, contours: b
     label = np.nan_to_num(label).astype(np.int64)
     where = label > 0
     if contours:
+        around, (height, width) = np.pad(label, 1, mode="edge"), label.shape
         same = np.ones_like(where)
-        for axis in (0, 1):
-            for shift in (1, -1):
-                same &= np.roll(label, shift, axis) == label
+        for row, column in ((0, 1), (2, 1), (1, 0), (1, 2)):
+            same &= around[row : row + height, column : column + width] == label
         where, opacity = where & ~same, 1.0
     laid = (1 - opacity) * pixels + opacity * CLASS_COLORS[(label - 1) % len(CLASS_COLORS)]
     return np.where(where[..., None], np.rint(laid), pixels).astype(np.uint8)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from lib import InputError, plots
 from lib.viewer.paint import CLASS_COLORS, GAP
-from lib.viewer.slices import Slices, Tile, View
+from lib.viewer.slices import LOGARITHMIC, Slices, Tile, View
 
 TEXT = "line-height:1.35;overflow-wrap:anywhere;color:var(--jp-ui-font-color1,inherit)"
 
@@ -39,7 +39,7 @@ def caption(slices: Slices, view: View) -> str:
     """What a view is, in a line: case, slice, plane, part, window."""
     place = f"{slices.unit if view.plane == slices.planes[0] else view.plane} {view.index}"
     low, high = slices.scale(view)
-    unit = {"phase": " rad", "k-space": " dB", "spectrum": " dB"}.get(view.part, "")
+    unit = {"phase": " rad"}.get(view.part, " dB" if view.part in LOGARITHMIC else "")
     part = "" if view.part == slices.parts[0] else f" · {view.part}"
     return f"{slices.title}{': ' * bool(slices.title)}{place}{part} · window {low:.3g} to {high:.3g}{unit}"
 
@@ -58,13 +58,24 @@ def color(number: int) -> tuple[int, ...]:
 
 
 def figure(slices: Slices, view: View) -> Figure:
-    """A view as a still picture, pixel for pixel as the viewer paints it."""
+    """A view as a still picture, as wide as a page."""
     tiles = slices.tiles(view)
     notes = {name: tile.note for name, tile in tiles.items() if tile.pixels is not None}
-    panels = {
-        name: tile.note.removeprefix("n/a: ") if tile.pixels is None else tile.pixels for name, tile in tiles.items()
-    }
+    panels = {name: _reason(tile) if tile.pixels is None else tile.pixels for name, tile in tiles.items()}
     return plots.montage(
         panels, columns=len(lines(tiles, view.across)[0]), title=caption(slices, view), notes=notes,
         classes=slices.classes if slices.overlays else (),
     )  # fmt: skip
+
+
+def sharp(made: Figure, width: int) -> float:
+    """The dots an inch at which each pixel of a `figure` whose tiles have `width` pixels is drawn at least twice, unblurred."""
+    shown = [image for ax in made.axes for image in ax.images]
+    for image in shown:
+        image.set_interpolation("nearest")
+    made.draw_without_rendering()  # lays out
+    return made.dpi * max([1, *(2 * width / image.axes.get_window_extent().width for image in shown)])
+
+
+def _reason(tile: Tile) -> str | None:
+    return tile.note.removeprefix("n/a").removeprefix(": ") or None

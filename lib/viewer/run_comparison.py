@@ -24,14 +24,17 @@ def show_case(
 ) -> SliceViewer | Figure:
     """One viewer of the same case of several runs, as `show` makes: each one's output, the truth, each one's error.
 
-    Segmentations are laid over the image, with Dice. InputError where classes differ, and without `interactive` where
-    shapes do.
+    Segmentations are laid over the image, with Dice. InputError where classes or truths differ, and without
+    `interactive` where shapes do.
     """
     classes, found = compare.classes(compared), {n: read_case(source.path, case) for n, source in compared.items()}
     outputs = {name: found[name].volumes[source.image] for name, source in compared.items()}
     first = next(iter(found.values()))
-    settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "start": start, "title": case}
+    settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "planes": first.planes}
+    settings |= {"start": start, "title": case}
     truth = first.volumes.get("truth")
+    truths = (each.volumes["truth"] for each in found.values() if "truth" in each.volumes)
+    compare.check_truths(case, map(compare.hash_of, truths))
     if classes:
         labels = outputs | ({} if truth is None else {"truth": truth})
         scores = None if truth is None else scoring.segmentation(outputs, truth, classes)
@@ -51,7 +54,7 @@ class RunComparison(ipywidgets.VBox):
     """
 
     def __init__(self, picker: RunPicker, case: str | None = None, gain: float = 5):
-        self.picker, self.first_case, self.gain, self.viewer = picker, case, gain, None
+        self.picker, self.first_case, self.gain, self.viewer, self.shown = picker, case, gain, None, []
         self.message = message()
         self.settings, self.metrics = ipywidgets.HTML(), ipywidgets.HTML()
         self.curve, self.case = (choice(name, NONE, "", 420) for name in ("curve", "case"))
@@ -77,6 +80,7 @@ class RunComparison(ipywidgets.VBox):
         for part in self.parts:
             part.layout.display = None if several else "none"
         if not several:
+            self._clear()
             found = "one run" if self.named else "no run"
             tell(self.message, f"{found} chosen: tick two or more in the table above to compare them")
             return
@@ -103,7 +107,7 @@ class RunComparison(ipywidgets.VBox):
         finally:
             self.busy = False
         self.metrics.value = self._metrics()
-        remarks = compare.remarks(self.named)
+        remarks = compare.remarks(self.named, self.histories, self.compared)
         if self.first_case and self.first_case not in cases:
             remarks.append(f"case {self.first_case}: not one that all these runs have")
         self.message.value = "".join(map(_line, remarks))
@@ -121,12 +125,11 @@ class RunComparison(ipywidgets.VBox):
 
     def _metrics(self) -> str:
         try:
-            scored = compare.scores(self.compared) if len(self.compared) > 1 else ()
+            scored = compare.scores(self.compared) if len(self.compared) > 1 else compare.NO_SCORES
         except Exception as error:
             return _line(said(error))
-        if not len(scored):
-            return _line("No case with a truth that two of the runs have, so there is nothing to score.")
-        return listing.html(compare.in_words(compare.paired(scored))) + _line(compare.caption(scored))
+        table = listing.html(compare.in_words(compare.paired(scored))) if len(scored) else ""
+        return table + _line(compare.caption(scored))
 
     def _cases(self) -> list[str]:
         try:
@@ -135,10 +138,12 @@ class RunComparison(ipywidgets.VBox):
             return []
 
     def _look(self) -> None:
-        """The chosen case of all runs in one viewer, which takes the place of the one before."""
-        if self.viewer:
-            self.viewer.close()
-        self.viewer = None
+        """The chosen case of all runs in one viewer; the one before stays where nothing has changed."""
+        shown = [self.case.value, *((n, s, s.path.stat().st_mtime_ns) for n, s in self.compared.items())]
+        if self.viewer and shown == self.shown:
+            return
+        self._clear()
+        self.shown = shown
         if not self.case.value:
             self.images.children = [ipywidgets.HTML(_line("No case that all these runs have."))]
             return
@@ -147,6 +152,12 @@ class RunComparison(ipywidgets.VBox):
             self.images.children = [self.viewer]
         except Exception as error:
             self.images.children = [ipywidgets.HTML(_line(said(error)))]
+
+    def _clear(self) -> None:
+        """Frees the viewer and its volumes."""
+        if self.viewer:
+            self.viewer.close()
+        self.viewer, self.images.children = None, ()
 
 
 def _choose(control: ipywidgets.SelectionSlider, options: list[str], wanted: str | None = None) -> None:

@@ -15,7 +15,7 @@ from lib import RUNS, InputError, plots
 from lib import scores as scoring
 from lib.viewer.controls import CSS, Controls, bar, button, choice, message, tell
 from lib.viewer.paint import beside, png
-from lib.viewer.pictures import TEXT, caption, figure, first_view, labels_of, legend, lines
+from lib.viewer.pictures import TEXT, caption, figure, first_view, labels_of, legend, lines, sharp
 from lib.viewer.slices import ShapeError, Slices, View
 
 FRAMES = 32  # pictures kept, of up to a megabyte each
@@ -26,17 +26,17 @@ class SliceViewer(ipywidgets.VBox):
 
     volumes: {name: volume}, (S, H, W) numpy, torch or h5py, real or complex, or the path of a NIfTI, HDF5 ("file.h5:case/output")
     or .npy file; bool is a mask, also (W,) or (H, W), white where True; None or a text where there is none, shown as
-    "n/a: text". All have one shape, else the viewer says so and offers to resample.
+    "n/a: text". All have one shape and, by their affines, one place, else the viewer says so and offers to resample.
     start: the first slice, by default the middle. window: (low, high), by default from "truth". error_of: the two
     volumes whose |difference| × gain stands last, on the window's width; a list of such pairs, or None.
     unit: what the slider counts: "slice", or "frame" of a cine, whose first axis is time. planes: names of the three
-    planes, by default those of axial slices. spacing: millimetres (z, y, x), by default the file's or 1: pixels are
+    planes, by default axial, coronal, sagittal of NIfTI and slice, row, column of what has no known pose. spacing: millimetres (z, y, x), by default the file's or 1: pixels are
     shown square in millimetres. overlays: {panel: (S, H, W) class numbers} laid over the images, each of `classes` but
     the first in its colour (the seventh like the first). title: what is looked at, such as the case. scores: slice →
     {panel: {metric: value}} shown above the panels, such as lib.scores makes; with them the worst, median and best
     slice can be jumped to. resample: volumes of other shape are resampled to the truth's. save_to: the folder for
-    "Save PNG". Pixels that aren't finite are blue and counted. Of complex data magnitude, phase, real and imaginary part
-    and k-space are shown, of real data their spectrum.
+    "Save PNG". Pixels that aren't finite are blue and counted. Of complex data magnitude (also in dB), phase, real and
+    imaginary part and k-space are shown, of real data their spectrum.
 
     What can't be shown is told in the viewer, in one line, not raised; `show(..., interactive=False)` raises it, as InputError.
     Attributes `slider`, `labels` (HTML) and `images` (PNG), one of each for a row of panels, are the widgets.
@@ -106,7 +106,7 @@ class SliceViewer(ipywidgets.VBox):
             picture, html, width = frame[i] if shown else (image.value, "", 0)
             for widget in (labels, image):
                 widget.layout.width, widget.layout.display = f"{width}px", None if shown else "none"
-            image.value, labels.value = picture, html
+            labels.value, image.value = html, picture
 
     def _frame(self, view: View) -> list[tuple[bytes, str, int]]:
         """A view in lines of (PNG, labels in HTML, width in pixels)."""
@@ -124,7 +124,9 @@ class SliceViewer(ipywidgets.VBox):
         words = (self.slices.title, view.plane, view.part, f"{view.index:03d}", time.strftime("%Y%m%d-%H%M%S"))
         name = re.sub(r"[^\w-]+", "_", "_".join(filter(None, words))) + ".png"
         try:
-            tell(self.message, f"saved {plots.save(self.static(), self.save_to / name)}")
+            made = self.static()
+            saved = plots.save(made, self.save_to / name, sharp(made, self.slices.shown(view)[1]))
+            tell(self.message, f"saved {saved}")
         except OSError as error:
             tell(self.message, f"not saved: {error}")
 

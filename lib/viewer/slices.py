@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import ndimage
 from skimage import transform
 
 from lib import InputError, plots
 from lib.kspace import fft2c
 from lib.scores import Scores
 from lib.viewer.paint import lay, paint, resize
-from lib.viewer.sources import read
+from lib.viewer.sources import ANATOMICAL, PLANES, Source, read
 
-PLANES = {"slice": ("axial", "coronal", "sagittal"), "frame": ("frames", "x–t", "y–t")}
-COMPLEX, REAL = ("magnitude", "phase", "real", "imaginary", "k-space"), ("image", "spectrum")  # parts of the data
-FOURIER = ("k-space", "spectrum")  # the spectrum: of an image whose phase is lost
+REAL = ("image", "spectrum")  # parts of the data; the spectrum: of an image whose phase is lost
+COMPLEX = ("magnitude", "phase", "real", "imaginary", "log magnitude", "k-space")
+WINDOWED, LOGARITHMIC = ("image", "magnitude"), ("spectrum", "log magnitude", "k-space")
 CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the colour-blind too
 LEAST, MOST, DECIBELS = 260, 480, (-80.0, 0.0)  # a panel's height, and the width up to which it grows; of k-space
 
@@ -57,7 +58,7 @@ class Slices:
         if not isinstance(volumes, Mapping):
             raise InputError(f"SliceViewer: volumes are a {type(volumes).__name__}, expected {{name: volume}}")
         sources = {name: read(name, volume) for name, volume in volumes.items()}
-        self.volumes = {name: volume for name, (volume, _) in sources.items()}
+        self.volumes = {name: source.volume for name, source in sources.items()}
         arrays = {name: volume for name, volume in self.volumes.items() if plots.is_array(volume)}
         if not arrays:
             found = f"n/a only ({', '.join(volumes)})" if volumes else "no volumes"
@@ -66,22 +67,22 @@ class Slices:
         self.shape, self.resampled = tuple(arrays[self.first].shape), set()
         if len(self.shape) != 3 or 0 in self.shape:
             raise InputError(f"SliceViewer: {self.first!r} has shape {self.shape}, expected (slices, H, W)")
-        self.volumes |= {name: self._on_grid(repr(name), name, v, resample) for name, v in arrays.items()}
-        self.classes = list(classes)
+        self.grid, self.classes = sources[self.first], list(classes)
+        self.volumes |= {name: self._on_grid(repr(name), name, sources[name], resample) for name in arrays}
         self.overlays = self._labels(overlays or {}, resample)
-        self.spacing = self._spaced(sources[self.first][1] if spacing is None else spacing, unit)
+        self.spacing = self._spaced(self.grid.spacing if spacing is None else spacing, unit)
         self.errors = {f"|{output} − {truth}|": (output, truth) for output, truth in self._pairs(error_of)}
         self.unit, self.title, self.scores = unit, title, scores or (lambda index: {})
-        self.planes = tuple(planes or PLANES.get(unit, PLANES["slice"]))
+        self.planes = tuple(planes or (ANATOMICAL if self.grid.anatomical else PLANES.get(unit, PLANES["slice"])))
         self.parts = COMPLEX if any(_is_complex(volume) for volume in arrays.values()) else REAL
 
     def _labels(self, overlays: Mapping[str, Any], resample: bool) -> dict[str, Any]:
         plots.check_names("SliceViewer, overlays", overlays, self.volumes)
         found = {}
-        for name, (label, _) in ((name, read(name, label)) for name, label in overlays.items()):
+        for name, label in ((name, read(name, label)) for name, label in overlays.items()):
             what = f"the overlay of {name!r}"
-            if not plots.is_array(label):
-                raise InputError(f"SliceViewer: {what} is {label!r}, expected class numbers {self.shape}")
+            if not plots.is_array(label.volume):
+                raise InputError(f"SliceViewer: {what} is {label.volume!r}, expected class numbers {self.shape}")
             found[name] = self._on_grid(what, name, label, resample, order=0)
             top = int(np.nan_to_num(plots.magnitude(found[name][:])).max())
             if self.classes and top >= len(self.classes):
@@ -104,22 +105,48 @@ class Slices:
         plots.check_names("SliceViewer, error_of", (name for pair in pairs for name in pair), self.volumes)
         return pairs
 
-    def _on_grid(self, what: str, name: str, volume: Any, resample: bool, order: int = 1) -> Any:
-        """The volume on the grid of the first: masks (W,) and (H, W) repeated, others of its shape, or resampled to it."""
-        shape = tuple(volume.shape)
+    def _on_grid(self, what: str, name: str, source: Source, resample: bool, order: int = 1) -> Any:
+        """The volume on the grid of the first: masks (W,) and (H, W) repeated, others as they lie, or resampled to it."""
+        volume, shape = source.volume, tuple(source.volume.shape)
         if _is_mask(volume) and shape in (self.shape[1:], self.shape[2:]):
             return np.broadcast_to(np.asarray(volume), self.shape)
-        if shape == self.shape:
+        away = self._away(source)
+        if shape == self.shape and not away:
             return volume
         kind = ShapeError if len(shape) == 3 else InputError
         if not resample or kind is InputError:
+            if shape == self.shape:
+                raise kind(
+                    f"SliceViewer: {what} lies up to {away:.1f} mm away from {self.first!r}, by the files' affines"
+                )
             raise kind(f"SliceViewer: {what} has shape {shape}, expected {self.shape} like {self.first!r}")
         self.resampled.add(name)
-        whole = _array(volume)
-        if order == 0 or whole.dtype.kind in "bui":  # classes: nearest, no values between
-            near = transform.resize(whole, self.shape, order=0, preserve_range=True, anti_aliasing=False)
-            return near.astype(whole.dtype)
-        return transform.resize(plots.magnitude(whole), self.shape, order=1, preserve_range=True)
+        return self._resampled(what, source, order)
+
+    def _away(self, source: Source) -> float:
+        """How many mm a volume of this shape lies beside the first, 0 for less than half a voxel or where it isn't known."""
+        if source.affine is None or self.grid.affine is None or source.volume.shape != self.shape:
+            return 0.0
+        corners = np.array([[*at, 1] for at in np.ndindex(2, 2, 2)]).T * np.array([[n - 1] for n in self.shape] + [[1]])
+        away = np.linalg.norm(((source.affine - self.grid.affine) @ corners)[:3], axis=0).max()
+        return float(away) if away > min(self.grid.spacing) / 2 else 0.0
+
+    def _resampled(self, what: str, source: Source, order: int) -> np.ndarray:
+        """By the affines where both are known; else stretched, which is refused where the extents are known to differ."""
+        whole, shape = _array(source.volume), self.shape
+        order = 0 if whole.dtype.kind in "bui" else order  # classes: nearest, no values between
+        values = whole.astype(np.float32) if order == 0 else plots.magnitude(whole)
+        if source.affine is not None and self.grid.affine is not None:
+            matrix = np.linalg.inv(source.affine) @ self.grid.affine
+            outside = float(np.nan_to_num(values).min())
+            values = ndimage.affine_transform(values, matrix[:3, :3], matrix[:3, 3], shape, order=order, cval=outside)
+        else:
+            extents = [np.multiply(g.spacing, n) for g, n in ((source, whole.shape), (self.grid, shape)) if g.spacing]
+            if len(extents) == 2 and not np.allclose(*extents, rtol=0.05):
+                said = (" × ".join(f"{e:.0f}" for e in extent) for extent in extents)
+                raise InputError(f"SliceViewer: {what} covers {next(said)} mm, {self.first!r} {next(said)}")
+            values = transform.resize(values, shape, order=order, preserve_range=True, anti_aliasing=order > 0)
+        return values.astype(whole.dtype) if order == 0 else values
 
     def window(self, window: tuple[float, float] | None = None) -> tuple[float, float]:
         """`window`, or the truth's (without a truth that of all volumes but masks), from a part of the voxels."""
@@ -165,7 +192,7 @@ class Slices:
             with np.errstate(invalid="ignore"):  # inf − inf is marked as not finite
                 if missing:
                     images[error] = f"no {missing[0]}"
-                elif view.part in FOURIER:
+                elif view.part in LOGARITHMIC:
                     images[error] = "of images only"
                 elif view.part == "phase":
                     images[error] = abs(np.angle(cuts[pair[0]] * np.conj(cuts[pair[1]])))
@@ -206,7 +233,7 @@ class Slices:
     def scale(self, view: View) -> tuple[float, float]:
         """The values that are painted darkest and brightest; errors are painted on their distance over the gain."""
         top = max(map(abs, view.window))
-        of_part = dict.fromkeys(FOURIER, DECIBELS) | dict.fromkeys(("real", "imaginary"), (-top, top))
+        of_part = dict.fromkeys(LOGARITHMIC, DECIBELS) | dict.fromkeys(("real", "imaginary"), (-top, top))
         return (of_part | {"phase": (-np.pi, np.pi)}).get(view.part, view.window)
 
     def shown(self, view: View) -> tuple[int, int]:
@@ -263,15 +290,15 @@ def _is_complex(volume: Any) -> bool:
 
 
 def _part(cut: np.ndarray, part: str) -> np.ndarray | str:
-    """A part of a cut (H, W): magnitude, real and imaginary in its units, phase in radians, k-space in dB of its maximum."""
+    """A part of a cut (H, W): magnitude, real and imaginary in its units, phase in radians, others in dB of the maximum."""
     if cut.dtype == bool:
         return cut.astype(np.float32)
     if part in ("magnitude", "image"):
         return plots.magnitude(cut)
-    if part in FOURIER:
-        spectrum = abs(fft2c(_tensor(cut))).numpy()
-        with np.errstate(divide="ignore"):
-            return np.maximum(20 * np.log10(spectrum / max(spectrum.max(), 1e-30)), DECIBELS[0])
+    if part in LOGARITHMIC:
+        strength = plots.magnitude(cut) if part == "log magnitude" else abs(fft2c(_tensor(cut))).numpy()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.maximum(20 * np.log10(strength / max(np.nan_to_num(strength).max(), 1e-30)), DECIBELS[0])
     if not np.iscomplexobj(cut):
         return cut.astype(np.float32) if part == "real" else f"real data have no {part}{' part' * (part != 'phase')}"
     return {"phase": np.angle, "real": np.real, "imaginary": np.imag}[part](cut).astype(np.float32)

@@ -1,7 +1,7 @@
 """Where a viewer's volumes come from: arrays as they are, files of NIfTI, HDF5 and NumPy, cases of a run."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,31 +12,54 @@ import numpy as np
 from lib import ROOT, InputError, plots, said
 from lib.predict import case_names
 
+PLANES = {"slice": ("slice", "row", "column"), "frame": ("frames", "x–t", "y–t")}  # what stays the same in a plane
+ANATOMICAL = ("axial", "coronal", "sagittal")
 
-def read(name: str, source: Any) -> tuple[Any, Sequence[float] | None]:
-    """(volume, spacing (z, y, x) in mm or None) of an array, a file, or a reason why there is none (given back as it is).
+
+class Source(NamedTuple):
+    """A volume, or the reason why there is none; its spacing (z, y, x) in mm and its affine, where they are known.
+
+    affine: (4, 4), of (slice, row, column, 1) to mm. anatomical: slices are axial, the front on top.
+    """
+
+    volume: Any
+    spacing: tuple[float, ...] | None = None
+    affine: np.ndarray | None = None
+    anatomical: bool = False
+
+
+def read(name: str, source: Any) -> Source:
+    """An array, a file, or a reason why there is none (given back as it is).
 
     A file is .nii, .nii.gz, .npy, or HDF5 as "file.h5:case/output"; relative paths count from the repository. Lists become
     arrays. InputError: no such file or dataset, another ending, not numbers.
     """
-    text = str(source)
-    if isinstance(source, PathLike) or (isinstance(source, str) and _is_path(text)):
-        return _file(name, text)
-    if isinstance(source, (list, tuple)):
-        source = np.asarray(source)
-    if plots.is_array(source) and not hasattr(source, "dtype"):
-        raise InputError(f"SliceViewer: {name!r} is a {type(source).__name__}, expected an array or a file's path")
-    if isinstance(source, np.ndarray) and source.dtype.kind not in "biufc":
-        raise InputError(f"SliceViewer: {name!r} holds {source.dtype}, expected numbers")
-    return source, None
+    if isinstance(source, PathLike) or (isinstance(source, str) and _is_path(source)):
+        found = _file(name, str(source))
+    elif isinstance(source, (list, tuple)):
+        try:
+            found = Source(np.asarray(source))
+        except ValueError:
+            raise InputError(f"SliceViewer: {name!r} is a list of uneven lengths, expected (slices, H, W)") from None
+    else:
+        found = Source(source)
+    if not plots.is_array(found.volume):
+        return found
+    if not hasattr(found.volume, "dtype"):
+        kind = type(found.volume).__name__
+        raise InputError(f"SliceViewer: {name!r} is a {kind}, expected an array or a file's path")
+    if getattr(found.volume.dtype, "kind", "f") not in "biufc":  # torch's have no kind
+        raise InputError(f"SliceViewer: {name!r} holds {found.volume.dtype}, expected numbers")
+    return found
 
 
 def _is_path(text: str) -> bool:
     """Whether a text is a path and not the reason why there is no volume."""
-    return not re.search(r"\s", text.strip()) and ("/" in text or re.search(r"\.\w{2,5}(:|$)", text) is not None)
+    ending = re.search(r"\.(nii|nii\.gz|npy|h5(:.*)?)$", text.strip())
+    return bool(ending) or ("/" in text and text != "n/a" and not re.search(r"\s", text.strip()))
 
 
-def _file(name: str, text: str) -> tuple[Any, Sequence[float] | None]:
+def _file(name: str, text: str) -> Source:
     path, _, key = text.partition(".h5:") if ".h5:" in text else (text, "", "")
     path = ROOT / Path(f"{path}.h5" if key else path).expanduser()
     if not path.is_file():
@@ -45,54 +68,68 @@ def _file(name: str, text: str) -> tuple[Any, Sequence[float] | None]:
         raise InputError(f"SliceViewer: {name!r}: {path}: expected .nii, .nii.gz, .npy or .h5:dataset")
     try:
         if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r"), None
+            return Source(np.load(path, mmap_mode="r"))
         return _hdf5(path, key) if path.suffix == ".h5" else _nifti(path)
     except Exception as error:  # readers fail in many ways with what isn't such a file
         raise InputError(f"SliceViewer: {name!r}: {path}: can't be read ({said(error)[:160]})") from None
 
 
-def _nifti(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+def _nifti(path: Path) -> Source:
     """(S, H, W) as a radiologist looks at it: slices from the feet up, the front on top, the person's right on the left."""
     import nibabel
 
     image = nibabel.as_closest_canonical(nibabel.load(path))
-    volume = np.asanyarray(image.dataobj).transpose()
+    volume, (columns, rows) = np.asanyarray(image.dataobj).transpose(), image.shape[:2]
+    over_time = volume.ndim == 4 and volume.shape[0] > 1
     if volume.ndim == 4 and 1 in volume.shape[:2]:  # one time, or one slice over time
         volume = volume.squeeze(volume.shape.index(1))
-    volume = volume[..., ::-1, ::-1]
-    return volume, tuple(map(float, image.header.get_zooms()[:3][::-1]))
+    turn = np.array([[0, 0, -1, columns - 1], [0, -1, 0, rows - 1], [1, 0, 0, 0], [0, 0, 0, 1]])
+    affine = None if over_time else image.affine @ turn
+    return Source(volume[..., ::-1, ::-1], tuple(map(float, image.header.get_zooms()[:3][::-1])), affine, not over_time)
 
 
-def _hdf5(path: Path, key: str) -> tuple[np.ndarray, Sequence[float] | None]:
+def _hdf5(path: Path, key: str) -> Source:
     with h5py.File(path, "r") as file:
         found = file.get(key) if key else None
         if not isinstance(found, h5py.Dataset):
             names: list[str] = []
             file.visititems(lambda n, o: names.append(n) if isinstance(o, h5py.Dataset) else None)
             raise InputError(f"no dataset {key!r}, expected one of {', '.join(names[:8])}")
-        spacing = found.parent.attrs.get("spacing")
-        return found[:], None if spacing is None else tuple(map(float, spacing))
+        return _stored(found, found.parent.attrs)
+
+
+def _stored(dataset: h5py.Dataset, about: Mapping[str, Any]) -> Source:
+    """A dataset as it is looked at: volumes, stored along the body's axes, get the front on top, the right on the left."""
+    spacing = tuple(map(float, about["spacing"])) if "spacing" in about else None
+    anatomical = bool(about.get("volume", False)) or "original_affine" in about  # of a result, of a prepared file
+    return Source(dataset[:][..., ::-1, ::-1] if anatomical else dataset[:], spacing, None, anatomical)
 
 
 class Case(NamedTuple):
-    """One case of a result.h5: its volumes by name (S, H, W), what its slices are, its spacing (z, y, x), its classes."""
+    """One case of a result.h5: its volumes by name (S, H, W), and what `SliceViewer` needs to know of them.
+
+    unit: what its slices are. spacing: (z, y, x) in mm, None where it isn't known. planes: names of the three planes.
+    mask: the columns sampled, (W,) bool, None of what isn't k-space.
+    """
 
     volumes: dict[str, np.ndarray]
     unit: str
     spacing: tuple[float, ...] | None
     classes: list[str]
+    planes: tuple[str, ...]
+    mask: np.ndarray | None
 
 
 def case(path: Path, name: str | None = None) -> Case:
-    """A case of a run's result.h5 (the first where None), as it is looked at; InputError where it isn't there.
-
-    Segmented volumes, stored along the body's axes, get the front on top and the person's right on the left.
-    """
+    """A case of a run's result.h5 (the first where None), as it is looked at; InputError where it isn't there."""
     names = case_names(path)
     plots.check_names(str(path), [name or names[0]], names)
     with h5py.File(path, "r") as file:
         group, unit = file[name or names[0]], "frame" if file.attrs.get("first_axis") == "time" else "slice"
-        turn = (..., slice(None, None, -1), slice(None, None, -1)) if group.attrs.get("volume", False) else ...
-        spacing = tuple(map(float, group.attrs["spacing"])) if "spacing" in group.attrs else None
-        volumes = {key: group[key][:][turn] for key in group}
-        return Case(volumes, unit, spacing, [str(c) for c in group.attrs.get("classes", ())])
+        found = {key: _stored(group[key], group.attrs) for key in group}
+        first = next(iter(found.values()))
+        return Case(
+            {key: source.volume for key, source in found.items()}, unit, first.spacing,
+            [str(c) for c in group.attrs.get("classes", ())], ANATOMICAL if first.anatomical else PLANES[unit],
+            group.attrs["mask"].astype(bool) if "mask" in group.attrs else None,
+        )  # fmt: skip

@@ -36,7 +36,8 @@ def made(tmp_path):
         result = {f"p{p}_x": fake_runs.volumes(0.3 / (n + 1), (4, 48, 40), seed=p) for p in (1, 2)}
         headline = {"test": {"ssim": 0.7 + n / 10, "psnr": 30.0 + n, "nmse": 0.02}}
         settings = {"epochs": n + 2, "optimizer": {"type": "Adam", "learning_rate": 0.01}}
-        fake_runs.make(folder, name, n, history=HISTORY, result=result, headline=headline, parameters=settings)
+        run = fake_runs.make(folder, name, n, history=HISTORY, result=result, headline=headline, parameters=settings)
+        files.write(run / "manifest.json", {"data": {"train.h5": "1"}})  # of the same data
     fake_runs.make(folder, "broken", 3, status="failed", error="InputError: no data there")
     (folder / "nothing" / "20260301-000000").mkdir(parents=True)
     return folder

@@ -70,6 +70,7 @@ def written(tmp_path_factory):
 def test_written_file_is_fastmris_layout(written):
     file = checks.kspace_file(written / "test" / "tumour_a.h5", values=True)
     assert (file.slices, file.coils, file.shape, file.padding) == (3, 4, (48, 40), (0, 0))
+    assert file.spacing == (6.5, 4.0, 4.0)  # slices 6.5 mm apart (data/samples/README.md), pixels of 4 mm
     assert file.target == "reconstruction_rss" and file.person == "tumour_a" and not file.mask
     with h5py.File(file.path) as data:
         assert file.maximum == pytest.approx(float(data["reconstruction_rss"][:].max()))

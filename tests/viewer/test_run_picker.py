@@ -211,7 +211,8 @@ def test_different_data_are_refused_in_a_line(folder):
     a = fake_runs.make(folder, "a", 0, result={"x": fake_runs.volumes(0.1, seed=1)})
     b = fake_runs.make(folder, "b", 1, result={"x": fake_runs.volumes(0.1, seed=2)})
     comparison = RunComparison(RunPicker([a, b]))
-    assert "x: the runs have different truths of it" in texts(comparison.metrics)
+    for part in (comparison.metrics, comparison.images):  # nor is one's image shown against the other's truth
+        assert "x: the runs have different truths of it" in texts(part)
     c = fake_runs.make(folder, "c", 2, result={"x": fake_runs.volumes(0.1)}, classes=["none", "liver"])
     comparison = RunComparison(RunPicker([a, c]))
     assert "expected runs of one kind" in texts(comparison.metrics) and "expected runs of one kind" in texts(

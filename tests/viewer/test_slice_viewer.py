@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h5py
 import ipywidgets
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from PIL import Image
 import lib
 from lib import InputError, plots
 from lib.viewer import SliceViewer, paint, show
+from lib.viewer.paint import BAD, CLASS_COLORS, lay
 from lib.viewer.slices import CMAPS
 
 RNG = np.random.default_rng(0)
@@ -291,7 +293,7 @@ def cube():
 
 
 def test_planes_are_cut_as_they_are_looked_at():
-    viewer, whole = SliceViewer({"a": cube()}, spacing=(2, 1, 1)), cube()
+    viewer, whole = SliceViewer({"a": cube()}, spacing=(2, 1, 1), planes=("axial", "coronal", "sagittal")), cube()
     assert viewer.controls.view().plane == "axial" and viewer.slices.shown(viewer.controls.view()) == (264, 352)
     viewer.slider.value = 3
     viewer.controls.plane.value = "coronal"
@@ -375,7 +377,8 @@ def test_parts_of_complex_data():
     def images():
         return viewer.slices.images(viewer.controls.view())
 
-    assert viewer.controls.part.options == ("magnitude", "phase", "real", "imaginary", "k-space")
+    parts = ("magnitude", "phase", "real", "imaginary", "log magnitude", "k-space")
+    assert viewer.controls.part.options == parts and not viewer.controls.window.disabled
     np.testing.assert_allclose(images()["output"], 2, atol=1e-6)
     viewer.controls.part.value = "phase"
     np.testing.assert_allclose(images()["truth"][0, 0], np.pi / 2, atol=1e-6)
@@ -383,6 +386,9 @@ def test_parts_of_complex_data():
     assert cells(viewer)[2] == ("real", "n/a: real data have no phase")
     viewer.controls.part.value = "imaginary"
     np.testing.assert_allclose(images()["output"][0, :2], [0, 2], atol=1e-6)
+    assert viewer.controls.window.disabled  # the scale is the part's own
+    viewer.controls.part.value = "log magnitude"
+    assert (images()["output"] == 0).all()  # dB of the maximum
     viewer.controls.part.value = "k-space"
     spectrum = images()["output"]
     assert spectrum[4, 6] == 0 and np.isclose(np.delete(spectrum.ravel(), 4 * 8 + 6), -80).all()  # dB of its maximum
@@ -404,18 +410,18 @@ def test_jumps_to_the_worst_median_and_best_slice(tmp_path):
     named = {w.description: w for w in descendants(viewer) if getattr(w, "description", "")}
     found = {}
     for place in ("worst", "median", "best"):
-        viewer.controls.plane.value = "coronal"
+        viewer.controls.plane.value = "row"
         named[place].click()
         found[place] = viewer.slider.value, viewer.controls.plane.value
-    assert found == {"worst": (2, "axial"), "median": (4, "axial"), "best": (1, "axial")}
+    assert found == {"worst": (2, "slice"), "median": (4, "slice"), "best": (1, "slice")}
     named["rank by"].value = ("output", "NMSE")  # the less the better
     named["worst"].click()
     assert viewer.slider.value == 1
     named["Save PNG"].click()
     (saved,) = (tmp_path / "figures").iterdir()
-    assert saved.name.startswith("p1_axial_image_001_") and str(saved) in viewer.message.value
+    assert saved.name.startswith("p1_slice_image_001_") and str(saved) in viewer.message.value
     with Image.open(saved) as picture:
-        assert picture.width > 500
+        assert picture.width > 2 * 3 * viewer.slices.shown(viewer.controls.view())[1]  # each pixel at least twice
 
 
 def test_every_control_has_a_label():
@@ -457,3 +463,44 @@ def test_the_errors_scale_is_that_of_the_images():
         viewer.controls.part.value = part
         color = colormaps["magma"](int(np.rint(255 * level)), bytes=True)[:3]
         assert tuple(decode(viewer)[0, -1, :3]) == tuple(map(int, color)), part
+
+
+def saved(path, voxels, affine):
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
+    return path
+
+
+def test_files_that_lie_apart_are_told_and_resampled_by_their_affines(tmp_path):
+    voxels = np.random.default_rng(0).random((10, 8, 6)).astype(np.float32)
+    moved = np.diag([2.0, 2.0, 2.0, 1.0])
+    first = saved(tmp_path / "a.nii", voxels, moved.copy())
+    moved[:3, 3] = 4, 0, -2  # two voxels to the right, one down
+    second = saved(tmp_path / "b.nii", np.roll(voxels, (-2, 1), (0, 2)), moved)
+    viewer = SliceViewer({"a": first, "b": second})
+    assert "lies up to 4.5 mm away from 'a', by the files' affines" in html.unescape(viewer.message.value)
+    descendants(viewer.children[1]).__next__().click()
+    both = viewer.slices.volumes
+    inside = (slice(None, 5), slice(None), slice(None, 8))  # what the second file holds too: x from 2 on is on the left
+    np.testing.assert_allclose(both["b"][inside], both["a"][inside], atol=1e-6)
+
+
+def test_what_covers_another_extent_is_not_stretched(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, size, spacing in (("a", (4, 8, 8), 2.0), ("b", (4, 16, 16), 2.0), ("c", (8, 16, 16), 1.0)):
+            file[f"{name}/v"] = np.zeros(size)
+            file[name].attrs["spacing"] = [spacing] * 3
+    a, b, c = (f"{tmp_path / 'a.h5'}:{name}/v" for name in "abc")
+    with pytest.raises(InputError, match="'b' covers 8 × 32 × 32 mm, 'a' 8 × 16 × 16"):
+        show({"a": a, "b": b}, False, resample=True)
+    assert show({"a": a, "c": c}, False, resample=True)
+
+
+def test_contours_do_not_wrap_round_the_border():
+    label = np.zeros((6, 6), int)
+    label[:2] = 1  # an organ that is cut by the upper border
+    edge = lay(np.zeros((6, 6, 3), np.uint8), label, contours=True).any(-1)
+    assert edge.tolist() == [[row == 1] * 6 for row in range(6)]
+
+
+def test_no_class_has_the_colour_of_what_is_not_finite():
+    assert not (CLASS_COLORS == BAD).all(-1).any()

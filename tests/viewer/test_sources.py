@@ -16,10 +16,30 @@ def test_files_give_volumes_and_their_spacing(tmp_path):
         file["brain/output"] = VOLUME
         file["brain"].attrs["spacing"] = [3.0, 1.0, 2.0]
     for name, spacing in (("a.npy", None), ("a.h5:brain/output", (3.0, 1.0, 2.0))):
-        volume, found = read("x", str(tmp_path / name))
-        assert np.array_equal(volume, VOLUME) and found == spacing
-    assert read("x", "no weights") == ("no weights", None) and read("x", None) == (None, None)
-    assert read("x", VOLUME)[0] is VOLUME and read("x", VOLUME.tolist())[0].shape == (2, 3, 4)
+        found = read("x", str(tmp_path / name))
+        assert np.array_equal(found.volume, VOLUME) and found.spacing == spacing and not found.anatomical
+    for reason in ("no weights", "n/a", None):
+        assert read("x", reason).volume == reason
+    assert read("x", VOLUME).volume is VOLUME and read("x", VOLUME.tolist()).volume.shape == (2, 3, 4)
+
+
+def test_paths_may_hold_spaces(tmp_path):
+    (tmp_path / "my scans").mkdir()
+    np.save(tmp_path / "my scans" / "a.npy", VOLUME)
+    with h5py.File(tmp_path / "my scans" / "a.h5", "w") as file:
+        file["brain_b 4x/GRAPPA"] = VOLUME
+    for name in ("my scans/a.npy", "my scans/a.h5:brain_b 4x/GRAPPA"):
+        assert np.array_equal(read("x", str(tmp_path / name)).volume, VOLUME)
+
+
+def test_segmented_volumes_look_the_same_by_path_and_as_a_case(tmp_path):
+    for name, about in {"result.h5": {"volume": True}, "prepared.h5": {"original_affine": np.eye(4)}}.items():
+        with h5py.File(tmp_path / name, "w") as file:
+            file["a/output"] = VOLUME
+            file["a"].attrs.update(about)
+        found = read("x", f"{tmp_path / name}:a/output")
+        assert found.anatomical and np.array_equal(found.volume, VOLUME[:, ::-1, ::-1])
+        assert np.array_equal(found.volume, case(tmp_path / name, "a").volumes["output"])
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -30,16 +50,17 @@ def test_nifti_has_the_front_on_top_and_the_right_on_the_left(tmp_path, flipped)
     if flipped:  # stored from right to left: the same person
         voxels, affine[0, 0] = voxels[::-1], -2.0
     nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / "a.nii.gz")
-    volume, spacing = read("x", tmp_path / "a.nii.gz")
-    assert volume.shape == (3, 4, 5) and spacing == (4.0, 3.0, 2.0)
+    volume, spacing, affine, anatomical = read("x", tmp_path / "a.nii.gz")
+    assert volume.shape == (3, 4, 5) and spacing == (4.0, 3.0, 2.0) and anatomical
     assert np.argwhere(volume).tolist() == [[2, 3, 0]]  # last slice, at the bottom, on the left
+    assert (affine @ [2, 3, 0, 1]).tolist() == [0.0 if flipped else 8.0, 0.0, 8.0, 1.0]  # mm to the right, front, head
 
 
 def test_a_series_of_one_slice_is_a_cine(tmp_path):
     voxels = np.zeros((5, 4, 1, 6), np.float32)
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 3.0, 8.0, 1.0])), tmp_path / "cine.nii.gz")
-    volume, spacing = read("x", tmp_path / "cine.nii.gz")
-    assert volume.shape == (6, 4, 5) and spacing == (8.0, 3.0, 2.0)
+    volume, spacing, affine, anatomical = read("x", tmp_path / "cine.nii.gz")
+    assert volume.shape == (6, 4, 5) and spacing == (8.0, 3.0, 2.0) and affine is None and not anatomical
 
 
 def test_what_cannot_be_read_is_told_in_a_line(tmp_path):
@@ -49,6 +70,8 @@ def test_what_cannot_be_read_is_told_in_a_line(tmp_path):
     (tmp_path / "c.h5").write_bytes(b"no hdf5")
     nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((9, 9, 9)), np.eye(4)), tmp_path / "whole.nii.gz")
     (tmp_path / "half.nii.gz").write_bytes((tmp_path / "whole.nii.gz").read_bytes()[:2000])  # a download that stopped
+    colours = np.zeros((2, 3, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), tmp_path / "rgb.nii")
     for name in ("empty.npy", "scan.dcm"):
         (tmp_path / name).touch()
     for name, message in {
@@ -60,10 +83,16 @@ def test_what_cannot_be_read_is_told_in_a_line(tmp_path):
         "empty.npy": "can't be read",
         "scan.dcm": "expected .nii, .nii.gz, .npy or .h5:dataset",
         "c.h5:x": "can't be read",
+        "rgb.nii": "expected numbers",
     }.items():
         with pytest.raises(InputError, match=message) as error:
             read("x", str(tmp_path / name))
         assert "\n" not in str(error.value) and "'x'" in str(error.value)
+
+
+def test_a_list_of_uneven_lengths_is_refused():
+    with pytest.raises(InputError, match="uneven lengths"):
+        read("x", [[[1, 2], [3]]])
 
 
 def test_cases_of_a_run(tmp_path):
@@ -73,7 +102,9 @@ def test_cases_of_a_run(tmp_path):
         file["b"].attrs["spacing"], file["b"].attrs["classes"] = [3.0, 1.0, 1.0], ["none", "liver"]
         file["b"].attrs["volume"] = True
     assert case_names(path) == ["b", "c"]
-    volumes, unit, spacing, classes = case(path)
+    volumes, unit, spacing, classes, planes, mask = case(path)
+    assert planes == ("axial", "coronal", "sagittal") and mask is None
+    assert case(path, "c").planes == ("slice", "row", "column")
     assert unit == "slice" and spacing == (3.0, 1.0, 1.0) and classes == ["none", "liver"]
     assert np.array_equal(volumes["output"], VOLUME[:, ::-1, ::-1] + 1)  # of segmented volumes
     assert np.array_equal(case(path, "c").volumes["input"], VOLUME)
