@@ -4,7 +4,6 @@ A table stands between `<!-- NAME -->` and `<!-- end NAME -->`; NAME is a key of
 """
 
 import argparse
-import contextlib
 import os
 import platform
 import re
@@ -48,8 +47,10 @@ def collect() -> list[Path]:
     """Copies metrics.json of the newest good runs into runs/results, with machine, versions, seed and date; and figures."""
     written = []
     for name, (task, figure) in FIGURES.items():
-        with contextlib.suppress(InputError):
+        try:
             write(ROOT / "docs" / name, (runs.find(task) / "figures" / figure).read_bytes())
+        except (InputError, FileNotFoundError) as error:
+            print(f"docs/{name}: left as it is, {error}", file=sys.stderr)
     for name, task in COLLECTED.items():
         try:
             run = runs.find(task)
@@ -223,13 +224,11 @@ def _parts(result: dict[str, Any]) -> str:
     head = ["processes", "kept for the backward pass, MiB each", "of one", "held in all, MiB each", "s a step"]
     table = _table([*head, f"largest cube within {limit:g} GiB each"], rows)
     words = "; ".join(
-        f"{name} {p['seconds a step']:.2f} s a step (convolutions ran in {p['ran']}), last loss {p['last loss']:.3f}"
+        f"{name} {p['seconds a step']:.2f} s a step (convolutions ran in {p['ran']}), smoothed loss at the end {p['last loss']:.3f}"
         for name, p in result["metrics"]["precision"].items()
     )
     cubes = ", ".join(f"{side}³" for side in about["sizes"])
-    text = (
-        f"A {about['size']}³ volume, base {about['base_filters']}, depth 4; cubes tried: {cubes}. Precision: {words}."
-    )
+    text = f"A {about['size']}³ volume, base {about['base_filters']}, depth 4; cubes tried: {cubes}. Precision, validation included: {words}."
     return f"{table}\n\n{text} {_about(result)}"
 
 

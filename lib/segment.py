@@ -1,6 +1,7 @@
 """What the segmentation notebooks share: a network found again, its stages, scores of a result.h5, and its pictures."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +25,22 @@ APART = (
 
 def target_of(targets: str, num_classes: int) -> Callable[[Tensor], Tensor]:
     """A label (H, W) as it is ("index"), one-hot (C, H, W) float32 ("one_hot"), or one channel of 0 and 1 ("binary")."""
-    made = {
-        "index": lambda label: label,
-        "one_hot": lambda label: one_hot(label[None], num_classes)[0],
-        "binary": lambda label: (label > 0).float()[None],
-    }
+    made = {"index": _index, "one_hot": partial(_one_hot, num_classes=num_classes), "binary": _binary}
     if targets not in made:
         raise InputError(f"targets: got {targets!r}, expected one of {', '.join(made)}")
-    return made[targets]
+    return made[targets]  # whole functions: workers that are not forked get them pickled
+
+
+def _index(label: Tensor) -> Tensor:
+    return label
+
+
+def _one_hot(label: Tensor, num_classes: int) -> Tensor:
+    return one_hot(label[None], num_classes)[0]
+
+
+def _binary(label: Tensor) -> Tensor:
+    return (label > 0).float()[None]
 
 
 def trained_before(run: runs.Run) -> str | None:

@@ -19,17 +19,20 @@ from lib.data.checks import open_hdf5
 from lib.files import replacing
 from lib.seg_losses import probabilities
 
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 @torch.no_grad()
 def slabs(
     model: nn.Module, volume, patch: Sequence[int], overlap: float = 0.5, batch_size: int = 1, device="cpu",
-    outside: float = 0.0,
+    outside: float = 0.0, precision: str = "fp32",
 ) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
     """(first plane, probabilities (C, d, H, W) on the CPU) of a volume (D, H, W), from its first plane to its last.
 
     volume: an array or an HDF5 data set, read window by window. patch: (d, h, w) of a window; overlap: the share of it that
     the next one covers. A volume smaller than a window is filled up with `outside` on both sides. The mean over windows of
-    their probabilities is what MONAI's `sliding_window_inference` gives. InputError for an overlap outside 0 … 1.
+    their probabilities is what MONAI's `sliding_window_inference` gives. precision: of the network alone, fp32, bf16 or,
+    on a GPU, fp16; probabilities are float32. InputError for an overlap outside 0 … 1.
     """
     from monai.data.utils import compute_importance_map, dense_patch_slices  # seconds
 
@@ -51,7 +54,9 @@ def slabs(
         for i in range(0, len(corners), batch_size):
             part = corners[i : i + batch_size]
             windows = torch.stack([_window(volume, (z, *c), patch, before, outside) for c in part])
-            found = probabilities(model(windows[:, None].to(device)))
+            with torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "fp32"):
+                output = model(windows[:, None].to(device))
+            found = probabilities(output.float())
             if totals is None:
                 totals = torch.zeros(found.shape[1], patch[0], *size[1:], device=device)
                 weights = torch.zeros(patch[0], *size[1:], device=device)
@@ -68,7 +73,7 @@ def slabs(
 
 def segment(
     model: nn.Module, cases: list[CaseFile], path: Path, patch: Sequence[int], overlap: float = 0.5, batch_size: int = 1,
-    device="cpu",
+    device="cpu", precision: str = "fp32",
 ) -> Path:  # fmt: skip
     """Write result.h5 of whole volumes: one group a case with `input`, `output` and, if known, `truth`, all (D, H, W).
 
@@ -77,39 +82,25 @@ def segment(
     """
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for case in cases:
+            group, found, size = result.create_group(case.id, track_order=True), [], (case.slices, *case.size)
+            keys = {"output": np.uint8, "input": np.float32} | ({"truth": np.uint8} if case.label else {})
+            for key, kind in keys.items():
+                group.create_dataset(key, size, kind, compression="gzip", chunks=(1, *case.size))
             with open_hdf5(case.path) as file:
-                _segment_case(
-                    model,
-                    file,
-                    case,
-                    result.create_group(case.id, track_order=True),
-                    patch,
-                    overlap,
-                    batch_size,
-                    device,
-                )
-            print(f"segmented {case.id}: {'×'.join(map(str, (case.slices, *case.size)))}", flush=True)
+                how = (patch, overlap, batch_size, device, float(file.attrs["fill"]), precision)
+                for first, p in slabs(model, file["image"], *how):
+                    at = slice(first, first + p.shape[1])
+                    group["output"][at], group["input"][at] = p.argmax(0), file["image"][at]
+                    if case.label:
+                        group["truth"][at] = label = file["label"][at]
+                        right = p.gather(0, torch.from_numpy(label.astype(np.int64))[None])
+                        found.append(right.double().mean((1, 2, 3)) * p.shape[1])
+            group.attrs["person"], group.attrs["file"], group.attrs["volume"] = case.person, str(case.path), True
+            group.attrs["classes"], group.attrs["spacing"] = list(case.classes), case.spacing
+            group.attrs["names"] = list(map(str, range(case.slices)))
+            group.attrs["probability_of_truth"] = float(sum(found)) / case.slices if found else float("nan")
+            print(f"segmented {case.id}: {'×'.join(map(str, size))}", flush=True)
     return Path(path)
-
-
-def _segment_case(model, file, case, group, patch, overlap, batch_size, device) -> None:
-    size, found = (case.slices, *case.size), []
-    keys = {"output": np.uint8, "input": np.float32} | ({"truth": np.uint8} if case.label else {})
-    for key, kind in keys.items():
-        group.create_dataset(key, size, kind, compression="gzip", chunks=(1, *case.size))
-    outside = float(file.attrs["fill"])
-    for first, p in slabs(model, file["image"], patch, overlap, batch_size, device, outside):
-        at = slice(first, first + p.shape[1])
-        group["output"][at], group["input"][at] = p.argmax(0), file["image"][at]
-        if case.label:
-            group["truth"][at] = label = file["label"][at]
-            found.append(
-                p.gather(0, torch.from_numpy(label.astype(np.int64))[None]).double().mean((1, 2, 3)) * p.shape[1]
-            )
-    group.attrs["person"], group.attrs["file"], group.attrs["volume"] = case.person, str(case.path), True
-    group.attrs["classes"], group.attrs["spacing"] = list(case.classes), case.spacing
-    group.attrs["names"] = list(map(str, range(case.slices)))
-    group.attrs["probability_of_truth"] = float(sum(found)) / case.slices if found else float("nan")
 
 
 def _window(volume, start: Sequence[int], patch: Sequence[int], before: Sequence[int], outside: float) -> Tensor:

@@ -68,7 +68,7 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     assert "| pairs: lesion | 0.800 (0.700 … 0.900) | n/a | 2 | 25 % |" in made
     assert made.index("| REAL (n = 3 slices) | 0.100 |") < made.index("| DRAWN (n = 9 slices)")
     assert "| 2 | 512 | 0.500 | 1024 | 5.0 | 128³ |" in made
-    assert "bf16 0.25 s a step (convolutions ran in bfloat16), last loss 0.500" in made
+    assert "bf16 0.25 s a step (convolutions ran in bfloat16), smoothed loss at the end 0.500" in made
     assert readme.generate(made) == made
     with pytest.raises(InputError, match="no markers <!-- demo -->"):
         readme.generate("nothing")

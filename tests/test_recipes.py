@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import torch
 import toys
 
 from lib import ROOT, InputError, recipes, runs, tasks
@@ -284,3 +285,25 @@ def test_a_committed_recipe_gives_only_what_its_notebooks_know(path):
         known = tasks.parameters(notebook)
         given = {k: v for k, v in entry.items() if k not in recipes.KEYS or k in known}
         tasks.check_values(notebook, given, entry["task_name"])
+
+
+WHOLE, LITS = (
+    {"train": 9, "val": 3, "test": 3},
+    {"train": 100, "val": 31, "test": 0},
+)  # data/README.md's commands make these
+SETS = {"fastmri_knee": WHOLE, "snu_index": WHOLE, "hipmri": WHOLE, "lgg": WHOLE, "lits": LITS, "lits_256": LITS}
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "runs").glob("*_published.yaml")), ids=lambda path: path.stem)
+def test_published_recipes_are_accepted_with_the_data_that_they_ask_for(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    for name, counts in SETS.items():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "set.json").write_text(json.dumps({"counts": counts, "files": []}))
+    (tmp_path / "runs" / "weights").mkdir(parents=True)
+    (tmp_path / "runs" / "weights" / "brain_leaderboard_state_dict.pt").touch()
+    path = tmp_path / "runs" / recipe.name
+    path.write_text(recipe.read_text().replace("encoder_weights: imagenet", "encoder_weights: null"))  # needs the network
+    monkeypatch.setenv("PET_NNODES", "2")  # as its comment says of partitions in 16
+    assert recipes.plan(path)

@@ -53,6 +53,17 @@ def test_only_a_window_of_planes_is_held():
     assert held[1] < 1.05 * held[0]
 
 
+def test_the_network_alone_runs_in_half_precision():
+    model, ran = Mixer(), []
+    model.conv.register_forward_hook(lambda module, given, output: ran.append(output.dtype))
+    half, full = (
+        torch.cat([p for _, p in sliding.slabs(model, volume((9, 12, 10)), (8, 8, 8), precision=kind)], 1)
+        for kind in ("bf16", "fp32")
+    )
+    assert set(ran) == {torch.bfloat16, torch.float32} and half.dtype == torch.float32
+    assert torch.allclose(half.sum(0), torch.ones(9, 12, 10)) and 0 < abs(half - full).max() < 0.02
+
+
 def test_an_overlap_that_is_none():
     with pytest.raises(InputError, match="overlap: got 1, expected a share"):
         next(sliding.slabs(Mixer(), volume((8, 8, 8)), (8, 8, 8), 1))

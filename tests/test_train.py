@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from fastai.basics import Callback
+from fastai.data.core import DataLoaders
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -24,18 +26,15 @@ class _Rows(TensorDataset):
         return x + 0.01 * epoch, y
 
 
-def learner(seed=0, precision="fp32", clip=None, opt=None, drop=0.0):
-    from fastai.data.core import DataLoaders
-
+def learner(seed=0, precision="fp32", clip=None, opt=None, drop=0.0, device="cpu"):
     torch.manual_seed(seed)
     x = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     rows = _Rows(x, x.roll(1, -1)[:, 0])
     dls = DataLoaders(
         DataLoader(rows, batch_sampler=BucketSampler([0] * 12, 4, seed)),
         DataLoader(rows, 4),
-        device=torch.device("cpu"),
     )
-    dls.n_inp = 1
+    dls.n_inp, dls._device = 1, torch.device(device)
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Dropout2d(drop), nn.Conv2d(4, 1, 3, padding=1), nn.Flatten(0, 1)
     )
@@ -121,7 +120,7 @@ def test_history_has_a_row_an_epoch_and_tensorboard_reads_it_back(tmp_path, caps
 def test_training_loss_is_the_mean_over_the_epochs_slices(tmp_path):
     learn, seen = learner(), []
 
-    class Spy(train.Callback):
+    class Spy(Callback):
         def after_batch(self):
             if self.training:
                 seen.append(float(self.loss.detach()))
@@ -136,7 +135,7 @@ def table(run):
         return list(csv.DictReader(file))
 
 
-class _Stop(train.Callback):
+class _Stop(Callback):
     order = 100
 
     def __init__(self, after):
@@ -170,7 +169,7 @@ def test_a_resumed_run_counts_its_own_epochs_for_the_time_left(tmp_path, capsys,
         fit(learner(), 5, train.History(tmp_path), train.Checkpoint(tmp_path), _Stop(2))
     capsys.readouterr()
     clock = itertools.count()  # a second a look
-    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("lib.train.history.time", SimpleNamespace(monotonic=lambda: next(clock)))
     fit(learner(), 5, train.History(tmp_path, beat=1e9), train.Checkpoint(tmp_path))
     lines = re.findall(r"epoch (\d)/5 .* (\d+) s · (\d+) s left", capsys.readouterr().out)
     epoch, seconds, left = map(int, lines[0])
@@ -236,10 +235,45 @@ def test_early_stopping_waits_and_stays_stopped(tmp_path):
         fit(learner(), 1, train.History(tmp_path / "b", tensorboard=False), train.EarlyStopping("dice"))
 
 
+def test_early_stopping_forgets_a_first_value_that_is_no_number():
+    stop = train.EarlyStopping("valid_loss", patience=2)
+    stop.column, stop.rises, stop.learn = "valid_loss", False, SimpleNamespace(history=SimpleNamespace(rows=[]))
+    waited = []
+    for value in (float("nan"), float("nan"), 0.5, 0.4, 0.45):
+        stop.learn.history.rows.append({"valid_loss": value})
+        stop.after_epoch()
+        waited.append(stop.waited)
+    assert waited == [0, 1, 0, 0, 1] and stop.best == -0.4
+
+
+def test_the_network_stays_on_the_device_that_was_asked_for(monkeypatch):
+    """fastai moves it to the first GPU that there is; "meta" stands for one here."""
+    monkeypatch.setattr("fastai.callback.core.default_device", lambda: torch.device("meta"))
+    learn = learner()
+    fit(learn, 1)
+    assert {p.device.type for p in learn.model.parameters()} == {"cpu"}
+    bare = train.Learner(DataLoaders(*learn.dls.loaders), nn.Conv2d(1, 1, 1), loss_func=nn.functional.mse_loss)
+    assert bare.dls.device.type == "cpu"
+
+
+def test_an_exception_within_the_network_leaves_no_autocast_behind(tmp_path):
+    learn = learner(precision="bf16")
+    learn.model.append(Breaks())
+    run = SimpleNamespace(parameters={"devices": "cpu"}, path=tmp_path)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train.fit(run, learn, 1, [])
+    assert not torch.is_autocast_enabled("cpu")
+
+
+class Breaks(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("out of memory")
+
+
 def test_gradients_are_clipped_to_the_norm():
     learn, norms = learner(clip=0.05), []
 
-    class Spy(train.Callback):
+    class Spy(Callback):
         order = 30
 
         def before_step(self):
@@ -253,7 +287,7 @@ def test_bf16_really_runs_in_bf16_and_losses_stay_in_float32():
     learn = learner(precision="bf16")
     dtypes = []
 
-    class Spy(train.Callback):
+    class Spy(Callback):
         def after_loss(self):
             dtypes.append((self.pred.dtype, self.loss.dtype))
 
@@ -271,7 +305,7 @@ def test_fp16_is_refused_on_a_cpu():
 
 def test_thin_volumes_are_convolved_in_float32_on_a_cpu():
     """Their bf16 weight gradient has memory in it that nobody wrote: huge or not finite, in some calls."""
-    from lib.train import _convolve
+    from lib.train.precision import _convolve
 
     torch.manual_seed(0)
     conv = nn.Conv3d(8, 8, 3, padding=1)
@@ -291,13 +325,44 @@ def test_thin_volumes_are_convolved_in_float32_on_a_cpu():
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains_on_a_gpu(precision):
-    learn = learner(precision=precision)
-    learn.dls.device = torch.device("cuda")
-    learn.model.cuda()
+    learn = learner(precision=precision, device="cuda")
     before = [p.clone() for p in learn.model.parameters()]
     fit(learn, 2)
     assert learn.precision.ran == {"bf16": "bfloat16", "fp16": "float16"}[precision]
     assert all(not torch.equal(a, b) for a, b in zip(before, learn.model.parameters(), strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_volumes_train_resume_and_are_segmented_on_a_gpu(tmp_path, precision):
+    from lib import models, seg_losses, sliding
+
+    def fitted(epochs):
+        torch.manual_seed(0)
+        x = torch.randn(8, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
+        rows = _Rows(x, (x[:, 0] > 0).long())
+        dls = DataLoaders(DataLoader(rows, batch_sampler=BucketSampler([0] * 8, 4, 0)), DataLoader(rows, 4))
+        dls.n_inp, dls._device = 1, torch.device("cuda")
+        model = models.build("VolumeUNet", num_classes=2, base_filters=4, depth=3)
+        learn = train.Learner(
+            dls, model, loss_func=seg_losses.by_name("adaptive_dice32"), opt_func=train.optimizer("Adam", 1e-3),
+            metrics=[seg_losses.training_metric("dice")],
+            cbs=[train.EpochOrder(), train.Precision(precision), train.Step(1.0)],
+        )  # fmt: skip
+        fit(learn, epochs, train.History(tmp_path, tensorboard=False), train.Checkpoint(tmp_path), lr=1e-3)
+        return learn
+
+    first = fitted(1)
+    assert first.precision.ran == {"bf16": "bfloat16", "fp16": "float16"}[precision]
+    again = fitted(3)
+    assert again.first_epoch == 1 and {p.device.type for p in again.model.parameters()} == {"cuda"}
+    volume = np.random.default_rng(0).normal(size=(20, 24, 16)).astype(np.float32)
+    half, full = (
+        torch.cat([p for _, p in sliding.slabs(again.model, volume, (16, 16, 16), 0.5, 2, "cuda", 0.0, kind)], 1)
+        for kind in (precision, "fp32")
+    )
+    assert half.shape == (2, 20, 24, 16) and half.dtype == torch.float32 and half.device.type == "cpu"
+    assert torch.allclose(half, full, atol=0.05)
 
 
 def test_outputs_are_cropped_to_the_target():

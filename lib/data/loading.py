@@ -1,6 +1,7 @@
 """fastai's DataLoaders from data sets whose items may be asked for by (epoch, index)."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -43,18 +44,18 @@ def loaders(
     on_gpu = torch.device(device).type == "cuda"
     num_workers = (4 if on_gpu else 0) if num_workers is None else num_workers
     options = {"num_workers": num_workers, "pin_memory": on_gpu}
-    options |= {"collate_fn": _part} if mesh.current().parts else {}
+    parts = {axis: part[:2] for axis, part in mesh.current().parts.items()}
+    options |= {"collate_fn": partial(_part, parts=parts)} if parts else {}  # a worker may know nothing of this process
     mine = {"share": mesh.current().share, "shares": mesh.current().shares}
     order = BucketSampler(train.sizes, batch_size, seed, steps_per_epoch, drop_last, **mine)
     held_out = BucketSampler(valid.sizes, eval_batch_size, shuffle=False, **mine)
     dls = DataLoaders(
         DataLoader(train, batch_sampler=order, persistent_workers=num_workers > 0, **options),
         DataLoader(valid, batch_sampler=held_out, **options),
-        device=torch.device(device),
     )
-    dls.n_inp = inputs
+    dls.n_inp, dls._device = inputs, torch.device(device)  # fastai takes a device with its own loaders only
     return dls
 
 
-def _part(items: list[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
-    return [mesh.slab(x) for x in default_collate(items)]
+def _part(items: list[tuple[torch.Tensor, ...]], parts: mesh.Parts) -> list[torch.Tensor]:
+    return [mesh.slab(x, parts) for x in default_collate(items)]

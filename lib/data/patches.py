@@ -65,16 +65,15 @@ class VolumePatches(Dataset):
     normal deviate of a sixth of the patch's size, cut off at a quarter, then into the volume, as the LiTS source does;
     "uniform", anywhere in the volume; or the covering "grid" with `overlap`. count: patches a volume (None: 54, of a grid
     all); of a grid at most so many, evenly chosen. Everything is drawn from (seed, epoch, index), or, without `fresh`, from
-    (seed, index), so that each epoch has the same, as the source's files. augmentation: settings of `augment`. preload:
-    keep the volumes in memory. A volume smaller than the patch is padded evenly, its image with its `fill`, its label
-    with 0. Items are asked for by index, or by (epoch, index). InputError naming the file: no voxel to crop around.
+    (seed, index), so that each epoch has the same, as the source's files. augmentation: settings of `augment`.
+    More batches an epoch than the patches give begin them again, with the same draws. A volume smaller than the patch is
+    padded evenly, its image with its `fill`, its label with 0. Items are asked for by index, or by (epoch, index). InputError naming the file: no voxel to crop around.
     """
 
     def __init__(
         self, cases: list[CaseFile], size: Sequence[int], crops: str = "around",
         target: Callable[[Tensor], Tensor] | None = None, *, count: int | None = None, organ: str | None = None,
-        overlap: float = 0.0, fresh: bool = True, augmentation: dict[str, Any] | None = None, preload: bool = False,
-        seed: int = 0,
+        overlap: float = 0.0, fresh: bool = True, augmentation: dict[str, Any] | None = None, seed: int = 0,
     ):  # fmt: skip
         if crops not in CROPS:
             raise InputError(f"crops: got {crops!r}, expected one of {', '.join(CROPS)}")
@@ -82,7 +81,7 @@ class VolumePatches(Dataset):
             raise InputError(
                 f"patch of {list(size)}, overlap {overlap}: expected three sizes of at least 1, 0 … below 1"
             )
-        self.cases, self.size, self.crops, self.target = cases, tuple(size), crops, target or (lambda label: label)
+        self.cases, self.size, self.crops, self.target = cases, tuple(size), crops, target
         self.fresh, self.augmentation, self.seed = fresh, augmentation or {}, seed
         about = [attributes(c.path) for c in cases]
         self.shapes = [(c.slices, *c.size) for c in cases]
@@ -101,7 +100,6 @@ class VolumePatches(Dataset):
             first, shape = small[0].path, (small[0].slices, *small[0].size)
             words = f"{len(small)} of {len(cases)} volumes, such as {first.name} of {_times(shape)}"
             print(f"{first.parent}: {words}, are smaller than a patch of {_times(self.size)}: padded")
-        self.kept = [_whole(c.path) for c in cases] if preload else None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -122,11 +120,8 @@ class VolumePatches(Dataset):
     def _read(self, c: int, origin: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
         low, high = np.maximum(origin, 0), np.minimum(np.add(origin, self.size), self.shapes[c])
         where = tuple(map(slice, low, high))
-        if self.kept:
-            image, label = (None if x is None else x[where] for x in self.kept[c])
-        else:
-            with h5py.File(self.cases[c].path, "r") as file:
-                image, label = file["image"][where], file["label"][where] if self.cases[c].label else None
+        with h5py.File(self.cases[c].path, "r") as file:
+            image, label = file["image"][where], file["label"][where] if self.cases[c].label else None
         if image.shape != self.size:
             margins = list(zip(low - origin, np.add(origin, self.size) - high, strict=True))
             image = np.pad(image, margins, constant_values=self.fill[c])
@@ -155,7 +150,7 @@ class VolumePatches(Dataset):
             return (image,)
         if self.augmentation:
             image, label = augment(image, label, rng, **self.augmentation)
-        return image, self.target(label)
+        return image, self.target(label) if self.target else label
 
 
 def _centre(case: CaseFile, boxes: np.ndarray, organ: str | None) -> np.ndarray:
@@ -171,24 +166,17 @@ def _times(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))
 
 
-def _whole(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    with h5py.File(path, "r") as file:
-        return file["image"][:], file["label"][:] if "label" in file else None
-
-
 def dataloaders(
     folder: Path, size: Sequence[int], target: Callable[[Tensor], Tensor] | None = None, *, crops: str = "around",
-    count: int | None = None, eval_count: int | None = None, organ: str | None = None, overlap: float = 0.0,
-    fresh: bool = True, augmentation: dict[str, Any] | None = None, preload: bool = False, seed: int = 0, **settings: Any,
+    count: int | None = None, organ: str | None = None, overlap: float = 0.0, fresh: bool = True,
+    augmentation: dict[str, Any] | None = None, seed: int = 0, **settings: Any,
 ):  # fmt: skip
     """fastai DataLoaders of a prepared set's patches: image (N, 1, d, h, w) | target.
 
-    Training patches as `VolumePatches` makes them; of each val volume the covering grid (at most eval_count patches of it),
-    not augmented. Settings as in `lib.data.loading.loaders`.
+    Training patches as `VolumePatches` makes them; of each val volume the covering grid, not augmented. Settings as in `lib.data.loading.loaders`.
     """
-    common = {"overlap": overlap, "preload": preload, "seed": seed}
     train, val = (split_cases(folder, split) for split in ("train", "val"))
     extra = {"count": count, "organ": organ, "fresh": fresh, "augmentation": augmentation}
-    train = VolumePatches(train, size, crops, target, **extra, **common)
-    valid = VolumePatches(val, size, "grid", target, count=eval_count, **common)
+    train = VolumePatches(train, size, crops, target, overlap=overlap, seed=seed, **extra)
+    valid = VolumePatches(val, size, "grid", target, overlap=overlap, seed=seed)
     return loaders(train, valid, 1, folder, seed=seed, **settings)

@@ -226,15 +226,12 @@ def attributes(path: Path) -> dict[str, Any]:
         return dict(file.attrs)
 
 
-def to_original(labels: Any, case: Mapping[str, Any], nearest: bool = False) -> np.ndarray:
+def to_original(labels: Any, case: Mapping[str, Any]) -> np.ndarray:
     """Labels (D, H, W) of a case on the grid of the file that it was made of: uint8, that file's shape and axes.
 
-    labels: an array, an HDF5 data set, or slabs one after the other along D. case: the case's attributes. The class whose
-    share, interpolated linearly, is largest (of equal ones the first); `nearest`: that of the nearest voxel. Exact where
-    nothing was resampled. Slab by slab of the last axis: memory holds the result and a slab. InputError: another shape.
+    labels: an array or an HDF5 data set. case: the case's attributes. The class whose share, interpolated linearly, is
+    largest (of equal ones the first). Exact where nothing was resampled. Slab by slab of the last axis: memory holds the result and a slab. InputError: another shape.
     """
-    if not hasattr(labels, "shape"):
-        labels = np.concatenate([np.asarray(slab, np.uint8) for slab in labels])
     matrix = np.linalg.inv(case["affine"]) @ case["original_affine"]
     shape = tuple(map(int, case["original_shape"]))
     axes = abs(matrix[:3, :3]).argmax(0)  # the case's axis along which each of the file's goes
@@ -250,13 +247,11 @@ def to_original(labels: Any, case: Mapping[str, Any], nearest: bool = False) -> 
         at = where[2][first : first + count]
         low, high = int(at.min()), int(np.ceil(at.max())) + 1
         box = np.asarray(labels[(slice(None),) * axes[2] + (slice(low, high),)]).transpose(axes)
-        out[..., first : first + count] = _at(box, [*where[:2], at - low], nearest)
+        out[..., first : first + count] = _at(box, [*where[:2], at - low])
     return out
 
 
-def _at(box: np.ndarray, where: list[np.ndarray], nearest: bool) -> np.ndarray:
-    if nearest:
-        return box[np.ix_(*(np.rint(at).astype(int) for at in where))]
+def _at(box: np.ndarray, where: list[np.ndarray]) -> np.ndarray:
     best, result = 0.0, np.uint8(0)
     for c in np.unique(box):
         share = (box == c).astype(np.float32)

@@ -13,6 +13,7 @@ from lib import InputError
 from lib.parallel import spatial
 
 AXES = {"D": 2, "H": 3, "W": 4}  # of (N, C, D, H, W)
+Parts = dict[int, tuple[int, int]]
 
 
 @dataclass
@@ -86,19 +87,23 @@ def on_cpu(devices: str | int | list) -> bool:
     return listed or devices == "cpu" or (devices == "auto" and not torch.cuda.is_available())
 
 
+def visible(devices: list[int], now: str | None) -> str:
+    """CUDA_VISIBLE_DEVICES for the GPUs `devices`, which count among those that are visible `now`: no other is touched."""
+    names = now.split(",") if now else [str(n) for n in range(max(devices) + 1)]
+    return ",".join(names[n].strip() for n in devices)
+
+
 def join(devices: str | int | list, partition: dict[int, int]) -> Mesh:
     """Joins the processes that torchrun has started. The ranks of one volume follow each other, its last axis fastest."""
     from accelerate import PartialState
 
     global _mesh
+    if isinstance(devices, list) and not on_cpu(devices):
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
     state = PartialState(cpu=on_cpu(devices))
     rank, world = state.process_index, state.num_processes
     if world != count(devices):
         raise InputError(f"devices: {devices} stands for {count(devices)} processes, torchrun has started {world}")
-    device = state.device
-    if isinstance(devices, list) and device.type == "cuda":
-        device = torch.device("cuda", devices[state.local_process_index])
-        torch.cuda.set_device(device)
     many = shares(devices, partition)
     grid, parts = torch.arange(world).reshape(many, *partition.values()), {}
     for position, (axis, n) in enumerate(partition.items(), 1):
@@ -106,7 +111,7 @@ def join(devices: str | int | list, partition: dict[int, int]) -> Mesh:
             group = dist.new_group(ranks)  # every process takes part in making every group
             if rank in ranks:
                 parts[axis] = (ranks.index(rank), n, group)
-    _mesh = Mesh(rank, world, rank // (world // many), many, parts, device)
+    _mesh = Mesh(rank, world, rank // (world // many), many, parts, state.device)
     return _mesh
 
 
@@ -117,9 +122,9 @@ def leave() -> NoReturn:
     os._exit(0)
 
 
-def slab(x: Tensor) -> Tensor:
-    """This process's part of a whole volume (N, C, D, H, W) or label (N, D, H, W)."""
-    for axis, (number, n, _) in _mesh.parts.items():
+def slab(x: Tensor, parts: Parts) -> Tensor:
+    """The part of a whole volume (N, C, D, H, W) or label (N, D, H, W); parts: {axis: (number, count)}."""
+    for axis, (number, n) in parts.items():
         x = x.tensor_split(n, axis - (x.ndim == 4))[number].contiguous()
     return x
 

@@ -124,15 +124,14 @@ def test_recipes_that_do_not_fit_are_refused_before_they_start(tmp_path):
 
 
 BREAKS = """
-import torch
-import torch.distributed as dist
+import time
 from lib.parallel import ddp, mesh
 if "RANK" not in __import__("os").environ:
     ddp.launch(run.path, devices)
 elif mesh.current().rank == 1:
     raise ValueError("the second one fails")
 else:
-    dist.all_reduce(torch.ones(1))
+    time.sleep(600)  # nothing but torchrun ends it
 """
 
 
@@ -172,6 +171,11 @@ def test_a_killed_partitioned_run_resumes_to_the_same_weights(done, tmp_path):
     assert lib(tmp_path).returncode == 0
     mine, whole = (load_file(run_of(tmp_path, n) / "model_weights" / "model.safetensors") for n in ("four", "whole"))
     assert all(torch.equal(mine[key], whole[key]) for key in whole)
+
+
+def test_gpus_by_number_are_the_only_ones_that_are_seen():
+    assert mesh.visible([0, 2], None) == "0,2" and mesh.visible([2, 0], "") == "2,0"
+    assert mesh.visible([0, 2], "4,5,7") == "4,7" and mesh.visible([1], "GPU-a, GPU-b") == "GPU-b"
 
 
 def test_partitions_as_they_may_be_written():

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from fastai.basics import AvgMetric, Callback
 from fastai.data.core import DataLoaders
 from PIL import Image
 from torch import nn
@@ -45,7 +46,7 @@ def learner(seed=0, sets=Rows):
     )
     dls.n_inp = 1
     layers = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.5), nn.Conv2d(4, 2, 1)
-    accuracy = train.AvgMetric(lambda o, t: (o.argmax(1) == t).float().mean())
+    accuracy = AvgMetric(lambda o, t: (o.argmax(1) == t).float().mean())
     return train.Learner(
         dls, nn.Sequential(*layers), loss_func=nn.functional.cross_entropy, opt_func=train.optimizer("Adam", 1e-2),
         metrics=[accuracy], cbs=[train.EpochOrder(), train.Precision("fp32"), train.Step()],
@@ -121,7 +122,7 @@ def test_it_draws_as_often_as_two_percent_allow(tmp_path, shown, monkeypatch):
     clock, drawn = Clock(), []
     monkeypatch.setattr(live_chart, "time", clock)
 
-    class Epoch(train.Callback):
+    class Epoch(Callback):
         order = 61
 
         def after_epoch(self):
