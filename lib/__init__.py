@@ -18,6 +18,11 @@ class InputError(ValueError):
     """What the user gave can't be used; the message is one line: where, what was found, what is expected."""
 
 
+def short(path: Path) -> str:
+    """A path from the repository on, or whole where it lies elsewhere."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
 def attempt(call: Callable[..., Any], *values: Any, **settings: Any) -> tuple[Any, str]:
     """(what the call returns, ""), or (None, the line of its InputError)."""
     try:

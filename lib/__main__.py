@@ -22,10 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        from lib import recipes
+        from lib import planning, recipes
 
         if given.detach:
-            recipes.plan(given.recipe, given.only, given.quick)
+            planning.plan(given.recipe, given.only, given.quick)
             return _detach(given)
         results = recipes.run(given.recipe, given.only, given.quick, given.resume)
     except InputError as error:

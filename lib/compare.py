@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from lib import InputError, evaluate, listing, metrics, overlap
+from lib import InputError, baselines, listing, metrics, overlap
 from lib.data.checks import open_hdf5
 from lib.files import read
 from lib.scores import FALLING
 
 IGNORED = ("run_dir", "task_name", "interactive", "notify")  # parameters that change no result
 SCORES = ("ssim", "psnr", "nmse")
-BASELINES = ("zero-filled", *evaluate.BASELINES, *evaluate.SERIES_BASELINES)
+BASELINES = (*baselines.BASELINES, *baselines.SERIES_BASELINES)
 NOT_OUTPUTS = ("input", "truth", "noise_free", "probability")
 TITLES = {**listing.METRICS, "psnr": "PSNR, dB"}
 NO_SCORES = pd.DataFrame(columns=["case", "person", "metric", "run", "value"])

@@ -13,61 +13,18 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib import InputError, metrics, realtime, runs
+from lib import InputError, metrics, runs
+from lib.baselines import BASELINES, SERIES_BASELINES
 from lib.data.checks import KspaceFile
 from lib.data.cine import CineSeries, Pair
 from lib.data.kspace import Case, KspaceSlices, inputs_of
 from lib.files import read, replacing
-from lib.grappa import grappa
-from lib.kspace import center_crop, ifft2c, rss
+from lib.kspace import center_crop
 from lib.memory import most_held
 from lib.models.cascade import SelfEnsemble, VarNetRCAN
 from lib.models.cine import CineUNet
 from lib.predict import outputs, read_result, series_output, volumes, write_case, write_series
-from lib.sense import cg_sense, estimate_maps, tv_sense
 from lib.tasks import choose
-
-
-def _stack(cases: list[Case], maps: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Masked k-space (S, C, H, W), mask (W,) and, if asked for, the true maps of one file's slices."""
-    columns = cases[0].mask.columns
-    if any(not torch.equal(columns, c.mask.columns) for c in cases):
-        raise InputError(f"{cases[0].file}: its slices have different masks, expected one a file")
-    if maps and cases[0].sensitivity_maps is None:
-        raise InputError("the true coil maps are not known")
-    known = torch.stack([c.sensitivity_maps for c in cases]) if maps else None
-    return torch.stack([c.masked_kspace for c in cases]), columns, known
-
-
-def zero_filled(cases: list[Case]) -> Tensor:
-    """RSS of the acquired lines alone, (S, h, w)."""
-    return torch.stack([c.zero_filled for c in cases])
-
-
-def by_grappa(cases: list[Case]) -> Tensor:
-    """RSS of k-space filled by GRAPPA; 7 readout points by 4 lines did best on the validation slab."""
-    kspace, columns, _ = _stack(cases)
-    return rss(ifft2c(grappa(kspace, columns, kernel_size=(7, 4))))
-
-
-def by_cg_sense(cases: list[Case]) -> Tensor:
-    """CG-SENSE with the true maps of the simulation: an oracle that no scanner has."""
-    kspace, columns, maps = _stack(cases, maps=True)
-    return cg_sense(kspace, maps, columns).abs()
-
-
-def by_tv(cases: list[Case]) -> Tensor:
-    """Compressed sensing: SENSE with total variation, maps estimated from the centre lines."""
-    kspace, columns, _ = _stack(cases)
-    return tv_sense(kspace, estimate_maps(kspace, columns), columns).abs()
-
-
-BASELINES: dict[str, Callable[[list[Case]], Tensor]] = {
-    "zero-filled": zero_filled,
-    "GRAPPA": by_grappa,
-    "TV-SENSE": by_tv,
-    "CG-SENSE (oracle maps)": by_cg_sense,
-}
 
 
 def by_network(model: nn.Module, slices: KspaceSlices, indices: list[int], device="cpu") -> Tensor:
@@ -114,12 +71,7 @@ def compare(
                     views[method] = KspaceSlices(files, settings, **inputs_of(network))
             for name, indices in volumes(slices):
                 cases, images = [slices.case(i) for i in indices], {}
-                calls = {m: partial_call(f, cases) for m, f in BASELINES.items()}
-                calls |= {m: partial_call(by_network, networks[m], v, indices, device) for m, v in views.items()}
-                one_slice = {m: partial_call(f, cases[:1]) for m, f in BASELINES.items()}
-                one_slice |= {
-                    m: partial_call(by_network, networks[m], v, indices[:1], device) for m, v in views.items()
-                }
+                calls, one_slice = (_calls(networks, views, cases[:n], indices[:n], device) for n in (None, 1))
                 for method, call in calls.items():
                     begun = time.perf_counter()
                     with _noting(reasons, f"{method}, {name}, R {nominal}"):
@@ -140,6 +92,12 @@ def compare(
                 achieved = f"{cases[0].mask.achieved:.2f}× achieved"
                 print(f"R {nominal}, {achieved} · {name}: {len(cases)} slices, {len(images)} methods", flush=True)
     return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items() if v}, held, reasons)
+
+
+def _calls(networks, views, cases: list[Case], indices: list[int], device) -> dict[str, Callable[[], Tensor]]:
+    """Every method, ready to be called on these slices of one file."""
+    calls = {m: partial_call(f, cases) for m, f in BASELINES.items()}
+    return calls | {m: partial_call(by_network, networks[m], v, indices, device) for m, v in views.items()}
 
 
 @contextlib.contextmanager
@@ -248,15 +206,9 @@ def score_result(path: Path) -> pd.DataFrame:
     for case, images in read_result(path).items():
         for name in (n for n in images if n not in ("input", "truth", "noise_free") and "truth" in images):
             scores = {m: metrics.METRICS[m](images[name], images["truth"]) for m in ("ssim", "psnr", "nmse")}
-            rows.append({"file": Path(path).parent.parent.name, "case": case, "method": name} | scores)
+            run = Path(path).parent.parent
+            rows.append({"file": f"{run.parent.name} {run.name}", "case": case, "method": name} | scores)
     return pd.DataFrame(rows)
-
-
-SERIES_BASELINES: dict[str, Callable[[Tensor], Tensor]] = {
-    "aliased": lambda series: series,
-    "sliding window": realtime.sliding_window,
-    "temporal median": realtime.temporal_median,
-}
 
 
 def compare_series(

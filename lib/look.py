@@ -14,6 +14,7 @@ from lib.data.checks import kspace_file, open_hdf5
 from lib.data.kspace import Case, KspaceSlices
 from lib.grappa import grappa
 from lib.kspace import center_crop, ifft2c, rss
+from lib.weights import load_weights
 
 
 def look(path: str | Path, slice: int | None = None, weights: str | Path = "runs/weights/demo_varnet") -> Figure:
@@ -118,6 +119,6 @@ def _varnet(case: Case, weights: str | Path) -> Tensor:
     from lib.models import build
 
     published = str(weights).endswith((".pt", ".pth"))
-    model = runs.load_weights(build("VarNet"), weights) if published else runs.load_model(weights)
+    model = load_weights(build("VarNet"), weights) if published else runs.load_model(weights)
     image = model.eval()(case.masked_kspace[None], case.mask.columns.view(1, 1, 1, -1))[0]
     return center_crop(image, tuple(case.zero_filled.shape))

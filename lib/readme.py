@@ -147,10 +147,10 @@ def _ranking(result: dict[str, Any]) -> str:
 def _ladder(result: dict[str, Any]) -> str:
     """A table an acceleration: each step's scores, its gain over the one before with the interval, and its cost."""
     tables, timings = [], result["timings"]
-    steps = result["metrics"]["ladder"]
-    for nominal in dict.fromkeys(step["acceleration"] for step in steps):
+    for nominal in dict.fromkeys(step["acceleration"] for step in result["metrics"]["ladder"]):
+        steps = [step for step in result["metrics"]["ladder"] if step["acceleration"] == nominal]
         rows = []
-        for step in (s for s in steps if s["acceleration"] == nominal):
+        for step in steps:
             gain, method = "", step["method"]
             if step["ssim"] is None:
                 rows.append([method, *["n/a"] * 7])
@@ -164,7 +164,7 @@ def _ladder(result: dict[str, Any]) -> str:
             known = [trained.get(key) for key in ("training, min", "training, peak MiB")]
             rows.append([*line, *("" if value is None else f"{value:.0f}" for value in known)])
         head = [
-            f"{step['achieved']:.2f}× achieved (nominal {nominal}×)",
+            f"{next(s['achieved'] for s in steps if s.get('achieved')):.2f}× achieved (nominal {nominal}×)",
             "SSIM / SSIM foreground / PSNR",
             "gain in SSIM",
         ]

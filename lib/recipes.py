@@ -1,62 +1,16 @@
-"""A recipe: a YAML list of tasks, checked as a whole before anything starts, then run in order by papermill.
+"""Runs the tasks of a recipe in order, each by papermill in a kernel of its own, and says how they went."""
 
-The cine source's training_config.yaml is a recipe too: `lib.cine_config` says what becomes of its keys.
-"""
-
-import contextlib
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lib import ROOT, InputError, cine_config, kernels, notify, runs, tasks
-from lib.data import checks, prepared
-
-# Of an entry, besides its notebook's parameters:
-KEYS = ("task_name", "notebook", "runs", "reuse", "notify", "output_data_dir")
-OURS = ("run_dir", "inputs")  # parameters that the runner gives
-UNCOMPARED = ("run_dir", "interactive")  # parameters that don't change the result
-
-
-@dataclass
-class Task:
-    """One entry, checked: `values` are the parameters it gives, `parameters` all of them, `runs` what it reads."""
-
-    name: str
-    notebook: Path
-    values: dict[str, Any]
-    parameters: dict[str, Any]
-    runs: list[str] = field(default_factory=list)
-    reuse: bool = False
-    notify: bool = False
-    output: Path | None = None
-
-    @property
-    def prepares(self) -> bool:
-        """Whether it makes its `data` (a 1x notebook) rather than reads it."""
-        return self.notebook.stem.startswith("1")
-
-    @property
-    def data(self) -> Path | None:
-        """The prepared set that it makes or reads."""
-        return (ROOT / self.parameters["data"]).resolve() if self.parameters.get("data") else None
-
-    def same(self, run: Path) -> bool:
-        """Whether `run` is of this notebook with these parameters."""
-        try:
-            found = runs.read(run / "task.json")
-        except (OSError, ValueError):
-            return False
-        mine, its = (
-            {k: v for k, v in p.items() if k not in UNCOMPARED} for p in (self.parameters, found["parameters"])
-        )
-        return found["notebook"] == self.notebook.stem and its == mine
+from lib import kernels, notify, runs
+from lib.files import read, write
+from lib.planning import Task, located, plan
 
 
 @dataclass
@@ -68,182 +22,6 @@ class Result:
     status: str
     error: str | None = None
     kept: bool = False
-
-
-# Reading
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number (YAML 1.1 wants 1.0e-4) and a key may not stand twice."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for number, key in enumerate(keys):
-            if key.value in (k.value for k in keys[:number]):
-                raise InputError(f"line {key.start_mark.line + 1}: key {key.value!r} stands twice")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The entries of a recipe as they stand there; InputError where it isn't a YAML list of mappings."""
-    try:
-        entries = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise InputError(f"recipe {path}: {error.strerror}") from None
-    except InputError as error:
-        raise InputError(f"recipe {path}: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        words = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise InputError(f"recipe {path}: {where}not YAML: {words}") from None
-    if not isinstance(entries, list) or not entries:
-        found = "nothing" if not entries else f"a {type(entries).__name__}"
-        raise InputError(f"recipe {path}: got {found}, expected a list of tasks (- task_name: …)")
-    for number, entry in enumerate(entries, 1):
-        if not isinstance(entry, dict):
-            raise InputError(f"recipe {path}: entry {number}: got {entry!r}, expected a mapping with task_name")
-    return entries
-
-
-def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task]:
-    """The tasks of a recipe, each checked against its notebook; one InputError with a line for every problem."""
-    entries, planned, names, problems = read(path), [], [], []
-    for number, entry in enumerate(entries, 1):
-        with _noting(problems, f"recipe {path}: "):
-            folder = path.resolve().parent
-            entry = cine_config.translate(entry, folder) if cine_config.is_source(entry) else entry
-            planned.append(_task(entry, number, folder, quick, names))
-        names.append(entry.get("task_name"))
-    for name in only:
-        if name not in names:
-            problems.append(f"recipe {path}: --only: {tasks.choose(name, map(str, names))}")
-    planned = [task for task in planned if not only or task.name in only]
-    for task in planned:
-        earlier = [n for n in names[: names.index(task.name)] if not only or n in only]
-        for name in task.runs:
-            later = f"{name} stands later, and " if name in names and name not in earlier and not only else ""
-            with _noting(problems, f"recipe {path}: task {task.name}: runs: {later}"):
-                if name not in earlier:
-                    runs.find(_found(name, path))
-        with _noting(problems, f"recipe {path}: task {task.name}: "):
-            _check_data(task, planned[: planned.index(task)])
-    if not problems:  # only then what needs torch
-        for task in planned:
-            with _noting(problems, f"recipe {path}: "):
-                tasks.check_names(task.parameters, task.name)
-    if problems:
-        raise InputError("\n".join(reversed(problems)))  # the first at the end, where one looks
-    return planned
-
-
-def _check_data(task: Task, earlier: list[Task]) -> None:
-    """A prepared set must be there and unchanged, unless an earlier task makes it; a source must hold files."""
-    if task.parameters.get("files"):
-        from lib.data import cine
-
-        cine.check_files(task.parameters["files"], task.parameters.get("task_type", ""))
-    elif task.parameters.get("source"):
-        _check_source(task.notebook.stem, ROOT / task.parameters["source"], task.parameters)
-    elif task.parameters.get("images"):
-        from lib.data import pairs
-
-        folder = ROOT / task.parameters["images"]
-        if not any(folder.is_relative_to(t.data) for t in earlier if t.prepares):
-            pairs.images_in(folder)
-    elif task.data and not task.prepares and task.data not in [t.data for t in earlier if t.prepares]:
-        folder = prepared(task.data, task.parameters.get("quick", False))
-        counts, kind = checks.read_set(folder)["counts"], task.parameters.get("task_type") or ""
-        needed = ["train", "val"] * ("train" in kind) + ["test"] * ("predict" in kind)
-        for split in needed:
-            if not counts[split]:
-                raise InputError(f"{folder}: its set.json lists no files for {split}: task_type {kind} needs them")
-
-
-def _check_source(notebook: str, source: Path, parameters: dict[str, Any]) -> None:
-    """The quick checks of a user's folder, by the notebook that reads it."""
-    from lib.data import matching, pairs, slices
-
-    if notebook == "13_prepare_volumes":
-        matching.find(source, *(parameters[k] for k in ("volume_files", "segmentation_files", "split", "persons")))
-        return
-    if notebook in ("12_prepare_slices", "14_prepare_pairs"):
-        (slices if notebook.startswith("12") else pairs).find(source)
-        return
-    for file in checks.source_files(source):
-        checks.kspace_file(file)
-
-
-@contextlib.contextmanager
-def _noting(problems: list[str], where: str):
-    try:
-        yield
-    except InputError as error:
-        problems.append(f"{where}{error}")
-
-
-def _found(name: str, recipe: Path) -> Path | str:
-    """A task's name as it is, a path counted from the recipe."""
-    return recipe.resolve().parent / name if "/" in name else name
-
-
-def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: list[str]) -> Task:
-    name = entry.get("task_name")
-    if not isinstance(name, str) or not re.fullmatch(tasks.NAME, name) or name in runs.NOT_TASKS:
-        what = "missing" if name is None else f"got {name!r}"
-        raise InputError(f"entry {number}: task_name: {what}, expected a name of letters, digits, _ and -")
-    if name in names:
-        raise InputError(f"task {name}: the name stands twice, entries {names.index(name) + 1} and {number}")
-    try:
-        notebook = entry.get("notebook", tasks.IMPLIED.get(str(entry.get("network_type"))))
-        if not isinstance(notebook, str):
-            raise InputError(f"notebook: missing, and network_type implies one only for {', '.join(tasks.IMPLIED)}")
-        notebook = tasks.notebook(notebook)
-        known = tasks.parameters(notebook)
-        read_by_default = known["inputs"].default if "inputs" in known else []
-        wanted, flags = entry.get("runs", read_by_default) or [], [entry.get(k, False) for k in ("reuse", "notify")]
-        if not isinstance(wanted, list) or not all(isinstance(w, str) for w in wanted):
-            raise InputError(f"runs: got {wanted!r}, expected a list of tasks' names or run folders")
-        for key, flag in zip(("reuse", "notify"), flags, strict=True):
-            if not isinstance(flag, bool):
-                raise InputError(f"{key}: got {flag!r}, expected true or false")
-        output = entry.get("output_data_dir")
-        if output is not None and (not isinstance(output, str) or not output):
-            raise InputError(f"output_data_dir: got {output!r}, expected a path")
-        if wanted and "inputs" not in known:
-            raise InputError(f"runs: {notebook.stem} reads no runs")
-        if "run_dir" not in known:
-            raise InputError(f"notebook: {notebook.stem} has no parameter run_dir, so a recipe can't run it")
-        taken = [k for k in KEYS if not (k == "reuse" and k in known)]  # a notebook may have a `reuse` of its own
-        flags[0] = flags[0] and "reuse" in taken
-        values = {k: v for k, v in entry.items() if k not in taken}
-        for key in values:
-            if key not in known or key in OURS:
-                allowed = [*KEYS, *(k for k in known if k not in OURS)]
-                raise InputError(f"{key}: no such parameter in {notebook.stem}: {tasks.choose(key, allowed)}")
-    except InputError as error:
-        raise InputError(f"task {name}: {error}") from None
-    for key, value in values.items():
-        if key == "saved_network_weights" and value in names:
-            wanted = [*wanted, value]  # an earlier task's: found when its turn comes
-        elif "path" in known[key].type.split("|") and isinstance(value, str) and value:
-            values[key] = str((folder / value).resolve())
-        elif key == "results" and isinstance(value, list):
-            values[key] = [str((folder / str(p)).resolve()) for p in value]
-        elif key == "files" and isinstance(value, dict):
-            values[key] = {k: str((folder / str(v)).resolve()) if v else v for k, v in value.items()}
-    ours = {"interactive": False, "task_name": name} | values | ({"quick": True} if quick else {})
-    values = {k: v for k, v in ours.items() if k in known}
-    parameters = tasks.check_values(notebook, values, name)
-    return Task(name, notebook, values, parameters, wanted, *flags, output and (folder / output).resolve())
-
-
-# Running
 
 
 def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool = False) -> list[Result]:
@@ -258,7 +36,7 @@ def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool 
     try:
         for number, task in enumerate(planned, 1):
             title = f"[{number}/{len(planned)}] {task.name}"
-            ours = {name: results[name] for name in task.runs if name in results}
+            ours = {name: results[name] for name in task.reads if name in results}
             cause = next((r for r in ours.values() if r.status != "ok"), bad_data.get(task.data))
             _use(task, ours, path)
             if task.notify and not cause:
@@ -282,11 +60,11 @@ def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool 
 def _use(task: Task, ours: dict[str, Result], path: Path) -> None:
     """Puts the run folders that a task reads into its parameters: this execution's, else the newest good ones."""
     if "inputs" in task.parameters:
-        found = [ours[n].run if n in ours else runs.find(_found(n, path)) for n in task.runs]
+        found = [ours[n].run if n in ours else runs.find(located(n, path)) for n in task.runs]
         task.values["inputs"] = task.parameters["inputs"] = [str(p) for p in found]
-    weights = task.parameters.get("saved_network_weights")
-    if weights in ours:
-        task.values["saved_network_weights"] = task.parameters["saved_network_weights"] = str(ours[weights].run)
+    if task.weights:
+        found = ours[task.weights].run if task.weights in ours else runs.find(task.weights)
+        task.values["saved_network_weights"] = task.parameters["saved_network_weights"] = str(found)
 
 
 def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> Result:
@@ -301,7 +79,7 @@ def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> 
         return Result(task.name, old, "failed", f"still running as process {state['pid']}: wait for it or stop it")
     run = runs.create(task.name, task.output) if state["status"] in (None, "ok") else old
     description = {"task": task.name, "notebook": task.notebook.stem, "parameters": task.parameters}
-    runs.write(run / "task.json", description)
+    write(run / "task.json", description)
     if cause:
         error = f"task {cause.name} {cause.status}"
         runs.mark(run, "skipped", error, new=True)
@@ -325,7 +103,7 @@ def _execute(task: Task, run: Path, title: str) -> str | None:
     from nbclient.exceptions import DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    cells = [c for c in runs.read(task.notebook)["cells"] if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+    cells = [c for c in read(task.notebook)["cells"] if c["cell_type"] == "code" and "".join(c["source"]).strip()]
     hidden, log, terminal = run / ".notebook.ipynb", run / "kernel.log", sys.stdout.isatty()
     processes, begun, error, broke = kernels.Kernels(), 0, None, True
 

@@ -2,14 +2,10 @@
 
 import atexit
 import contextlib
-import importlib.metadata
 import os
-import platform
 import random
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -19,16 +15,13 @@ from typing import Any
 
 import psutil
 
-from lib import ROOT, RUNS, InputError, tasks
-from lib.files import checksum, read, replacing, write  # noqa: F401  (runs.write is what notebooks know)
+from lib import ROOT, RUNS, InputError, manifest, short, tasks
+from lib.files import read, write
 
 BEAT = 10.0  # seconds between heartbeats
 STALE = 120.0  # seconds without one after which a run on another machine counts as killed
 NOT_TASKS = ("weights", "results", "logs")  # folders of runs/ that hold no runs
 WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors")  # endings of files that hold nothing but weights
-PACKAGES = (
-    "torch", "torchvision", "fastai", "numpy", "h5py", "nibabel", "scikit-image", "monai", "safetensors", "papermill",
-)  # fmt: skip
 _lock = threading.RLock()
 _current: "Run | None" = None
 
@@ -46,7 +39,7 @@ class Run(os.PathLike):
         return self.path / name
 
     def __repr__(self) -> str:
-        return f"Run({_short(self.path)})"
+        return f"Run({short(self.path)})"
 
     def status(self) -> dict[str, Any]:
         return status(self.path)
@@ -56,10 +49,6 @@ class Run(os.PathLike):
         if os.environ.get("RANK", "0") != "0":
             return
         write(self / "manifest.json", read(self / "manifest.json") | fields)
-
-
-def _short(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 # A run's life
@@ -95,7 +84,7 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     write(path / "task.json", {"task": task, "notebook": source.stem, "parameters": parameters})
     mark(path, "running", new=True)
     _seed(parameters.get("seed"))
-    write(path / "manifest.json", _manifest(parameters) | {"inputs": [_input(p) for p in inputs]})
+    write(path / "manifest.json", manifest.of(parameters) | {"inputs": [manifest.input_of(p) for p in inputs]})
     if _current is None:
         atexit.register(_close)
         threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
@@ -120,7 +109,7 @@ def finish(run: Run, metrics: dict[str, Any] | None = None) -> None:
     else:
         write(run / "metrics.json", metrics)
     closed = mark(run.path, "ok")
-    print(f"{_short(run.path)}: ok after {closed['seconds']:.1f} s", flush=True)
+    print(f"{short(run.path)}: ok after {closed['seconds']:.1f} s", flush=True)
 
 
 def roots() -> list[Path]:
@@ -166,9 +155,10 @@ def _now() -> str:
 
 def _read_status(path: Path) -> dict[str, Any]:
     try:
-        return read(path / "status.json")
+        found = read(path / "status.json")
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _beat() -> None:
@@ -190,41 +180,6 @@ def _update(status: str, error: str | None = None) -> None:
 def _owned(path: Path) -> bool:
     fields = _read_status(path)
     return fields.get("status") == "running" and fields.get("pid") == os.getpid()  # false in forked workers
-
-
-def _manifest(parameters: dict[str, Any]) -> dict[str, Any]:
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    fields = {"versions": versions, "platform": f"{platform.system()} {platform.machine()}", "device": "cpu"}
-    torch = sys.modules.get("torch")  # not imported: the notebook does without
-    if torch:
-        devices = parameters.get("devices", "auto")
-        first = devices[0] if isinstance(devices, list) else devices
-        if first != "cpu" and torch.cuda.is_available():
-            fields["device"] = torch.cuda.get_device_name(first if isinstance(devices, list) else 0)
-        fields["threads"] = torch.get_num_threads()
-    return fields | {"seed": parameters.get("seed"), "precision": parameters.get("precision")} | _commit()
-
-
-def _commit() -> dict[str, Any]:
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=30)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    changes = git("status", "--porcelain")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
-
-
-def _input(path: Path) -> dict[str, Any]:
-    if path.is_file():
-        return {"path": path, "sha256": {path.name: checksum(path)}}
-    names = ("model_weights/model.safetensors", "model.safetensors", "predictions/result.h5", "metrics.json")
-    return {"path": path, "sha256": {name: checksum(path / name) for name in names if (path / name).is_file()}}
 
 
 # What runs there are
@@ -269,7 +224,7 @@ def find(task: os.PathLike | str) -> Path:
     if (folder / "status.json").is_file():
         found = status(folder)
         if found["status"] != "ok":
-            raise InputError(f"run {_short(folder)}: {found['status']} ({found['error']}), expected one that ended ok")
+            raise InputError(f"run {short(folder)}: {found['status']} ({found['error']}), expected one that ended ok")
         return folder.resolve()
     name = os.fspath(task)
     all_runs = history(name) if re.fullmatch(tasks.NAME, name) else []
@@ -285,7 +240,7 @@ def find(task: os.PathLike | str) -> Path:
 def _maker(task: str) -> str:
     for recipe in sorted((ROOT / "runs").glob("*.yaml")):
         if re.search(rf"^\W*task_name:\s*['\"]?{re.escape(task)}['\"]?\s*(#.*)?$", recipe.read_text("utf-8"), re.M):
-            return f"`python -m lib {_short(recipe)} --only {task}`"
+            return f"`python -m lib {short(recipe)} --only {task}`"
     made = [p for p in (ROOT / "notebooks").glob("*.ipynb") if re.sub(r"^\d+_", "", p.stem) == task]
     return f"notebooks/{made[0].name}" if made else ""
 
@@ -332,144 +287,21 @@ def save_model(run: os.PathLike | str, name: str, settings: dict[str, Any], mode
     write(folder / "model.json", {"name": name, "settings": settings} | ({"fed": fed} if fed else {}))
 
 
-def fed_with(weights: os.PathLike | str | None, **values: Any) -> tuple[Any, ...]:
-    """`values`, or in their place what the run of `weights` says that its network was fed with: prints where they differ."""
-    folder = ROOT / weights if weights else None
-    if folder and not folder.is_file():
-        folder = _weights_in(folder if folder.is_dir() else find(weights))
-        fed = read(folder / "model.json").get("fed", {}) if (folder / "model.json").is_file() else {}
-        for key in (k for k in values if k in fed and fed[k] != values[k]):
-            print(f"{key}: {fed[key]!r} as in the run of the weights, not {values[key]!r}")
-            values[key] = fed[key]
-    return tuple(values.values())
+def weights_of(source: os.PathLike | str) -> Path:
+    """The file of weights that `source` is, or the folder with them: of weights, of a run, of a task's newest good run."""
+    path, ours = ROOT / source, ("model_weights", "model.json", "model.safetensors", "status.json")
+    if not path.is_file() and not any((path / name).exists() for name in ours):  # a task may be called as a folder here
+        path = find(source)
+    return path / "model_weights" if (path / "model_weights").is_dir() else path
 
 
 def load_model(run: os.PathLike | str):
     """The network of a run (or of a folder of weights, or of a task's newest good run), on the CPU, in eval mode."""
-    from safetensors.torch import load_file
-
     from lib import models
+    from lib.models.state import fill, tensors
 
-    folder = ROOT / run if (ROOT / run / "model_weights").is_dir() else find(run)  # a run may load its own, unfinished
-    folder = _weights_in(folder)
+    folder = weights_of(run)
     if not ((folder / "model.json").is_file() and (folder / "model.safetensors").is_file()):
-        raise InputError(f"{_short(folder)}: no model.json and model.safetensors in it: the run has trained no network")
-    description = read(folder / "model.json")
-    model = models.build(description["name"], **description["settings"])
-    return _fill(model, load_file(folder / "model.safetensors"), folder).eval()
-
-
-def network(kind: str, settings: dict[str, Any], weights: os.PathLike | str | None, trains: bool):
-    """(network, its settings) of a task: built anew with the weights given, or, where it isn't trained, as its run left it.
-
-    A network that only predicts is rebuilt from the settings beside its weights, if there are any, and not from the
-    task's: prints where they differ. InputError where the weights are another network's.
-    """
-    from lib import models
-
-    folder = ROOT / weights if weights else None
-    if folder and not folder.is_file() and not trains:
-        folder = folder if folder.is_dir() else find(weights)
-        folder = _weights_in(folder)
-        if (folder / "model.json").is_file():
-            description = read(folder / "model.json")
-            if description["name"] != kind:
-                raise InputError(f"{_short(folder)}: weights of {description['name']}, this task has {kind}")
-            mine, its = (models.complete(kind, s) for s in (settings, description["settings"]))
-            for key in (k for k in its if its[k] != mine[k]):
-                print(f"{key}: {its[key]!r} as in the run of the weights, not {mine[key]!r}")
-            return load_model(folder), description["settings"]
-    return load_weights(models.build(kind, **settings), weights), settings
-
-
-def settings_of(source: os.PathLike | str, kind: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The settings of the network `kind` whose weights `source` has: a run, a folder of weights, or a task's newest run.
-
-    A single file has none: `given` it is. InputError for another network, and where `given` says otherwise.
-    """
-    from lib import models
-
-    if (ROOT / source).is_file():
-        return given or {}
-    folder = _weights_in(ROOT / source if (ROOT / source).is_dir() else find(source))
-    if not (folder / "model.json").is_file():
-        raise InputError(f"{_short(folder)}: no model.json in it: the run has trained no network")
-    description = read(folder / "model.json")
-    if description["name"] != kind:
-        raise InputError(f"{_short(folder)}: weights of {description['name']}, expected {kind}")
-    its = models.complete(kind, description["settings"])
-    for key, value in (given or {}).items():
-        if its.get(key, value) != value:
-            raise InputError(f"{_short(folder)}: {kind} with {key} {its[key]!r}, the task says {value!r}: leave it out")
-    return its
-
-
-def with_varnet(settings: dict[str, Any], inputs: list[str], weights: os.PathLike | str | None) -> dict[str, Any]:
-    """A cascade's settings with those of its VarNet: of the cascade's own `weights`, else of the VarNet inputs[0].
-
-    A single file says nothing of its network: what `settings` say stands. InputError where there is neither.
-    """
-    if weights and (ROOT / weights).is_file():
-        return settings
-    if weights:
-        return settings | {"varnet": settings_of(weights, "VarNetRCAN")["varnet"]}
-    if not inputs:
-        raise InputError(
-            "inputs: no VarNet given, expected a task, a run folder or a file of weights (runs: in a recipe)"
-        )
-    return settings | {"varnet": settings_of(inputs[0], "VarNet", settings.get("varnet"))}
-
-
-def load_weights(model: Any, weights: os.PathLike | str | None) -> Any:
-    """`model` with the weights of a run, a folder of weights, or a .safetensors or .pt file; as it is where None.
-
-    A .pt file holds a state_dict of tensors, such as fastMRI's published weights; nothing else in it is run or read.
-    """
-    if weights is None:
-        return model
-    path = ROOT / weights
-    if path.suffix in WEIGHTS[:3]:
-        import torch
-
-        if not path.is_file():
-            raise InputError(f"saved_network_weights: {path}: no such file")
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise InputError(f"{_short(path)}: not a file of weights ({type(error).__name__})") from None
-        state = state if isinstance(state, dict) else {}
-        state = state.get("state_dict", state.get("model", state))  # "model": a checkpoint of ours
-        return _fill(model, state, path)
-    if path.suffix != ".safetensors":
-        path = path if path.is_dir() else find(weights)
-        path = _weights_in(path)
-        path = path / "model.safetensors"
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return _fill(model, load_file(path), path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{_short(path)}: not a file of weights ({type(error).__name__})") from None
-
-
-def _weights_in(folder: Path) -> Path:
-    """Where a run folder keeps its weights; a folder of weights is its own."""
-    return folder / "model_weights" if (folder / "model_weights").is_dir() else folder
-
-
-def _fill(model: Any, found: dict[str, Any], path: Path) -> Any:
-    """The model with the tensors `found` in `path`; InputError naming the first keys that don't fit."""
-    wanted = model.state_dict()
-    wrong = [f"{k} is missing" for k in wanted if k not in found]
-    wrong += [f"{k} is too many" for k in found if k not in wanted]
-    wrong += [
-        f"{k} is {tuple(found[k].shape)}, expected {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if k in found and found[k].shape != v.shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise InputError(f"{_short(path)}: weights don't fit {type(model).__name__}: {'; '.join(wrong[:3])}{more}")
-    model.load_state_dict(found, strict=True)
-    return model
+        raise InputError(f"{short(folder)}: no model.json and model.safetensors in it: the run has trained no network")
+    about, path = read(folder / "model.json"), folder / "model.safetensors"
+    return fill(models.build(about["name"], **about["settings"]), tensors(path), path).eval()

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lib import InputError, cine_config, recipes, runs
+from lib import InputError, cine_config, planning, runs
 
 CONFIG = """
 - task_name: 'UNet2D2D_MSE_loss_no_regularization'
@@ -57,7 +57,7 @@ def config(tmp_path):
 
 
 def test_the_sources_example_is_planned_as_it_stands(config, tmp_path):
-    (task,) = recipes.plan(config)
+    (task,) = planning.plan(config)
     found = task.parameters
     assert task.name == "UNet2D2D_MSE_loss_no_regularization" and task.notebook.stem == "20_train_cine"
     assert task.notify and task.output == tmp_path / "keras_training"
@@ -86,7 +86,7 @@ def test_from_a_config_folder_paths_count_from_where_it_is_started(config, tmp_p
     (tmp_path / "config").mkdir()
     config = config.rename(tmp_path / "config" / "training_config.yaml")
     monkeypatch.chdir(tmp_path)
-    (task,) = recipes.plan(config)
+    (task,) = planning.plan(config)
     assert task.parameters["files"]["x_test"] == str(tmp_path / "data" / "input_test.h5")
     assert task.output == tmp_path / "keras_training"
 
@@ -94,7 +94,7 @@ def test_from_a_config_folder_paths_count_from_where_it_is_started(config, tmp_p
 def test_no_regularization_and_rmsprop(config):
     text = CONFIG.replace("'l2'", "").replace("- 1.0e-05", "").replace("'Adam'", "'RMSprop'")
     config.write_text(text)
-    (task,) = recipes.plan(config)
+    (task,) = planning.plan(config)
     assert task.parameters["regularization"] == {"type": None, "parameters": None}
     assert task.parameters["optimizer"] == {"type": "RMSprop", "learning_rate": 1e-4, "eps": 1e-7, "alpha": 0.9}
 
@@ -120,7 +120,7 @@ def test_no_regularization_and_rmsprop(config):
 def test_what_is_wrong_is_named(config, old, new, words):
     config.write_text(CONFIG.replace(old, new))
     with pytest.raises(InputError) as error:
-        recipes.plan(config)
+        planning.plan(config)
     assert words in str(error.value)
 
 
@@ -132,9 +132,9 @@ def test_weights_of_an_earlier_task_are_its_run(config):
 - {{task_name: one, network_type: UNet2D1D, {files}, task_type: predict, saved_network_weights: weights.pt}}
 - {{task_name: two, network_type: UNet2D1D, {files}, task_type: predict, saved_network_weights: one}}
 """)
-    one, two = recipes.plan(first)
+    one, two = planning.plan(first)
     assert one.runs == [] and one.parameters["saved_network_weights"] == str(config.with_name("weights.pt"))
-    assert two.runs == ["one"] and two.parameters["saved_network_weights"] == "one"
+    assert two.weights == "one" and two.runs == [] and two.parameters["saved_network_weights"] == "one"
 
 
 def test_ours_are_not_taken_for_the_sources():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import InputError, evaluate, metrics, predict, runs
+from lib import InputError, baselines, evaluate, metrics, predict, runs
 from lib.data import samples
 from lib.data.kspace import KspaceSlices, split_files
 from lib.models import build
@@ -26,7 +26,7 @@ def test_score_equals_the_metrics_of_the_volume(folder):
         split_files(folder, "test"), {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 12}
     )
     cases = [slices.case(i) for i in range(2)]
-    output = evaluate.zero_filled(cases)
+    output = baselines.zero_filled(cases)
     target, truth = torch.stack([c.target for c in cases]), torch.stack([c.noise_free for c in cases])
     score = evaluate.score(output, cases)
     assert score["psnr"] == metrics.psnr(output, target) and score["nmse_noise_free"] == metrics.nmse(output, truth)
@@ -79,7 +79,7 @@ def test_compare_writes_every_method_and_says_what_it_left_out(folder, tmp_path)
     network = build("VarNet", num_cascades=1, chans=2, pools=2, sens_chans=2, sens_pools=2).eval()
     mask = {"kind": "equispaced", "num_low_frequencies": 12}
     found = evaluate.compare(split_files(folder, "test"), mask, [2, 4], {"VarNet": network}, tmp_path / "result.h5")
-    assert set(found.scores.method) == {*evaluate.BASELINES, "VarNet"} and len(found.scores) == 2 * 2 * 5
+    assert set(found.scores.method) == {*baselines.BASELINES, "VarNet"} and len(found.scores) == 2 * 2 * 5
     assert set(predict.read_result(tmp_path / "result.h5")) == {"brain_b 2x", "brain_b 4x", "brain_c 2x", "brain_c 4x"}
     assert set(found.seconds) == set(found.scores.method) and not found.reasons
     by = found.scores.set_index(["method", "acceleration", "person"]).psnr
@@ -97,7 +97,7 @@ def test_at_twofold_acceleration_grappa_nearly_meets_the_oracle(folder):
     cases = [slices.case(i) for i in range(2)]
     inside = metrics.foreground(torch.stack([c.noise_free for c in cases]))
     truth = torch.stack([c.noise_free for c in cases])
-    grappa, oracle = (metrics.psnr(f(cases), truth, where=inside) for f in (evaluate.by_grappa, evaluate.by_cg_sense))
+    grappa, oracle = (metrics.psnr(f(cases), truth, where=inside) for f in (baselines.by_grappa, baselines.by_cg_sense))
     assert abs(grappa - oracle) < 3.0
 
 

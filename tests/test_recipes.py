@@ -7,7 +7,7 @@ import pytest
 import torch
 import toys
 
-from lib import ROOT, InputError, recipes, runs, tasks
+from lib import ROOT, InputError, planning, runs, tasks
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def place(tmp_path, monkeypatch):
 def planned(place, text, **settings):
     (place / "recipes").mkdir(exist_ok=True)
     (place / "recipes" / "r.yaml").write_text(text)
-    return recipes.plan(place / "recipes" / "r.yaml", **settings)
+    return planning.plan(place / "recipes" / "r.yaml", **settings)
 
 
 def test_a_plan_has_complete_parameters(place):
@@ -70,7 +70,7 @@ def test_a_notebook_reads_its_own_inputs_unless_told(place):
 
 
 def test_a_network_implies_its_notebook(place, monkeypatch):
-    monkeypatch.setattr(recipes.tasks, "check_names", lambda *_: None)
+    monkeypatch.setattr(tasks, "check_names", lambda *_: None)
     (task,) = planned(place, "- {task_name: a, network_type: VarNet}")
     assert task.notebook.stem == "21_train_kspace"
 
@@ -158,12 +158,12 @@ def test_without_only_an_earlier_task_needs_a_good_run(place):
 
 def test_a_recipe_that_cannot_be_read(place):
     with pytest.raises(InputError, match="none.yaml: No such file"):
-        recipes.plan(place / "none.yaml")
+        planning.plan(place / "none.yaml")
     with pytest.raises(InputError, match="Is a directory"):
-        recipes.plan(place)
+        planning.plan(place)
     (place / "x.yaml").write_bytes(b"- \xff\xfe")
     with pytest.raises(InputError, match="not YAML"):
-        recipes.plan(place / "x.yaml")
+        planning.plan(place / "x.yaml")
 
 
 RECIPE = """
@@ -280,11 +280,25 @@ def test_reuse_takes_a_good_run_with_the_same_parameters(executed):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "runs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_committed_recipe_gives_only_what_its_notebooks_know(path):
-    for entry in recipes.read(path):
+    for entry in planning.read(path):
         notebook = tasks.notebook(entry.get("notebook") or tasks.IMPLIED[entry["network_type"]])
         known = tasks.parameters(notebook)
-        given = {k: v for k, v in entry.items() if k not in recipes.KEYS or k in known}
+        given = {k: v for k, v in entry.items() if k not in planning.KEYS or k in known}
         tasks.check_values(notebook, given, entry["task_name"])
+
+
+def test_weights_may_be_those_of_a_task_that_ran_before(place, monkeypatch):
+    entry = "- {task_name: b, notebook: 20_weights, saved_network_weights: earlier}"
+    parameters = toys.PARAMETERS + "saved_network_weights = None  # type: path|None  whose"
+    toys.write(place / "notebooks", "20_weights", parameters)
+    with pytest.raises(InputError, match="run earlier: got 'earlier', expected one of: none"):
+        planned(place, entry)
+    run = runs.create("earlier")
+    runs.mark(run, "ok", new=True)
+    (task,) = planned(place, entry)
+    assert task.weights == "earlier" and task.runs == [] and task.reads == ["earlier"]
+    (task,) = planned(place, entry.replace("earlier", "w.safetensors"))
+    assert task.weights is None and task.values["saved_network_weights"].endswith("recipes/w.safetensors")
 
 
 WHOLE, LITS = (
@@ -304,6 +318,8 @@ def test_published_recipes_are_accepted_with_the_data_that_they_ask_for(recipe, 
     (tmp_path / "runs" / "weights").mkdir(parents=True)
     (tmp_path / "runs" / "weights" / "brain_leaderboard_state_dict.pt").touch()
     path = tmp_path / "runs" / recipe.name
-    path.write_text(recipe.read_text().replace("encoder_weights: imagenet", "encoder_weights: null"))  # needs the network
+    path.write_text(
+        recipe.read_text().replace("encoder_weights: imagenet", "encoder_weights: null")
+    )  # needs the network
     monkeypatch.setenv("PET_NNODES", "2")  # as its comment says of partitions in 16
-    assert recipes.plan(path)
+    assert planning.plan(path)

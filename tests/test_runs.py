@@ -16,6 +16,7 @@ import pytest
 import torch
 import toys
 
+import lib
 from lib import InputError, files, runs
 
 
@@ -153,7 +154,8 @@ def test_find_takes_the_newest_good_run(folder):
 
 
 def test_find_says_what_makes_a_missing_run(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    for module in (lib, runs):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     with pytest.raises(InputError, match="notebooks/21_toy.ipynb makes it"):
         runs.find("toy")
     folder.mkdir()

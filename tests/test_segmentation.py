@@ -116,7 +116,7 @@ TASK = "- task_name: bad\n  network_type: {}\n  data: data/{}\n  epochs: 1\n"
 BAD = {
     "weights of another network": (
         TASK.format("ResUNet", "lgg") + "  task_type: predict\n  saved_network_weights: {slices}\n",
-        "weights of UNet2D, this task has ResUNet",
+        "weights of UNet2D, expected ResUNet",
     ),
     "encoder": (TASK.format("ResUNet", "lgg") + "  network_settings: {encoder: vgg}\n", "encoder is 'vgg', expected"),
     "folder": (

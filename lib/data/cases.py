@@ -63,7 +63,7 @@ def write_case(
         raise InputError(f"{path.stem}: the image is {image.shape}, its label {label.shape}")
     if label is not None and (label.min() < 0 or label.max() >= len(classes)):
         raise InputError(
-            f"{path.stem}: label {label.max()} found, expected 0 … {len(classes) - 1} ({', '.join(classes)})"
+            f"{path.stem}: labels {label.min()} … {label.max()} found, expected 0 … {len(classes) - 1} ({', '.join(classes)})"
         )
     with replacing(path) as partial, h5py.File(partial, "w") as file:
         file.create_dataset("image", data=image, chunks=chunks or (1, *image.shape[1:]))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lib import ROOT, InputError
 from lib.models.blocks import channels_last, check_counts
+from lib.models.state import tensors
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -119,16 +120,8 @@ def _from_hub(repo_id: str, revision: str, host: str = "huggingface.co", **about
 
 def _fill(encoder: nn.Module, path: Path) -> None:
     """A ResNet-50's weights from a file, torchvision's or smp's; InputError where they don't fit."""
-    if not path.is_file():
-        raise InputError(f"ResUNet: encoder_weights: {path}: no such file")
+    found = dict(tensors(path))
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: dict[str, Any] = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-        found = dict(found.get("state_dict", found))
         if next(encoder.parameters()).is_meta:  # only a check: no memory, no values
             found = {k: v.to("meta") for k, v in found.items()}
         encoder.load_state_dict(found)

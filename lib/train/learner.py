@@ -27,10 +27,10 @@ class Learner(FastaiLearner):
 
     first_epoch = 0
 
-    def __init__(self, dls: Any, model: nn.Module, **settings: Any):
+    def __init__(self, dls: Any, model: nn.Module, *more: Any, **settings: Any):
         if not hasattr(dls, "_device"):
             dls._device = next(model.parameters()).device
-        super().__init__(dls, model.to(dls._device), **settings)
+        super().__init__(dls, model.to(dls._device), *more, **settings)
 
     def _do_fit(self):
         for epoch in range(self.first_epoch, self.n_epoch):

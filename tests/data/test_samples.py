@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lib import InputError
-from lib.data import checks, samples
+from lib.data import checks, labelled, samples
 from lib.kspace import ifft2c, rss
 
 
@@ -105,7 +105,7 @@ def test_lesion_lies_where_the_scan_has_it():
 
 
 def test_slabs_of_one_person_keep_their_distance():
-    parts = samples.slabs(76, 1.0, 8, ("val", "test"), 38)
+    parts = labelled.slabs(76, 1.0, 8, ("val", "test"), 38)
     assert [len(parts[s]) for s in ("val", "test")] == [8, 8] and min(parts["test"]) - max(parts["val"]) == 11
     held = parts["val"] + parts["test"]
     assert min(abs(t - h) for t in parts["train"] for h in held) == 11  # more than 10 mm
@@ -114,7 +114,7 @@ def test_slabs_of_one_person_keep_their_distance():
 
 @pytest.mark.parametrize(("name", "classes"), [("brain_a", 3), ("abdomen_a", 4), ("abdomen_b", 3)])
 def test_labelled_slices_have_their_scans_classes(name, classes):
-    image, label = samples.labelled(name, 3.0, (128, 128))
+    image, label = labelled.resampled(name, 3.0, (128, 128))
     assert image.shape == label.shape and image.shape[1:] == (128, 128) and image.min() >= 0
     assert set(np.unique(label)) == set(range(classes))
     inside = label > 0

@@ -11,7 +11,7 @@ from nibabel.orientations import inv_ornt_aff
 from scipy import ndimage
 
 from lib import InputError
-from lib.data import phantoms, samples, volumes
+from lib.data import labelled, phantoms, volumes
 from lib.data.cases import case_file, split_cases, write_case
 from lib.data.checks import read_set
 from lib.data.matching import find
@@ -564,7 +564,7 @@ def test_a_test_case_without_label_is_for_prediction(tmp_path):
 
 
 def test_the_sample_slab_keeps_its_distance_and_every_split_has_both_organs(tmp_path):
-    about = samples.write_lits(tmp_path / "in")
+    about = labelled.write_lits(tmp_path / "in")
     prepare(tmp_path / "in", tmp_path / "out", **about)
     content = read_set(tmp_path / "out")
     assert content["persons"] == {"train": ["abdomen_a"], "val": ["abdomen_a"], "test": ["abdomen_b"]}
@@ -580,7 +580,7 @@ def test_the_sample_slab_keeps_its_distance_and_every_split_has_both_organs(tmp_
         spans[attrs["id"].removeprefix("volume-")] = (low[2], low[2] + entry["shape"][0] * attrs["spacing"][0])
     (bottom, top), (_, below), (above, _) = (spans[f"abdomen_a_{n}"] for n in ("slab", "lower", "upper"))
     assert bottom - below >= 10 and above - top >= 10
-    _, kidneys = samples.labelled("abdomen_a", 3.0, (128, 128))
+    _, kidneys = labelled.resampled("abdomen_a", 3.0, (128, 128))
     assert (kidneys == 3).any() and sum(sum(e["voxels"][1:]) for e in content["files"][:3]) < (
         kidneys[:, :, :] > 0
     ).sum()

@@ -7,7 +7,7 @@ import torch
 from fastai.basics import Callback, DataLoaders
 from torch.utils.data import DataLoader
 
-from lib import InputError, losses, runs, train
+from lib import InputError, losses, runs, train, weights
 from lib.data.buckets import BucketSampler
 from lib.data.cutmix import CutMix
 from lib.kspace import center_crop, ifft2c, rss
@@ -141,14 +141,14 @@ def test_a_run_is_rebuilt_from_its_own_settings_whatever_the_defaults_are_now(tm
 
 def test_weights_of_a_varnet_with_other_settings_are_refused(tmp_path):
     runs.save_model(tmp_path, "VarNet", VARNET, build("VarNet", **VARNET))
-    assert runs.settings_of(tmp_path, "VarNet")["num_cascades"] == 1
+    assert weights.settings_of(tmp_path, "VarNet")["num_cascades"] == 1
     with pytest.raises(InputError, match="VarNet with num_cascades 1, the task says 12: leave it out"):
-        runs.settings_of(tmp_path, "VarNet", {"num_cascades": 12})
+        weights.settings_of(tmp_path, "VarNet", {"num_cascades": 12})
     with pytest.raises(InputError, match="weights of VarNet, expected UNet"):
-        runs.settings_of(tmp_path, "UNet")
+        weights.settings_of(tmp_path, "UNet")
     torch.save(build("VarNet", **VARNET).state_dict(), tmp_path / "varnet.pt")
     with pytest.raises(InputError, match="weights don't fit VarNet"):
-        runs.load_weights(build("VarNet", **VARNET | {"chans": 4}), tmp_path / "varnet.pt")
+        weights.load_weights(build("VarNet", **VARNET | {"chans": 4}), tmp_path / "varnet.pt")
 
 
 @pytest.mark.gpu

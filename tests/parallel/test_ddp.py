@@ -62,23 +62,37 @@ def error_of(place, task):
     return json.loads((run_of(place, task) / "status.json").read_text())["error"]
 
 
+def agrees_with_one(place, name, processes):
+    """The run `name`, of several processes, against the run `one`."""
+    rows = []
+    for task in (name, "one"):
+        with open(run_of(place, task) / "history.csv") as file:
+            rows.append(list(csv.DictReader(file)))
+    for mine, its in zip(*rows, strict=True):
+        for key in ("train_loss", "valid_loss", "dice", "accuracy", "learning_rate"):
+            assert float(mine[key]) == pytest.approx(float(its[key]), abs=2e-5), key
+    mine, its = (load_file(run_of(place, task) / "model_weights" / "model.safetensors") for task in (name, "one"))
+    for key, value in its.items():
+        assert torch.allclose(mine[key].float(), value.float(), atol=2e-4), key
+    manifest = json.loads((run_of(place, name) / "manifest.json").read_text())
+    assert manifest["processes"] == processes and manifest["precision_ran"] == "float32"
+    assert not (run_of(place, name) / "torchrun.log").exists()
+
+
+def test_two_processes_train_as_one(tmp_path):
+    short = TRAIN | {"epochs": 1, "steps_per_epoch": 2}
+    two = {"task_name": "two"} | short | {"devices": ["cpu", "cpu"]}
+    write(tmp_path, [PREPARE, {"task_name": "one"} | short, two])
+    finished = lib(tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    agrees_with_one(tmp_path, "two", 2)
+
+
 @pytest.mark.slow
 def test_several_processes_train_as_one(done):
     place, finished = done
     assert finished.returncode == 1, finished.stderr  # the WRONG ones
-    rows = {}
-    for name in TOGETHER:
-        with open(run_of(place, name) / "history.csv") as file:
-            rows[name] = list(csv.DictReader(file))
-    weights = {name: load_file(run_of(place, name) / "model_weights" / "model.safetensors") for name in TOGETHER}
-    for mine, its in zip(rows["four"], rows["one"], strict=True):
-        for key in ("train_loss", "valid_loss", "dice", "accuracy", "learning_rate"):
-            assert float(mine[key]) == pytest.approx(float(its[key]), abs=2e-5), key
-    for key, value in weights["one"].items():
-        assert torch.allclose(weights["four"][key].float(), value.float(), atol=2e-4), key
-    manifest = json.loads((run_of(place, "four") / "manifest.json").read_text())
-    assert manifest["processes"] == 4 and manifest["precision_ran"] == "float32"
-    assert not (run_of(place, "four") / "torchrun.log").exists()
+    agrees_with_one(place, "four", 4)
 
 
 @pytest.mark.slow

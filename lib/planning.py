@@ -1,0 +1,243 @@
+"""A recipe, read and checked as a whole before anything starts: a YAML list of tasks.
+
+The cine source's training_config.yaml is a recipe too: `lib.cine_config` says what becomes of its keys.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib import ROOT, InputError, cine_config, runs, tasks
+from lib.data import checks, prepared
+from lib.files import read as read_json
+
+# Of an entry, besides its notebook's parameters:
+KEYS = ("task_name", "notebook", "runs", "reuse", "notify", "output_data_dir")
+OURS = ("run_dir", "inputs")  # parameters that the runner gives
+UNCOMPARED = ("run_dir", "interactive")  # parameters that don't change the result
+
+
+@dataclass
+class Task:
+    """One entry, checked: `values` are the parameters it gives, `parameters` all of them, `runs` what it reads.
+
+    weights: the task that saved_network_weights names, None where it is a path or nothing.
+    """
+
+    name: str
+    notebook: Path
+    values: dict[str, Any]
+    parameters: dict[str, Any]
+    runs: list[str] = field(default_factory=list)
+    reuse: bool = False
+    notify: bool = False
+    output: Path | None = None
+    weights: str | None = None
+
+    @property
+    def reads(self) -> list[str]:
+        """The tasks, or runs by path, that it needs: `runs`, and the one whose weights it starts from."""
+        return [*self.runs, *([self.weights] if self.weights else [])]
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it makes its `data` (a 1x notebook) rather than reads it."""
+        return self.notebook.stem.startswith("1")
+
+    @property
+    def data(self) -> Path | None:
+        """The prepared set that it makes or reads."""
+        return (ROOT / self.parameters["data"]).resolve() if self.parameters.get("data") else None
+
+    def same(self, run: Path) -> bool:
+        """Whether `run` is of this notebook with these parameters."""
+        try:
+            found = read_json(run / "task.json")
+            found = found["notebook"], found["parameters"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        mine, its = ({k: v for k, v in p.items() if k not in UNCOMPARED} for p in (self.parameters, found[1]))
+        return found[0] == self.notebook.stem and its == mine
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number (YAML 1.1 wants 1.0e-4) and a key may not stand twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, key in enumerate(keys):
+            if key.value in (k.value for k in keys[:number]):
+                raise InputError(f"line {key.start_mark.line + 1}: key {key.value!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The entries of a recipe as they stand there; InputError where it isn't a YAML list of mappings."""
+    try:
+        entries = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise InputError(f"recipe {path}: {error.strerror}") from None
+    except InputError as error:
+        raise InputError(f"recipe {path}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        words = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise InputError(f"recipe {path}: {where}not YAML: {words}") from None
+    if not isinstance(entries, list) or not entries:
+        found = "nothing" if not entries else f"a {type(entries).__name__}"
+        raise InputError(f"recipe {path}: got {found}, expected a list of tasks (- task_name: …)")
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            raise InputError(f"recipe {path}: entry {number}: got {entry!r}, expected a mapping with task_name")
+    return entries
+
+
+def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task]:
+    """The tasks of a recipe, each checked against its notebook; one InputError with a line for every problem."""
+    entries, planned, names, problems = read(path), [], [], []
+    for number, entry in enumerate(entries, 1):
+        with _noting(problems, f"recipe {path}: "):
+            folder = path.resolve().parent
+            entry = cine_config.translate(entry, folder) if cine_config.is_source(entry) else entry
+            planned.append(_task(entry, number, folder, quick, names))
+        names.append(entry.get("task_name"))
+    for name in only:
+        if name not in names:
+            problems.append(f"recipe {path}: --only: {tasks.choose(name, map(str, names))}")
+    planned = [task for task in planned if not only or task.name in only]
+    for task in planned:
+        earlier = [n for n in names[: names.index(task.name)] if not only or n in only]
+        for name in task.reads:
+            later = f"{name} stands later, and " if name in names and name not in earlier and not only else ""
+            with _noting(problems, f"recipe {path}: task {task.name}: runs: {later}"):
+                if name not in earlier:
+                    runs.find(located(name, path))
+        with _noting(problems, f"recipe {path}: task {task.name}: "):
+            _check_data(task, planned[: planned.index(task)])
+    if not problems:  # only then what needs torch
+        for task in planned:
+            with _noting(problems, f"recipe {path}: "):
+                tasks.check_names(task.parameters, task.name, task.notebook.stem)
+    if problems:
+        raise InputError("\n".join(reversed(problems)))  # the first at the end, where one looks
+    return planned
+
+
+def _check_data(task: Task, earlier: list[Task]) -> None:
+    """A prepared set must be there and unchanged, unless an earlier task makes it; a source must hold files."""
+    if task.parameters.get("files"):
+        from lib.data import cine
+
+        cine.check_files(task.parameters["files"], task.parameters.get("task_type", ""))
+    elif task.parameters.get("source"):
+        _check_source(task.notebook.stem, ROOT / task.parameters["source"], task.parameters)
+    elif task.parameters.get("images"):
+        from lib.data import pairs
+
+        folder = ROOT / task.parameters["images"]
+        if not any(folder.is_relative_to(t.data) for t in earlier if t.prepares):
+            pairs.images_in(folder)
+    elif task.data and not task.prepares and task.data not in [t.data for t in earlier if t.prepares]:
+        folder = prepared(task.data, task.parameters.get("quick", False))
+        counts, kind = checks.read_set(folder)["counts"], task.parameters.get("task_type") or ""
+        needed = ["train", "val"] * ("train" in kind) + ["test"] * ("predict" in kind)
+        if kind == "evaluate":  # a cine's are its test series
+            needed = ["test" if task.notebook.stem == tasks.CINE else "val"]
+        for split in needed:
+            if not counts[split]:
+                raise InputError(f"{folder}: its set.json lists no files for {split}: task_type {kind} needs them")
+
+
+def _check_source(notebook: str, source: Path, parameters: dict[str, Any]) -> None:
+    """The quick checks of a user's folder, by the notebook that reads it."""
+    from lib.data import matching, pairs, slices
+
+    if notebook == "13_prepare_volumes":
+        matching.find(source, *(parameters[k] for k in ("volume_files", "segmentation_files", "split", "persons")))
+        return
+    if notebook in ("12_prepare_slices", "14_prepare_pairs"):
+        (slices if notebook.startswith("12") else pairs).find(source)
+        return
+    for file in checks.source_files(source):
+        checks.kspace_file(file)
+
+
+@contextlib.contextmanager
+def _noting(problems: list[str], where: str):
+    try:
+        yield
+    except InputError as error:
+        problems.append(f"{where}{error}")
+
+
+def located(name: str, recipe: Path) -> Path | str:
+    """A task's name as it is, a path counted from the recipe."""
+    return recipe.resolve().parent / name if "/" in name else name
+
+
+def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: list[str]) -> Task:
+    name = entry.get("task_name")
+    if not isinstance(name, str) or not re.fullmatch(tasks.NAME, name) or name in runs.NOT_TASKS:
+        what = "missing" if name is None else f"got {name!r}"
+        raise InputError(f"entry {number}: task_name: {what}, expected a name of letters, digits, _ and -")
+    if name in names:
+        raise InputError(f"task {name}: the name stands twice, entries {names.index(name) + 1} and {number}")
+    try:
+        notebook = entry.get("notebook", tasks.IMPLIED.get(str(entry.get("network_type"))))
+        if not isinstance(notebook, str):
+            raise InputError(f"notebook: missing, and network_type implies one only for {', '.join(tasks.IMPLIED)}")
+        notebook = tasks.notebook(notebook)
+        known = tasks.parameters(notebook)
+        read_by_default = known["inputs"].default if "inputs" in known else []
+        wanted, flags = entry.get("runs", read_by_default) or [], [entry.get(k, False) for k in ("reuse", "notify")]
+        if not isinstance(wanted, list) or not all(isinstance(w, str) for w in wanted):
+            raise InputError(f"runs: got {wanted!r}, expected a list of tasks' names or run folders")
+        for key, flag in zip(("reuse", "notify"), flags, strict=True):
+            if not isinstance(flag, bool):
+                raise InputError(f"{key}: got {flag!r}, expected true or false")
+        output = entry.get("output_data_dir")
+        if output is not None and (not isinstance(output, str) or not output):
+            raise InputError(f"output_data_dir: got {output!r}, expected a path")
+        if wanted and "inputs" not in known:
+            raise InputError(f"runs: {notebook.stem} reads no runs")
+        if "run_dir" not in known:
+            raise InputError(f"notebook: {notebook.stem} has no parameter run_dir, so a recipe can't run it")
+        values = {k: v for k, v in entry.items() if k not in KEYS}
+        for key in values:
+            if key not in known or key in OURS:
+                allowed = [*KEYS, *(k for k in known if k not in OURS)]
+                raise InputError(f"{key}: no such parameter in {notebook.stem}: {tasks.choose(key, allowed)}")
+    except InputError as error:
+        raise InputError(f"task {name}: {error}") from None
+    weights = None
+    for key, value in values.items():
+        if key == "saved_network_weights" and value and _is_task(value, names, folder):
+            weights = value  # found when its turn comes
+        elif "path" in known[key].type.split("|") and isinstance(value, str) and value:
+            values[key] = str((folder / value).resolve())
+        elif key == "results" and isinstance(value, list):
+            values[key] = [str((folder / str(p)).resolve()) for p in value]
+        elif key == "files" and isinstance(value, dict):
+            values[key] = {k: str((folder / str(v)).resolve()) if v else v for k, v in value.items()}
+    ours = {"interactive": False, "task_name": name} | values | ({"quick": True} if quick else {})
+    values = {k: v for k, v in ours.items() if k in known}
+    parameters = tasks.check_values(notebook, values, name)
+    return Task(name, notebook, values, parameters, wanted, *flags, output and (folder / output).resolve(), weights)
+
+
+def _is_task(name: str, names: list[str], folder: Path) -> bool:
+    """Whether saved_network_weights names a task, of this recipe or run before, rather than a file or folder."""
+    return name in names or bool(
+        re.fullmatch(tasks.NAME, name) and not name.endswith(runs.WEIGHTS) and not (folder / name).exists()
+    )
