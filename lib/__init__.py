@@ -1,8 +1,9 @@
 """Echotrain: models, k-space utilities and metrics for the notebooks beside it."""
 
+import difflib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ def attempt(call: Callable[..., Any], *values: Any, **settings: Any) -> tuple[An
         return call(*values, **settings), ""
     except InputError as error:
         return None, str(error)
+
+
+def nearest(name: object, names: Iterable[str]) -> str:
+    """ "did you mean 'x'? ", or "" where none of `names` is near; without regard to case."""
+    by_lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(str(name).lower(), by_lower, 1, 0.5)
+    return f"did you mean {by_lower[near[0]]!r}? " if near else ""
 
 
 def said(error: BaseException) -> str:

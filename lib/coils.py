@@ -7,6 +7,8 @@ from torch import Tensor
 
 from lib.kspace import fft2c, rss
 
+SEGMENTS = 24  # straight pieces of a loop
+
 
 def simulate(
     shape: tuple[int, int, int],
@@ -14,7 +16,6 @@ def simulate(
     seed: int,
     normalize: bool = True,
     voxel: tuple[float, float, float] = (2.0, 2.0, 2.0),
-    segments: int = 24,
 ) -> Tensor:
     """Receive sensitivities of circular loops around the head, by the Biot–Savart law.
 
@@ -44,7 +45,7 @@ def simulate(
     across = torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand_as(normal), normal)
     across = across / across.norm(dim=-1, keepdim=True)
     up = torch.linalg.cross(normal, across)
-    turn = 2 * math.pi * (torch.arange(segments + 1) + uniform[4].unsqueeze(-1)) / segments
+    turn = 2 * math.pi * (torch.arange(SEGMENTS + 1) + uniform[4].unsqueeze(-1)) / SEGMENTS
     rim = radius[:, None, None] * (turn.cos()[..., None] * across[:, None] + turn.sin()[..., None] * up[:, None])
     corners = (center[:, None] + rim).float()
 

@@ -20,7 +20,7 @@ dynamic_batching {{ }}
 """
 
 
-def serve(model: nn.Module, name: str, example: Tensor, folder: Path, max_batch: int = 8) -> Path:
+def serve(model: nn.Module, name: str, example: Tensor, folder: Path) -> Path:
     """Write folder/<name>/1/model.onnx and folder/<name>/config.pbtxt; returns the model's path.
 
     model: real in, real out, of one shape; example: an input (1, …). The batch size stays free, the other sizes are the
@@ -44,7 +44,7 @@ def serve(model: nn.Module, name: str, example: Tensor, folder: Path, max_batch:
         if not difference <= TOLERANCE:
             raise InputError(f"{name}: onnxruntime differs by {difference:.1e}, expected at most {TOLERANCE:g}")
     dims = ", ".join(map(str, example.shape[1:]))
-    write(Path(folder) / name / "config.pbtxt", CONFIG.format(name=name, most=max_batch, dims=dims))
+    write(Path(folder) / name / "config.pbtxt", CONFIG.format(name=name, most=8, dims=dims))
     return target
 
 

@@ -5,13 +5,12 @@ network works on normalised images) or `target` alone. output: (N, H, W) or (N, 
 data's units, max, mean and std: (N,), max the maximum of the slice's file.
 """
 
-import difflib
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from lib import InputError, metrics
+from lib import InputError, metrics, nearest
 
 CLAMP = 6.0  # fastMRI cuts normalised images off at so many standard deviations
 EPSILON = 1e-11  # and adds this to them, in the data's units
@@ -156,9 +155,7 @@ def training_metric(name: str) -> Callable[..., Tensor]:
 def lookup(what: str, name: str, table: dict):
     key = str(name).lower().removesuffix("_slices")
     if key not in table:
-        near = difflib.get_close_matches(key, table, 1, 0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"{what} {name!r}: {hint}expected one of {', '.join(table)}")
+        raise InputError(f"{what} {name!r}: {nearest(key, table)}expected one of {', '.join(table)}")
     return table[key]
 
 

@@ -46,10 +46,10 @@ class _Live(TorchDispatchMode):
         self.now -= self.seen.pop(key)
 
 
-def training_bytes(build: Callable[[], nn.Module], shape: tuple[int, ...], states: int = 2) -> dict[str, int]:
+def training_bytes(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> dict[str, int]:
     """Bytes of a training step in float32 on an input of that shape, computed with tensors that hold no data.
 
-    `parameters`: weights, gradients and the optimizer's `states` (Adam's two) a weight. `activations`: the most bytes of
+    `parameters`: weights, gradients and Adam's two states a weight. `activations`: the most bytes of
     all other tensors that are alive at a time in forward and backward pass, gradients of activations and, with gradient
     checkpointing, what is computed again included. A library's work space comes on top.
     """
@@ -62,7 +62,7 @@ def training_bytes(build: Callable[[], nn.Module], shape: tuple[int, ...], state
     with _Live(apart) as live:
         live._count(x.untyped_storage())
         model(x).sum().backward()
-    return {"parameters": (2 + states) * weights, "activations": live.most}
+    return {"parameters": 4 * weights, "activations": live.most}
 
 
 def most_held(call: Callable[[], object]) -> int:

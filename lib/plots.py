@@ -105,7 +105,6 @@ def montage(
     window: tuple[float, float] | None = None,
     columns: int | None = None,
     title: str | None = None,
-    cmap: str = "gray",
     errors: Mapping[str, float] | None = None,
     notes: Mapping[str, str] | None = None,
     labels: Mapping[str, Any] | None = None,
@@ -169,7 +168,7 @@ def montage(
         elif name in painted:
             ax.imshow(images[name])
         elif name in images:
-            colors = plt.get_cmap(cmap).with_extremes(bad=BAD)
+            colors = plt.get_cmap("gray").with_extremes(bad=BAD)
             ax.imshow(np.ma.masked_invalid(images[name]), cmap=colors, vmin=low, vmax=high)
             if name in over:
                 shown = np.ma.masked_equal(magnitude(over[name]), 0)

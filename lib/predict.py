@@ -169,33 +169,19 @@ def score_series(path: Path, metrics: dict[str, Callable[[Tensor, Tensor], Tenso
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def export(run: os.PathLike | str, layout: str = "cine") -> Path:
-    """A run's result.h5 once more in a source's layout, beside it; returns the new file's or folder's path.
-
-    cine: `result_cine.h5` with `input`, `result` and, if known, `truth`, each (series, axis 1, axis 2, time).
-    submission: fastMRI's and SNU's, `reconstructions/<file>.h5` a file of k-space, with `reconstruction` (S, h, w).
-    masks: the ResUNet source's, `masks.h5` with a data set (1, H, W) in 0 … 1 an image, by its name.
-    InputError for another layout and for series of different size.
-    """
-    if layout not in ("cine", "submission", "masks"):
-        raise InputError(f"layout: got {layout!r}, expected cine, submission or masks")
-    source = Path(run) / "predictions" / "result.h5"
-    if layout == "submission":
-        return _submission(source)
-    if layout == "masks":
-        return _masks(source)
+def _cine(source: Path) -> Path:
     cases = read_result(source)
     shapes = sorted({volumes["input"].shape for volumes in cases.values()})
     if len(shapes) > 1:
         raise InputError(
             f"{source}: series of {len(shapes)} sizes, {shapes[0]} and {shapes[1]}: one array can't hold them"
         )
-    names = {"input": "input", "result": "output", "truth": "truth"}
-    with replacing(source.with_name("result_cine.h5")) as partial, h5py.File(partial, "w") as file:
+    names, path = {"input": "input", "result": "output", "truth": "truth"}, source.with_name("result_cine.h5")
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
         for name, key in names.items():
             if all(key in volumes for volumes in cases.values()):
                 file[name] = np.stack([np.moveaxis(volumes[key], 0, -1) for volumes in cases.values()])
-    return source.with_name("result_cine.h5")
+    return path
 
 
 def _submission(source: Path) -> Path:
@@ -218,6 +204,22 @@ def _masks(source: Path) -> Path:
             for name, mask in zip(group.attrs["names"], group["probability"], strict=True):
                 file[name] = mask[None]
     return path
+
+
+LAYOUTS = {"cine": _cine, "submission": _submission, "masks": _masks}
+
+
+def export(run: os.PathLike | str, layout: str) -> Path:
+    """A run's result.h5 once more in a source's layout, beside it; returns the new file's or folder's path.
+
+    cine: `result_cine.h5` with `input`, `result` and, if known, `truth`, each (series, axis 1, axis 2, time).
+    submission: fastMRI's and SNU's, `reconstructions/<file>.h5` a file of k-space, with `reconstruction` (S, h, w).
+    masks: the ResUNet source's, `masks.h5` with a data set (1, H, W) in 0 … 1 an image, by its name.
+    InputError for another layout and for series of different size.
+    """
+    if layout not in LAYOUTS:
+        raise InputError(f"layout: got {layout!r}, expected one of {', '.join(LAYOUTS)}")
+    return LAYOUTS[layout](Path(run) / "predictions" / "result.h5")
 
 
 @torch.no_grad()

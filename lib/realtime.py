@@ -102,12 +102,12 @@ def temporal_median(series: Tensor, width: int = 5) -> Tensor:
     return torch.stack([series[max(t - half, 0) : min(t + half + 1, frames)].median(0).values for t in range(frames)])
 
 
-def line_over_time(series: Tensor | np.ndarray, row: int | None = None) -> Tensor | np.ndarray:
-    """The image row (the middle one where None) of a series (T, H, W) over time: (W, about W), frames to the right.
+def line_over_time(series: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """The middle image row of a series (T, H, W) over time: (W, about W), frames to the right.
 
     Each frame's line is repeated so that the picture is about square: an x–t profile.
     """
-    line = series[:, series.shape[1] // 2 if row is None else row]
+    line = series[:, series.shape[1] // 2]
     frames, width = line.shape
     return line.T[:, np.repeat(np.arange(frames), -(-width // frames))]
 

@@ -6,7 +6,6 @@ the class of the fastMRI package that it names, so `seed=file_name` gives the ma
 with.
 """
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import InputError
+from lib import InputError, nearest
 from lib.kspace import ifftc
 
 Seed = int | str | tuple[int, ...]
@@ -70,10 +69,7 @@ def make_mask(
     Raises InputError for anything out of range.
     """
     if kind not in _GRIDS:
-        near = difflib.get_close_matches(str(kind), _GRIDS, 1, 0.5)
-        raise InputError(
-            f"mask kind {kind!r}: {f'did you mean {near[0]!r}? ' if near else ''}expected one of {', '.join(_GRIDS)}"
-        )
+        raise InputError(f"mask kind {kind!r}: {nearest(kind, _GRIDS)}expected one of {', '.join(_GRIDS)}")
     if width < 1:
         raise InputError(f"mask width {width}: expected at least 1 column")
     if not 1 <= acceleration < math.inf:

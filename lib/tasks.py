@@ -1,7 +1,6 @@
 """A task's parameters: read from the notebook that has them, checked before anything starts."""
 
 import ast
-import difflib
 import importlib
 import io
 import json
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from lib import ROOT, InputError
+from lib import ROOT, InputError, nearest
 from lib.schema import Augmentation, Shared
 
 CINE, KSPACE, CASCADE = "20_train_cine", "21_train_kspace", "22_train_cascade"
@@ -59,9 +58,7 @@ def notebook(name: str) -> Path:
 def choose(name: object, names: Iterable[str]) -> str:
     """The words for a name that isn't among `names`: the nearest ones, then all."""
     names = sorted(names)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f", did you mean {near[0]!r}?" if near else ","
-    return f"got {_show(name)}{hint} expected one of: {', '.join(names) or 'none'}"
+    return f"got {_show(name)}, {nearest(name, names)}expected one of: {', '.join(names) or 'none'}"
 
 
 def parameters(path: Path) -> dict[str, Parameter]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lib import InputError
-from lib.data.checks import open_hdf5, read_set
+from lib.data.checks import entries, open_hdf5
 from lib.data.loading import loaders
 from lib.files import replacing
 
@@ -94,9 +94,7 @@ def case_file(path: Path) -> CaseFile:
 def split_cases(folder: Path, split: str, need_label: bool = True) -> list[CaseFile]:
     """The cases of one split of a prepared set; InputError where there are none, or labels are missing."""
     folder = Path(folder)
-    found = [case_file(folder / e["path"]) for e in read_set(folder)["files"] if e["split"] == split]
-    if not found:
-        raise InputError(f"{folder}: its set.json lists no files for {split}")
+    found = [case_file(folder / e["path"]) for e in entries(folder, split)]
     without = [c.path.name for c in found if not c.label]
     if need_label and without:
         raise InputError(f"{folder / without[0]}: no label ({len(without)} files of {split}): needed to train or score")

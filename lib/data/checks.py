@@ -258,6 +258,14 @@ def write_set(folder: Path, source: str, kind: str, files: list[dict[str, Any]],
     return target
 
 
+def entries(folder: Path, split: str) -> list[dict[str, Any]]:
+    """The checked entries of one split of a prepared set; InputError where there are none."""
+    found = [entry for entry in read_set(folder)["files"] if entry["split"] == split]
+    if not found:
+        raise InputError(f"{folder}: its set.json lists no files for {split}")
+    return found
+
+
 def read_set(folder: Path) -> dict[str, Any]:
     """The checked set.json of a prepared set; InputError where it, or a file it lists, is missing or changed."""
     folder = Path(folder)

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from lib import ROOT, InputError, coils, realtime
 from lib.data import samples
-from lib.data.checks import SPLITS, open_hdf5, read_set, write_set
+from lib.data.checks import SPLITS, entries, open_hdf5, write_set
 from lib.data.hearts import heart
 from lib.data.loading import loaders
 from lib.files import replacing
@@ -140,16 +140,13 @@ class Pair(NamedTuple):
 def split_pairs(folder: Path, split: str, need_truth: bool = True) -> list[Pair]:
     """The pairs of one split of a prepared set; InputError where there are none or truths are missing."""
     folder = Path(folder)
-    entries = [e for e in read_set(folder)["files"] if e["split"] == split]
-    found = []
-    for x in (e for e in entries if e["side"] == "x"):
-        y = next((e for e in entries if e["side"] == "y" and e["person"] == x["person"]), None)
+    found, listed = [], entries(folder, split)
+    for x in (e for e in listed if e["side"] == "x"):
+        y = next((e for e in listed if e["side"] == "y" and e["person"] == x["person"]), None)
         if need_truth and y is None:
             raise InputError(f"{folder / x['path']}: no file of truths beside it: needed to train or score")
         inputs, truths = pair(folder / x["path"], y and folder / y["path"])
         found.append(Pair(inputs, truths, x["person"]))
-    if not found:
-        raise InputError(f"{folder}: its set.json lists no files for {split}")
     return found
 
 

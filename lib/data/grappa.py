@@ -57,7 +57,7 @@ def prepare(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
     try:
         with replacing(path) as partial, h5py.File(partial, "w") as data:
             data[KEY] = torch.stack(images).numpy()
-            data.attrs["kspace"], data.attrs["about"] = state, json.dumps(about)
+            data.attrs["kspace"] = state
         _clear(path, file.path.stem, state)
     except OSError as error:
         raise InputError(f"{path.parent}: GRAPPA images can't be kept there: {error.strerror or error}") from None

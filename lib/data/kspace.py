@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from lib import InputError
 from lib.data.augment import Move, check_cutmix, check_turns, draw_move
-from lib.data.checks import SPLITS, KspaceFile, kspace_file, read_set, source_files, write_set
+from lib.data.checks import SPLITS, KspaceFile, entries, kspace_file, source_files, write_set
 from lib.data.grappa import KEY as GRAPPA
 from lib.data.grappa import image as grappa_image
 from lib.data.grappa import prepare as prepare_grappa
@@ -45,13 +45,13 @@ def index(source: Path, folder: Path, seed: int = 0) -> Path:
         about = f"{file.layout}, {file.slices} slices, {file.coils} coils, {file.shape[0]}×{file.shape[1]}"
         print(f"[{i + 1}/{len(paths)}] {path.name}: {about}{''.join(f'; {a}' for a in file.assumed)}", flush=True)
     split = _splits(files, source, seed)
-    entries = [
+    listed = [
         {"split": split[f.path], "path": str(f.path), "person": f.person, "slices": f.slices, "layout": f.layout,
          "coils": f.coils, "shape": f.shape, "target": f.target, "assumed": f.assumed}
         for f in files
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    return write_set(folder, str(source), "measured k-space", entries, parameters={"seed": seed})
+    return write_set(folder, str(source), "measured k-space", listed, parameters={"seed": seed})
 
 
 def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]:
@@ -224,12 +224,7 @@ def file_mask(columns: Tensor) -> Mask:
 def split_files(folder: Path, split: str, need_target: bool = True) -> list[KspaceFile]:
     """The checked files of one split of a prepared set; InputError where there are none, or targets are missing."""
     folder = Path(folder)
-    content = read_set(folder)
-    files = [
-        kspace_file(folder / e["path"])._replace(person=e["person"]) for e in content["files"] if e["split"] == split
-    ]
-    if not files:
-        raise InputError(f"{folder}: its set.json lists no files for {split}")
+    files = [kspace_file(folder / e["path"])._replace(person=e["person"]) for e in entries(folder, split)]
     without = [f.path.name for f in files if f.target is None]
     if need_target and without:
         raise InputError(

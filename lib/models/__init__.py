@@ -4,15 +4,14 @@ A new network is one file here and one line in MODELS. Classes are named by thei
 so that a network with a heavy library costs nothing until it is used.
 """
 
-import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from lib import InputError
+from lib import InputError, nearest
 
 MODELS: dict[str, str | Callable[..., nn.Module]] = {
     "UNet3D": "lib.models.cine:UNet3D",
@@ -53,7 +52,7 @@ def build(name: str, /, **settings) -> nn.Module:
     for key in settings:
         if key not in known:
             raise InputError(
-                f"{name}: setting {key!r} is unknown{_nearest(key, known)}; allowed are {', '.join(known) or 'none'}"
+                f"{name}: setting {key!r} is unknown: {nearest(key, known)}expected one of {', '.join(known) or 'none'}"
             )
     try:
         return network(**settings)
@@ -67,15 +66,9 @@ def build(name: str, /, **settings) -> nn.Module:
 
 def _network(name: str) -> Callable[..., nn.Module]:
     if name not in MODELS:
-        raise InputError(f"network {name!r} is unknown{_nearest(name, MODELS)}; there are {', '.join(MODELS)}")
+        raise InputError(f"network {name!r} is unknown: {nearest(name, MODELS)}expected one of {', '.join(MODELS)}")
     network = MODELS[name]
     if isinstance(network, str):
         module, _, attribute = network.partition(":")
         network = getattr(importlib.import_module(module), attribute)
     return network
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    by_lower = {known.lower(): known for known in names}
-    near = difflib.get_close_matches(str(name).lower(), by_lower, 1, 0.5)
-    return f", did you mean {by_lower[near[0]]!r}?" if near else ""

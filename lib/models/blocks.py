@@ -1,9 +1,12 @@
 """What several networks are made of."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from numbers import Integral
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lib import InputError
 
@@ -13,6 +16,34 @@ def check_counts(network: str, **counts: int) -> None:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise InputError(f"{network}: {name} is {count!r}, expected a whole number of at least 1")
+
+
+def check_flags(network: str, **flags: bool) -> None:
+    """Raise InputError unless every one of `flags` is true or false."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise InputError(f"{network}: {name} is {flag!r}, expected true or false")
+
+
+def recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """The block's output, its activations computed again in the backward pass (T. Chen et al., arXiv 1604.06174)."""
+    if not torch.is_grad_enabled():
+        return block(x)
+    return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block)))
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """While a block is computed again, its batch norms don't count the batch a second time."""
+    norms = [(m, m.momentum, m.num_batches_tracked.clone()) for m in block.modules() if isinstance(m, nn.BatchNorm3d)]
+    for norm, *_ in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:  # the recomputation ends by an exception as soon as it has what it needs
+        for norm, momentum, batches in norms:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)
 
 
 def channels_last(x: Tensor) -> Tensor:

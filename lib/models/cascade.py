@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lib import InputError
 from lib.kspace import center_crop, flip_kspace, flip_mask
+from lib.models.blocks import check_flags
 from lib.models.rcan import RCAN
 from lib.models.varnet import VarNet
 
@@ -69,9 +70,7 @@ class VarNetRCAN(nn.Module):
     ):
         if statistics not in ("joint", "channel"):
             raise InputError(f"VarNetRCAN: statistics is {statistics!r}, expected joint or channel")
-        for name, value in (("freeze", freeze), ("use_grappa", use_grappa), ("residual", residual)):
-            if not isinstance(value, bool):
-                raise InputError(f"VarNetRCAN: {name} is {value!r}, expected true or false")
+        check_flags("VarNetRCAN", freeze=freeze, use_grappa=use_grappa, residual=residual)
         if len(grappa_kernel) != 2 or not all(isinstance(n, int) for n in grappa_kernel):
             raise InputError(f"VarNetRCAN: grappa_kernel is {grappa_kernel!r}, expected readout points and lines")
         if "in_chans" in (rcan or {}):

@@ -6,16 +6,14 @@ block, and `UNet3D_old` in its order of layers too.
 
 import math
 from collections.abc import Iterable
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from lib import InputError
-from lib.models.blocks import check_counts
+from lib.models.blocks import check_counts, check_flags, recomputed
 
 NORM_EPS = 1e-3
 LAYERS = {  # regularisation layers: how many parameters each has
@@ -148,6 +146,7 @@ class CineUNet(nn.Module):
     ):
         name = type(self).__name__
         check_counts(name, base_filters=base_filters, depth=depth)
+        check_flags(name, regularize_head=regularize_head, checkpointing=checkpointing)
         if head not in ("relu", "linear"):
             raise InputError(f"{name}: head is {head!r}, expected relu or linear")
         super().__init__()
@@ -207,21 +206,7 @@ class CineUNet(nn.Module):
         return self.head(x)[:, 0, :height, :width]
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        if not (self.checkpointing and torch.is_grad_enabled()):
-            return block(x)
-        return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block)))
-
-
-@contextmanager
-def _statistics_kept(block: nn.Module):
-    """While a block is computed again, its batch norms don't count the batch a second time."""
-    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm3d)]
-    before = [{key: buffer.clone() for key, buffer in m.named_buffers()} for m in norms]
-    try:
-        yield
-    finally:  # the recomputation ends by an exception as soon as it has what it needs
-        for norm, buffers in zip(norms, before, strict=True):
-            norm.load_state_dict(buffers, strict=False)
+        return recomputed(block, x) if self.checkpointing else block(x)
 
 
 class UNet3D(CineUNet):

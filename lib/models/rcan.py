@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from lib import InputError
-from lib.models.blocks import check_counts
+from lib.models.blocks import check_counts, check_flags, recomputed
 
 
 class ChannelAttention(nn.Module):
@@ -80,9 +79,7 @@ class RCAN(nn.Module):
         for name, divisor in (("4", 4), (f"reduction {reduction}", reduction)):
             if n_feats % divisor:
                 raise InputError(f"RCAN: n_feats is {n_feats}, expected a number divisible by {name}")
-        for name, value in (("inplace", inplace), ("bottleneck", bottleneck), ("checkpoint_groups", checkpoint_groups)):
-            if not isinstance(value, bool):
-                raise InputError(f"RCAN: {name} is {value!r}, expected true or false")
+        check_flags("RCAN", inplace=inplace, bottleneck=bottleneck, checkpoint_groups=checkpoint_groups)
         if isinstance(res_scale, bool) or not isinstance(res_scale, int | float):
             raise InputError(f"RCAN: res_scale is {res_scale!r}, expected a number")
         if activation not in ("relu", "prelu"):
@@ -98,6 +95,5 @@ class RCAN(nn.Module):
         """(N, in_chans, H, W) real to (N, 1, H, W)."""
         start = x = self.head(x)
         for group in self.groups:
-            again = self.checkpoint_groups and torch.is_grad_enabled()
-            x = checkpoint(group, x, use_reentrant=False) if again else group(x)
+            x = recomputed(group, x) if self.checkpoint_groups else group(x)
         return self.tail(x + start)

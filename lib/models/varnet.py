@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lib import InputError
 from lib.kspace import ifftc
-from lib.models.blocks import check_counts
+from lib.models.blocks import check_counts, check_flags
 from lib.models.unet import UNet
 
 
@@ -78,8 +78,7 @@ class VarNet(nn.Module):
     ):
         check_counts("VarNet", num_cascades=num_cascades, chans=chans, pools=pools)
         check_counts("VarNet", sens_chans=sens_chans, sens_pools=sens_pools)
-        if not isinstance(full_mask_center, bool):
-            raise InputError(f"VarNet: full_mask_center is {full_mask_center!r}, expected True or False")
+        check_flags("VarNet", full_mask_center=full_mask_center)
         super().__init__()
         self.full_mask_center = full_mask_center
         self.sens_net = _SensitivityNet(sens_chans, sens_pools)

@@ -1,16 +1,11 @@
 """The 3-D U-Net (Çiçek et al., MICCAI 2016) of TensorFlow's LiTS system: 19,073,795 parameters as published."""
 
-import contextlib
-from collections.abc import Iterator
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from lib import InputError
-from lib.models.blocks import check_counts
+from lib.models.blocks import check_counts, check_flags, recomputed
 
 NORMS = ("batch", "instance", "group")
 UPS = ("transposed", "nearest")
@@ -32,24 +27,6 @@ def _stage(in_chans: int, middle: int, chans: int, norm: str, momentum: float) -
     return nn.Sequential(*layers)
 
 
-@contextlib.contextmanager
-def _statistics_kept(stage: nn.Module) -> Iterator[None]:
-    """Batch norms don't count a batch a second time when checkpointing computes them again."""
-    norms = [(m, m.momentum, m.num_batches_tracked.clone()) for m in stage.modules() if isinstance(m, nn.BatchNorm3d)]
-    for norm, *_ in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum, batches in norms:
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
-
-
-def _contexts(stage: nn.Module):
-    return contextlib.nullcontext(), _statistics_kept(stage)
-
-
 class VolumeUNet(nn.Module):
     """Volumes (N, in_chans, D, H, W) of any size to the logits of num_classes classes (N, num_classes, D, H, W), float32.
 
@@ -68,10 +45,10 @@ class VolumeUNet(nn.Module):
         check_counts("VolumeUNet", in_chans=in_chans, num_classes=num_classes, base_filters=base_filters, depth=depth)
         if norm not in NORMS or up not in UPS:
             raise InputError(f"VolumeUNet: norm {norm!r}, up {up!r}, expected one of {NORMS} and one of {UPS}")
-        if not 0 <= norm_momentum < 1 or checkpointing not in (True, False):
+        check_flags("VolumeUNet", checkpointing=checkpointing)
+        if not 0 <= norm_momentum < 1:
             raise InputError(
-                f"VolumeUNet: norm_momentum {norm_momentum!r}, checkpointing {checkpointing!r}, expected a number of at "
-                "least 0 and below 1, and true or false"
+                f"VolumeUNet: norm_momentum is {norm_momentum!r}, expected a number of at least 0, below 1"
             )
         if norm == "group" and base_filters % min(8, base_filters):
             raise InputError(f"VolumeUNet: norm group: base_filters {base_filters}, expected a multiple of 8")
@@ -93,9 +70,7 @@ class VolumeUNet(nn.Module):
         self.head = nn.Conv3d(wide[0], num_classes, 1)
 
     def _level(self, stage: nn.Module, x: Tensor) -> Tensor:
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(stage, x, use_reentrant=False, context_fn=partial(_contexts, stage))
-        return stage(x)
+        return recomputed(stage, x) if self.checkpointing else stage(x)
 
     def forward(self, volume: Tensor) -> Tensor:
         size, step = volume.shape[2:], 2 ** len(self.up)

@@ -37,9 +37,7 @@ def saved_bytes(model: nn.Module, x: Tensor) -> int:
     return sum(held.values())
 
 
-def step(
-    settings: dict[str, Any], size: Sequence[int], parts: int, repeats: int = 1, threads: int | None = None
-) -> dict[str, float]:
+def step(settings: dict[str, Any], size: Sequence[int], parts: int, repeats: int = 1) -> dict[str, float]:
     """A training step of a VolumeUNet on a volume (D, H, W) whose H is split over `parts` processes: the most of any.
 
     `saved`: bytes kept for the backward pass; `peak`: the most memory that a process held (resident, Python and torch
@@ -48,7 +46,7 @@ def step(
     """
     spatial.check(size[1], parts, 2 ** (settings.get("depth", 4) - 1))
     request = json.dumps({"settings": settings, "size": list(size), "repeats": repeats})
-    threads = threads or max(1, (os.cpu_count() or 1) // parts)
+    threads = max(1, (os.cpu_count() or 1) // parts)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={parts}"]
     done = subprocess.run(
         [*command, "-m", "lib.parallel.measure", request], capture_output=True, text=True, cwd=ROOT,

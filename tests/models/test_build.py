@@ -36,9 +36,9 @@ def test_a_class_is_a_network_too(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("Varnet", {}, "'Varnet' is unknown, did you mean 'VarNet'.*UNet, VarNet"),
-        ("xyz", {}, "'xyz' is unknown; there are"),
-        ("UNet", {"channels": 3}, "UNet: setting 'channels' is unknown, did you mean 'chans'.*num_pool_layers"),
+        ("Varnet", {}, "'Varnet' is unknown: did you mean 'VarNet'.*UNet, VarNet"),
+        ("xyz", {}, "'xyz' is unknown: expected one of"),
+        ("UNet", {"channels": 3}, "UNet: setting 'channels' is unknown: did you mean 'chans'.*num_pool_layers"),
         ("VarNet", {"num_cascade": 3}, "did you mean 'num_cascades'"),
         ("UNet", {"self": 3}, "'self' is unknown"),
         ("UNet", {"chans": 0}, "UNet: chans is 0, expected"),

@@ -109,7 +109,7 @@ def test_what_is_refused():
         (("norm", "layer"),): "norm 'layer', up 'transposed'",
         (("up", "linear"),): "up 'linear'",
         (("depth", 0),): "depth is 0, expected a whole number",
-        (("norm_momentum", 1),): "norm_momentum 1",
+        (("norm_momentum", 1),): "norm_momentum is 1",
         (("norm", "group"), ("base_filters", 12)): "base_filters 12, expected a multiple of 8",
     }.items():
         with pytest.raises(InputError, match=words):
