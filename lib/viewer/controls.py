@@ -1,11 +1,11 @@
 """The viewer's controls: what can be seen, and how it is painted. All have labels and work by the keyboard."""
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import ipywidgets
 
+from lib.viewer.pictures import status
 from lib.viewer.slices import CMAPS, WINDOWED, Slices, View
 
 GAINS = (1, 2, 5, 10, 20, 50)
@@ -23,10 +23,7 @@ def message() -> ipywidgets.HTML:
 
 def tell(line: ipywidgets.HTML, text: str) -> None:
     """Shows a text in a `message` line."""
-    style = (
-        "color:var(--jp-ui-font-color1,inherit);border-left:4px solid var(--jp-warn-color1,#E69F00);padding:4px 10px"
-    )
-    line.value = f'<div role="status" style="{style};line-height:1.4">{escape(text)}</div>' if text else ""
+    line.value = status(text, "border-left:4px solid var(--jp-warn-color1,#E69F00);padding:4px 10px") if text else ""
 
 
 def button(name: str, call: Callable[[Any], None], tooltip: str = "") -> ipywidgets.Button:

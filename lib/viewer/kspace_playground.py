@@ -2,7 +2,6 @@
 
 import math
 import threading
-from html import escape
 from typing import Any
 
 import ipywidgets
@@ -13,7 +12,7 @@ from lib.playground import ERROR, SHOWN, SIZE, Playground, Settings, View, descr
 from lib.sampling import KINDS
 from lib.viewer.controls import tell
 from lib.viewer.paint import GAP, beside, paint, png
-from lib.viewer.pictures import TEXT, labels_of
+from lib.viewer.pictures import labels_of, status
 
 SNRS = (5.0, 10.0, 20.0, 50.0, 100.0, float("inf"))
 LABELS = {
@@ -101,7 +100,7 @@ class KSpacePlayground(ipywidgets.VBox):
         self.acquired.value, self.above.value = _row(view, 1.0), _labels(view, {})
 
     def _say(self, text: str) -> None:
-        self.line.value = f'<div role="status" style="{TEXT};padding:8px 0 6px">{escape(text)}</div>'
+        self.line.value = status(text, "padding:8px 0 6px")
 
 
 def _controls(start: Settings) -> dict[str, ipywidgets.Widget]:

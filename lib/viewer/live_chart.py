@@ -20,7 +20,7 @@ from lib.kspace import center_crop
 from lib.preview import ERROR, Panels
 from lib.viewer.line_chart import charts
 from lib.viewer.paint import GAP, beside, lay, paint, png, resize
-from lib.viewer.pictures import TEXT, labels_of
+from lib.viewer.pictures import TEXT, labels_of, status
 
 LIMIT, GUESS, GAIN, CANDIDATES = 0.02, 0.05, 5.0, 8
 WIDTH, HEIGHT = 930, 320  # pixels of the preview, at most
@@ -131,7 +131,7 @@ class LiveChart(Callback):
         return tuple(batch[:count]), cropped, tuple(batch[count:])
 
     def _say(self, text: str) -> None:
-        self.widgets["line"].value = f'<div role="status" style="{TEXT}">{escape(text)}</div>'
+        self.widgets["line"].value = status(text)
 
 
 @contextlib.contextmanager

@@ -35,6 +35,11 @@ def labels_of(cells: Mapping[str, str], count: int, width: int) -> str:
     return f'<div style="{grid};{TEXT};text-align:center;margin-top:8px">{"".join(texts)}</div>'
 
 
+def status(text: str, style: str = "") -> str:
+    """A line of HTML that screen readers announce."""
+    return f'<div role="status" style="{TEXT};{style}">{escape(text)}</div>'
+
+
 def caption(slices: Slices, view: View) -> str:
     """What a view is, in a line: case, slice, plane, part, window."""
     place = f"{slices.unit if view.plane == slices.planes[0] else view.plane} {view.index}"

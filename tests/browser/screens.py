@@ -1,6 +1,6 @@
 """The README's pictures of what is seen in JupyterLab: `python tests/browser/screens.py [NAME …]` after `make demo`.
 
-`segmentation` needs `runs/segmentation3d.yaml` too. Nothing is drawn: each notebook runs in a real Lab, and a part of
+`segmentation` needs `runs/segmentation3d.yaml` too, `cine` needs `runs/cine.yaml`. Nothing is drawn: each notebook runs in a real Lab, and a part of
 the page is photographed.
 """
 
@@ -14,8 +14,11 @@ from test_notebooks_in_lab import errors, open_copy
 
 from lib import ROOT
 
-SCREENS = {  # notebook, its parameters, the part of the page
+CINE = ["aliased", "sliding window", "UNet2D2D"]
+SCREENS = {  # notebook, its parameters, the part of the page, and a button pressed before
+    "overview": ("00_overview", {}, ".jp-WindowedPanel-outer"),
     "viewer": ("40_view_reconstruction", {}, ".slice-viewer"),
+    "cine": ("40_view_reconstruction", {"inputs": ["evaluate_cine"], "methods": CINE}, ".slice-viewer", "x–t"),
     "segmentation": ("41_view_segmentation", {"inputs": ["train_volumes"]}, ".slice-viewer"),
     "compare": ("42_compare_runs", {}, ".jp-OutputArea:has(> * .run-picker)"),
     "playground": ("43_play_kspace", {}, ".jp-OutputArea-output:has(.playground-result)"),
@@ -23,24 +26,29 @@ SCREENS = {  # notebook, its parameters, the part of the page
 }
 
 
-async def photograph(page, selector: str, path: Path) -> None:
+async def photograph(page, selector: str, path: Path, button: str = "") -> None:
     part = page.locator(selector).first
     await part.wait_for()
+    if button:
+        await part.locator("button", has_text=button).click()
     await part.scroll_into_view_if_needed()
     await asyncio.sleep(1)
     await part.screenshot(path=path)
 
 
 def shoot(lab: Lab, name: str, folder: Path) -> None:
-    notebook, parameters, selector = SCREENS[name]
+    notebook, parameters, selector, *button = SCREENS[name]
     path = open_copy(lab, notebook, run_dir=str(folder / name), **parameters)
     with lab.notebook(path) as page:
-        lab.do(page.set_viewport_size({"width": 1320, "height": 2400}))
+        height = 1250 if name == "overview" else 2400  # of the overview what one sees at first
+        lab.do(page.set_viewport_size({"width": 1320, "height": height}))
         lab.do(page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')"))
         found = errors(lab.run_all(page, path, 600))
         if found:
             raise SystemExit(f"{notebook}: {found[0].ename}: {found[0].evalue}")
-        lab.do(photograph(page, selector, ROOT / "docs" / f"screen_{name}.png"))
+        if name == "overview":
+            lab.do(page.evaluate("window.panel.content.scrollToItem(0)"))
+        lab.do(photograph(page, selector, ROOT / "docs" / f"screen_{name}.png", *button))
         print(f"docs/screen_{name}.png, errors in the console: {len(lab.told)}")
 
 
