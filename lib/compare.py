@@ -290,11 +290,13 @@ def caption(scored: pd.DataFrame) -> str:
     if not len(scored):
         return "No case with a truth that two of the runs have, so there is nothing to score."
     people, shared = scored["person"].nunique(), scored["case"].nunique()
+    each = set(scored.groupby("metric")["person"].nunique())
     first = scored["run"].iloc[0]
     said = f"Means over {_count(people, 'person', 'people')} ({_count(shared, 'case')} that all runs share)"
     if people < 2:
         return f"{said}; differences from {first}. One person says nothing of others, so there is no interval."
-    return f"{said}; differences from {first}, paired by person; Student's t interval of their mean, n = {people}."
+    n = f"n = {people}" if each == {people} else "n the number of people in the last column"
+    return f"{said}; differences from {first}, paired by person; Student's t interval of their mean, {n}."
 
 
 def _count(number: int, one: str, more: str = "") -> str:

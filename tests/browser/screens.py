@@ -16,12 +16,12 @@ from lib import ROOT
 
 CINE = ["aliased", "sliding window", "UNet2D2D"]
 SCREENS = {  # notebook, its parameters, the part of the page, and a button pressed before
-    "overview": ("00_overview", {}, ".jp-WindowedPanel-outer"),
+    "overview": ("00_overview", {}, ".jp-OutputArea-output:has(table) >> nth=-1"),
     "viewer": ("40_view_reconstruction", {}, ".slice-viewer"),
     "cine": ("40_view_reconstruction", {"inputs": ["evaluate_cine"], "methods": CINE}, ".slice-viewer", "x–t"),
     "segmentation": ("41_view_segmentation", {"inputs": ["train_volumes"]}, ".slice-viewer"),
-    "compare": ("42_compare_runs", {}, ".jp-OutputArea:has(> * .run-picker)"),
-    "playground": ("43_play_kspace", {}, ".jp-OutputArea-output:has(.playground-result)"),
+    "compare": ("42_compare_runs", {"inputs": ["train_varnet", "train_unet"]}, ".jp-OutputArea:has(> * .run-picker)"),
+    "playground": ("43_play_kspace", {"shown": "VarNet"}, ".jp-OutputArea-output:has(.playground-result)"),
     "training": ("21_train_kspace", {"epochs": 6, "steps_per_epoch": 25}, ".jp-OutputArea-output:has(.live-chart)"),
 }
 
@@ -40,14 +40,13 @@ def shoot(lab: Lab, name: str, folder: Path) -> None:
     notebook, parameters, selector, *button = SCREENS[name]
     path = open_copy(lab, notebook, run_dir=str(folder / name), **parameters)
     with lab.notebook(path) as page:
-        height = 1250 if name == "overview" else 2400  # of the overview what one sees at first
-        lab.do(page.set_viewport_size({"width": 1320, "height": height}))
+        lab.do(page.set_viewport_size({"width": 1320, "height": 2400}))
         lab.do(page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')"))
         found = errors(lab.run_all(page, path, 600))
         if found:
             raise SystemExit(f"{notebook}: {found[0].ename}: {found[0].evalue}")
-        if name == "overview":
-            lab.do(page.evaluate("window.panel.content.scrollToItem(0)"))
+        if name == "overview":  # its table of notebooks, at the end
+            lab.do(page.evaluate("window.panel.content.scrollToItem(window.panel.content.widgets.length - 1)"))
         lab.do(photograph(page, selector, ROOT / "docs" / f"screen_{name}.png", *button))
         print(f"docs/screen_{name}.png, errors in the console: {len(lab.told)}")
 
