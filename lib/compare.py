@@ -211,10 +211,10 @@ def hash_of(truth: np.ndarray) -> int:
 
 
 def _acceleration(path: Path, case: str) -> float | None:
-    """The nominal acceleration of a case of k-space."""
+    """The nominal acceleration of a case of k-space, None where its file brought a mask: what that achieves isn't nominal."""
     with open_hdf5(path) as file:
-        found = file[case].attrs.get("acceleration")
-    return None if found is None else float(found)
+        about = file[case].attrs
+        return None if about.get("mask_kind") == "file" or "acceleration" not in about else float(about["acceleration"])
 
 
 @lru_cache(maxsize=4096)

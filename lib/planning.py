@@ -222,7 +222,7 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
         raise InputError(f"task {name}: {error}") from None
     weights = None
     for key, value in values.items():
-        if key == "saved_network_weights" and value and _is_task(value, names, folder):
+        if key == "saved_network_weights" and isinstance(value, str) and _is_task(value, names, folder):
             weights = value  # found when its turn comes
         elif "path" in known[key].type.split("|") and isinstance(value, str) and value:
             values[key] = str((folder / value).resolve())
@@ -238,6 +238,5 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
 
 def _is_task(name: str, names: list[str], folder: Path) -> bool:
     """Whether saved_network_weights names a task, of this recipe or run before, rather than a file or folder."""
-    return name in names or bool(
-        re.fullmatch(tasks.NAME, name) and not name.endswith(runs.WEIGHTS) and not (folder / name).exists()
-    )
+    there = (folder / name).is_file() or runs.has_weights(folder / name)
+    return name in names or bool(re.fullmatch(tasks.NAME, name) and not name.endswith(runs.WEIGHTS) and not there)

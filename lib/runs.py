@@ -276,7 +276,7 @@ def headline(path: Path) -> dict[str, Any]:
 def save_model(run: os.PathLike | str, name: str, settings: dict[str, Any], model: Any, **fed: Any) -> None:
     """Writes model_weights/model.safetensors and model.json: all that `load_model` needs to rebuild the network.
 
-    fed: how its input was made (such as normalise="z_score"), for `fed_with`.
+    fed: how its input was made (such as normalise="z_score"), for `lib.weights.fed_with`.
     """
     from safetensors.torch import save
 
@@ -287,10 +287,15 @@ def save_model(run: os.PathLike | str, name: str, settings: dict[str, Any], mode
     write(folder / "model.json", {"name": name, "settings": settings} | ({"fed": fed} if fed else {}))
 
 
+def has_weights(path: Path) -> bool:
+    """Whether a folder is a run's, or one of weights."""
+    return any((path / name).exists() for name in ("model_weights", "model.json", "model.safetensors", "status.json"))
+
+
 def weights_of(source: os.PathLike | str) -> Path:
     """The file of weights that `source` is, or the folder with them: of weights, of a run, of a task's newest good run."""
-    path, ours = ROOT / source, ("model_weights", "model.json", "model.safetensors", "status.json")
-    if not path.is_file() and not any((path / name).exists() for name in ours):  # a task may be called as a folder here
+    path = ROOT / source
+    if not path.is_file() and not has_weights(path):  # a task may be called as a folder here
         path = find(source)
     return path / "model_weights" if (path / "model_weights").is_dir() else path
 

@@ -1,4 +1,4 @@
-"""What the segmentation notebooks share: a network found again, its stages, scores of a result.h5, and its pictures."""
+"""What the segmentation notebooks share: targets, a network's stages, scores of a result.h5, and its pictures."""
 
 from collections.abc import Callable
 from functools import partial

@@ -185,8 +185,9 @@ def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
                 models.build(complete["network_type"], **settings)
         except InputError as error:
             raise InputError(f"{where}: network_settings: {error}") from None
+    implied = IMPLIED.get(complete.get("network_type"))  # of a copy of a notebook
     try:
-        names = importlib.import_module(NAMES.get(notebook, "lib.losses"))
+        names = importlib.import_module(NAMES.get(notebook) or NAMES.get(implied, "lib.losses"))
         if complete.get("loss") is not None:
             names.by_name(complete["loss"])
         for name in complete.get("metrics") or ():
@@ -210,7 +211,7 @@ def _check_devices(devices: str | int | list, partition: Any, where: str) -> Non
     there, wanted = torch.cuda.device_count(), 0
     if not mesh.on_cpu(devices):
         wanted = max(devices) + 1 if isinstance(devices, list) else devices if isinstance(devices, int) else 1
-    if wanted > there:
+    if wanted > there and "RANK" not in os.environ:  # a process that helps to train sees its own GPUs only
         raise InputError(
             f"{where}: devices: got {devices}, this machine has {there} GPUs (processes on its CPU: [cpu, cpu])"
         )

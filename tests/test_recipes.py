@@ -297,8 +297,12 @@ def test_weights_may_be_those_of_a_task_that_ran_before(place, monkeypatch):
     runs.mark(run, "ok", new=True)
     (task,) = planned(place, entry)
     assert task.weights == "earlier" and task.runs == [] and task.reads == ["earlier"]
+    (place / "runs" / "r.yaml").write_text(entry)  # beside the task's own folder
+    assert planning.plan(place / "runs" / "r.yaml")[0].weights == "earlier"
     (task,) = planned(place, entry.replace("earlier", "w.safetensors"))
     assert task.weights is None and task.values["saved_network_weights"].endswith("recipes/w.safetensors")
+    with pytest.raises(InputError, match="saved_network_weights: got 5, expected a path or null"):
+        planned(place, entry.replace("earlier", "5"))
 
 
 WHOLE, LITS = (

@@ -120,7 +120,10 @@ def _from_hub(repo_id: str, revision: str, host: str = "huggingface.co", **about
 
 def _fill(encoder: nn.Module, path: Path) -> None:
     """A ResNet-50's weights from a file, torchvision's or smp's; InputError where they don't fit."""
-    found = dict(tensors(path))
+    try:
+        found = dict(tensors(path))
+    except InputError as error:
+        raise InputError(f"ResUNet: encoder_weights: {error}") from None
     try:
         if next(encoder.parameters()).is_meta:  # only a check: no memory, no values
             found = {k: v.to("meta") for k, v in found.items()}

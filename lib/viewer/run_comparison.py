@@ -25,7 +25,7 @@ def show_case(
     """One viewer of the same case of several runs, as `show` makes: each one's output, the truth, each one's error.
 
     Segmentations are laid over the image, with Dice. InputError where classes or truths differ, and without
-    `interactive` where shapes do.
+    `interactive` where the shapes of cases without a truth do.
     """
     classes, found = compare.classes(compared), {n: read_case(source.path, case) for n, source in compared.items()}
     outputs = {name: found[name].volumes[source.image] for name, source in compared.items()}

@@ -15,7 +15,7 @@ from lib.viewer.sources import ANATOMICAL, PLANES, Source, read
 
 REAL = ("image", "spectrum")  # parts of the data; the spectrum: of an image whose phase is lost
 COMPLEX = ("magnitude", "phase", "real", "imaginary", "log magnitude", "k-space")
-WINDOWED, LOGARITHMIC = ("image", "magnitude"), ("spectrum", "log magnitude", "k-space")
+WINDOWED, LOGARITHMIC = ("image", "magnitude", "real", "imaginary"), ("spectrum", "log magnitude", "k-space")
 CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the colour-blind too
 LEAST, MOST, DECIBELS = 260, 480, (-80.0, 0.0)  # a panel's height, and the width up to which it grows; of k-space
 
@@ -73,7 +73,9 @@ class Slices:
         self.spacing = self._spaced(self.grid.spacing if spacing is None else spacing, unit)
         self.errors = {f"|{output} − {truth}|": (output, truth) for output, truth in self._pairs(error_of)}
         self.unit, self.title, self.scores = unit, title, scores or (lambda index: {})
-        self.planes = tuple(planes or (ANATOMICAL if self.grid.anatomical else PLANES.get(unit, PLANES["slice"])))
+        self.planes = tuple(
+            planes or (ANATOMICAL if self.grid.anatomical and unit != "frame" else PLANES.get(unit, PLANES["slice"]))
+        )
         self.parts = COMPLEX if any(_is_complex(volume) for volume in arrays.values()) else REAL
 
     def _labels(self, overlays: Mapping[str, Any], resample: bool) -> dict[str, Any]:
@@ -134,12 +136,14 @@ class Slices:
     def _resampled(self, what: str, source: Source, order: int) -> np.ndarray:
         """By the affines where both are known; else stretched, which is refused where the extents are known to differ."""
         whole, shape = _array(source.volume), self.shape
-        order = 0 if whole.dtype.kind in "bui" else order  # classes: nearest, no values between
+        classes, order = order == 0, 0 if whole.dtype.kind in "bui" else order  # nearest: no values between
         values = whole.astype(np.float32) if order == 0 else plots.magnitude(whole)
         if source.affine is not None and self.grid.affine is not None:
             matrix = np.linalg.inv(source.affine) @ self.grid.affine
-            outside = float(np.nan_to_num(values).min())
-            values = ndimage.affine_transform(values, matrix[:3, :3], matrix[:3, 3], shape, order=order, cval=outside)
+            how = (matrix[:3, :3], matrix[:3, 3], shape)
+            held = ndimage.affine_transform(np.ones(whole.shape, np.uint8), *how, order=0, mode="grid-constant")
+            outside = 0.0 if classes else float(np.nan_to_num(values).min())
+            values = np.where(held, ndimage.affine_transform(values, *how, order=order, mode="nearest"), outside)
         else:
             extents = [np.multiply(g.spacing, n) for g, n in ((source, whole.shape), (self.grid, shape)) if g.spacing]
             if len(extents) == 2 and not np.allclose(*extents, rtol=0.05):

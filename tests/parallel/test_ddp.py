@@ -13,8 +13,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from lib import InputError
-from lib.parallel import mesh
+from lib import InputError, tasks
+from lib.parallel import ddp, mesh
 
 pytestmark = pytest.mark.timeout(600)
 PREPARE = {"task_name": "prepare", "notebook": "13_prepare_volumes", "data": "data/volumes", "phantom_count": 4}
@@ -185,6 +185,21 @@ def test_a_killed_partitioned_run_resumes_to_the_same_weights(done, tmp_path):
     assert lib(tmp_path).returncode == 0
     mine, whole = (load_file(run_of(tmp_path, n) / "model_weights" / "model.safetensors") for n in ("four", "whole"))
     assert all(torch.equal(mine[key], whole[key]) for key in whole)
+
+
+def test_what_a_rank_says_that_lost_another_is_not_the_cause(tmp_path):
+    lost = "RuntimeError: [gloo/transport/tcp/pair.cc] Connection closed by peer"
+    assert ddp._cause({"0": lost, "1": "ValueError: x"}, 2, tmp_path / "log") == "rank 1: ValueError: x"
+    (tmp_path / "log").write_text("exitcode : -9")
+    assert "killed by signal 9" in ddp._cause({"0": lost}, 2, tmp_path / "log")
+
+
+def test_processes_that_see_their_own_gpus_only_are_not_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)  # of four, two are visible
+    with pytest.raises(InputError, match=r"devices: got \[0, 2\], this machine has 2 GPUs"):
+        tasks._check_devices([0, 2], None, "x")
+    monkeypatch.setenv("RANK", "1")
+    tasks._check_devices([0, 2], None, "x")
 
 
 def test_gpus_by_number_are_the_only_ones_that_are_seen():

@@ -19,7 +19,7 @@ import lib
 from lib import InputError, plots
 from lib.viewer import SliceViewer, paint, show
 from lib.viewer.paint import BAD, CLASS_COLORS, lay
-from lib.viewer.slices import CMAPS
+from lib.viewer.slices import CMAPS, Slices
 
 RNG = np.random.default_rng(0)
 
@@ -386,8 +386,9 @@ def test_parts_of_complex_data():
     assert cells(viewer)[2] == ("real", "n/a: real data have no phase")
     viewer.controls.part.value = "imaginary"
     np.testing.assert_allclose(images()["output"][0, :2], [0, 2], atol=1e-6)
-    assert viewer.controls.window.disabled  # the scale is the part's own
+    assert not viewer.controls.window.disabled
     viewer.controls.part.value = "log magnitude"
+    assert viewer.controls.window.disabled  # the scale is the part's own
     assert (images()["output"] == 0).all()  # dB of the maximum
     viewer.controls.part.value = "k-space"
     spectrum = images()["output"]
@@ -482,6 +483,18 @@ def test_files_that_lie_apart_are_told_and_resampled_by_their_affines(tmp_path):
     both = viewer.slices.volumes
     inside = (slice(None, 5), slice(None), slice(None, 8))  # what the second file holds too: x from 2 on is on the left
     np.testing.assert_allclose(both["b"][inside], both["a"][inside], atol=1e-6)
+
+
+def test_what_fills_its_volume_is_resampled_up_to_the_border(tmp_path):
+    fine = saved(tmp_path / "a.nii", np.ones((10, 8, 6), np.float32), np.diag([1.1, 1.1, 1.1, 1.0]))
+    coarse = np.diag([2.2, 2.2, 2.2, 1.0])
+    coarse[:3, 3] = 0.55  # the same box: its first voxel's centre lies between the first two of the fine one
+    label = saved(tmp_path / "b.nii", np.ones((5, 4, 3), np.uint8), coarse)
+    beyond = coarse.copy()
+    beyond[0, 3] += 2.2
+    for path, filled in ((label, 10), (saved(tmp_path / "c.nii", np.ones((5, 4, 3), np.uint8), beyond), 8)):
+        found = Slices({"a": fine}, overlays={"a": path}, resample=True).overlays["a"]
+        assert found.any((0, 1)).sum() == filled and found[:, :, :filled].all()
 
 
 def test_what_covers_another_extent_is_not_stretched(tmp_path):

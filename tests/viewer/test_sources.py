@@ -18,7 +18,7 @@ def test_files_give_volumes_and_their_spacing(tmp_path):
     for name, spacing in (("a.npy", None), ("a.h5:brain/output", (3.0, 1.0, 2.0))):
         found = read("x", str(tmp_path / name))
         assert np.array_equal(found.volume, VOLUME) and found.spacing == spacing and not found.anatomical
-    for reason in ("no weights", "n/a", None):
+    for reason in ("no weights", "n/a", "runs/a/result.h5: no dataset 'x', expected y", "no file a b.nii", None):
         assert read("x", reason).volume == reason
     assert read("x", VOLUME).volume is VOLUME and read("x", VOLUME.tolist()).volume.shape == (2, 3, 4)
 
