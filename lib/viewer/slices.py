@@ -228,7 +228,7 @@ class Slices:
                 masked = _is_mask(self.volumes[name])
                 pixels = paint(box, *((0, 1) if masked else scale), "gray" if masked else cmap)
             pixels = resize(pixels, height, width)
-            if name in self.overlays:
+            if name in self.overlays and view.part not in ("spectrum", "k-space"):
                 label_box = resize(self._cut(self.overlays[name], view)[rows, columns], height, width)
                 pixels = lay(pixels, label_box, view.opacity, view.contours)
             tiles[label] = Tile(pixels, " · ".join(notes))
