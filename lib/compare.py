@@ -185,11 +185,11 @@ def scores(compared: Mapping[str, Images]) -> pd.DataFrame:
     rows, named_classes = [], tuple(classes(compared))
     for case in cases(compared):
         found = {n: _scored(*s, case, named_classes, s.path.stat().st_mtime_ns) for n, s in compared.items()}
-        if any(truth is None for _, truth, _ in found.values()):
+        if any(each.truth is None for each in found.values()):
             continue
-        check_truths(case, (truth for _, truth, _ in found.values()))
-        at = _acceleration(next(iter(compared.values())).path, case)
-        for name, (person, _, values) in found.items():
+        check_truths(case, (each.truth for each in found.values()))
+        at = next(iter(found.values())).acceleration
+        for name, (person, _, values, _) in found.items():
             about = {"case": case, "person": person, "run": name, "at": at}
             rows += [about | {"metric": m, "value": v} for m, v in values.items()]
     several = len({row["at"] for row in rows}) > 1
@@ -210,21 +210,25 @@ def hash_of(truth: np.ndarray) -> int:
     return hash(truth.astype(np.float32).tobytes())
 
 
-def _acceleration(path: Path, case: str) -> float | None:
-    """The nominal acceleration of a case of k-space, None where its file brought a mask: what that achieves isn't nominal."""
-    with open_hdf5(path) as file:
-        about = file[case].attrs
-        return None if about.get("mask_kind") == "file" or "acceleration" not in about else float(about["acceleration"])
+class _Scored(NamedTuple):
+    """A case of a run. truth: its hash. acceleration: nominal; None where the file brought its mask, or of no k-space."""
+
+    person: str
+    truth: int | None
+    values: dict[str, float]
+    acceleration: float | None
 
 
 @lru_cache(maxsize=4096)
-def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], modified: int):
-    """(person, hash of the truth, {metric: value}); `modified` lets a file that was written anew be read anew."""
+def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], modified: int) -> _Scored:
+    """`modified` lets a file that was written anew be read anew."""
     with open_hdf5(path) as file:
         group = file[case]
         person = str(group.attrs.get("person", case))
+        own = group.attrs.get("mask_kind") == "file" or "acceleration" not in group.attrs
+        acceleration = None if own else float(group.attrs["acceleration"])
         if "truth" not in group:
-            return person, None, {}
+            return _Scored(person, None, {}, acceleration)
         output, truth = group[image][:], group["truth"][:]
     where = f"{path}: {case}: {image}"
     if output.shape != truth.shape:
@@ -239,7 +243,7 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
             values = {TITLES[m]: metrics.METRICS[m](output, truth) for m in SCORES}
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    return person, hash_of(truth), values
+    return _Scored(person, hash_of(truth), values, acceleration)
 
 
 def paired(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lib import ROOT, RUNS, listing
+from lib import ROOT, RUNS, listing, short
 from lib.files import read
 
 DATA = ROOT / "data"
@@ -176,7 +176,7 @@ def _makers() -> dict[str, str]:
 def _counts(path: Path) -> dict[str, str]:
     try:
         content = read(path)
-        found = {"what it is": f"{content['kind']}, from {_short(content['source'])}"}
+        found = {"what it is": f"{content['kind']}, from {short(Path(content['source']))}"}
         for split in ("train", "val", "test"):
             cases = sum(file["split"] == split for file in content["files"])
             people = len(content.get("persons", {}).get(split, ()))
@@ -184,8 +184,3 @@ def _counts(path: Path) -> dict[str, str]:
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {"what it is": "set.json is unreadable: prepare the set anew"}
-
-
-def _short(source: str) -> str:
-    path = Path(str(source))
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(source)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lib import InputError, models, overlap, plots
 from lib.data import pairs, volumes
+from lib.data.cases import upright
 from lib.seg_losses import one_hot
 
 
@@ -190,9 +191,9 @@ def picture(path: Path, scores: list[Score], which: str = "median"):
             case = next(iter(file))
             s, title = len(file[case]["output"]) // 2, f"{case}, no label"
         group = file[case]
-        turn = (slice(None, None, -1),) * 2 if group.attrs.get("volume", False) else ...  # as volumes are looked at
-        image, labels = group["input"][s][turn], {"prediction": group["output"][s][turn]}
-        labels |= {"label": group["truth"][s][turn]} if "truth" in group else {}
+        seen = {key: upright(group[key][s], group.attrs) for key in ("input", "output", "truth") if key in group}
+        image, labels = seen["input"], {"prediction": seen["output"]}
+        labels |= {"label": seen["truth"]} if "truth" in seen else {}
         window = tuple(np.percentile(image, (0, 99.5)))
         images = {name: image for name in ("image", *reversed(labels))}
         window = window if window[1] > window[0] else None

@@ -17,9 +17,8 @@ from lib import InputError
 from lib.data.cases import CaseFile
 from lib.data.checks import open_hdf5
 from lib.files import replacing
+from lib.models.blocks import autocast
 from lib.seg_losses import probabilities
-
-DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @torch.no_grad()
@@ -54,7 +53,7 @@ def slabs(
         for i in range(0, len(corners), batch_size):
             part = corners[i : i + batch_size]
             windows = torch.stack([_window(volume, (z, *c), patch, before, outside) for c in part])
-            with torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "fp32"):
+            with autocast(torch.device(device).type, precision):
                 output = model(windows[:, None].to(device))
             found = probabilities(output.float())
             if totals is None:

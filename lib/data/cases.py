@@ -4,7 +4,7 @@ A case file holds `image` (S, H, W) or (S, C, H, W) and, if known, `label` (S, H
 spacing (mm a slice, row, column), affine (4, 4), classes (names) and names (of the slices). Letters: S slices, C channels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,6 +89,16 @@ def case_file(path: Path) -> CaseFile:
             tuple(shape[-2:]), "label" in file, tuple(attrs["classes"]), tuple(map(float, attrs["spacing"])),
             tuple(attrs["names"]),
         )  # fmt: skip
+
+
+def of_volume(about: Mapping[str, Any]) -> bool:
+    """Whether attributes, of a prepared case or of a result.h5's group, are those of a volume along the body's axes."""
+    return bool(about.get("volume", False)) or "original_affine" in about
+
+
+def upright(image: np.ndarray, about: Mapping[str, Any]) -> np.ndarray:
+    """(…, H, W) as it is looked at: of a volume the front on top and the person's right on the left, others as they are."""
+    return image[..., ::-1, ::-1] if of_volume(about) else image
 
 
 def split_cases(folder: Path, split: str, need_label: bool = True) -> list[CaseFile]:

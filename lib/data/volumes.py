@@ -230,7 +230,8 @@ def to_original(labels: Any, case: Mapping[str, Any]) -> np.ndarray:
     """Labels (D, H, W) of a case on the grid of the file that it was made of: uint8, that file's shape and axes.
 
     labels: an array or an HDF5 data set. case: the case's attributes. The class whose share, interpolated linearly, is
-    largest (of equal ones the first). Exact where nothing was resampled. Slab by slab of the last axis: memory holds the result and a slab. InputError: another shape.
+    largest (of equal ones the first). Exact where nothing was resampled. Slab by slab of the last axis: memory holds the
+    result and a slab. InputError: another shape.
     """
     matrix = np.linalg.inv(case["affine"]) @ case["original_affine"]
     shape = tuple(map(int, case["original_shape"]))

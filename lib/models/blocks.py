@@ -25,6 +25,12 @@ def check_flags(network: str, **flags: bool) -> None:
             raise InputError(f"{network}: {name} is {flag!r}, expected true or false")
 
 
+def autocast(kind: str, precision: str) -> torch.autocast:
+    """What runs a network in fp32, bf16 or fp16 on a device of `kind` (cpu, cuda)."""
+    half = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return torch.autocast(kind, half, enabled=half is not None)
+
+
 def recomputed(block: nn.Module, x: Tensor) -> Tensor:
     """The block's output, its activations computed again in the backward pass (T. Chen et al., arXiv 1604.06174)."""
     if not torch.is_grad_enabled():

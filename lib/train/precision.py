@@ -8,6 +8,7 @@ from fastai.basics import Callback, CancelStepException
 from torch import Tensor, nn
 
 from lib import InputError
+from lib.models.blocks import autocast
 
 
 class Precision(Callback):
@@ -22,17 +23,16 @@ class Precision(Callback):
 
     def __init__(self, precision: str = "fp32"):
         self.precision, self.ran, self.entered = precision, None, False
-        self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
     def before_fit(self):
         self.kind = next(self.model.parameters()).device.type
         if self.precision == "fp16" and self.kind == "cpu":
             raise InputError("precision: fp16 needs a GPU, this run is on a CPU: use fp32 or bf16")
         self.scaler = torch.amp.GradScaler(self.kind, enabled=self.precision == "fp16")
-        self.autocast = torch.autocast(self.kind, self.dtype, enabled=self.dtype is not None)
+        self.autocast = autocast(self.kind, self.precision)
         first = next(m for m in self.model.modules() if isinstance(m, nn.modules.conv._ConvNd))
         self.hook = first.register_forward_hook(self._note)
-        if self.kind == "cpu" and self.dtype:
+        if self.kind == "cpu" and self.precision != "fp32":
             for conv in (m for m in self.model.modules() if isinstance(m, nn.Conv3d)):
                 conv.forward = partial(_convolve, conv)
 

@@ -15,7 +15,8 @@ from lib.viewer.sources import ANATOMICAL, PLANES, Source, read
 
 REAL = ("image", "spectrum")  # parts of the data; the spectrum: of an image whose phase is lost
 COMPLEX = ("magnitude", "phase", "real", "imaginary", "log magnitude", "k-space")
-WINDOWED, LOGARITHMIC = ("image", "magnitude", "real", "imaginary"), ("spectrum", "log magnitude", "k-space")
+WINDOWED, FOURIER = ("image", "magnitude", "real", "imaginary"), ("spectrum", "k-space")
+LOGARITHMIC = (*FOURIER, "log magnitude")
 CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the colour-blind too
 LEAST, MOST, DECIBELS = 260, 480, (-80.0, 0.0)  # a panel's height, and the width up to which it grows; of k-space
 
@@ -228,7 +229,7 @@ class Slices:
                 masked = _is_mask(self.volumes[name])
                 pixels = paint(box, *((0, 1) if masked else scale), "gray" if masked else cmap)
             pixels = resize(pixels, height, width)
-            if name in self.overlays and view.part not in ("spectrum", "k-space"):
+            if name in self.overlays and view.part not in FOURIER:
                 label_box = resize(self._cut(self.overlays[name], view)[rows, columns], height, width)
                 pixels = lay(pixels, label_box, view.opacity, view.contours)
             tiles[label] = Tile(pixels, " · ".join(notes))

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from lib import ROOT, InputError, plots, said
+from lib.data.cases import of_volume, upright
 from lib.predict import case_names
 
 PLANES = {"slice": ("slice", "row", "column"), "frame": ("frames", "x–t", "y–t")}  # what stays the same in a plane
@@ -105,10 +106,9 @@ def _hdf5(path: Path, key: str) -> Source:
 
 
 def _stored(dataset: h5py.Dataset, about: Mapping[str, Any]) -> Source:
-    """A dataset as it is looked at: volumes, stored along the body's axes, get the front on top, the right on the left."""
+    """A dataset as it is looked at, with what its attributes say."""
     spacing = tuple(map(float, about["spacing"])) if "spacing" in about else None
-    anatomical = bool(about.get("volume", False)) or "original_affine" in about  # of a result, of a prepared file
-    return Source(dataset[:][..., ::-1, ::-1] if anatomical else dataset[:], spacing, None, anatomical)
+    return Source(upright(dataset[:], about), spacing, None, of_volume(about))
 
 
 class Case(NamedTuple):
