@@ -39,6 +39,11 @@ def nearest(name: object, names: Iterable[str]) -> str:
     return f"did you mean {by_lower[near[0]]!r}? " if near else ""
 
 
+def count(number: int, one: str, more: str = "") -> str:
+    """A number and what it counts, such as "1 coil", "8 coils"; more: an irregular plural."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
 def said(error: BaseException) -> str:
     """Any error in one line, an InputError's words alone."""
     words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

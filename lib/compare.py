@@ -1,6 +1,7 @@
 """Two runs or more side by side: what was set differently, how they learnt, how much better one is, case by case."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from lib import InputError, baselines, listing, metrics, overlap
+from lib import InputError, attempt, baselines, count, listing, metrics, overlap
 from lib.data.checks import open_hdf5
 from lib.files import read
 from lib.scores import FALLING
@@ -22,6 +23,7 @@ BASELINES = (*baselines.BASELINES, *baselines.SERIES_BASELINES)
 NOT_OUTPUTS = ("input", "truth", "noise_free", "probability")
 TITLES = {**listing.METRICS, "psnr": "PSNR, dB"}
 NO_SCORES = pd.DataFrame(columns=["case", "person", "metric", "run", "value"])
+LOSS = re.compile(r"(loss|class_weights)(\.|$)")  # parameters that change what a loss's numbers mean
 ROUNDING = 1e-6  # of a value: a smaller difference is that of float32, and none
 
 
@@ -110,10 +112,27 @@ def histories(given: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
     return found
 
 
-def columns(found: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What curves there are, those of the validation first."""
+def columns(found: Mapping[str, pd.DataFrame], given: Mapping[str, Path]) -> dict[str, str]:
+    """{column: its name on an axis} of the curves there are, first those that all runs have, of the validation.
+
+    Losses come after the metrics, and say so, where the runs of `given` were trained with different ones.
+    """
     every = dict.fromkeys(c for h in found.values() for c in h.select_dtypes("number") if c not in ("epoch", "seconds"))
-    return sorted(every, key=lambda c: (c != "valid_loss", c == "learning_rate", c == "train_loss"))
+    settings = [_parameters(given[name]) for name in found]
+    apart = len({tuple((k, v) for k, v in its.items() if LOSS.match(k)) for its in settings}) > 1
+    names = {c: f"{c}, of different losses" if apart and c.endswith("loss") else c for c in every}
+
+    def rank(column: str) -> tuple[bool, ...]:
+        lacking = any(column not in h for h in found.values())
+        return (
+            column == "learning_rate",
+            lacking,
+            names[column] != column,
+            column == "train_loss",
+            column != "valid_loss",
+        )
+
+    return {column: names[column] for column in sorted(every, key=rank)}
 
 
 def curves(found: Mapping[str, pd.DataFrame], column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -160,6 +179,14 @@ def cases(compared: Mapping[str, Images]) -> list[str]:
         with open_hdf5(source.path) as file:
             every.append([case for case, group in file.items() if source.image in group])
     return [case for case in (every[0] if every else []) if all(case in its for its in every)]
+
+
+def case_of(compared: Mapping[str, Images], wanted: str | None) -> str | None:
+    """The case that is wanted, else the first that all have, None where there is none; InputError where some lack it."""
+    there = cases(compared)
+    if wanted is not None and wanted not in there:
+        raise InputError(f"case {wanted}: not one that all these runs have; those are {', '.join(there) or 'none'}")
+    return wanted or next(iter(there), None)
 
 
 def classes(compared: Mapping[str, Images]) -> list[str]:
@@ -296,15 +323,11 @@ def caption(scored: pd.DataFrame) -> str:
     people, shared = scored["person"].nunique(), scored["case"].nunique()
     each = set(scored.groupby("metric")["person"].nunique())
     first = scored["run"].iloc[0]
-    said = f"Means over {_count(people, 'person', 'people')} ({_count(shared, 'case')} that all runs share)"
+    said = f"Means over {count(people, 'person', 'people')} ({count(shared, 'case')} that all runs share)"
     if people < 2:
         return f"{said}; differences from {first}. One person says nothing of others, so there is no interval."
     n = f"n = {people}" if each == {people} else "n the number of people in the last column"
     return f"{said}; differences from {first}, paired by person; Student's t interval of their mean, {n}."
-
-
-def _count(number: int, one: str, more: str = "") -> str:
-    return f"{number} {one if number == 1 else more or one + 's'}"
 
 
 def remarks(given: Mapping[str, Path], learnt: Mapping[str, Any], shown: Mapping[str, Images]) -> list[str]:
@@ -322,4 +345,8 @@ def remarks(given: Mapping[str, Path], learnt: Mapping[str, Any], shown: Mapping
             result = path / "predictions" / "result.h5"
             why = "can't be read, or holds no cases" if result.exists() else "is missing"
             found.append(f"{name}: predictions/result.h5 {why}, so there are no images and no metrics by case")
+    if len(shown) > 1:
+        named_classes, why = attempt(classes, shown)
+        if why or not cases(shown):
+            found.append(why or "they have no case in common, so none is shown or scored")
     return found

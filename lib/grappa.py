@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib import InputError
+from lib import InputError, count
 
 FLOOR = 1e-3  # of the mean energy: below it noise rules, and all equations count alike
 ENOUGH = 16  # equations per unknown from which on a kernel of more than two lines pays
@@ -153,10 +153,11 @@ def grappa(
         if windows.fewest * per_line >= coils * points * lines * (ENOUGH if lines > 2 else 1):
             break
     else:
-        need = grid.acceleration + -(-2 * coils * points // max(per_line, 1))
+        there, need = center[1] - center[0], grid.acceleration + -(-2 * coils * points // max(per_line, 1))
         raise InputError(
-            f"{center[1] - center[0]} centre lines of {source.shape[-2]} points are too few for GRAPPA with {coils} "
-            f"coils at acceleration {grid.acceleration}: the smallest kernel ({points} × 2 lines) needs {need} lines"
+            f"{count(there, 'centre line')} of {source.shape[-2]} points {'is' if there == 1 else 'are'} too few for GRAPPA with "
+            f"{count(coils, 'coil')} at acceleration {grid.acceleration}: the smallest kernel ({points} × 2 lines) "
+            f"needs {need} lines"
         )
 
     columns, place = (index.to(kspace.device) for index in _missing_columns(mask, grid))

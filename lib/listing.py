@@ -45,11 +45,14 @@ def folders() -> list[Path]:
         path
         for root in runs.roots()
         for path in root.glob("*/*")
-        if path.parent.name not in runs.NOT_TASKS
-        and path.is_dir()
-        and (STAMP.fullmatch(path.name) or (path / "status.json").exists())
+        if path.parent.name not in runs.NOT_TASKS and is_run(path)
     }
     return sorted(found)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's, be it a damaged or empty one."""
+    return path.is_dir() and bool(STAMP.fullmatch(path.name) or (path / "status.json").exists())
 
 
 def rows(paths: Iterable[PathLike | str] | None = None, views: bool = True) -> list[Row]:
@@ -190,8 +193,10 @@ def html(frame: pd.DataFrame, markup: Iterable[str] = (), shares: Iterable[float
     """A table of texts that wraps rather than being cut off, in the colours of Lab's theme, light or dark.
 
     markup: columns that hold HTML already. shares: the columns' widths, of a table as wide as the page. Columns of numbers and
-    dashes alone are right-aligned.
+    dashes alone are right-aligned. Without rows "none".
     """
+    if not len(frame):
+        return '<div style="color:var(--jp-ui-font-color1,inherit)">none</div>'
     markup, shares, lines = set(markup), list(shares), []
     common = "padding:6px 10px;vertical-align:top;white-space:normal;max-width:30em;overflow-wrap:break-word"
     common += ";line-height:1.4;border-bottom:1px solid var(--jp-border-color2,#ccc);text-align:"

@@ -12,11 +12,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib import InputError, coils, metrics, plots, runs, said
+from lib import InputError, coils, count, metrics, plots, runs, said
 from lib.data import samples
 from lib.grappa import grappa
 from lib.kspace import ifft2c, rss
-from lib.sampling import Mask, make_mask, point_spread
+from lib.sampling import KINDS, Mask, make_mask, point_spread
+from lib.weights import settings_of
 
 SIZE = 256  # lines and readout points of the field of view
 DECADES, FLOOR, GRID = 4, -60.0, -20.0  # shown of k-space; bottom and spacing of grid lines of the point spread, in dB
@@ -41,6 +42,22 @@ class Settings(NamedTuple):
     shown: str = "zero-filled"
 
 
+CHOICES = {  # what a reader may choose; of snr anything above 0
+    "kind": KINDS, "acceleration": range(1, 13), "num_low_frequencies": range(65), "num_coils": range(1, 17),
+    "shown": SHOWN,
+}  # fmt: skip
+
+
+def check(settings: Settings) -> None:
+    """InputError for the first setting that isn't among CHOICES."""
+    for name, values in CHOICES.items():
+        if getattr(settings, name) not in values:
+            expected = f"{values[0]} to {values[-1]}" if isinstance(values, range) else f"one of {', '.join(values)}"
+            raise InputError(f"{name}: {getattr(settings, name)!r}, expected {expected}")
+    if not settings.snr > 0:
+        raise InputError(f"snr: {settings.snr!r}, expected more than 0")
+
+
 class View(NamedTuple):
     """Panels (SIZE, SIZE) by name, 0 to 1, or why there is none; notes to them; `problem`: what to tell, if anything."""
 
@@ -54,7 +71,7 @@ class Playground:
 
     scan: a sample's name; slice: its number, the middle one where None. weights: a VarNet, as `runs.load_model` takes
     it; read when it is first needed. seed: of coils, phase, noise and masks. gain: of the error.
-    What doesn't change between two calls is kept. InputError: no such scan or slice.
+    What doesn't change between two calls is kept. InputError: no such scan or slice, weights of another network.
     """
 
     def __init__(
@@ -65,6 +82,8 @@ class Playground:
         number = len(found.volume) // 2 if slice is None else slice
         if not 0 <= number < len(found.volume):
             raise InputError(f"slice {slice} of {scan}: expected 0 to {len(found.volume) - 1}")
+        if weights:
+            settings_of(weights, "VarNet")
         placed = samples.place(found, (SIZE * found.spacing[1], SIZE * found.spacing[2])).volume[number]
         self.truth = torch.from_numpy(placed / max(float(np.percentile(placed, 99.5)), 1e-6))
         self.head, self.spacing = metrics.foreground(self.truth), found.spacing
@@ -81,8 +100,6 @@ class Playground:
 
     def _full(self, snr: float, count: int) -> tuple[Tensor, Tensor]:
         """Full k-space (C, H, W) with noise, and all coils' strength (H, W) from DECADES below the highest: 0 to 1."""
-        if not snr > 0:
-            raise InputError(f"snr is {snr}, expected more than 0")
         clean, noise = self._coils(count)
         kspace = clean + float(self.truth[self.truth > 0.1].mean()) / snr * noise
         strength = rss(kspace)
@@ -91,13 +108,11 @@ class Playground:
     def _network(self) -> torch.nn.Module:
         if self.weights is None:
             raise InputError("VarNet: no weights given, expected a task, a run folder or a folder of weights")
-        network = runs.load_model(self.weights)
-        if type(network).__name__ != "VarNet":
-            raise InputError(f"{self.weights}: weights of {type(network).__name__}, expected VarNet")
-        return network
+        return runs.load_model(self.weights)
 
     def acquire(self, settings: Settings) -> tuple[Mask, Tensor]:
-        """The mask and k-space (C, H, W), zero where it isn't sampled. InputError: see `make_mask`."""
+        """The mask and k-space (C, H, W), zero where it isn't sampled. InputError: see `check`."""
+        check(settings)
         return self._acquire(settings._replace(shown=SHOWN[0]))
 
     def _acquire(self, settings: Settings) -> tuple[Mask, Tensor]:
@@ -107,8 +122,6 @@ class Playground:
 
     def image(self, settings: Settings) -> Tensor:
         """The image (H, W) by the method `settings.shown`. InputError where the method can't be used."""
-        if settings.shown not in SHOWN:
-            raise InputError(f"shown: {settings.shown!r}, expected one of {', '.join(SHOWN)}")
         mask, kspace = self.acquire(settings)
         if settings.shown == "VarNet":
             with torch.no_grad():
@@ -128,8 +141,7 @@ class Playground:
         }  # fmt: skip
         asked = f"{mask.acceleration:g}× asked, {mask.achieved:.2f}× achieved"
         notes = {MASK: f"{int(mask.columns.sum())} of {SIZE} lines · {asked}", SPREAD: describe_spread(spread)}
-        coil = "coil" if settings.num_coils == 1 else "coils"
-        return View(panels, notes | {KSPACE: f"{settings.num_coils} {coil} together · {DECADES} decades"})
+        return View(panels, notes | {KSPACE: f"{count(settings.num_coils, 'coil')} together · {DECADES} decades"})
 
     def result(self, settings: Settings) -> View:
         """Image, truth and error with the image's scores; where there is no image, the reason in its place."""
@@ -146,7 +158,8 @@ class Playground:
         return View({shown: image, TRUTH: truth, ERROR: abs(image - truth)}, seen | notes)
 
     def figure(self, settings: Settings) -> Figure:
-        """The six panels as a static picture."""
+        """The six panels as a static picture. InputError: see `check`."""
+        check(settings)
         scan, result = self.scan(settings), self.result(settings)
         return plots.montage(
             scan.panels | result.panels, (0, 1), 3, f"{settings.shown}, {describe(settings)}",

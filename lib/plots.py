@@ -66,7 +66,7 @@ def window_of(images: Mapping[str, Any], window: tuple[float, float] | None = No
         values = np.concatenate([np.empty(0), *(a[np.isfinite(a)] for a in map(magnitude, chosen))])
         low, high = map(float, np.percentile(values, (0, 99.5))) if values.size else (0.0, 1.0)
         window = low, high if high > low else low + 1.0
-    if not window[0] < window[1]:
+    if not (isinstance(window, Sequence) and len(window) == 2 and window[0] < window[1]):
         raise InputError(f"window is {window}, expected (low, high) with low < high")
     return window
 
@@ -96,7 +96,8 @@ def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 def _wrap(text: str | None, inches: float, points: float = 10) -> str:
     """`text` broken into lines that fit `inches` at `points`; a mean letter is 0.6 em wide."""
-    return "\n".join(textwrap.wrap(str(text or ""), max(int(inches * 72 / (0.6 * points)), 8)))
+    lines = textwrap.wrap(str(text or ""), max(int(inches * 72 / (0.6 * points)), 8))
+    return "\n".join(line.removesuffix(" ·") for line in lines)
 
 
 @_styled

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib import InputError, seg_losses
+from lib import InputError, runs, seg_losses
 from lib.data import pairs
 from lib.data.cases import CaseSlices, normalise
 from lib.data.cine import Case as SeriesCase
@@ -238,9 +238,15 @@ def segment_images(model: nn.Module, folder: Path, path: Path, how: str, size: t
     return Path(path)
 
 
-def case_names(path: Path) -> list[str]:
-    """The cases of a result.h5; InputError where it isn't one, or is empty."""
-    path = Path(path)
+def result_of(source: os.PathLike | str) -> Path:
+    """The result.h5 of a run folder or of a task's newest good run; one that is named by its path."""
+    path = Path(source)
+    return path if path.suffix == ".h5" else runs.find(source) / "predictions" / "result.h5"
+
+
+def case_names(source: os.PathLike | str) -> list[str]:
+    """The cases of a result (see `result_of`); InputError where it isn't one, or is empty."""
+    path = result_of(source)
     if not path.exists():
         raise InputError(f"{path}: no such file; a training or evaluation run writes it")
     try:

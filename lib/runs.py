@@ -226,7 +226,7 @@ def find(task: os.PathLike | str) -> Path:
         if found["status"] != "ok":
             raise InputError(f"run {short(folder)}: {found['status']} ({found['error']}), expected one that ended ok")
         return folder.resolve()
-    name = os.fspath(task)
+    name = folder.name if folder.parent.resolve() in roots() else os.fspath(task)  # its folder, too
     all_runs = history(name) if re.fullmatch(tasks.NAME, name) else []
     good = [p for p in all_runs if _read_status(p).get("status") == "ok"]
     if good:

@@ -38,9 +38,9 @@ def network(kind: str, settings: dict[str, Any], weights: os.PathLike | str | No
     A network that only predicts is rebuilt from the settings beside its weights, if there are any, and not from the
     task's: prints where they differ. InputError where the weights are another network's.
     """
-    place, about = _described(weights, kind) if weights and not trains else (None, {})
-    if not about:
-        return load_weights(models.build(kind, **settings), weights), settings
+    place, about = _described(weights, kind) if weights else (None, {})
+    if trains or not about:
+        return load_weights(models.build(kind, **settings), place), settings
     mine, its = (models.complete(kind, s) for s in (settings, about["settings"]))
     for key in (k for k in its if its[k] != mine.get(k)):
         print(f"{key}: {its[key]!r} as in the run of the weights, not {mine.get(key)!r}")

@@ -39,13 +39,35 @@ def test_histories_on_one_axis(folder):
     c = fake_runs.make(folder, "c", 2, history="epoch,train_loss\n")
     found = compare.histories({"a": a, "b": b, "c": c, "gone": folder / "gone"})
     assert list(found) == ["a", "b"]
-    assert compare.columns(found) == ["valid_loss", "ssim_slices", "train_loss", "learning_rate"]
+    given = {"a": a, "b": b}
+    assert list(compare.columns(found, given)) == ["valid_loss", "train_loss", "ssim_slices", "learning_rate"]
+    assert list(compare.columns({"a": found["a"]}, given)) == [
+        "valid_loss",
+        "ssim_slices",
+        "train_loss",
+        "learning_rate",
+    ]
     lines = compare.curves(found, "valid_loss")
     assert {n: (x.tolist(), y.tolist()) for n, (x, y) in lines.items()} == {
         "a": ([1, 2], [0.4, 0.35]),
         "b": ([1], [1.25]),
     }
     assert list(compare.curves(found, "ssim_slices")) == ["a"]
+
+
+def test_losses_of_different_kinds_come_behind_the_metrics(folder):
+    given = {
+        n: fake_runs.make(folder, n, i, history=HISTORY, parameters={"loss": loss})
+        for i, (n, loss) in enumerate({"a": "l1", "b": "ssim", "c": "l1"}.items())
+    }
+    found = compare.histories(given)
+    assert compare.columns(found, given) == {
+        "ssim_slices": "ssim_slices", "valid_loss": "valid_loss, of different losses",
+        "train_loss": "train_loss, of different losses", "learning_rate": "learning_rate",
+    }  # fmt: skip
+    assert next(iter(compare.columns(found, given))) == "ssim_slices"
+    del found["b"]
+    assert compare.columns(found, given)["valid_loss"] == "valid_loss"
 
 
 TWO = {"good": fake_runs.volumes(0.1), "worse": fake_runs.volumes(0.3)}
@@ -183,6 +205,13 @@ def test_what_is_missing_is_said(folder):
         "empty: predictions/result.h5 is missing, so there are no images and no metrics by case",
     ]
     assert list(compare.images(given)) == ["good"]
+    other = {"y": fake_runs.make(folder, "y", 3, result={"y": fake_runs.volumes(0.1)})}
+    shown = compare.images(other | {"good": good})
+    assert compare.remarks(other, {}, shown) == ["they have no case in common, so none is shown or scored"]
+    assert compare.case_of(shown, None) is None
+    with pytest.raises(InputError, match="case x: not one that all these runs have; those are none"):
+        compare.case_of(shown, "x")
+    assert compare.case_of(compare.images({"good": good}), "x") == compare.case_of(compare.images({"good": good}), None)
     assert compare.scores({}).empty and compare.paired(compare.scores({})).empty and compare.cases({}) == []
 
 

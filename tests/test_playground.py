@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from lib import InputError, coils, metrics, playground, runs
+from lib import InputError, attempt, coils, metrics, playground, runs
 from lib.data import samples
 from lib.grappa import grappa
 from lib.kspace import fft2c, ifft2c
 from lib.models import build
-from lib.playground import ERROR, KSPACE, MASK, SHOWN, SPREAD, TRUTH, Playground, Settings
+from lib.playground import ERROR, KSPACE, MASK, SHOWN, SPREAD, TRUTH, Playground, Settings, check
 from lib.sampling import make_mask
 
 WEIGHTS = "runs/weights/demo_varnet"
@@ -103,8 +103,13 @@ def test_the_point_spread_by_hand():
     [
         (Settings(kind="random", shown="GRAPPA"), "mask is not a GRAPPA grid: lines"),
         (Settings(num_low_frequencies=2, shown="GRAPPA"), "2 centre lines of 256 points are too few for GRAPPA"),
+        (
+            Settings("equispaced", 4, 0, 50.0, 1, "GRAPPA"),
+            "1 centre line of 256 points is too few for GRAPPA with 1 coil ",
+        ),
         (Settings(shown="magic"), "shown: 'magic', expected one of zero-filled, GRAPPA, VarNet"),
-        (Settings(snr=0), "snr is 0, expected more than 0"),
+        (Settings(acceleration=20), "acceleration: 20, expected 1 to 12"),
+        (Settings(snr=0), "snr: 0, expected more than 0"),
     ],
 )
 def test_what_cannot_be_done_is_said(play, settings, message):
@@ -112,12 +117,18 @@ def test_what_cannot_be_done_is_said(play, settings, message):
     assert message in view.problem and "\n" not in view.problem
     assert view.panels[settings.shown] == view.problem and view.panels[ERROR] == "no image"
     assert view.panels[TRUTH] is not None
-    play.figure(settings)
+    if attempt(check, settings)[1]:
+        with pytest.raises(InputError, match=message):
+            play.figure(settings)
+    else:
+        play.figure(settings)
 
 
 def test_a_mask_that_cannot_be_made_leaves_no_panels(play):
     view = play.scan(Settings(kind="nonsense"))
-    assert view.problem.startswith("mask kind 'nonsense'") and set(view.panels.values()) == {view.problem}
+    assert view.problem.startswith("kind: 'nonsense', expected one of random") and set(view.panels.values()) == {
+        view.problem
+    }
 
 
 def test_networks_that_are_not_there_or_another_kind(tmp_path):
@@ -126,10 +137,10 @@ def test_networks_that_are_not_there_or_another_kind(tmp_path):
     for weights, message in {
         str(tmp_path / "unet"): "weights of UNet, expected VarNet",
         str(tmp_path / "nothing"): f"run {tmp_path / 'nothing'}: ",
-        None: "VarNet: no weights given",
     }.items():
-        view = Playground(weights=weights).result(Settings(shown="VarNet"))
-        assert message in view.problem and "\n" not in view.problem
+        with pytest.raises(InputError, match=message):
+            Playground(weights=weights)
+    assert "VarNet: no weights given" in Playground().result(Settings(shown="VarNet")).problem
 
 
 def test_a_run_that_fails_is_one_line(play, monkeypatch):

@@ -89,6 +89,9 @@ def test_notebook_in_git(path):
         assert len([line for line in text.splitlines() if line.strip()]) <= 16, f"{cell['id']} is long"
         assert not re.search(r"!pip|%pip|sys\.path|/home/|/root/|/work/", text)
         ast.parse(text)
+    before = "\n".join(source[c["id"]] for c in code[1:]).split("runs.start(")[0]
+    changed = {t.id for t in ast.walk(ast.parse(before.rpartition("\n")[0])) if isinstance(t, ast.Name)}
+    assert not changed & set(tasks.parameters(path)), "the run folder keeps what was asked for: --resume compares it"
     kinds = [c["cell_type"] for c in cells]
     assert all(a == "markdown" for a, b in zip(kinds, kinds[1:], strict=False) if b == "code" and a != "code")
 

@@ -1,13 +1,23 @@
 """Widgets for notebooks; the only part of lib that knows ipywidgets."""
 
-from lib.predict import case_names
+from lib.predict import case_names, result_of
 from lib.viewer.kspace_playground import KSpacePlayground
 from lib.viewer.run_comparison import RunComparison, show_case
 from lib.viewer.run_picker import RunPicker
 from lib.viewer.slice_viewer import SliceViewer, show
 from lib.viewer.sources import case
 
-__all__ = ["KSpacePlayground", "RunComparison", "RunPicker", "SliceViewer", "case", "case_names", "show", "show_case"]
+__all__ = [
+    "KSpacePlayground",
+    "RunComparison",
+    "RunPicker",
+    "SliceViewer",
+    "case",
+    "case_names",
+    "result_of",
+    "show",
+    "show_case",
+]
 
 
 def __getattr__(name: str):

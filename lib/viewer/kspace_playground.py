@@ -7,9 +7,8 @@ from typing import Any
 import ipywidgets
 import numpy as np
 
-from lib import InputError, plots, said
-from lib.playground import ERROR, SHOWN, SIZE, Playground, Settings, View, describe
-from lib.sampling import KINDS
+from lib import plots, said
+from lib.playground import CHOICES, ERROR, SHOWN, SIZE, Playground, Settings, View, check, describe
 from lib.viewer.controls import tell
 from lib.viewer.paint import GAP, beside, paint, png
 from lib.viewer.pictures import labels_of, status
@@ -105,20 +104,14 @@ class KSpacePlayground(ipywidgets.VBox):
 
 def _controls(start: Settings) -> dict[str, ipywidgets.Widget]:
     """A labelled control for each field of Settings, at its start."""
-    snrs = tuple(sorted({*SNRS, start.snr}))
-    choices = {
-        "shown": SHOWN, "kind": KINDS, "acceleration": range(1, 13), "num_low_frequencies": range(65), "snr": snrs,
-        "num_coils": range(1, 17),
-    }  # fmt: skip
+    check(start)
     made = {}
-    for name, values in choices.items():
-        value = getattr(start, name)
-        if value not in values or (name == "snr" and not value > 0):
-            expected = ", ".join(values) if name in ("shown", "kind") else f"{values[0]} to {values[-1]}"
-            raise InputError(f"KSpacePlayground, {name}: {value!r}, expected {expected}")
+    for name, values in (CHOICES | {"snr": sorted({*SNRS, start.snr})}).items():
         options = [("no noise" if v == math.inf else f"{v:g}" if name == "snr" else str(v), v) for v in values]
         # All are sliders: Lab's own shortcuts take a dropdown's keys away from it.
-        made[name] = ipywidgets.SelectionSlider(options=options, value=value, description=LABELS[name], **LOOK)
+        made[name] = ipywidgets.SelectionSlider(
+            options=options, value=getattr(start, name), description=LABELS[name], **LOOK
+        )
     return made
 
 

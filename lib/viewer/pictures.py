@@ -31,8 +31,19 @@ def lines(tiles: dict[str, Tile], most: int) -> list[dict[str, Tile]]:
 def labels_of(cells: Mapping[str, str], count: int, width: int) -> str:
     """Each panel's name and note in HTML, above `count` panels in a picture of `width` pixels."""
     grid = f"display:grid;grid-template-columns:repeat({count},minmax(0,1fr));column-gap:{100 * GAP / width}%"
-    texts = (f"<div><b>{escape(name)}</b><br><small>{escape(note)}</small></div>" for name, note in cells.items())
+    texts = (f"<div><b>{_unbroken(name)}</b><br><small>{_pieces(note)}</small></div>" for name, note in cells.items())
     return f'<div style="{grid};{TEXT};text-align:center;margin-top:8px">{"".join(texts)}</div>'
+
+
+def _unbroken(name: str) -> str:
+    """A name that breaks, if it must, before the sign of a difference and not behind it."""
+    return escape(name).replace(" ×", "\u00a0×").replace("− ", "−\u00a0")
+
+
+def _pieces(note: str) -> str:
+    """The parts of a note, each kept together where it fits, without a dot at the end of a line."""
+    parts = (f'<span style="display:inline-block;margin:0 .5em">{escape(part)}</span>' for part in note.split(" · "))
+    return "".join(parts) if note else ""
 
 
 def status(text: str, style: str = "") -> str:

@@ -102,8 +102,8 @@ class RunComparison(ipywidgets.VBox):
         self.settings.value = listing.html(differing) if len(differing) else _line("All settings are the same.")
         cases, self.busy = self._cases(), True
         try:
-            _choose(self.curve, compare.columns(self.histories))
-            _choose(self.case, cases, self.first_case)
+            _choose(self.curve, compare.columns(self.histories, self.named))
+            _choose(self.case, {case: case for case in cases}, self.first_case)
         finally:
             self.busy = False
         self.metrics.value = self._metrics()
@@ -120,7 +120,7 @@ class RunComparison(ipywidgets.VBox):
         self.plot.layout.display, self.no_curves.layout.display = (None, "none") if lines else ("none", None)
         if lines:
             file = BytesIO()
-            plots.curves(lines, xlabel="epoch", ylabel=self.curve.value).savefig(file, format="png")
+            plots.curves(lines, xlabel="epoch", ylabel=self.curve.label).savefig(file, format="png")
             self.plot.value = file.getvalue()
 
     def _metrics(self) -> str:
@@ -160,12 +160,12 @@ class RunComparison(ipywidgets.VBox):
         self.viewer, self.images.children = None, ()
 
 
-def _choose(control: ipywidgets.SelectionSlider, options: list[str], wanted: str | None = None) -> None:
-    """New options, keeping what was chosen where it is still there, else `wanted`, else the first."""
-    kept = next((value for value in (control.value, wanted) if value in options), options[0] if options else "")
-    control.options = options or list(NONE.items())
+def _choose(control: ipywidgets.SelectionSlider, names: Mapping[str, str], wanted: str | None = None) -> None:
+    """New options {value: name}, keeping what was chosen where it is still there, else `wanted`, else the first."""
+    kept = next((value for value in (control.value, wanted) if value in names), next(iter(names), ""))
+    control.options = [(name, value) for value, name in names.items()] or list(NONE.items())
     control.value = kept
-    control.layout.display = None if options else "none"
+    control.layout.display = None if names else "none"
 
 
 def _heading(text: str) -> ipywidgets.HTML:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import ipywidgets
 import traitlets
 
-from lib import listing
+from lib import ROOT, attempt, listing, runs
 from lib.listing import Row
 from lib.viewer.controls import CSS as CHOICES
-from lib.viewer.controls import STYLE, bar, button, choice, message
+from lib.viewer.controls import STYLE, bar, button, choice, message, tell
 
 
 class Column(NamedTuple):
@@ -65,9 +65,10 @@ CSS = """<style>
 class RunPicker(ipywidgets.VBox):
     """A table of all runs; `value` holds the paths chosen, in the order of choosing.
 
-    value: paths chosen at first; `read_at` counts how often the folders were read. size: rows a page. A click on a column's name sorts by it, another one turns it round. A folder in
-    which nothing can be read is a row that says so. Attributes `search`, `status`, `heads`, `lines` and `refresh`
-    are the controls.
+    value: run folders, or tasks (their newest good run), chosen at first; what isn't there is told in a line. size: rows a
+    page. A click on a column's name sorts by it, another one turns it round. A folder in which nothing can be read is a row
+    that says so. `read_at` counts how often the folders were read; `search`, `status`, `heads`, `lines` and `refresh` are
+    the controls.
     """
 
     value = traitlets.Tuple()
@@ -87,17 +88,19 @@ class RunPicker(ipywidgets.VBox):
         self.earlier = button("‹ Page before", lambda _: self._turn(-1), "Newer runs, unless sorted otherwise")
         self.later = button("Next page ›", lambda _: self._turn(1), "Older runs, unless sorted otherwise")
         self.clear = button("Clear choice", lambda _: self.set_trait("value", ()), "Choose none")
-        self.count, self.chosen = ipywidgets.HTML(), message()
+        self.count, self.chosen, self.message = ipywidgets.HTML(), message(), message()
         head = _grid(self.heads[0], ipywidgets.GridBox(self.heads[1:], layout=_layout(INNER)))
         head.add_class("run-head")
         super().__init__([
             ipywidgets.HTML(CSS + CHOICES, layout={"display": "none"}),
-            bar([self.search, self.status, self.views, self.refresh]),
+            self.message, bar([self.search, self.status, self.views, self.refresh]),
             ipywidgets.VBox([head, *(line.box for line in self.lines)], layout={"overflow": "auto hidden"}),
             bar([self.earlier, self.count, self.later, self.clear, self.chosen]),
         ])  # fmt: skip
         self.add_class("run-picker")
-        self.value = tuple(map(str, value))
+        found = [attempt(_run_folder, given) for given in value]
+        self.value = tuple(str(path) for path, _ in found if path)
+        tell(self.message, " · ".join(why for _, why in found if why))
         for control in (self.search, self.status):
             control.observe(lambda _: self._show(page=0), "value")
         self.views.observe(lambda _: self.read(), "value")
@@ -182,6 +185,12 @@ class RunPicker(ipywidgets.VBox):
         tasks = {str(row.path): f"{row.task} ({listing.moment(row.started)})" for row in self.rows}
         names = [tasks.get(path, path) for path in self.value]
         return _text(f"chosen: {', '.join(names)}" if names else "Choose two or more runs to compare them.")
+
+
+def _run_folder(given: PathLike | str) -> Path:
+    """A run folder as it is, however it ended, or a task's newest good run."""
+    path = (ROOT / given).resolve()
+    return path if listing.is_run(path) else runs.find(given)
 
 
 class _Line:

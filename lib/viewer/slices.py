@@ -11,7 +11,7 @@ from lib import InputError, plots
 from lib.kspace import fft2c
 from lib.scores import Scores
 from lib.viewer.paint import lay, paint, resize
-from lib.viewer.sources import ANATOMICAL, PLANES, Source, read
+from lib.viewer.sources import ANATOMICAL, PLANES, Case, Source, read
 
 REAL = ("image", "spectrum")  # parts of the data; the spectrum: of an image whose phase is lost
 COMPLEX = ("magnitude", "phase", "real", "imaginary", "log magnitude", "k-space")
@@ -57,7 +57,8 @@ class Slices:
         resample: bool = False,
     ):
         if not isinstance(volumes, Mapping):
-            raise InputError(f"SliceViewer: volumes are a {type(volumes).__name__}, expected {{name: volume}}")
+            kind = "Case: give its .volumes" if isinstance(volumes, Case) else type(volumes).__name__
+            raise InputError(f"SliceViewer: volumes are a {kind}, expected {{name: volume}}")
         sources = {name: read(name, volume) for name, volume in volumes.items()}
         self.volumes = {name: source.volume for name, source in sources.items()}
         arrays = {name: volume for name, volume in self.volumes.items() if plots.is_array(volume)}
@@ -67,7 +68,8 @@ class Slices:
         self.first = "truth" if "truth" in arrays else max(arrays, key=lambda name: arrays[name].ndim)
         self.shape, self.resampled = tuple(arrays[self.first].shape), set()
         if len(self.shape) != 3 or 0 in self.shape:
-            raise InputError(f"SliceViewer: {self.first!r} has shape {self.shape}, expected (slices, H, W)")
+            hint = {2: ": of one image v[None]", 4: ": of a batch v[0]"}.get(len(self.shape), "")
+            raise InputError(f"SliceViewer: {self.first!r} has shape {self.shape}, expected (slices, H, W){hint}")
         self.grid, self.classes = sources[self.first], list(classes)
         self.volumes |= {name: self._on_grid(repr(name), name, sources[name], resample) for name in arrays}
         self.overlays = self._labels(overlays or {}, resample)
@@ -86,11 +88,8 @@ class Slices:
             what = f"the overlay of {name!r}"
             if not plots.is_array(label.volume):
                 raise InputError(f"SliceViewer: {what} is {label.volume!r}, expected class numbers {self.shape}")
+            _check_classes(what, _array(label.volume[:]), self.classes)
             found[name] = self._on_grid(what, name, label, resample, order=0)
-            top = int(np.nan_to_num(plots.magnitude(found[name][:])).max())
-            if self.classes and top >= len(self.classes):
-                named = f"{len(self.classes)} classes are named, 0 to {len(self.classes) - 1}"
-                raise InputError(f"SliceViewer: {what} holds class {top}, {named}")
         return found
 
     def _spaced(self, spacing: Sequence[float] | None, unit: str) -> tuple[float, ...]:
@@ -143,6 +142,8 @@ class Slices:
             matrix = np.linalg.inv(source.affine) @ self.grid.affine
             how = (matrix[:3, :3], matrix[:3, 3], shape)
             held = ndimage.affine_transform(np.ones(whole.shape, np.uint8), *how, order=0, mode="grid-constant")
+            if not held.any():
+                raise InputError(f"SliceViewer: {what} and {self.first!r} share no place, by the files' affines")
             outside = 0.0 if classes else float(np.nan_to_num(values).min())
             values = np.where(held, ndimage.affine_transform(values, *how, order=order, mode="nearest"), outside)
         else:
@@ -196,7 +197,7 @@ class Slices:
             missing = [name for name in pair if not plots.is_array(images[name])]
             with np.errstate(invalid="ignore"):  # inf − inf is marked as not finite
                 if missing:
-                    images[error] = f"no {missing[0]}"
+                    images[error] = images[missing[0]] if plots.is_array(cuts[missing[0]]) else f"no {missing[0]}"
                 elif view.part in LOGARITHMIC:
                     images[error] = "of images only"
                 elif view.part == "phase":
@@ -284,6 +285,17 @@ def _array(volume: Any) -> np.ndarray:
         volume = volume.detach().cpu()
         volume = volume.float() if str(volume.dtype) == "torch.bfloat16" else volume
     return np.asarray(volume)
+
+
+def _check_classes(what: str, label: np.ndarray, classes: Sequence[str]) -> None:
+    """InputError for the first value that is no class number: a fraction, a negative or complex one, one too high."""
+    wrong = label < 0 if label.dtype.kind in "bui" else ~((label.real >= 0) & (label == np.rint(label.real)))
+    if wrong.any():
+        raise InputError(f"SliceViewer: {what} holds {label[wrong][0]:g}, expected class numbers 0, 1, 2 …")
+    top = int(label.real.max())
+    if classes and top >= len(classes):
+        named = f"{len(classes)} classes are named, 0 to {len(classes) - 1}"
+        raise InputError(f"SliceViewer: {what} holds class {top}, {named}")
 
 
 def _is_mask(volume: Any) -> bool:

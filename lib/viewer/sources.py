@@ -11,7 +11,7 @@ import numpy as np
 
 from lib import ROOT, InputError, plots, said
 from lib.data.cases import of_volume, upright
-from lib.predict import case_names
+from lib.predict import case_names, result_of
 
 PLANES = {"slice": ("slice", "row", "column"), "frame": ("frames", "x–t", "y–t")}  # what stays the same in a plane
 ANATOMICAL = ("axial", "coronal", "sagittal")
@@ -125,9 +125,14 @@ class Case(NamedTuple):
     planes: tuple[str, ...]
     mask: np.ndarray | None
 
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name} {volume.shape}" for name, volume in self.volumes.items())
+        return f"Case({found}; {self.unit}s, spacing {self.spacing} mm{', classes ' * bool(self.classes)}{', '.join(self.classes)})"
 
-def case(path: Path, name: str | None = None) -> Case:
-    """A case of a run's result.h5 (the first where None), as it is looked at; InputError where it isn't there."""
+
+def case(source: PathLike | str, name: str | None = None) -> Case:
+    """A case (the first where None) of a task, a run folder or a result.h5, as it is looked at; InputError where it isn't there."""
+    path = result_of(source)
     names = case_names(path)
     plots.check_names(str(path), [name or names[0]], names)
     with h5py.File(path, "r") as file:

@@ -83,7 +83,7 @@ def test_slice_viewer_follows_the_keys(lab):
         lab.screenshot(page, "viewer_light")
 
         seen = state(lab, page)
-        names = ["zero-filled", "GRAPPA", "output", "truth", "|output − truth| ×5"]
+        names = ["zero-filled", "GRAPPA", "output", "truth", "|output −\u00a0truth|\u00a0×5"]
         assert [text[0] for text in seen["texts"]] == names
         assert [text[1:] for text in seen["texts"]] == [
             [],

@@ -38,7 +38,7 @@ def done(tmp_path_factory):
     (place / "runs").mkdir()
     recipe = yaml.safe_load((ROOT / "runs" / "demo.yaml").read_text()) + OTHERS
     cine = [t for t in yaml.safe_load((ROOT / "runs" / "cine.yaml").read_text()) if t["task_name"] in CINE]
-    cine[2]["runs"] = ["train_unet2d1d"]
+    cine[2]["runs"], cine[3]["methods"] = ["train_unet2d1d"], ["aliased", "sliding window", "UNet2D1D"]
     cascade = [t for t in yaml.safe_load((ROOT / "runs" / "cascade.yaml").read_text()) if t["task_name"] in CASCADE]
     cascade[0]["runs"], cascade[1]["runs"] = ["train_varnet"], ["train_varnet", "train_cascade"]
     cascade[0]["augmentation"] = {"flip": 0.5, "shift": 2, "cutmix": 0.5}

@@ -57,7 +57,7 @@ def test_a_move_draws_what_it_asks_for():
     widget.controls["acceleration"].value = 10  # an error of 2/12, times 5: 212.5 of 255, in float32 213
     widget.settle()
     assert pixels(widget.result)[2] == [*map(int, colormaps["magma"](213, bytes=True))]
-    assert "|image − truth| ×5" in widget.below.value and "NMSE 0.5" in widget.below.value
+    assert "|image − truth| ×5" in widget.below.value.replace("\u00a0", " ") and "NMSE 0.5" in widget.below.value
     assert "10×" in widget.above.value and "equispaced 10×, 24 centre lines, SNR 50" in widget.line.value
 
 
@@ -128,8 +128,8 @@ def test_every_control_has_a_label_and_a_class():
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        (Settings(kind="spiral"), "kind: 'spiral', expected random, equispaced"),
-        (Settings(shown="UNet"), "shown: 'UNet', expected zero-filled, GRAPPA, VarNet"),
+        (Settings(kind="spiral"), "kind: 'spiral', expected one of random, equispaced"),
+        (Settings(shown="UNet"), "shown: 'UNet', expected one of zero-filled, GRAPPA, VarNet"),
         (Settings(acceleration=2.5), "acceleration: 2.5, expected 1 to 12"),
         (Settings(num_coils=0), "num_coils: 0, expected 1 to 16"),
         (Settings(snr=-1.0), "snr: -1.0, expected"),

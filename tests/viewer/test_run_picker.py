@@ -125,6 +125,15 @@ def test_runs_that_lie_elsewhere_can_be_given(folder, tmp_path):
     assert sorted(listed(picker)) == ["away", "here"] and picker.value == (str(there), str(here))
 
 
+def test_tasks_can_be_given_and_what_is_not_there_is_told(folder):
+    paths = [fake_runs.make(folder, "unet", n) for n in range(2)]
+    failed = fake_runs.make(folder, "failed", 2, status="failed")
+    picker = RunPicker(["unet", str(failed), "nope"])
+    assert picker.value == (str(paths[1]), str(failed))
+    assert "run nope: got &#x27;nope&#x27;, did you mean" in picker.message.value
+    assert RunPicker([folder / "unet"]).value == (str(paths[1]),)  # a task by its folder
+
+
 def test_bad_folders_say_what_is_wrong_in_their_row(folder):
     some(folder)
     (folder / "empty" / "20260306-000000").mkdir(parents=True)
@@ -167,7 +176,8 @@ def test_two_chosen_runs_are_compared(folder):
         line.tick.value = True
     assert picker.value == (str(paths[1]), str(paths[0]))
     assert re.search(r"setting\s+second\s+first\s+epochs\s+3\s+2", texts(comparison.settings))
-    assert comparison.curve.options == ("valid_loss", "train_loss") and comparison.curve.value == "valid_loss"
+    assert [value for _, value in comparison.curve.options] == ["valid_loss", "train_loss"]
+    assert comparison.curve.value == "valid_loss"
     before = bytes(comparison.plot.value)
     comparison.curve.value = "train_loss"
     assert before.startswith(b"\x89PNG") and bytes(comparison.plot.value) != before
@@ -175,11 +185,11 @@ def test_two_chosen_runs_are_compared(folder):
         comparison.metrics
     )  # the first has more noise
     assert "0 of 2 people" in texts(comparison.metrics) and "n = 2" in texts(comparison.metrics)
-    assert comparison.case.options == ("p1_x", "p2_x")
+    assert [value for _, value in comparison.case.options] == ["p1_x", "p2_x"]
     old = comparison.viewer
     comparison.case.value = "p2_x"
     assert comparison.viewer is not old and comparison.images.children == (comparison.viewer,)
-    said = unescape("".join(w.value for w in labels_in(comparison.viewer)))
+    said = unescape("".join(w.value for w in labels_in(comparison.viewer))).replace("\u00a0", " ")
     for name in ("second", "first", "truth", "|second − truth| ×5", "|first − truth| ×5"):
         assert name in said
     picker.lines[0].tick.value = False

@@ -31,7 +31,8 @@ def decode(viewer):
 
 def cells(viewer):
     """[(name, small text)] of the labels."""
-    text = viewer.labels[0].value.replace("\u00a0", " ")
+    text = re.sub("</span><span[^>]*>", " · ", viewer.labels[0].value.replace("\u00a0", " "))
+    text = re.sub("</?span[^>]*>", "", text)
     return re.findall(r"<div><b>(.*?)</b><br><small>(.*?)</small></div>", text)
 
 
@@ -171,7 +172,8 @@ A = np.zeros((3, 8, 8))
     [
         ({}, {}, "SliceViewer: no volumes, expected at least one volume (slices, H, W)"),
         ({"a": None, "b": "no"}, {}, "SliceViewer: n/a only (a, b), expected at least one volume (slices, H, W)"),
-        ({"a": A[0]}, {}, "SliceViewer: 'a' has shape (8, 8), expected (slices, H, W)"),
+        ({"a": A[0]}, {}, "SliceViewer: 'a' has shape (8, 8), expected (slices, H, W): of one image v[None]"),
+        ({"a": A[None]}, {}, "'a' has shape (1, 3, 8, 8), expected (slices, H, W): of a batch v[0]"),
         ({"a": A[:0]}, {}, "SliceViewer: 'a' has shape (0, 8, 8), expected (slices, H, W)"),
         ({"a": A[:2], "truth": A}, {}, "SliceViewer: 'a' has shape (2, 8, 8), expected (3, 8, 8) like 'truth'"),
         ({"a": A, "b": A[0]}, {"resample": True}, "SliceViewer: 'b' has shape (8, 8), expected (3, 8, 8) like 'a'"),
@@ -179,6 +181,7 @@ A = np.zeros((3, 8, 8))
         ({"a": A}, {"start": 3}, "SliceViewer: slice 3, expected 0 to 2"),
         ({"a": A}, {"gain": 0}, "SliceViewer: gain is 0, expected more than 0"),
         ({"a": A}, {"window": (1, 1)}, "window is (1, 1), expected (low, high) with low < high"),
+        ({"a": A}, {"window": 5}, "window is 5, expected (low, high) with low < high"),
         ({"a": A}, {"spacing": (1, 1)}, "SliceViewer: spacing is (1, 1), expected three millimetres (z, y, x)"),
         ({"input": A}, {"error_of": ("inputs", "input")}, "error_of: unknown name 'inputs'; did you mean 'input'?"),
         ({"a": "scan.nii.gz"}, {}, "scan.nii.gz: no such file"),
@@ -187,6 +190,10 @@ A = np.zeros((3, 8, 8))
         ({"a": np.full((3, 8, 8), "x")}, {}, "SliceViewer: 'a' holds <U1, expected numbers"),
         ({"a": A, "CT": "data/scan.dcm"}, {}, "scan.dcm: no such file"),
         ({"a": A}, {"overlays": {"a": None}}, "the overlay of 'a' is None, expected class numbers (3, 8, 8)"),
+        ({"a": A}, {"overlays": {"a": A + 0.25}}, "the overlay of 'a' holds 0.25, expected class numbers 0, 1, 2 …"),
+        ({"a": A}, {"overlays": {"a": A.astype(int) - 1}}, "the overlay of 'a' holds -1, expected class numbers"),
+        ({"a": A}, {"overlays": {"a": A * np.nan}}, "the overlay of 'a' holds nan, expected class numbers"),
+        ({"a": A}, {"overlays": {"a": A + 1j}}, "the overlay of 'a' holds 0+1j, expected class numbers"),
         (
             {"a": A},
             {"overlays": {"a": A + 7}, "classes": ["none", "liver"]},
@@ -356,7 +363,7 @@ def test_window_gain_colours_and_hidden_panels():
 def test_many_panels_stand_in_lines():
     names = "abcdefg"
     viewer = SliceViewer({name: A for name in names}, error_of=[("a", "b"), ("c", "b")])
-    found = [re.findall(r"<b>(.*?)</b>", labels.value) for labels in viewer.labels]
+    found = [re.findall(r"<b>(.*?)</b>", labels.value.replace("\u00a0", " ")) for labels in viewer.labels]
     assert list(filter(None, found)) == [["a", "b", "c", "d", "e"], ["f", "g", "|a − b| ×5", "|c − b| ×5"]]
     widths = [Image.open(io.BytesIO(image.value)).width for image in viewer.images[:2]]
     assert widths[0] == widths[1] == 5 * (264 + paint.GAP) - paint.GAP  # the shorter line has an empty place
@@ -483,6 +490,22 @@ def test_files_that_lie_apart_are_told_and_resampled_by_their_affines(tmp_path):
     both = viewer.slices.volumes
     inside = (slice(None, 5), slice(None), slice(None, 8))  # what the second file holds too: x from 2 on is on the left
     np.testing.assert_allclose(both["b"][inside], both["a"][inside], atol=1e-6)
+
+
+def test_files_that_share_no_place_are_not_shown_black(tmp_path):
+    voxels, far = np.ones((4, 5, 6), np.float32), np.eye(4)
+    far[0, 3] = 50
+    first, second = saved(tmp_path / "a.nii", voxels, np.eye(4)), saved(tmp_path / "b.nii", voxels, far)
+    viewer = SliceViewer({"a": first, "b": second})
+    descendants(viewer.children[1]).__next__().click()
+    assert "'b' and 'a' share no place, by the files' affines" in html.unescape(viewer.message.value)
+
+
+def test_an_error_of_real_data_says_why_there_is_no_phase():
+    real = np.ones((3, 8, 8))
+    viewer = SliceViewer({"output": real * 1j, "truth": real})
+    viewer.controls.part.value = "phase"
+    assert dict(cells(viewer))["|output − truth| ×5"] == "n/a: real data have no phase"
 
 
 def test_what_fills_its_volume_is_resampled_up_to_the_border(tmp_path):
