@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lib.kspace import fft2c, rss
+from lib.kspace import fft2c
 
 SEGMENTS = 24  # straight pieces of a loop
 
@@ -54,7 +54,7 @@ def simulate(
     for s, z in enumerate(slices.float()):
         for c in range(num_coils):
             maps[s, c] = _transverse_field(x, y, z, corners[c])
-    return maps / rss(maps, 1).unsqueeze(1) if normalize else maps / maps.abs().amax()
+    return maps / torch.linalg.vector_norm(maps, dim=1, keepdim=True) if normalize else maps / maps.abs().amax()
 
 
 def _transverse_field(x: Tensor, y: Tensor, z: Tensor, corners: Tensor) -> Tensor:

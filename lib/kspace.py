@@ -33,8 +33,14 @@ def ifft2c(x: Tensor) -> Tensor:
 
 
 def rss(x: Tensor, dim: int = -3) -> Tensor:
-    """Root of the sum of squared magnitudes over `dim`, the coils; real, in x's units (Roemer et al., MRM 1990)."""
-    return torch.linalg.vector_norm(x, dim=dim)
+    """Root of the sum of squared magnitudes over `dim`, the coils; real, in x's units (Roemer et al., MRM 1990).
+
+    Its gradient is 0 at 0, as torch's vector_norm has it, which is many times slower over this dimension on a CPU.
+    """
+    parts = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.unsqueeze(-1)
+    power = parts.square().sum((dim - 1 if dim < 0 else dim, -1))
+    seen = power != 0  # NaN stays NaN
+    return torch.where(seen, power, 1).sqrt() * seen
 
 
 def sens_expand(image: Tensor, maps: Tensor) -> Tensor:

@@ -106,6 +106,19 @@ def test_rss_by_hand():
     assert kspace.rss(coils).item() == 5
     assert kspace.rss(coils.squeeze(), 0).item() == 5
     assert kspace.rss(torch.zeros(2, 3, 3)).eq(0).all()
+    assert kspace.rss(torch.tensor([[torch.nan, torch.inf], [0.0, 3.0]]), 0).isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.complex128, torch.float64])
+def test_rss_is_torchs_norm_with_its_gradient(dtype):
+    x = torch.randn(2, 3, 4, 5, dtype=dtype)
+    x[0, :, 1] = 0
+    ours, norm = x.clone().requires_grad_(), x.clone().requires_grad_()
+    for dim in (-3, 1):
+        found, expected = kspace.rss(ours, dim), torch.linalg.vector_norm(norm, dim=dim)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(torch.autograd.grad(found.sum(), ours), torch.autograd.grad(expected.sum(), norm))
+    torch.testing.assert_close(kspace.rss(x.mT.conj(), 2), torch.linalg.vector_norm(x.mT, dim=2))
 
 
 def test_center_crop_keeps_the_centre():

@@ -16,7 +16,7 @@ from torch import Tensor
 from lib import ROOT, InputError, coils
 from lib.data import checks
 from lib.files import checksum, replacing
-from lib.kspace import center_crop, fft2c, ifft2c, rss
+from lib.kspace import center_crop, fft2c, ifft2c
 
 FOLDER = ROOT / "data" / "samples"
 
@@ -191,7 +191,7 @@ def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, 
         target = file.create_dataset("reconstruction_rss", (count, *shape), np.float32)
         truth = file.create_dataset("noise_free", (count, *shape), np.float32)
         for s, (k, image, m) in enumerate(acquire(job, shape, num_coils, snr, voxel)):
-            kspace[s], maps[s], truth[s], target[s] = k, m, image, rss(ifft2c(k))
+            kspace[s], maps[s], truth[s], target[s] = k, m, image, torch.linalg.vector_norm(ifft2c(k), dim=0)
         file["ismrmrd_header"] = header(shape, voxel, num_coils, scan(job.scan).spacing[0] * job.slices.step)
         file.attrs["max"] = float(target[:].max())
         file.attrs["norm"] = float(np.linalg.norm(target[:]))
