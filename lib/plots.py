@@ -277,7 +277,7 @@ def boxes(
     """`value` by method, one dot a person, with the same colour, marker and height in every method's row.
 
     table: a DataFrame (or a mapping of columns) with one row for each method and person. From five persons on a box
-    gives the quartiles and its whiskers the extremes, below that a bar gives the median. Values that aren't finite are
+    gives the quartiles and its whiskers the extremes, below that a bar gives the median: the axis says so. Values that aren't finite are
     left out; n counts the rest. InputError: a missing column, no rows, two values for one person and method.
     """
     check_names("boxes", (value, method, person), table)
@@ -303,7 +303,7 @@ def boxes(
                 patch_artist=True, boxprops={"facecolor": FAINT, "edgecolor": MUTED}, whiskerprops=line,
                 capprops=line, medianprops={"color": "black", "linewidth": 1.6},
             )  # fmt: skip
-        elif values[m]:
+        elif len(values[m]) > 1:
             ax.vlines(np.median(values[m]), row - 0.33, row + 0.33, color="black", linewidth=1.6)
     for i, p in enumerate(people):
         height = (i + 0.5) / len(people) * 0.56 - 0.28
@@ -311,7 +311,9 @@ def boxes(
         look = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)], "markeredgecolor": "white"}
         ax.plot(*zip(*dots, strict=True), linestyle="", markersize=6.5, label=str(p), zorder=3, **look)
     ax.set_yticks(range(len(methods)), names, color="black")
-    ax.set(ylim=(len(methods) - 0.45, -0.55), xlabel=xlabel or value)
+    sizes = [len(its) for its in values.values()]
+    drawn = ["box: quartiles, whiskers: extremes"] * (max(sizes) >= 5) + ["bar: median"] * any(1 < n < 5 for n in sizes)
+    ax.set(ylim=(len(methods) - 0.45, -0.55), xlabel=(xlabel or value) + f" ({'; '.join(drawn)})" * bool(drawn))
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     ax.legend(title=person, loc="upper left", bbox_to_anchor=(1, 1), ncols=across, alignment="left", title_fontsize=9)
