@@ -7,7 +7,6 @@ value. Images are numpy or torch, (H, W), real or complex (shown as magnitude). 
 import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from lib import InputError
+from lib.panels import check_names, is_array, is_painted, magnitude, unavailable, window_of
 
 # Okabe & Ito's colours without the yellow, too faint on white. Bad pixels are sky blue, which no image map contains.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -34,51 +34,6 @@ STYLE = {
     "xtick.color": MUTED, "ytick.color": MUTED, "grid.color": "#E6E6E6", "legend.frameon": False,
     "figure.dpi": DPI, "savefig.dpi": "figure",
 }  # fmt: skip
-
-
-def magnitude(x: Any) -> np.ndarray:
-    """numpy or torch array of any shape, type and device → float32 numpy, the magnitude where it is complex."""
-    if hasattr(x, "detach"):
-        x = x.detach()
-        return (x.abs() if x.is_complex() else x).float().cpu().numpy()
-    x = np.asarray(x)
-    return (np.abs(x) if np.iscomplexobj(x) else x).astype(np.float32)
-
-
-def is_array(panel: Any) -> bool:
-    """Whether a panel holds an image; else it is None or the text that says why there is none."""
-    return panel is not None and not isinstance(panel, str)
-
-
-def _is_painted(panel: Any) -> bool:
-    return getattr(panel, "ndim", 0) == 3 and str(panel.dtype) == "uint8" and panel.shape[-1] == 3
-
-
-def unavailable(panel: str | None, note: str | None = None) -> str:
-    """What is shown in place of an image: "n/a: reason", the reason being the panel's own text or its note."""
-    return f"n/a: {panel or note}" if panel or note else "n/a"
-
-
-def window_of(images: Mapping[str, Any], window: tuple[float, float] | None = None) -> tuple[float, float]:
-    """`window` (low, high), else percentiles 0 and 99.5 of the finite values of "truth", or of all without a truth."""
-    if window is None:
-        chosen = [images["truth"]] if is_array(images.get("truth")) else filter(is_array, images.values())
-        values = np.concatenate([np.empty(0), *(a[np.isfinite(a)] for a in map(magnitude, chosen))])
-        low, high = map(float, np.percentile(values, (0, 99.5))) if values.size else (0.0, 1.0)
-        window = low, high if high > low else low + 1.0
-    if not (isinstance(window, Sequence) and len(window) == 2 and window[0] < window[1]):
-        raise InputError(f"window is {window}, expected (low, high) with low < high")
-    return window
-
-
-def check_names(where: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """InputError for the first of `names` that `known` hasn't got, with the nearest of them."""
-    known = list(map(str, known))
-    for name in names:
-        if str(name) not in known:
-            near = get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-            raise InputError(f"{where}: unknown name {name!r}; {hint}")
 
 
 def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -123,39 +78,21 @@ def montage(
     that isn't (H, W), a gain that isn't positive, a name in `errors` or `notes` that isn't a panel's.
     """
     errors, notes, over = errors or {}, notes or {}, labels or {}
-    if not panels:
-        raise InputError("montage: no panels, expected at least one name with an image (H, W)")
-    check_names("montage, errors", errors, panels)
-    check_names("montage, notes", notes, panels)
-    check_names("montage, labels", over, panels)
-    painted = {name for name, panel in panels.items() if is_array(panel) and _is_painted(panel)}
-    images = {n: p if n in painted else magnitude(p) for n, p in panels.items() if is_array(p)}
-    for name, image in images.items():
-        if image.ndim != 2 + (name in painted) or not image.size:
-            raise InputError(f"montage: panel {name!r} has shape {image.shape}, expected (H, W)")
-        if not errors.get(name, 1) > 0:
-            raise InputError(f"montage: the gain of {name!r} is {errors[name]}, expected more than 0")
-    low, high = window_of({n: image for n, image in images.items() if n not in {*errors, *painted}}, window)
+    images = _checked(panels, errors, notes, over)
+    low, high = window_of({n: p for n, p in images.items() if n not in errors and not is_painted(p)}, window)
     rows = -(-len(panels) // (columns or 4))
     columns = min(columns or -(-len(panels) // rows), len(panels))
     wide = min(2.8, WIDTH / columns)
-    ratio = {name: image.shape[0] / image.shape[1] for name, image in images.items()}
-    lines_of = [list(panels)[i : i + columns] for i in range(0, len(panels), columns)]
-    usual = max(ratio.values(), default=1.0)
-    tall = [wide * min(max((ratio[n] for n in line if n in ratio), default=usual), 2.5) for line in lines_of]
     above = {n: _wrap(f"{n} ×{errors[n]:g}" if n in errors else n, wide) for n in panels}
     below = {n: _wrap(notes.get(n) if n in images else None, wide, 9) for n in panels}
     for name, image in images.items():
         if bad := int((~np.isfinite(image)).sum()):
             below[name] = f"{below[name]}\n{bad} px not finite".strip()
-    heads, feet = list(above.values()), list(below.values())
-    title = _wrap(title, columns * wide, 12)
-    height = 0.22 * (title.count("\n") + 1) + 0.08 if title else 0.0
-    for i, row in enumerate(slice(i, i + columns) for i in range(0, len(panels), columns)):
-        lines = max(t.count("\n") + 1 for t in heads[row]) + max(t.count("\n") + bool(t) for t in feet[row])
-        height += tall[i] + 0.17 * lines + 0.18
-    height += 0.3 if classes else 0.0
-    fig = plt.figure(figsize=(columns * wide, height), layout="constrained")
+    tall, title = _heights(list(panels), images, columns, wide), _wrap(title, columns * wide, 12)
+    heads, feet = ([t.count("\n") + bool(t) for t in texts.values()] for texts in (above, below))
+    words = sum(max(lines[i : i + columns]) for lines in (heads, feet) for i in range(0, len(panels), columns))
+    height = sum(tall) + 0.17 * words + 0.18 * rows + (0.22 * (title.count("\n") + 1) + 0.08 if title else 0.0)
+    fig = plt.figure(figsize=(columns * wide, height + (0.3 if classes else 0.0)), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
     if title:
         fig.suptitle(title)
@@ -163,21 +100,11 @@ def montage(
     for ax, (i, (name, panel)) in zip(axes.flat, enumerate(panels.items()), strict=False):
         ax.set_title(above[name], pad=4)
         ax.set_xlabel(below[name], fontsize=9, color=MUTED, labelpad=4)
-        if name in errors and name in images:
-            colors = plt.get_cmap(ERROR_CMAP).with_extremes(bad=BAD)
-            ax.imshow(abs(np.ma.masked_invalid(images[name])), cmap=colors, vmin=0, vmax=(high - low) / errors[name])
-        elif name in painted:
-            ax.imshow(images[name])
-        elif name in images:
-            colors = plt.get_cmap("gray").with_extremes(bad=BAD)
-            ax.imshow(np.ma.masked_invalid(images[name]), cmap=colors, vmin=low, vmax=high)
-            if name in over:
-                shown = np.ma.masked_equal(magnitude(over[name]), 0)
-                ax.imshow(shown, cmap=CLASSES, vmin=0.5, vmax=CLASSES.N + 0.5, alpha=0.5, interpolation="nearest")
+        if name in images:
+            scale = (0, (high - low) / errors[name]) if name in errors else (low, high)
+            _show(ax, images[name], scale, ERROR_CMAP if name in errors else "gray", over.get(name))
         else:
-            ax.set(xlim=(0, wide), ylim=(0, tall[i // columns]), aspect="equal", facecolor=FAINT)
-            text = _wrap(unavailable(panel, notes.get(name)), 0.9 * wide)
-            ax.text(wide / 2, tall[i // columns] / 2, text, ha="center", va="center", color=MUTED)
+            _show_reason(ax, unavailable(panel, notes.get(name)), wide, tall[i // columns])
         ax.spines[:].set_visible(False)
         ax.set(xticks=[], yticks=[])
     for ax in fig.axes[len(panels) :]:
@@ -186,6 +113,49 @@ def montage(
         patches = [Patch(color=CLASSES(i % CLASSES.N), alpha=0.7, label=c) for i, c in enumerate(classes[1:])]
         fig.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), fontsize=9)
     return fig
+
+
+def _checked(
+    panels: Mapping[str, Any], errors: Mapping[str, float], *named: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """The images among a montage's panels, as magnitudes unless they are pixels; InputError: see there."""
+    if not panels:
+        raise InputError("montage: no panels, expected at least one name with an image (H, W)")
+    for what, names in zip(("errors", "notes", "labels"), (errors, *named), strict=True):
+        check_names(f"montage, {what}", names, panels)
+    images = {n: p if is_painted(p) else magnitude(p) for n, p in panels.items() if is_array(p)}
+    for name, image in images.items():
+        if image.ndim != 2 + is_painted(image) or not image.size:
+            raise InputError(f"montage: panel {name!r} has shape {image.shape}, expected (H, W)")
+        if not errors.get(name, 1) > 0:
+            raise InputError(f"montage: the gain of {name!r} is {errors[name]}, expected more than 0")
+    return images
+
+
+def _heights(names: list[str], images: Mapping[str, np.ndarray], columns: int, wide: float) -> list[float]:
+    """Inches of each line of panels `wide` inches wide: of its tallest image, without one of the tallest of all."""
+    ratio = {name: image.shape[0] / image.shape[1] for name, image in images.items()}
+    lines = [[ratio[n] for n in names[i : i + columns] if n in ratio] for i in range(0, len(names), columns)]
+    return [wide * min(max(line, default=max(ratio.values(), default=1.0)), 2.5) for line in lines]
+
+
+def _show(ax: Any, image: np.ndarray, scale: tuple[float, float], cmap: str, label: Any = None) -> None:
+    """Pixels as they are; an image through the colour map, `label`'s classes over it."""
+    if is_painted(image):
+        ax.imshow(image)
+        return
+    colors = plt.get_cmap(cmap).with_extremes(bad=BAD)
+    ax.imshow(
+        np.ma.masked_invalid(abs(image) if cmap == ERROR_CMAP else image), cmap=colors, vmin=scale[0], vmax=scale[1]
+    )
+    if label is not None:
+        shown = np.ma.masked_equal(magnitude(label), 0)
+        ax.imshow(shown, cmap=CLASSES, vmin=0.5, vmax=CLASSES.N + 0.5, alpha=0.5, interpolation="nearest")
+
+
+def _show_reason(ax: Any, text: str, wide: float, tall: float) -> None:
+    ax.set(xlim=(0, wide), ylim=(0, tall), aspect="equal", facecolor=FAINT)
+    ax.text(wide / 2, tall / 2, _wrap(text, 0.9 * wide), ha="center", va="center", color=MUTED)
 
 
 @_styled

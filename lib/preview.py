@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lib.kspace import center_crop, ifft2c, rss
 from lib.losses import unnormalise
-from lib.plots import magnitude
+from lib.panels import magnitude
 
 Panels = dict[str, tuple[np.ndarray, np.ndarray | None]]
 ERROR = "|output − truth|"

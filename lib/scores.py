@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lib import InputError, metrics, overlap, plots
+from lib import InputError, metrics, overlap
+from lib.panels import is_array, magnitude
 
 FALLING = ("NMSE",)  # the less the better
 Scores = Callable[[int], dict[str, dict[str, float]]]
@@ -19,19 +20,19 @@ def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores |
     fastMRI's metrics of one slice; the data range is the maximum of the whole truth's finite values. NaN where a slice
     can't be scored.
     """
-    if not plots.is_array(volumes.get(truth)):
+    if not is_array(volumes.get(truth)):
         return None
-    others = {n: v for n, v in volumes.items() if n != truth and plots.is_array(v) and v.shape == volumes[truth].shape}
+    others = {n: v for n, v in volumes.items() if n != truth and is_array(v) and v.shape == volumes[truth].shape}
 
     @cache
     def peak() -> float:
-        return max(float(np.nan_to_num(plots.magnitude(plane), posinf=0).max()) for plane in volumes[truth])
+        return max(float(np.nan_to_num(magnitude(plane), posinf=0).max()) for plane in volumes[truth])
 
     @cache
     def of(index: int) -> dict[str, dict[str, float]]:
-        target, found = plots.magnitude(volumes[truth][index]), {}
+        target, found = magnitude(volumes[truth][index]), {}
         for name, volume in others.items():
-            output = plots.magnitude(volume[index])
+            output = magnitude(volume[index])
             calls = {"SSIM": metrics.ssim, "PSNR": metrics.psnr, "NMSE": metrics.nmse}
             found[name] = {metric: _value(call, output, target, peak()) for metric, call in calls.items()}
         return found

@@ -16,6 +16,7 @@ from PIL import Image
 
 import lib
 from lib import InputError, plots
+from lib.panels import magnitude, window_of
 
 RNG = np.random.default_rng(0)
 LONG = "VarNet → RCAN, frozen cascade with GRAPPA, 4-fold"
@@ -95,22 +96,22 @@ def test_magnitude_takes_any_array():
     expected = np.array([[5, 0], [1, 2]], np.float32)
     leaf = torch.tensor(z, requires_grad=True)
     for x in (z, torch.tensor(z), torch.tensor(z).conj(), leaf):
-        np.testing.assert_array_equal(plots.magnitude(x), expected)
+        np.testing.assert_array_equal(magnitude(x), expected)
     for x in (np.array([-1, 2], np.int16), torch.tensor([-1.0, 2]).bfloat16(), [-1, 2]):
-        out = plots.magnitude(x)
+        out = magnitude(x)
         assert out.dtype == np.float32 and out.tolist() == [-1, 2]
 
 
 def test_window_is_the_truths():
     truth = np.arange(201.0)  # 201 evenly spaced values: percentile 99.5 is the last but one
     truth[0] = 10
-    assert plots.window_of({"output": truth * 100, "truth": truth, "none": None}) == (1, 199)
-    assert plots.window_of({"a": np.arange(100.0), "b": np.arange(100.0, 201), "c": "n/a"}) == (0, 199)
-    assert plots.window_of({"truth": np.array([np.nan, 2, np.inf, 2])}) == (2, 3)
-    assert plots.window_of({"truth": np.array([np.nan])}) == (0, 1)
-    assert plots.window_of({"truth": None, "a": np.array([0.0, 2])}, (3, 7)) == (3, 7)
+    assert window_of({"output": truth * 100, "truth": truth, "none": None}) == (1, 199)
+    assert window_of({"a": np.arange(100.0), "b": np.arange(100.0, 201), "c": "n/a"}) == (0, 199)
+    assert window_of({"truth": np.array([np.nan, 2, np.inf, 2])}) == (2, 3)
+    assert window_of({"truth": np.array([np.nan])}) == (0, 1)
+    assert window_of({"truth": None, "a": np.array([0.0, 2])}, (3, 7)) == (3, 7)
     with pytest.raises(InputError, match=r"window is \(2, 2\), expected \(low, high\) with low < high"):
-        plots.window_of({}, (2, 2))
+        window_of({}, (2, 2))
 
 
 def test_montage_shows_all_images_in_one_window_and_errors_with_their_gain():
@@ -124,7 +125,7 @@ def test_montage_shows_all_images_in_one_window_and_errors_with_their_gain():
         title="t",
     )
     shown = images(fig)
-    low, high = plots.window_of({"truth": truth})
+    low, high = window_of({"truth": truth})
     assert list(shown) == ["output", "truth", "error ×4"]
     assert shown["output"].get_clim() == shown["truth"].get_clim() == (low, high)
     assert shown["error ×4"].get_clim() == pytest.approx((0, (high - low) / 4))

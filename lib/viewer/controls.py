@@ -5,8 +5,9 @@ from typing import Any
 
 import ipywidgets
 
+from lib.viewer.parts import WINDOWED
 from lib.viewer.pictures import status
-from lib.viewer.slices import CMAPS, WINDOWED, Slices, View
+from lib.viewer.slices import CMAPS, Slices, View
 
 GAINS = (1, 2, 5, 10, 20, 50)
 CSS = """<style>

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from lib import InputError, plots
 from lib.viewer.paint import CLASS_COLORS, GAP
-from lib.viewer.slices import LOGARITHMIC, Slices, Tile, View
+from lib.viewer.parts import LOGARITHMIC
+from lib.viewer.slices import Slices, Tile, View
 
 TEXT = "line-height:1.35;overflow-wrap:anywhere;color:var(--jp-ui-font-color1,inherit)"
 

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from lib import RUNS, InputError, plots
 from lib import scores as scoring
 from lib.viewer.controls import CSS, Controls, bar, button, choice, message, tell
+from lib.viewer.grid import ShapeError
 from lib.viewer.paint import beside, png
 from lib.viewer.pictures import TEXT, caption, figure, first_view, labels_of, legend, lines, sharp
-from lib.viewer.slices import ShapeError, Slices, View
+from lib.viewer.slices import Slices, View
 
 FRAMES = 32  # pictures kept, of up to a megabyte each
 

@@ -4,21 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import ndimage
-from skimage import transform
 
 from lib import InputError, plots
-from lib.kspace import fft2c
+from lib.panels import check_names, is_array, magnitude, unavailable, window_of
 from lib.scores import Scores
+from lib.viewer.grid import place
 from lib.viewer.paint import lay, paint, resize
+from lib.viewer.parts import COMPLEX, DECIBELS, FOURIER, LOGARITHMIC, REAL, array, is_complex, is_mask, part_of
 from lib.viewer.sources import ANATOMICAL, PLANES, Case, Source, read
 
-REAL = ("image", "spectrum")  # parts of the data; the spectrum: of an image whose phase is lost
-COMPLEX = ("magnitude", "phase", "real", "imaginary", "log magnitude", "k-space")
-WINDOWED, FOURIER = ("image", "magnitude", "real", "imaginary"), ("spectrum", "k-space")
-LOGARITHMIC = (*FOURIER, "log magnitude")
 CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the colour-blind too
-LEAST, MOST, DECIBELS = 260, 480, (-80.0, 0.0)  # a panel's height, and the width up to which it grows; of k-space
+LEAST, MOST = 260, 480  # a panel's height, and the width up to which it grows
 
 
 class View(NamedTuple):
@@ -61,7 +57,7 @@ class Slices:
             raise InputError(f"SliceViewer: volumes are a {kind}, expected {{name: volume}}")
         sources = {name: read(name, volume) for name, volume in volumes.items()}
         self.volumes = {name: source.volume for name, source in sources.items()}
-        arrays = {name: volume for name, volume in self.volumes.items() if plots.is_array(volume)}
+        arrays = {name: volume for name, volume in self.volumes.items() if is_array(volume)}
         if not arrays:
             found = f"n/a only ({', '.join(volumes)})" if volumes else "no volumes"
             raise InputError(f"SliceViewer: {found}, expected at least one volume (slices, H, W)")
@@ -79,16 +75,16 @@ class Slices:
         self.planes = tuple(
             planes or (ANATOMICAL if self.grid.anatomical and unit != "frame" else PLANES.get(unit, PLANES["slice"]))
         )
-        self.parts = COMPLEX if any(_is_complex(volume) for volume in arrays.values()) else REAL
+        self.parts = COMPLEX if any(is_complex(volume) for volume in arrays.values()) else REAL
 
     def _labels(self, overlays: Mapping[str, Any], resample: bool) -> dict[str, Any]:
-        plots.check_names("SliceViewer, overlays", overlays, self.volumes)
+        check_names("SliceViewer, overlays", overlays, self.volumes)
         found = {}
         for name, label in ((name, read(name, label)) for name, label in overlays.items()):
             what = f"the overlay of {name!r}"
-            if not plots.is_array(label.volume):
+            if not is_array(label.volume):
                 raise InputError(f"SliceViewer: {what} is {label.volume!r}, expected class numbers {self.shape}")
-            _check_classes(what, _array(label.volume[:]), self.classes)
+            _check_classes(what, array(label.volume[:]), self.classes)
             found[name] = self._on_grid(what, name, label, resample, order=0)
         return found
 
@@ -104,69 +100,28 @@ class Slices:
         pairs = [error_of] if error_of and isinstance(error_of[0], str) else list(error_of or ())
         if pairs == [("output", "truth")] and not {"output", "truth"} <= set(self.volumes):
             return []  # the default, and nothing to compare
-        plots.check_names("SliceViewer, error_of", (name for pair in pairs for name in pair), self.volumes)
+        check_names("SliceViewer, error_of", (name for pair in pairs for name in pair), self.volumes)
         return pairs
 
     def _on_grid(self, what: str, name: str, source: Source, resample: bool, order: int = 1) -> Any:
-        """The volume on the grid of the first: masks (W,) and (H, W) repeated, others as they lie, or resampled to it."""
-        volume, shape = source.volume, tuple(source.volume.shape)
-        if _is_mask(volume) and shape in (self.shape[1:], self.shape[2:]):
-            return np.broadcast_to(np.asarray(volume), self.shape)
-        away = self._away(source)
-        if shape == self.shape and not away:
-            return volume
-        kind = ShapeError if len(shape) == 3 else InputError
-        if not resample or kind is InputError:
-            if shape == self.shape:
-                raise kind(
-                    f"SliceViewer: {what} lies up to {away:.1f} mm away from {self.first!r}, by the files' affines"
-                )
-            raise kind(f"SliceViewer: {what} has shape {shape}, expected {self.shape} like {self.first!r}")
-        self.resampled.add(name)
-        return self._resampled(what, source, order)
-
-    def _away(self, source: Source) -> float:
-        """How many mm a volume of this shape lies beside the first, 0 for less than half a voxel or where it isn't known."""
-        if source.affine is None or self.grid.affine is None or source.volume.shape != self.shape:
-            return 0.0
-        corners = np.array([[*at, 1] for at in np.ndindex(2, 2, 2)]).T * np.array([[n - 1] for n in self.shape] + [[1]])
-        away = np.linalg.norm(((source.affine - self.grid.affine) @ corners)[:3], axis=0).max()
-        return float(away) if away > min(self.grid.spacing) / 2 else 0.0
-
-    def _resampled(self, what: str, source: Source, order: int) -> np.ndarray:
-        """By the affines where both are known; else stretched, which is refused where the extents are known to differ."""
-        whole, shape = _array(source.volume), self.shape
-        classes, order = order == 0, 0 if whole.dtype.kind in "bui" else order  # nearest: no values between
-        values = whole.astype(np.float32) if order == 0 else plots.magnitude(whole)
-        if source.affine is not None and self.grid.affine is not None:
-            matrix = np.linalg.inv(source.affine) @ self.grid.affine
-            how = (matrix[:3, :3], matrix[:3, 3], shape)
-            held = ndimage.affine_transform(np.ones(whole.shape, np.uint8), *how, order=0, mode="grid-constant")
-            if not held.any():
-                raise InputError(f"SliceViewer: {what} and {self.first!r} share no place, by the files' affines")
-            outside = 0.0 if classes else float(np.nan_to_num(values).min())
-            values = np.where(held, ndimage.affine_transform(values, *how, order=order, mode="nearest"), outside)
-        else:
-            extents = [np.multiply(g.spacing, n) for g, n in ((source, whole.shape), (self.grid, shape)) if g.spacing]
-            if len(extents) == 2 and not np.allclose(*extents, rtol=0.05):
-                said = (" × ".join(f"{e:.0f}" for e in extent) for extent in extents)
-                raise InputError(f"SliceViewer: {what} covers {next(said)} mm, {self.first!r} {next(said)}")
-            values = transform.resize(values, shape, order=order, preserve_range=True, anti_aliasing=order > 0)
-        return values.astype(whole.dtype) if order == 0 else values
+        volume, resampled = place(what, source, self.first, self.grid, resample, order)
+        if resampled:
+            self.resampled.add(name)
+        return volume
 
     def window(self, window: tuple[float, float] | None = None) -> tuple[float, float]:
         """`window`, or the truth's (without a truth that of all volumes but masks), from a part of the voxels."""
-        return tuple(plots.window_of(self._sample(), window))
+        return tuple(window_of(self._sample(), window))
 
     def limits(self, window: tuple[float, float]) -> tuple[float, float]:
         """The smallest and largest value that a window may have: 0, the data's and the first window's own."""
-        values = [v[np.isfinite(v)] for v in map(plots.magnitude, self._sample().values())]
+        values = [v[np.isfinite(v)] for v in map(magnitude, self._sample().values())]
         return tuple(float(f([0.0, *window, *(f(v) for v in values if v.size)])) for f in (min, max))
 
     def _sample(self) -> dict[str, Any]:
         """Some voxels of every volume but masks."""
         part = tuple(slice(None, None, max(1, n // most)) for n, most in zip(self.shape, (32, 256, 256), strict=True))
-        arrays = {n: v for n, v in self.volumes.items() if plots.is_array(v) and not _is_mask(v)}
+        arrays = {n: v for n, v in self.volumes.items() if is_array(v) and not is_mask(v)}
         return {name: volume[part] for name, volume in arrays.items()}
 
     def count(self, plane: str) -> int:
@@ -187,17 +142,17 @@ class Slices:
         at: list[Any] = [slice(None)] * 3
         at[self.planes.index(view.plane)] = view.index
         image = volume[tuple(at)]
-        return self._turn(_array(image), view.plane)
+        return self._turn(array(image), view.plane)
 
     def images(self, view: View) -> dict[str, np.ndarray | str | None]:
         """Name → the whole real image (H, W) of a part, or the reason why there is none; |differences| last, without gain."""
-        cuts = {n: self._cut(v, view) if plots.is_array(v) else v for n, v in self.volumes.items()}
-        images = {name: _part(cut, view.part) if plots.is_array(cut) else cut for name, cut in cuts.items()}
+        cuts = {n: self._cut(v, view) if is_array(v) else v for n, v in self.volumes.items()}
+        images = {name: part_of(cut, view.part) if is_array(cut) else cut for name, cut in cuts.items()}
         for error, pair in self.errors.items():
-            missing = [name for name in pair if not plots.is_array(images[name])]
+            missing = [name for name in pair if not is_array(images[name])]
             with np.errstate(invalid="ignore"):  # inf − inf is marked as not finite
                 if missing:
-                    images[error] = images[missing[0]] if plots.is_array(cuts[missing[0]]) else f"no {missing[0]}"
+                    images[error] = images[missing[0]] if is_array(cuts[missing[0]]) else f"no {missing[0]}"
                 elif view.part in LOGARITHMIC:
                     images[error] = "of images only"
                 elif view.part == "phase":
@@ -218,8 +173,8 @@ class Slices:
             notes = [text_of(metric, value) for metric, value in scored.get(name, {}).items()]
             if name in self.resampled:
                 notes.append(f"resampled to {' × '.join(map(str, self.shape))}")
-            if not plots.is_array(image):
-                tiles[label] = Tile(None, plots.unavailable(image))
+            if not is_array(image):
+                tiles[label] = Tile(None, unavailable(image))
                 continue
             if bad := np.count_nonzero(~np.isfinite(image)):
                 notes.append(f"{bad} px not finite")
@@ -227,7 +182,7 @@ class Slices:
             if name in self.errors:
                 pixels = paint(box, 0, (high - low) / view.gain, plots.ERROR_CMAP)
             else:
-                masked = _is_mask(self.volumes[name])
+                masked = is_mask(self.volumes[name])
                 pixels = paint(box, *((0, 1) if masked else scale), "gray" if masked else cmap)
             pixels = resize(pixels, height, width)
             if name in self.overlays and view.part not in FOURIER:
@@ -263,10 +218,6 @@ def _factor(height: float, width: float, least: float, most: float) -> int:
     return int(max(1, min(-(-least // height), most // width)))
 
 
-class ShapeError(InputError):
-    """Volumes of different shape: what `resample` mends."""
-
-
 class Tile(NamedTuple):
     """A panel's pixels (height, width, 3) uint8, None where there is no image, and the text beneath its name."""
 
@@ -280,13 +231,6 @@ def text_of(metric: str, value: float) -> str:
     return f"{metric} {number if not np.isnan(value) else '–'}".replace(" ", "\u00a0")
 
 
-def _array(volume: Any) -> np.ndarray:
-    if hasattr(volume, "detach"):
-        volume = volume.detach().cpu()
-        volume = volume.float() if str(volume.dtype) == "torch.bfloat16" else volume
-    return np.asarray(volume)
-
-
 def _check_classes(what: str, label: np.ndarray, classes: Sequence[str]) -> None:
     """InputError for the first value that is no class number: a fraction, a negative or complex one, one too high."""
     wrong = label < 0 if label.dtype.kind in "bui" else ~((label.real >= 0) & (label == np.rint(label.real)))
@@ -296,32 +240,3 @@ def _check_classes(what: str, label: np.ndarray, classes: Sequence[str]) -> None
     if classes and top >= len(classes):
         named = f"{len(classes)} classes are named, 0 to {len(classes) - 1}"
         raise InputError(f"SliceViewer: {what} holds class {top}, {named}")
-
-
-def _is_mask(volume: Any) -> bool:
-    return str(volume.dtype) in ("bool", "torch.bool")
-
-
-def _is_complex(volume: Any) -> bool:
-    return volume.is_complex() if hasattr(volume, "is_complex") else np.dtype(volume.dtype).kind == "c"
-
-
-def _part(cut: np.ndarray, part: str) -> np.ndarray | str:
-    """A part of a cut (H, W): magnitude, real and imaginary in its units, phase in radians, others in dB of the maximum."""
-    if cut.dtype == bool:
-        return cut.astype(np.float32)
-    if part in ("magnitude", "image"):
-        return plots.magnitude(cut)
-    if part in LOGARITHMIC:
-        strength = plots.magnitude(cut) if part == "log magnitude" else abs(fft2c(_tensor(cut))).numpy()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.maximum(20 * np.log10(strength / max(np.nan_to_num(strength).max(), 1e-30)), DECIBELS[0])
-    if not np.iscomplexobj(cut):
-        return cut.astype(np.float32) if part == "real" else f"real data have no {part}{' part' * (part != 'phase')}"
-    return {"phase": np.angle, "real": np.real, "imaginary": np.imag}[part](cut).astype(np.float32)
-
-
-def _tensor(cut: np.ndarray):
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(cut, np.complex64))

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from lib import ROOT, InputError, plots, said
+from lib import ROOT, InputError, said
 from lib.data.cases import of_volume, upright
+from lib.panels import check_names, is_array
 from lib.predict import case_names, result_of
 
 PLANES = {"slice": ("slice", "row", "column"), "frame": ("frames", "x–t", "y–t")}  # what stays the same in a plane
@@ -44,7 +45,7 @@ def read(name: str, source: Any) -> Source:
             raise InputError(f"SliceViewer: {name!r} is a list of uneven lengths, expected (slices, H, W)") from None
     else:
         found = Source(source)
-    if not plots.is_array(found.volume):
+    if not is_array(found.volume):
         return found
     if not hasattr(found.volume, "dtype"):
         kind = type(found.volume).__name__
@@ -134,7 +135,7 @@ def case(source: PathLike | str, name: str | None = None) -> Case:
     """A case (the first where None) of a task, a run folder or a result.h5, as it is looked at; InputError where it isn't there."""
     path = result_of(source)
     names = case_names(path)
-    plots.check_names(str(path), [name or names[0]], names)
+    check_names(str(path), [name or names[0]], names)
     with h5py.File(path, "r") as file:
         group, unit = file[name or names[0]], "frame" if file.attrs.get("first_axis") == "time" else "slice"
         found = {key: _stored(group[key], group.attrs) for key in group}

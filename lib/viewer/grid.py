@@ -1,0 +1,67 @@
+"""Volumes on one grid: what lies elsewhere or has another shape is refused or resampled, by affines where they are known."""
+
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from skimage import transform
+
+from lib import InputError
+from lib.panels import magnitude
+from lib.viewer.parts import array, is_mask
+from lib.viewer.sources import Source
+
+
+class ShapeError(InputError):
+    """Volumes of different shape or place: what `resample` mends."""
+
+
+def place(what: str, source: Source, name: str, first: Source, resample: bool, order: int = 1) -> tuple[Any, bool]:
+    """(the volume on the grid of `first`, whether it was resampled): masks (W,) and (H, W) repeated, others as they lie.
+
+    what, name: the volume and the first one in messages. order: of interpolation, 0 for class numbers.
+    """
+    volume, shape, expected = source.volume, tuple(source.volume.shape), tuple(first.volume.shape)
+    if is_mask(volume) and shape in (expected[1:], expected[2:]):
+        return np.broadcast_to(np.asarray(volume), expected), False
+    away = _away(source, first)
+    if shape == expected and not away:
+        return volume, False
+    kind = ShapeError if len(shape) == 3 else InputError
+    if not resample or kind is InputError:
+        if shape == expected:
+            raise kind(f"SliceViewer: {what} lies up to {away:.1f} mm away from {name!r}, by the files' affines")
+        raise kind(f"SliceViewer: {what} has shape {shape}, expected {expected} like {name!r}")
+    return _resampled(what, source, name, first, order), True
+
+
+def _away(source: Source, first: Source) -> float:
+    """How many mm a volume of this shape lies beside the first, 0 for less than half a voxel or where it isn't known."""
+    shape = first.volume.shape
+    if source.affine is None or first.affine is None or source.volume.shape != shape:
+        return 0.0
+    corners = np.array([[*at, 1] for at in np.ndindex(2, 2, 2)]).T * np.array([[n - 1] for n in shape] + [[1]])
+    away = np.linalg.norm(((source.affine - first.affine) @ corners)[:3], axis=0).max()
+    return float(away) if away > min(first.spacing) / 2 else 0.0
+
+
+def _resampled(what: str, source: Source, name: str, first: Source, order: int) -> np.ndarray:
+    """By the affines where both are known; else stretched, which is refused where the extents are known to differ."""
+    whole, shape = array(source.volume), tuple(first.volume.shape)
+    classes, order = order == 0, 0 if whole.dtype.kind in "bui" else order  # nearest: no values between
+    values = whole.astype(np.float32) if order == 0 else magnitude(whole)
+    if source.affine is not None and first.affine is not None:
+        matrix = np.linalg.inv(source.affine) @ first.affine
+        how = (matrix[:3, :3], matrix[:3, 3], shape)
+        held = ndimage.affine_transform(np.ones(whole.shape, np.uint8), *how, order=0, mode="grid-constant")
+        if not held.any():
+            raise InputError(f"SliceViewer: {what} and {name!r} share no place, by the files' affines")
+        outside = 0.0 if classes else float(np.nan_to_num(values).min())
+        values = np.where(held, ndimage.affine_transform(values, *how, order=order, mode="nearest"), outside)
+    else:
+        extents = [np.multiply(s.spacing, s.volume.shape) for s in (source, first) if s.spacing]
+        if len(extents) == 2 and not np.allclose(*extents, rtol=0.05):
+            said = (" × ".join(f"{e:.0f}" for e in extent) for extent in extents)
+            raise InputError(f"SliceViewer: {what} covers {next(said)} mm, {name!r} {next(said)}")
+        values = transform.resize(values, shape, order=order, preserve_range=True, anti_aliasing=order > 0)
+    return values.astype(whole.dtype) if order == 0 else values
