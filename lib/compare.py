@@ -1,30 +1,23 @@
-"""Two runs or more side by side: what was set differently, how they learnt, how much better one is, case by case."""
+"""Two runs or more side by side: what was set differently, how they learnt, which images of theirs are compared."""
 
 import os
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
-from lib import InputError, attempt, baselines, count, listing, metrics, overlap
+from lib import InputError, attempt, baselines, listing
 from lib.data.checks import open_hdf5
 from lib.files import read
-from lib.scores import FALLING
 
 IGNORED = ("run_dir", "task_name", "interactive", "notify")  # parameters that change no result
-SCORES = ("ssim", "psnr", "nmse")
 BASELINES = (*baselines.BASELINES, *baselines.SERIES_BASELINES)
 NOT_OUTPUTS = ("input", "truth", "noise_free", "probability")
-TITLES = {**listing.METRICS, "psnr": "PSNR, dB"}
-NO_SCORES = pd.DataFrame(columns=["case", "person", "metric", "run", "value"])
 LOSS = re.compile(r"(loss|class_weights)(\.|$)")  # parameters that change what a loss's numbers mean
-ROUNDING = 1e-6  # of a value: a smaller difference is that of float32, and none
 
 
 def named(paths: Iterable[os.PathLike | str]) -> dict[str, Path]:
@@ -36,14 +29,14 @@ def named(paths: Iterable[os.PathLike | str]) -> dict[str, Path]:
     return dict(zip(names, paths, strict=True))
 
 
-def newest(count: int = 2) -> list[Path]:
-    """The newest `count` good runs of the same notebook and data with a history or predictions, older first; else []."""
+def newest(most: int = 2) -> list[Path]:
+    """The newest `most` good runs of the same notebook and data with a history or predictions, older first; else []."""
     found: dict[str, list[Path]] = {}
     for row in listing.rows():
         if row.status == "ok" and any((row.path / name).is_file() for name in ("history.csv", "predictions/result.h5")):
             alike = found.setdefault(f"{row.notebook} {_made_on(row.path) or row.path}", [])
             alike.append(row.path)
-            if len(alike) == count:
+            if len(alike) == most:
                 return alike[::-1]
     return []
 
@@ -143,7 +136,7 @@ def curves(found: Mapping[str, pd.DataFrame], column: str) -> dict[str, tuple[np
     }
 
 
-# How good they are
+# What they made
 
 
 class Images(NamedTuple):
@@ -201,133 +194,6 @@ def classes(compared: Mapping[str, Images]) -> list[str]:
             said = [", ".join(c) or "no classes (a reconstruction)" for c in (found[first], its)]
             raise InputError(f"{first} has {said[0]}; {name} has {said[1]}: expected runs of one kind")
     return found.get(first, [])
-
-
-def scores(compared: Mapping[str, Images]) -> pd.DataFrame:
-    """A row a case that all have, metric and run: case, person, metric, run, value; each case's whole volume.
-
-    Reconstructions: SSIM, PSNR, NMSE by fastMRI's definitions, of each acceleration by itself; segmentations: Dice of each
-    class but the background. Cases without a truth are left out. InputError where two runs have different truths of one case.
-    """
-    rows, named_classes = [], tuple(classes(compared))
-    for case in cases(compared):
-        found = {n: _scored(*s, case, named_classes, s.path.stat().st_mtime_ns) for n, s in compared.items()}
-        if any(each.truth is None for each in found.values()):
-            continue
-        check_truths(case, (each.truth for each in found.values()))
-        at = next(iter(found.values())).acceleration
-        for name, (person, _, values, _) in found.items():
-            about = {"case": case, "person": person, "run": name, "at": at}
-            rows += [about | {"metric": m, "value": v} for m, v in values.items()]
-    several = len({row["at"] for row in rows}) > 1
-    for row in rows:
-        at = row.pop("at")
-        row["metric"] += f" at {at:g}×" if several and at else ""
-    return pd.DataFrame(rows, columns=list(NO_SCORES))
-
-
-def check_truths(case: str, truths: Iterable[int]) -> None:
-    """InputError where two hashes of a case's truth differ."""
-    if len(set(truths)) > 1:
-        raise InputError(f"{case}: the runs have different truths of it: they were made on different data")
-
-
-def hash_of(truth: np.ndarray) -> int:
-    """For `check_truths`."""
-    return hash(truth.astype(np.float32).tobytes())
-
-
-class _Scored(NamedTuple):
-    """A case of a run. truth: its hash. acceleration: nominal; None where the file brought its mask, or of no k-space."""
-
-    person: str
-    truth: int | None
-    values: dict[str, float]
-    acceleration: float | None
-
-
-@lru_cache(maxsize=4096)
-def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], modified: int) -> _Scored:
-    """`modified` lets a file that was written anew be read anew."""
-    with open_hdf5(path) as file:
-        group = file[case]
-        person = str(group.attrs.get("person", case))
-        own = group.attrs.get("mask_kind") == "file" or "acceleration" not in group.attrs
-        acceleration = None if own else float(group.attrs["acceleration"])
-        if "truth" not in group:
-            return _Scored(person, None, {}, acceleration)
-        output, truth = group[image][:], group["truth"][:]
-    where = f"{path}: {case}: {image}"
-    if output.shape != truth.shape:
-        raise InputError(f"{where} is {output.shape}, truth {truth.shape}")
-    if not (np.isfinite(output).all() and np.isfinite(truth).all()):
-        raise InputError(f"{where} or its truth holds values that are not finite")
-    try:
-        if named_classes:
-            dice = overlap.dice(output, truth, len(named_classes))[1:]
-            values = {f"Dice, {c}": float(d) for c, d in zip(named_classes[1:], dice, strict=True)}
-        else:
-            values = {TITLES[m]: metrics.METRICS[m](output, truth) for m in SCORES}
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    return _Scored(person, hash_of(truth), values, acceleration)
-
-
-def paired(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """A row a metric and run: the mean over people, and against the first run the mean of the paired differences.
-
-    People count alike: a person's cases are averaged first. low, high: Student's t interval of the mean difference over
-    people, NaN for one person and where a value is infinite (PSNR of equal images). better: people for whom the run is
-    better than the first.
-    """
-    rows = []
-    for metric, part in scored.groupby("metric", sort=False):
-        people = part.groupby(["person", "run"], sort=False)["value"].mean().unstack()
-        first = part["run"].iloc[0]
-        for name in part["run"].unique():
-            row = {"metric": metric, "run": name, "mean": people[name].mean(), "people": len(people)}
-            if name != first:
-                same = np.isclose(people[name], people[first], rtol=ROUNDING, atol=0)
-                with np.errstate(invalid="ignore"):  # infinite PSNRs
-                    difference = (people[name] - people[first]).mask(same, 0.0)
-                    error = difference.sem() if len(people) > 1 else np.nan
-                wide = student.ppf((1 + level) / 2, len(people) - 1) * error
-                mean, better = difference.mean(), (difference < 0 if metric.startswith(FALLING) else difference > 0)
-                row |= {"difference": mean, "low": mean - wide, "high": mean + wide, "better": int(better.sum())}
-            rows.append(row)
-    return pd.DataFrame(rows, columns=["metric", "run", "mean", "people", "difference", "low", "high", "better"])
-
-
-def in_words(pairs: pd.DataFrame) -> pd.DataFrame:
-    """`paired` as texts, three digits."""
-
-    def signed(value: float) -> str:
-        return f"{'−' if value < 0 else '+' if value else ''}{listing.number(abs(value))}"
-
-    lines = []
-    for row in pairs.itertuples():
-        line = {"metric": row.metric, "run": row.run, "mean": listing.number(row.mean)}
-        line |= dict.fromkeys(("difference", "95 % interval", "better for"), "–")
-        if np.isfinite(row.difference):
-            line["difference"], line["better for"] = signed(row.difference), f"{int(row.better)} of {row.people} people"
-            one = not np.isfinite(row.low)
-            line["95 % interval"] = "none: one person" if one else f"{signed(row.low)} to {signed(row.high)}"
-        lines.append(line)
-    return pd.DataFrame(lines, columns=["metric", "run", "mean", "difference", "95 % interval", "better for"])
-
-
-def caption(scored: pd.DataFrame) -> str:
-    """What the numbers of `paired` mean, in a sentence or two."""
-    if not len(scored):
-        return "No case with a truth that two of the runs have, so there is nothing to score."
-    people, shared = scored["person"].nunique(), scored["case"].nunique()
-    each = set(scored.groupby("metric")["person"].nunique())
-    first = scored["run"].iloc[0]
-    said = f"Means over {count(people, 'person', 'people')} ({count(shared, 'case')} that all runs share)"
-    if people < 2:
-        return f"{said}; differences from {first}. One person says nothing of others, so there is no interval."
-    n = f"n = {people}" if each == {people} else "n the number of people in the last column"
-    return f"{said}; differences from {first}, paired by person; Student's t interval of their mean, {n}."
 
 
 def remarks(given: Mapping[str, Path], learnt: Mapping[str, Any], shown: Mapping[str, Images]) -> list[str]:

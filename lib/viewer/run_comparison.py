@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 from matplotlib.figure import Figure
 
-from lib import InputError, compare, listing, plots, said
+from lib import InputError, compare, listing, paired, plots, said
 from lib import scores as scoring
 from lib.compare import Images
 from lib.viewer.controls import choice, message, tell
@@ -34,7 +34,7 @@ def show_case(
     settings |= {"start": start, "title": case}
     truth = first.volumes.get("truth")
     truths = (each.volumes["truth"] for each in found.values() if "truth" in each.volumes)
-    compare.check_truths(case, map(compare.hash_of, truths))
+    paired.check_truths(case, map(paired.hash_of, truths))
     if classes:
         labels = outputs | ({} if truth is None else {"truth": truth})
         scores = None if truth is None else scoring.segmentation(outputs, truth, classes)
@@ -125,11 +125,11 @@ class RunComparison(ipywidgets.VBox):
 
     def _metrics(self) -> str:
         try:
-            scored = compare.scores(self.compared) if len(self.compared) > 1 else compare.NO_SCORES
+            scored = paired.scores(self.compared) if len(self.compared) > 1 else paired.NO_SCORES
         except Exception as error:
             return _line(said(error))
-        table = listing.html(compare.in_words(compare.paired(scored))) if len(scored) else ""
-        return table + _line(compare.caption(scored))
+        table = listing.html(paired.in_words(paired.differences(scored))) if len(scored) else ""
+        return table + _line(paired.caption(scored))
 
     def _cases(self) -> list[str]:
         try:
