@@ -55,13 +55,14 @@ def _made_on(path: Path) -> Any:
 def settings(given: Mapping[str, Path]) -> pd.DataFrame:
     """The parameters that differ: a row a dotted key such as optimizer.learning_rate, a column a run, "–" where it has none.
 
-    Parameters that only some of the notebooks have are left out.
+    Of runs of different notebooks, parameters that only some of them have are left out.
     """
     flat = {name: _parameters(path) for name, path in given.items()}
     keys = list(dict.fromkeys(key for values in flat.values() for key in values))
     groups = list(dict.fromkeys(key.partition(".")[0] for key in keys))
-    every = [{key.partition(".")[0] for key in values} for values in flat.values() if values]
-    keys = [key for key in keys if all(key.partition(".")[0] in its for its in every)]
+    if len({values["notebook"] for values in flat.values() if values}) > 1:
+        every = [{key.partition(".")[0] for key in values} for values in flat.values() if values]
+        keys = [key for key in keys if all(key.partition(".")[0] in its for its in every)]
     keys.sort(key=lambda key: groups.index(key.partition(".")[0]))
     rows = {k: {n: values.get(k, "–") for n, values in flat.items()} for k in keys}
     rows = {k: row for k, row in rows.items() if len(set(row.values())) > 1}
@@ -85,7 +86,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
         if isinstance(value, dict) and value:
             found |= _flat(value, f"{before}{key}.")
         else:
-            found[f"{before}{key}"] = f"{value:g}" if isinstance(value, float) else str(value)
+            found[f"{before}{key}"] = str(value)
     return found
 
 

@@ -156,8 +156,8 @@ def grappa(
         there, need = center[1] - center[0], grid.acceleration + -(-2 * coils * points // max(per_line, 1))
         raise InputError(
             f"{count(there, 'centre line')} of {source.shape[-2]} points {'is' if there == 1 else 'are'} too few for GRAPPA with "
-            f"{count(coils, 'coil')} at acceleration {grid.acceleration}: the smallest kernel ({points} × 2 lines) "
-            f"needs {need} lines"
+            f"{count(coils, 'coil')} at acceleration {grid.acceleration}: {need} are enough for the smallest "
+            f"kernel ({points} × 2 lines)"
         )
 
     columns, place = (index.to(kspace.device) for index in _missing_columns(mask, grid))

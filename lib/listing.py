@@ -71,13 +71,13 @@ def row(path: Path) -> Row:
     try:
         state = runs.status(path)
         started = datetime.fromisoformat(state["started"]).astimezone().replace(tzinfo=None)
-        status, seconds, message = str(state["status"]), float(state["seconds"]), state.get("error") or ""
+        status, seconds, message = str(state["status"]), float(state["seconds"]), str(state.get("error") or "")
     except (InputError, KeyError, TypeError, ValueError, AttributeError):
         message = "an empty folder, no run in it" if _empty(path) else "status.json is missing or unreadable"
         started, status, seconds = _stamped(path.name), "damaged", None
     try:
         task = read(path / "task.json")
-        notebook, network = str(task["notebook"]), task["parameters"].get("network_type") or ""
+        notebook, network = str(task["notebook"]), str(task["parameters"].get("network_type") or "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         notebook, network, message = "", "", message or "task.json is missing or unreadable"
     if status == "running":

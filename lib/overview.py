@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lib import ROOT, RUNS, listing, short
+from lib import ROOT, RUNS, count, listing, short
 from lib.files import read
 
 DATA = ROOT / "data"
@@ -155,9 +155,17 @@ def _rows(readme: Path, columns: int) -> list[list[str]]:
 
 
 def sets() -> pd.DataFrame:
-    """A row a prepared set under data/: what it is, its persons and cases in each split; those missing with what makes them."""
+    """A row a prepared set under data/: what it is, its persons and cases in each split; those missing with what makes them.
+
+    Folders that hold other files, such as a user's own, are listed too.
+    """
     made, makers = {p.parent.name: p for p in sorted(DATA.glob("*/set.json"))}, _makers()
     rows = [{"set": name} | _counts(path) for name, path in made.items() if not name.endswith("-quick")]
+    for path in sorted(p for p in DATA.glob("*/") if p != SAMPLES and p.name not in (*made, *makers)):
+        if files := [p for p in path.rglob("*") if p.is_file()]:
+            rows.append(
+                {"set": path.name, "what it is": f"{count(len(files), 'file')}, not prepared yet: see 10 to 14"}
+            )
     for name, maker in makers.items():
         if name not in made:
             rows.append({"set": name, "what it is": f"not there yet; {maker} makes it"})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from math import isnan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ def scores(compared: Mapping[str, compare.Images]) -> pd.DataFrame:
     """A row a case that all have, metric and run: case, person, metric, run, value; each case's whole volume.
 
     Reconstructions: SSIM, PSNR, NMSE by fastMRI's definitions, of each acceleration by itself; segmentations: Dice of each
-    class but the background. Cases without a truth are left out. InputError where two runs have different truths of one case.
+    class but the background, 1 where a run rightly finds none of it; a class that neither a case's truth nor any run has is
+    left out, as are cases without a truth. InputError where two runs have different truths or accelerations of one case.
     """
     rows, named_classes = [], tuple(compare.classes(compared))
     for case in compare.cases(compared):
@@ -31,10 +33,14 @@ def scores(compared: Mapping[str, compare.Images]) -> pd.DataFrame:
         if any(each.truth is None for each in found.values()):
             continue
         check_truths(case, (each.truth for each in found.values()))
-        at = next(iter(found.values())).acceleration
-        for name, (person, _, values, _) in found.items():
+        rates = {each.acceleration for each in found.values()}
+        if len(rates) > 1:
+            said = ", ".join(f"{n} {each.acceleration:g}×" if each.acceleration else n for n, each in found.items())
+            raise InputError(f"{case}: the runs have it at different accelerations, which can't be compared: {said}")
+        seen = [m for m in next(iter(found.values())).values if not all(isnan(f.values[m]) for f in found.values())]
+        for name, (person, _, values, at) in found.items():
             about = {"case": case, "person": person, "run": name, "at": at}
-            rows += [about | {"metric": m, "value": v} for m, v in values.items()]
+            rows += [about | {"metric": m, "value": 1.0 if isnan(values[m]) else values[m]} for m in seen]
     several = len({row["at"] for row in rows}) > 1
     for row in rows:
         at = row.pop("at")
@@ -54,7 +60,7 @@ def hash_of(truth: np.ndarray) -> int:
 
 
 class _Scored(NamedTuple):
-    """A case of a run. truth: its hash. acceleration: nominal; None where the file brought its mask, or of no k-space."""
+    """A case of a run. truth: its hash. values: NaN for a class that neither has. acceleration: nominal; None where the file brought its mask, or of no k-space."""
 
     person: str
     truth: int | None
@@ -80,7 +86,8 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
         raise InputError(f"{where} or its truth holds values that are not finite")
     try:
         if named_classes:
-            dice = overlap.dice(output, truth, len(named_classes))[1:]
+            counts = overlap.confusion(output, truth, len(named_classes))
+            dice = np.where(overlap.both_empty(counts), np.nan, overlap.dice_of(counts))[1:]
             values = {f"Dice, {c}": float(d) for c, d in zip(named_classes[1:], dice, strict=True)}
         else:
             values = {TITLES[m]: metrics.METRICS[m](output, truth) for m in SCORES}
@@ -98,7 +105,7 @@ def differences(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """
     rows = []
     for metric, part in scored.groupby("metric", sort=False):
-        people = part.groupby(["person", "run"], sort=False)["value"].mean().unstack()
+        people = part.groupby(["person", "run"], sort=False)["value"].mean().unstack().dropna()
         first = part["run"].iloc[0]
         for name in part["run"].unique():
             row = {"metric": metric, "run": name, "mean": people[name].mean(), "people": len(people)}
@@ -122,7 +129,7 @@ def in_words(pairs: pd.DataFrame) -> pd.DataFrame:
 
     lines = []
     for row in pairs.itertuples():
-        line = {"metric": row.metric, "run": row.run, "mean": listing.number(row.mean)}
+        line = {"metric": row.metric, "run": row.run, "mean": listing.number(row.mean) or "–"}
         line |= dict.fromkeys(("difference", "95 % interval", "better for"), "–")
         if np.isfinite(row.difference):
             line["difference"], line["better for"] = signed(row.difference), f"{int(row.better)} of {row.people} people"

@@ -1,6 +1,6 @@
 """What stands in a panel of a picture: an image and its window, or the reason why there is none. No matplotlib."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,13 @@ def window_of(images: Mapping[str, Any], window: tuple[float, float] | None = No
         values = np.concatenate([np.empty(0), *(a[np.isfinite(a)] for a in map(magnitude, chosen))])
         low, high = map(float, np.percentile(values, (0, 99.5))) if values.size else (0.0, 1.0)
         window = low, high if high > low else low + 1.0
-    if not (isinstance(window, Sequence) and len(window) == 2 and window[0] < window[1]):
+    try:
+        low, high = map(float, window)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not -np.inf < low < high < np.inf:
         raise InputError(f"window is {window}, expected (low, high) with low < high")
-    return window
+    return low, high
 
 
 def check_names(where: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -82,6 +82,8 @@ class Playground:
         number = len(found.volume) // 2 if slice is None else slice
         if not 0 <= number < len(found.volume):
             raise InputError(f"slice {slice} of {scan}: expected 0 to {len(found.volume) - 1}")
+        if not gain > 0:
+            raise InputError(f"gain is {gain}, expected more than 0")
         if weights:
             settings_of(weights, "VarNet")
         placed = samples.place(found, (SIZE * found.spacing[1], SIZE * found.spacing[2])).volume[number]

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -224,7 +224,8 @@ def find(task: os.PathLike | str) -> Path:
     if (folder / "status.json").is_file():
         found = status(folder)
         if found["status"] != "ok":
-            raise InputError(f"run {short(folder)}: {found['status']} ({found['error']}), expected one that ended ok")
+            said = f"{found['status']} ({found['error']})" if found["error"] else found["status"]
+            raise InputError(f"run {short(folder)}: {said}, expected one that ended ok")
         return folder.resolve()
     name = folder.name if folder.parent.resolve() in roots() else os.fspath(task)  # its folder, too
     all_runs = history(name) if re.fullmatch(tasks.NAME, name) else []
@@ -235,6 +236,13 @@ def find(task: os.PathLike | str) -> Path:
     maker, states = _maker(name), ", ".join(f"{p.name} {status(p)['status']}" for p in all_runs[-5:])
     found = f"none has ended ok ({states})" if states else tasks.choose(name, there)
     raise InputError(f"run {name}: {found}{f'; {maker} makes it' if maker else ''}")
+
+
+def only(inputs: Sequence[os.PathLike | str]) -> os.PathLike | str:
+    """The one that a notebook's `inputs` hold; InputError for none or several."""
+    if len(inputs) != 1:
+        raise InputError(f"inputs: got {len(inputs)} runs, expected one")
+    return inputs[0]
 
 
 def _maker(task: str) -> str:

@@ -22,7 +22,8 @@ def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores |
     """
     if not is_array(volumes.get(truth)):
         return None
-    others = {n: v for n, v in volumes.items() if n != truth and is_array(v) and v.shape == volumes[truth].shape}
+    fitting = {n: v for n, v in volumes.items() if n != truth and is_array(v) and v.shape == volumes[truth].shape}
+    others = {name: volume for name, volume in fitting.items() if "bool" not in str(volume.dtype)}  # no masks
 
     @cache
     def peak() -> float:

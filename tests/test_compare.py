@@ -127,8 +127,14 @@ def test_of_different_notebooks_only_shared_settings_are_listed(folder):
         folder, "a", 0, parameters={"epochs": 2, "network_settings": {"chans": 8}, "mask": {"kind": "random"}}
     )
     b = fake_runs.make(folder, "b", 1, parameters={"epochs": 2, "network_settings": {"depth": 4}, "patch": [1, 2]})
-    found = compare.settings({"a": a, "b": b})
-    assert found.values.tolist() == [["network_settings.chans", "8", "–"], ["network_settings.depth", "–", "4"]]
+    found = compare.settings({"a": a, "b": b}).values.tolist()
+    assert found[:2] == [["network_settings.chans", "8", "–"], ["network_settings.depth", "–", "4"]]
+    assert found[2:] == [["mask.kind", "random", "–"], ["patch", "–", "[1, 2]"]]  # of one notebook all are listed
+    task = files.read(b / "task.json")
+    files.write(b / "task.json", task | {"notebook": "24_train_volumes"})
+    assert compare.settings({"a": a, "b": b}).values.tolist() == [
+        ["notebook", "21_train_kspace", "24_train_volumes"], *found[:2],
+    ]  # fmt: skip
     assert compare.settings({"setting": a, "b": b}).columns.tolist() == ["setting", "setting", "b"]
 
 

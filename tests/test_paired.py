@@ -127,6 +127,7 @@ def test_what_cannot_be_scored_is_told_with_its_place(folder):
 def test_infinite_values_give_no_difference_but_a_dash():
     found = paired.differences(rows({"p": [(math.inf, 30.0)], "q": [(31.0, 30.0)]}))
     assert paired.in_words(found)["difference"].tolist() == ["–", "–"]
+    assert paired.in_words(found)["mean"].tolist() == ["–", "30.0"]
     same = paired.differences(rows({"p": [(math.inf, math.inf)], "q": [(31.0, 30.0)]}))
     assert same["difference"].iloc[1] == -0.5  # equal where both are infinite
 
@@ -140,6 +141,31 @@ def test_labels_of_another_type_are_the_same_data(folder):
         folder, "b", 1, result={"x": volumes | {"truth": label.astype(np.int64)}}, classes=["none", "liver"]
     )
     assert paired.scores(compare.images({"a": a, "b": b}))["value"].tolist() == [1.0, 1.0]
+
+
+def test_a_class_that_nobody_has_is_left_out(folder):
+    truth = np.zeros((2, 4, 4), np.uint8)
+    truth[:, :2] = 1
+    found = truth.copy()
+    found[0, 3, 3] = 3  # one run finds a kidney that isn't there
+    names = ["background", "liver", "spleen", "kidney"]
+    given = {
+        n: fake_runs.make(folder, n, i, result={"x": {"input": truth, "output": output, "truth": truth}}, classes=names)
+        for i, (n, output) in enumerate({"a": truth, "b": found}.items())
+    }
+    scored = paired.scores(compare.images(given)).set_index(["metric", "run"])["value"]
+    assert scored.to_dict() == {
+        ("Dice, liver", "a"): 1.0, ("Dice, liver", "b"): 1.0, ("Dice, kidney", "a"): 1.0, ("Dice, kidney", "b"): 0.0,
+    }  # fmt: skip
+
+
+def test_runs_of_different_accelerations_are_not_compared(folder):
+    made = [fake_runs.make(folder, n, i, result={"x": V}) for i, (n, V) in enumerate(TWO.items())]
+    for path, rate in zip(made, (4.0, 8.0), strict=True):
+        with h5py.File(path / "predictions" / "result.h5", "a") as file:
+            file["x"].attrs["acceleration"] = rate
+    with pytest.raises(InputError, match="x: the runs have it at different accelerations.*good 4×, worse 8×"):
+        paired.scores(compare.images(compare.named(made)))
 
 
 def test_accelerations_are_compared_each_by_itself(folder):

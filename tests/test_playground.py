@@ -157,6 +157,8 @@ def test_scans_and_slices_that_are_not_there():
         Playground("brain_x")
     with pytest.raises(InputError, match="slice 11 of brain_c_pd: expected 0 to 10"):
         Playground(slice=11)
+    with pytest.raises(InputError, match="gain is 0, expected more than 0"):
+        Playground(gain=0)
 
 
 def test_what_does_not_change_is_kept(play, monkeypatch):

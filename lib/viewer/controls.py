@@ -45,16 +45,13 @@ def choice(
     return made
 
 
-def buttons(options: Sequence[str], value: str) -> ipywidgets.ToggleButtons:
-    """A choice of few, each with a button."""
-    return ipywidgets.ToggleButtons(
-        options=options, value=value, layout={"width": "auto"}, style={"button_width": "auto"}
+def buttons(name: str, options: Sequence[str], value: str) -> ipywidgets.HBox:
+    """A choice of few, each with a button that tells what it chooses, after a name; the last child holds the value."""
+    made = ipywidgets.ToggleButtons(
+        options=options, value=value, layout={"width": "auto"}, style={"button_width": "auto"},
+        tooltips=[f"{name}: {option}" for option in options],
     )  # fmt: skip
-
-
-def labelled(name: str, widget: ipywidgets.Widget) -> ipywidgets.HBox:
-    """A label and, beside it, a widget that would put its own above."""
-    return ipywidgets.HBox([ipywidgets.Label(name), widget], layout={"align_items": "center"})
+    return ipywidgets.HBox([ipywidgets.Label(name), made], layout={"align_items": "center"})
 
 
 def bar(widgets: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
@@ -78,17 +75,17 @@ class Controls:
         self.slider.layout = {"width": "640px", "max_width": "calc(100% - 4px)"}  # less its margins
         self.slider.disabled = slices.shape[0] == 1
         self.slider.add_class("slice-slider")
-        self.plane = buttons(slices.planes, view.plane)
-        self.part = buttons(slices.parts, view.part)
+        planes, parts = buttons("plane", slices.planes, view.plane), buttons("show", slices.parts, view.part)
+        self.plane, self.part = planes.children[-1], parts.children[-1]
         self._painting()
         opener = ipywidgets.ToggleButton(
             description="Adjust", tooltip="Window, colours, zoom, panels", layout={"width": "auto"}
         )
         opener.observe(lambda change: setattr(self.drawer.layout, "display", None if change.new else "none"), "value")
         several = [n for n in slices.shape if n > 1]
-        planes = [labelled("plane", self.plane)] if len(several) == 3 else []
-        self.tools = [*planes, labelled("show", self.part), opener]
-        self.scroll = [self.slider, *([self._player()] if slices.unit == "frame" else [])]
+        self.tools = [*([planes] if len(several) == 3 else []), parts, opener]
+        self.player = self._player() if slices.unit == "frame" else None
+        self.scroll = [self.slider, self.player] if self.player else [self.slider]
         moving = [self.slider, self.plane, self.part, *self.painting]
         for control in moving:
             control.observe(self._moved, "value")
@@ -96,10 +93,10 @@ class Controls:
 
     def _painting(self) -> None:
         """Window, gain, colours, overlays, zoom and panels."""
-        slices, (low, high) = self.slices, self.slices.limits(self.first.window)
+        slices, (low, high), (dark, bright) = self.slices, self.slices.limits(self.first.window), self.first.window
         wide = {"width": "390px", "max_width": "calc(100% - 4px)"}
         self.window = ipywidgets.FloatRangeSlider(
-            value=self.first.window, min=low, max=high, step=(high - low) / 200, description="window",
+            value=self.first.window, min=low, max=high, step=(bright - dark) / 200, description="window",
             readout_format=".3g", style=STYLE, layout=wide,
         )  # fmt: skip
         self.gain = choice("error ×", sorted({*GAINS, self.first.gain}), self.first.gain, 210)
@@ -151,13 +148,12 @@ class Controls:
 
     def view(self) -> View:
         """What the controls now ask for."""
-        boxes = (box.value if box.value[1] > box.value[0] else None for box in (self.rows, self.columns))
         low, high = self.window.value
         window = (low, high) if high > low else (low, low + self.window.step)
         hidden = tuple(name for name, shown in self.panels.items() if not shown.value)
         return View(
             self.slider.value, self.plane.value, window, self.gain.value, self.part.value, self.cmap.value,
-            self.opacity.value, self.contours.value, *boxes, hidden, self.across.value, self.size.value,
+            self.opacity.value, self.contours.value, _box(self.rows), _box(self.columns), hidden, self.across.value, self.size.value,
         )  # fmt: skip
 
     def go(self, plane: str, index: int) -> None:
@@ -198,5 +194,14 @@ class Controls:
         self.slider.description = (
             "line" if new != self.slices.planes[0] and self.slices.unit == "frame" else self.slices.unit
         )
+        if self.player:  # only time is played
+            self.player.playing = False
+            self.player.layout.display = None if new == self.slices.planes[0] else "none"
         self._fit(new)
         self.busy = False
+
+
+def _box(slider: ipywidgets.IntRangeSlider) -> tuple[int, int]:
+    """What a slider of the zoom asks for, one row or column at least."""
+    low = min(slider.value[0], slider.max - 1)
+    return low, max(low + 1, slider.value[1])

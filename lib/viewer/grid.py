@@ -23,7 +23,7 @@ def place(what: str, source: Source, name: str, first: Source, resample: bool, o
     """
     volume, shape, expected = source.volume, tuple(source.volume.shape), tuple(first.volume.shape)
     if is_mask(volume) and shape in (expected[1:], expected[2:]):
-        return np.broadcast_to(np.asarray(volume), expected), False
+        return np.broadcast_to(array(volume), expected), False
     away = _away(source, first)
     if shape == expected and not away:
         return volume, False

@@ -41,7 +41,8 @@ def part_of(cut: np.ndarray, part: str) -> np.ndarray | str:
     if part in LOGARITHMIC:
         strength = magnitude(cut) if part == "log magnitude" else abs(fft2c(_tensor(cut))).numpy()
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.maximum(20 * np.log10(strength / max(np.nan_to_num(strength).max(), 1e-30)), DECIBELS[0])
+            top = np.where(np.isfinite(strength), strength, 0).max()
+            return np.maximum(20 * np.log10(strength / max(top, 1e-30)), DECIBELS[0])
     if not np.iscomplexobj(cut):
         return cut.astype(np.float32) if part == "real" else f"real data have no {part}{' part' * (part != 'phase')}"
     return {"phase": np.angle, "real": np.real, "imaginary": np.imag}[part](cut).astype(np.float32)

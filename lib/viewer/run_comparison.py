@@ -9,7 +9,6 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from lib import InputError, compare, listing, paired, plots, said
-from lib import scores as scoring
 from lib.compare import Images
 from lib.viewer.controls import choice, message, tell
 from lib.viewer.run_picker import RunPicker
@@ -27,22 +26,24 @@ def show_case(
     Segmentations are laid over the image, with Dice. InputError where classes or truths differ, and without
     `interactive` where the shapes of cases without a truth do.
     """
-    classes, found = compare.classes(compared), {n: read_case(source.path, case) for n, source in compared.items()}
+    cases = {path: read_case(path, case) for path in dict.fromkeys(source.path for source in compared.values())}
+    classes, found = compare.classes(compared), {name: cases[source.path] for name, source in compared.items()}
     outputs = {name: found[name].volumes[source.image] for name, source in compared.items()}
     first = next(iter(found.values()))
     settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "planes": first.planes}
     settings |= {"start": start, "title": case}
     truth = first.volumes.get("truth")
-    truths = (each.volumes["truth"] for each in found.values() if "truth" in each.volumes)
+    truths = (each.volumes["truth"] for each in cases.values() if "truth" in each.volumes)
     paired.check_truths(case, map(paired.hash_of, truths))
     if classes:
         labels = outputs | ({} if truth is None else {"truth": truth})
-        scores = None if truth is None else scoring.segmentation(outputs, truth, classes)
-        settings |= {"error_of": None, "overlays": labels, "classes": classes, "scores": scores}
+        if "input" not in first.volumes:
+            raise InputError(f"{case}: its first run has no input to lay the labels over")
+        settings |= {"error_of": None, "overlays": labels, "classes": classes}
         return show(dict.fromkeys(labels, first.volumes["input"]), interactive, **settings)
     volumes = outputs | {"truth": "not known" if truth is None else truth}
     errors = None if truth is None else [(name, "truth") for name in outputs]
-    settings |= {"error_of": errors, "gain": gain, "scores": scoring.reconstruction(volumes)}
+    settings |= {"error_of": errors, "gain": gain}
     return show(volumes, interactive, **settings)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import ipywidgets
 from matplotlib.figure import Figure
 
-from lib import RUNS, InputError, plots
+from lib import RUNS, plots, said
 from lib import scores as scoring
 from lib.viewer.controls import CSS, Controls, bar, button, choice, message, tell
 from lib.viewer.grid import ShapeError
@@ -59,8 +59,8 @@ class SliceViewer(ipywidgets.VBox):
             self.slices = Slices(volumes, **settings)
             view = first_view(self.slices, start, window, gain)
             tiles = self.slices.tiles(view)
-        except InputError as error:
-            tell(self.message, str(error))
+        except Exception as error:  # a value that nothing can be made of, a file that can't be read
+            tell(self.message, said(error))
             self.children = [self.message]
             if isinstance(error, ShapeError):
                 again = lambda _: self._build(volumes, start, window, gain, settings | {"resample": True})  # noqa: E731
@@ -71,7 +71,10 @@ class SliceViewer(ipywidgets.VBox):
         self.lines = [_line() for _ in tiles]  # as many as there may be
         self.labels, self.images = zip(*self.lines, strict=True)
         self.caption = ipywidgets.HTML(layout={"margin": "0"})
-        self.controls = Controls(self.slices, view, self._show)
+        self.caption.add_class("slice-caption")
+        for image in self.images:
+            image.tooltip = f"slices of {', '.join(tiles)}; names, scores and place stand beside"
+        self.controls = Controls(self.slices, view, lambda view: self._try(self._show, view))
         self.slider = self.controls.slider
         save = button("Save PNG", self._save, "Write what is shown now as a picture")
         bars = [bar(widgets) for widgets in ([*self.controls.tools, save], self._jumps(view)) if widgets]
@@ -98,8 +101,15 @@ class SliceViewer(ipywidgets.VBox):
                 self.controls.go(self.slices.planes[0], order[place(len(order))])
 
         places = {"worst": lambda n: 0, "median": lambda n: n // 2, "best": lambda n: n - 1}
-        buttons = (button(n, lambda _, p=p: jump(p), f"Go to the {n} slice") for n, p in places.items())
+        buttons = (button(n, lambda _, p=p: self._try(jump, p), f"Go to the {n} slice") for n, p in places.items())
         return [rank_by, *buttons]
+
+    def _try(self, call: Callable[[Any], None], value: Any) -> None:
+        """Calls, and tells in a line what it fails with, such as a file that was closed meanwhile."""
+        try:
+            call(value)
+        except Exception as error:
+            tell(self.message, said(error))
 
     def _show(self, view: View) -> None:
         frame, key = self.frame(view), legend(self.slices.classes) if self.slices.overlays else ""

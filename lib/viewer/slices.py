@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lib import InputError, plots
+from lib import scores as scoring
 from lib.panels import check_names, is_array, magnitude, unavailable, window_of
 from lib.scores import Scores
 from lib.viewer.grid import place
@@ -14,6 +15,7 @@ from lib.viewer.parts import COMPLEX, DECIBELS, FOURIER, LOGARITHMIC, REAL, arra
 from lib.viewer.sources import ANATOMICAL, PLANES, Case, Source, read
 
 CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the colour-blind too
+REACH = 10  # the first window's widths that another one may lie away from it
 LEAST, MOST = 260, 480  # a panel's height, and the width up to which it grows
 
 
@@ -71,10 +73,11 @@ class Slices:
         self.overlays = self._labels(overlays or {}, resample)
         self.spacing = self._spaced(self.grid.spacing if spacing is None else spacing, unit)
         self.errors = {f"|{output} − {truth}|": (output, truth) for output, truth in self._pairs(error_of)}
-        self.unit, self.title, self.scores = unit, title, scores or (lambda index: {})
-        self.planes = tuple(
-            planes or (ANATOMICAL if self.grid.anatomical and unit != "frame" else PLANES.get(unit, PLANES["slice"]))
-        )
+        self.unit, self.title, self.scores = unit, title, scores or self._scored()
+        usual = ANATOMICAL if self.grid.anatomical and unit != "frame" else PLANES.get(unit, PLANES["slice"])
+        self.planes = tuple(planes or usual)
+        if len({*self.planes}) != 3:
+            raise InputError(f"SliceViewer: planes are {self.planes}, expected three different names")
         self.parts = COMPLEX if any(is_complex(volume) for volume in arrays.values()) else REAL
 
     def _labels(self, overlays: Mapping[str, Any], resample: bool) -> dict[str, Any]:
@@ -84,24 +87,41 @@ class Slices:
             what = f"the overlay of {name!r}"
             if not is_array(label.volume):
                 raise InputError(f"SliceViewer: {what} is {label.volume!r}, expected class numbers {self.shape}")
-            _check_classes(what, array(label.volume[:]), self.classes)
+            whole = array(label.volume)
+            _check_classes(what, whole, self.classes)
+            label = label._replace(volume=whole if whole.dtype.kind in "bui" else whole.real.astype(np.int32))
             found[name] = self._on_grid(what, name, label, resample, order=0)
         return found
 
     def _spaced(self, spacing: Sequence[float] | None, unit: str) -> tuple[float, ...]:
-        spacing = (1.0, 1.0, 1.0) if spacing is None else tuple(spacing)
-        if len(spacing) != 3 or not all(s > 0 for s in spacing):
-            raise InputError(f"SliceViewer: spacing is {spacing}, expected three millimetres (z, y, x)")
+        given, spacing = spacing, (1.0, 1.0, 1.0) if spacing is None else spacing
+        try:
+            spacing = tuple(map(float, spacing))
+        except (TypeError, ValueError):
+            spacing = ()
+        if len(spacing) != 3 or not all(0 < s < np.inf for s in spacing):
+            raise InputError(f"SliceViewer: spacing is {given}, expected three millimetres (z, y, x)")
         if unit == "frame":  # time has no millimetres: x–t is about as wide as the image
             return (spacing[2] * max(1, round(self.shape[2] / self.shape[0])), *spacing[1:])
         return spacing
 
     def _pairs(self, error_of: Sequence[Any] | None) -> list[tuple[str, str]]:
         pairs = [error_of] if error_of and isinstance(error_of[0], str) else list(error_of or ())
+        if any(len(pair) != 2 for pair in pairs):
+            raise InputError(f"SliceViewer: error_of is {error_of}, expected (output, truth) or a list of such pairs")
         if pairs == [("output", "truth")] and not {"output", "truth"} <= set(self.volumes):
             return []  # the default, and nothing to compare
         check_names("SliceViewer, error_of", (name for pair in pairs for name in pair), self.volumes)
         return pairs
+
+    def _scored(self) -> Scores:
+        """Dice of every overlay against "label" or "truth", else SSIM, PSNR, NMSE of every volume against the truth."""
+        label = next((name for name in ("label", "truth") if name in self.overlays), None)
+        if label and self.classes:
+            others = {name: overlay for name, overlay in self.overlays.items() if name != label}
+            return scoring.segmentation(others, self.overlays[label], self.classes)
+        truth = next((truth for _, truth in self.errors.values()), "truth")
+        return scoring.reconstruction(self.volumes, truth) or (lambda index: {})
 
     def _on_grid(self, what: str, name: str, source: Source, resample: bool, order: int = 1) -> Any:
         volume, resampled = place(what, source, self.first, self.grid, resample, order)
@@ -114,9 +134,11 @@ class Slices:
         return tuple(window_of(self._sample(), window))
 
     def limits(self, window: tuple[float, float]) -> tuple[float, float]:
-        """The smallest and largest value that a window may have: 0, the data's and the first window's own."""
+        """The smallest and largest value that a window may have: 0, the data's and the first window's own, within its REACH."""
         values = [v[np.isfinite(v)] for v in map(magnitude, self._sample().values())]
-        return tuple(float(f([0.0, *window, *(f(v) for v in values if v.size)])) for f in (min, max))
+        low, high = (float(f([0.0, *window, *(f(v) for v in values if v.size)])) for f in (min, max))
+        reach = REACH * (window[1] - window[0])  # a single bright voxel leaves the slider usable
+        return max(low, min(0.0, window[0] - reach)), min(high, window[1] + reach)
 
     def _sample(self) -> dict[str, Any]:
         """Some voxels of every volume but masks."""
@@ -161,6 +183,11 @@ class Slices:
                     images[error] = abs(images[pair[0]] - images[pair[1]])
         return {name: image for name, image in images.items() if name not in view.hidden}
 
+    def _difference(self, error: str, part: str) -> str:
+        """An error's name: of complex data it is the magnitudes' difference that is shown, not the difference's magnitude."""
+        output, truth = self.errors[error]
+        return f"||{output}| − |{truth}||" if part == "magnitude" else error
+
     def tiles(self, view: View) -> dict[str, "Tile"]:
         """Name (an error's with its gain) → what is painted, all of one size, with the text that stands beneath the name."""
         rows, columns = (slice(*b) if b else slice(None) for b in (view.rows, view.columns))
@@ -169,7 +196,7 @@ class Slices:
         scored = self.scores(view.index) if view.plane == self.planes[0] and view.part == self.parts[0] else {}
         height, width, tiles = *self.shown(view), {}
         for name, image in self.images(view).items():
-            label = f"{name} ×{view.gain:g}" if name in self.errors else name
+            label = f"{self._difference(name, view.part)} ×{view.gain:g}" if name in self.errors else name
             notes = [text_of(metric, value) for metric, value in scored.get(name, {}).items()]
             if name in self.resampled:
                 notes.append(f"resampled to {' × '.join(map(str, self.shape))}")

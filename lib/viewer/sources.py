@@ -58,13 +58,12 @@ def read(name: str, source: Any) -> Source:
 def _is_path(text: str) -> bool:
     """Whether a text is a path and not the reason why there is no volume."""
     if not re.search(r"\s", text.strip()):
-        return text != "n/a" and ("/" in text or bool(re.search(r"\.\w{2,5}(:|$)", text)))
-    path = re.sub(r"(?<=\.h5):.*", "", text.strip())  # with blanks only what is there: a reason may name a file, too
-    return (
-        path.endswith((".nii", ".nii.gz", ".npy", ".h5"))
-        and (ROOT / Path(path).expanduser()).is_file()
-        and (not re.search(r"\.h5:\s", text))
-    )
+        return text.lower() != "n/a" and ("/" in text or bool(re.search(r"\.\w{2,5}(:|$)", text)))
+    path = re.sub(
+        r"(?<=\.h5):.*", "", text.strip()
+    )  # with blanks an absolute one, or what is there: a reason may name a file
+    found = path.startswith(("/", "~")) or (ROOT / path).is_file()
+    return found and path.endswith((".nii", ".nii.gz", ".npy", ".h5")) and not re.search(r"\.h5:\s", text)
 
 
 def _file(name: str, text: str) -> Source:

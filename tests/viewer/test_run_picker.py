@@ -8,10 +8,12 @@ from html import unescape
 import fake_runs
 import h5py
 import ipywidgets
+import numpy as np
+import pytest
 from matplotlib.figure import Figure
 
-from lib import compare
-from lib.viewer import RunComparison, RunPicker, run_comparison, show_case
+from lib import InputError, compare
+from lib.viewer import RunComparison, RunPicker, show_case
 
 HISTORY = "epoch,train_loss,valid_loss\n0,0.5,0.4\n1,0.3,0.35\n"
 
@@ -134,6 +136,12 @@ def test_tasks_can_be_given_and_what_is_not_there_is_told(folder):
     assert RunPicker([folder / "unet"]).value == (str(paths[1]),)  # a task by its folder
 
 
+def test_a_folder_of_odd_content_is_a_row(folder):
+    fake_runs.make(folder, "odd", parameters={"network_type": ["a"]}, error={"b": 1}, status="failed")
+    picker = RunPicker()
+    assert listed(picker) == ["odd"] and "{&#x27;b&#x27;: 1}" in picker.lines[0].cells.value
+
+
 def test_bad_folders_say_what_is_wrong_in_their_row(folder):
     some(folder)
     (folder / "empty" / "20260306-000000").mkdir(parents=True)
@@ -230,7 +238,7 @@ def test_different_data_are_refused_in_a_line(folder):
     )
 
 
-def test_the_same_case_as_a_picture(folder, monkeypatch):
+def test_the_same_case_as_a_picture(folder):
     compared = compare.images(compare.named(two(folder)))
     figure = show_case(compared, "p1_x", False, gain=4)
     assert isinstance(figure, Figure)
@@ -239,15 +247,22 @@ def test_the_same_case_as_a_picture(folder, monkeypatch):
     assert "SSIM" in figure.axes[0].get_xlabel()
 
 
-def test_segmentations_are_laid_over_the_image(folder, monkeypatch):
+def test_segmentations_are_laid_over_the_image(folder):
     label = (fake_runs.volumes(0)["truth"] > 0.5).astype("uint8")
     result = {"x": {"input": fake_runs.volumes(0)["truth"], "output": label, "truth": label}}
     paths = [fake_runs.make(folder, t, n, result=result, classes=["none", "liver"]) for n, t in enumerate("ab")]
-    seen = {}
-    monkeypatch.setattr(run_comparison, "show", lambda volumes, interactive, **s: seen.update(s, volumes=volumes))
-    show_case(compare.images(compare.named(paths)), "x", False)
-    assert list(seen["volumes"]) == list(seen["overlays"]) == ["a", "b", "truth"] and seen["error_of"] is None
-    assert seen["classes"] == ["none", "liver"] and seen["scores"](0)["a"]["Dice liver"] == 1.0
+    compared = compare.images(compare.named(paths))
+    figure = show_case(compared, "x", False)
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b", "truth"]
+    assert [ax.get_xlabel().replace("\u00a0", " ") for ax in figure.axes] == ["Dice liver 1.000"] * 2 + [""]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["liver"]
+    pixels = np.asarray(figure.axes[0].images[0].get_array())
+    assert (np.ptp(pixels.astype(int), axis=-1) > 0).any()  # colours over the grey image
+    for path in paths:
+        with h5py.File(path / "predictions" / "result.h5", "a") as file:
+            del file["x/input"]
+    with pytest.raises(InputError, match="x: its first run has no input to lay the labels over"):
+        show_case(compared, "x", False)
 
 
 def test_refresh_compares_anew(folder):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import lib
-from lib import InputError, plots
+from lib import InputError, metrics, plots
 from lib.viewer import SliceViewer, paint, show
 from lib.viewer.paint import BAD, CLASS_COLORS, lay
 from lib.viewer.slices import CMAPS, Slices
@@ -62,7 +62,9 @@ def test_pixels_by_hand():
     assert (shown[:, width : width + gap, 3] == 0).all() and (
         shown[:, 2 * width + gap : 2 * width + 2 * gap, 3] == 0
     ).all()
-    assert cells(viewer) == [("output", ""), ("truth", ""), ("|output − truth| ×5", "")]
+    found, small = cells(viewer)[0]
+    assert (found, small.split(" · ")[0]) == ("output", "SSIM –")  # 2 × 2 pixels are too few for its window
+    assert cells(viewer)[1:] == [("truth", ""), ("|output − truth| ×5", "")]
 
 
 def test_no_image_color_is_transparent():
@@ -113,7 +115,10 @@ def test_window_comes_from_the_truth():
     assert SliceViewer(both).controls.window.value == pytest.approx((low, high))
     brighter = SliceViewer(both | {"output": both["output"] * 100})
     assert brighter.controls.window.value == pytest.approx((low, high))
-    assert brighter.controls.window.max == pytest.approx(both["output"].max() * 100)  # and can be moved as far
+    assert brighter.controls.window.max == pytest.approx(high + 10 * (high - low))  # one bright voxel leaves it usable
+    assert brighter.controls.window.step == pytest.approx((high - low) / 200)
+    assert SliceViewer(both).controls.window.max == pytest.approx(both["truth"].max())  # as far as the data
+    assert SliceViewer(both, window=np.array([0.2, 0.7])).controls.window.value == (0.2, 0.7)
     big = np.zeros((70, 520, 4)) + np.arange(70)[:, None, None]
     assert SliceViewer({"truth": big}).controls.window.value == pytest.approx((0, 68))  # from every second slice
 
@@ -128,7 +133,10 @@ def test_pixels_that_are_not_finite_are_marked_and_counted():
     assert shown[5, step : step + 4].tolist()[:3] == [blue] * 3
     marked = (shown == blue).all(-1)
     assert [marked[:, i * step : i * step + 4].sum() for i in range(4)] == [0, 3, 1, 3]
-    assert [small for _, small in cells(viewer)] == ["", "3 px not finite", "1 px not finite", "3 px not finite"]
+    none = "SSIM – · PSNR – · NMSE –"
+    assert [small for _, small in cells(viewer)] == [
+        none, f"{none} · 3 px not finite", "1 px not finite", "3 px not finite",
+    ]  # fmt: skip
 
 
 def test_missing_volumes_say_why():
@@ -182,6 +190,11 @@ A = np.zeros((3, 8, 8))
         ({"a": A}, {"gain": 0}, "SliceViewer: gain is 0, expected more than 0"),
         ({"a": A}, {"window": (1, 1)}, "window is (1, 1), expected (low, high) with low < high"),
         ({"a": A}, {"window": 5}, "window is 5, expected (low, high) with low < high"),
+        ({"a": A}, {"window": (0, np.inf)}, "window is (0, inf), expected (low, high) with low < high"),
+        ({"a": A}, {"spacing": 2}, "SliceViewer: spacing is 2, expected three millimetres (z, y, x)"),
+        ({"a": A}, {"planes": ("x", "y")}, "planes are ('x', 'y'), expected three different names"),
+        ({"a": A}, {"error_of": ("a",)}, "error_of is ('a',), expected (output, truth) or a list of such pairs"),
+        ({"a": A, "b": "/no where/b.nii.gz"}, {}, "/no where/b.nii.gz: no such file"),
         ({"a": A}, {"spacing": (1, 1)}, "SliceViewer: spacing is (1, 1), expected three millimetres (z, y, x)"),
         ({"input": A}, {"error_of": ("inputs", "input")}, "error_of: unknown name 'inputs'; did you mean 'input'?"),
         ({"a": "scan.nii.gz"}, {}, "scan.nii.gz: no such file"),
@@ -220,7 +233,7 @@ def test_volumes_of_another_shape_are_resampled_when_asked():
     assert button.description == "Resample to one grid"
     button.click()
     assert not viewer.message.value
-    assert cells(viewer)[0] == ("a", "resampled to 2 × 8 × 8")
+    assert cells(viewer)[0][0] == "a" and cells(viewer)[0][1].endswith(" · resampled to 2 × 8 × 8")
     np.testing.assert_allclose(viewer.slices.volumes["a"][:, 1:-1], ramp[:, 1:-1], atol=1e-6)  # linear between centres
     assert (viewer.slices.overlays["label"] == label).all()  # nearest: no new classes
     both = {"label": ramp, "truth": ramp}
@@ -261,7 +274,8 @@ def test_a_single_slice_has_nothing_to_slide():
 
 
 def test_widgets_live_in_viewer_only():
-    users = [path for path in Path(lib.__file__).parent.rglob("*.py") if "import ipywidgets" in path.read_text()]
+    words = re.compile(r"^\s*(import|from) ipywidgets", re.M)
+    users = [path for path in Path(lib.__file__).parent.rglob("*.py") if words.search(path.read_text())]
     assert {path.parent.name for path in users} == {"viewer"}
 
 
@@ -343,6 +357,8 @@ def test_the_box_of_the_zoom_is_cut_from_every_panel():
     assert (shown[:, 2 * step :, :3] == np.array(colormaps["magma"](159, bytes=True)[:3])).all()  # 0.125 of 0.2
     viewer.controls.reset()
     assert viewer.controls.view().rows == (0, 6) and decode(viewer).shape[0] == 264
+    viewer.controls.rows.value = 6, 6  # both handles in one place: one row
+    assert viewer.controls.view().rows == (5, 6)
 
 
 def test_window_gain_colours_and_hidden_panels():
@@ -437,9 +453,12 @@ def test_every_control_has_a_label():
         volumes() | {"label": A[:, :1, :1]}, resample=True, unit="frame", overlays={"label": volumes()["truth"] > 0}
     )
     for widget in descendants(viewer):
-        texts = (ipywidgets.HTML, ipywidgets.Label, ipywidgets.ToggleButtons)  # whose options are their labels
-        if hasattr(widget, "description") and not isinstance(widget, texts):
+        if isinstance(widget, ipywidgets.ToggleButtons):  # a group: each of its buttons says what it chooses
+            assert [t.partition(": ")[2] for t in widget.tooltips] == list(widget.options)
+            assert {t.partition(": ")[0] for t in widget.tooltips} <= {"plane", "show"}
+        elif hasattr(widget, "description") and not isinstance(widget, (ipywidgets.HTML, ipywidgets.Label)):
             assert widget.description, widget
+    assert all("slices of zero-filled, output, truth" in image.tooltip for image in viewer.images)
 
 
 def test_a_closed_viewer_is_freed():
@@ -471,6 +490,64 @@ def test_the_errors_scale_is_that_of_the_images():
         viewer.controls.part.value = part
         color = colormaps["magma"](int(np.rint(255 * level)), bytes=True)[:3]
         assert tuple(decode(viewer)[0, -1, :3]) == tuple(map(int, color)), part
+
+
+def test_the_error_of_complex_magnitudes_is_named_so():
+    viewer = SliceViewer({"output": A + 1j, "truth": A + 1})
+    assert cells(viewer)[2][0] == "||output| − |truth|| ×5"
+    assert (viewer.slices.images(viewer.controls.view())["|output − truth|"] == 0).all()
+    viewer.controls.part.value = "real"
+    assert cells(viewer)[2][0] == "|output − truth| ×5"
+    assert (viewer.slices.images(viewer.controls.view())["|output − truth|"] == 1).all()
+
+
+def test_decibels_are_of_the_highest_finite_value():
+    volume = np.full((1, 4, 4), 1 + 0j)
+    volume[0, 0, 0], volume[0, 0, 1] = np.inf, 0.1
+    viewer = SliceViewer({"a": volume})
+    viewer.controls.part.value = "log magnitude"
+    shown = viewer.slices.images(viewer.controls.view())["a"]
+    assert shown[1, 1] == 0 and shown[0, 1] == pytest.approx(-20) and np.isinf(shown[0, 0])
+
+
+def test_scores_come_by_themselves(tmp_path):
+    both, path = volumes(3, 16, 12), tmp_path / "a.npy"
+    np.save(path, both["output"])
+    viewer = SliceViewer({"output": path, "mask": np.ones((3, 16, 12), bool), "truth": both["truth"]}, start=1)
+    expected = metrics.ssim(both["output"][1], both["truth"][1], both["truth"].max())
+    found = dict(cells(viewer))
+    assert found["output"].startswith(f"SSIM {expected:.3f} · PSNR ") and not found["mask"]
+    assert {"worst", "best"} <= {getattr(w, "description", "") for w in descendants(viewer)}
+    label = np.zeros((2, 4, 4), int)
+    label[:, :2] = 1
+    half = label.copy()
+    half[:, 1] = 0
+    overlays = {"prediction": half.astype(float), "label": label}  # as floats too
+    viewer = SliceViewer(dict.fromkeys(overlays, label * 1.0), overlays=overlays, classes=["none", "liver"])
+    assert dict(cells(viewer))["prediction"] == "Dice liver 0.667"  # 2 · 4 / (4 + 8)
+    assert SliceViewer({"a": A}).slices.scores(0) == {}
+
+
+def test_what_fails_later_is_told_too(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        viewer = SliceViewer({"a": file.create_dataset("a", data=A)})
+    viewer.slider.value = 2  # the file is closed
+    assert "synchronously" in viewer.message.value
+    viewer = SliceViewer(volumes(), scores=lambda i: {"output": {"SSIM": [0.0, 1.0, 2.0][i]}}, start=0)
+    next(w for w in descendants(viewer) if getattr(w, "description", "") == "worst").click()
+    assert "IndexError: list index out of range" in viewer.message.value
+    viewer = SliceViewer({"a": A}, start="first")
+    assert viewer.children == (viewer.message,) and "TypeError" in viewer.message.value
+
+
+def test_only_time_is_played():
+    viewer = SliceViewer({"a": cube()}, unit="frame")
+    player = viewer.controls.player
+    player.playing = True
+    viewer.controls.plane.value = "x–t"
+    assert player.layout.display == "none" and not player.playing
+    viewer.controls.plane.value = "frames"
+    assert player.layout.display is None
 
 
 def saved(path, voxels, affine):
