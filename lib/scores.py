@@ -29,7 +29,6 @@ def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores |
     def peak() -> float:
         return max(float(np.nan_to_num(magnitude(plane), posinf=0).max()) for plane in volumes[truth])
 
-    @cache
     def of(index: int) -> dict[str, dict[str, float]]:
         target, found = magnitude(volumes[truth][index]), {}
         for name, volume in others.items():
@@ -57,7 +56,6 @@ def segmentation(labels: Mapping[str, Any], truth: Any, classes: Sequence[str]) 
     """
     labels = {name: label for name, label in labels.items() if label.shape == truth.shape}
 
-    @cache
     def of(index: int) -> dict[str, dict[str, float]]:
         found = {}
         for name, label in labels.items():

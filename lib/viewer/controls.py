@@ -18,7 +18,7 @@ STYLE = {"description_width": "initial"}
 
 
 def message() -> ipywidgets.HTML:
-    """A line for what the reader must know, announced by screen readers."""
+    """A line for what the reader must know; `tell` fills it."""
     return ipywidgets.HTML(layout={"margin": "0"})
 
 
@@ -51,7 +51,12 @@ def buttons(name: str, options: Sequence[str], value: str) -> ipywidgets.HBox:
         options=options, value=value, layout={"width": "auto"}, style={"button_width": "auto"},
         tooltips=[f"{name}: {option}" for option in options],
     )  # fmt: skip
-    return ipywidgets.HBox([ipywidgets.Label(name), made], layout={"align_items": "center"})
+    return labelled(name, made)
+
+
+def labelled(name: str, widget: ipywidgets.Widget) -> ipywidgets.HBox:
+    """A label and, beside it, a widget that has none of its own or would put it above."""
+    return ipywidgets.HBox([ipywidgets.Label(name), widget], layout={"align_items": "center"})
 
 
 def bar(widgets: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
@@ -85,7 +90,8 @@ class Controls:
         several = [n for n in slices.shape if n > 1]
         self.tools = [*([planes] if len(several) == 3 else []), parts, opener]
         self.player = self._player() if slices.unit == "frame" else None
-        self.scroll = [self.slider, self.player] if self.player else [self.slider]
+        self.playing = labelled("play", self.player) if self.player else None
+        self.scroll = [self.slider, self.playing] if self.player else [self.slider]
         moving = [self.slider, self.plane, self.part, *self.painting]
         for control in moving:
             control.observe(self._moved, "value")
@@ -196,7 +202,7 @@ class Controls:
         )
         if self.player:  # only time is played
             self.player.playing = False
-            self.player.layout.display = None if new == self.slices.planes[0] else "none"
+            self.playing.layout.display = None if new == self.slices.planes[0] else "none"
         self._fit(new)
         self.busy = False
 

@@ -77,7 +77,7 @@ def color(number: int) -> tuple[int, ...]:
 def figure(slices: Slices, view: View) -> Figure:
     """A view as a still picture, as wide as a page."""
     tiles = slices.tiles(view)
-    notes = {name: tile.note for name, tile in tiles.items() if tile.pixels is not None}
+    notes = {name: note for name, note in slices.notes(view, tiles).items() if tiles[name].pixels is not None}
     panels = {name: _reason(tile) if tile.pixels is None else tile.pixels for name, tile in tiles.items()}
     return plots.montage(
         panels, columns=len(lines(tiles, view.across)[0]), title=caption(slices, view), notes=notes,

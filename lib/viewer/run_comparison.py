@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from lib import InputError, compare, listing, paired, plots, said
 from lib.compare import Images
 from lib.viewer.controls import choice, message, tell
+from lib.viewer.pictures import TEXT, status
 from lib.viewer.run_picker import RunPicker
 from lib.viewer.slice_viewer import SliceViewer, show
 from lib.viewer.sources import case as read_case
@@ -170,9 +171,8 @@ def _choose(control: ipywidgets.SelectionSlider, names: Mapping[str, str], wante
 
 
 def _heading(text: str) -> ipywidgets.HTML:
-    style = "margin:14px 0 4px;font-size:15px;font-weight:600;color:var(--jp-ui-font-color1,inherit)"
-    return ipywidgets.HTML(f'<h4 style="{style}">{escape(text)}</h4>')
+    return ipywidgets.HTML(f'<h4 style="{TEXT};margin:14px 0 4px;font-size:15px;font-weight:600">{escape(text)}</h4>')
 
 
 def _line(text: str) -> str:
-    return f'<div style="line-height:1.5;max-width:75em;color:var(--jp-ui-font-color1,inherit)">{escape(text)}</div>'
+    return status(text, "max-width:75em")

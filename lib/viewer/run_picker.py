@@ -14,6 +14,7 @@ from lib import ROOT, attempt, listing, runs
 from lib.listing import Row
 from lib.viewer.controls import CSS as CHOICES
 from lib.viewer.controls import STYLE, bar, button, choice, message, tell
+from lib.viewer.pictures import status
 
 
 class Column(NamedTuple):
@@ -151,10 +152,8 @@ class RunPicker(ipywidgets.VBox):
         self._show(page=self.page + pages)
 
     def _tick(self, number: int, ticked: bool) -> None:
-        path, others = (
-            str(self.lines[number].row.path),
-            [p for p in self.value if p != str(self.lines[number].row.path)],
-        )
+        path = str(self.lines[number].row.path)
+        others = [other for other in self.value if other != path]
         self.value = (*others, path) if ticked else tuple(others)
 
     def _show(self, page: int | None = None) -> None:
@@ -176,15 +175,15 @@ class RunPicker(ipywidgets.VBox):
 
     def _counted(self, fitting: int, first: int, end: int) -> str:
         if not self.rows:
-            return _text("No runs yet: run a notebook, such as 21_train_kspace, or `make demo`, then press Refresh.")
+            return status("No runs yet: run a notebook, such as 21_train_kspace, or `make demo`, then press Refresh.")
         if not fitting:
-            return _text(f"None of the {len(self.rows)} runs fits: change find or status.")
-        return _text(f"{first + 1}–{end} of {fitting} runs")
+            return status(f"None of the {len(self.rows)} runs fits: change find or status.")
+        return status(f"{first + 1}–{end} of {fitting} runs")
 
     def _chosen(self) -> str:
         tasks = {str(row.path): f"{row.task} ({listing.moment(row.started)})" for row in self.rows}
         names = [tasks.get(path, path) for path in self.value]
-        return _text(f"chosen: {', '.join(names)}" if names else "Choose two or more runs to compare them.")
+        return status(f"chosen: {', '.join(names)}" if names else "Choose two or more runs to compare them.")
 
 
 def _run_folder(given: PathLike | str) -> Path:
@@ -234,7 +233,3 @@ def _grid(first: ipywidgets.Widget, rest: ipywidgets.Widget) -> ipywidgets.GridB
 
 def _layout(columns: str) -> dict[str, str]:
     return {"grid_template_columns": columns, "grid_gap": "0 8px", "width": "100%"}
-
-
-def _text(text: str) -> str:
-    return f'<span style="color:var(--jp-ui-font-color1,inherit)">{escape(text)}</span>'

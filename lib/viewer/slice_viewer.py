@@ -17,7 +17,7 @@ from lib.viewer.controls import CSS, Controls, bar, button, choice, message, tel
 from lib.viewer.grid import ShapeError
 from lib.viewer.paint import beside, png
 from lib.viewer.pictures import TEXT, caption, figure, first_view, labels_of, legend, lines, sharp
-from lib.viewer.slices import Slices, View
+from lib.viewer.slices import Slices, Tile, View
 
 FRAMES = 32  # pictures kept, of up to a megabyte each
 
@@ -72,8 +72,6 @@ class SliceViewer(ipywidgets.VBox):
         self.labels, self.images = zip(*self.lines, strict=True)
         self.caption = ipywidgets.HTML(layout={"margin": "0"})
         self.caption.add_class("slice-caption")
-        for image in self.images:
-            image.tooltip = f"slices of {', '.join(tiles)}; names, scores and place stand beside"
         self.controls = Controls(self.slices, view, lambda view: self._try(self._show, view))
         self.slider = self.controls.slider
         save = button("Save PNG", self._save, "Write what is shown now as a picture")
@@ -112,24 +110,24 @@ class SliceViewer(ipywidgets.VBox):
             tell(self.message, said(error))
 
     def _show(self, view: View) -> None:
+        """Images first, then their scores, which take longer than a picture."""
         frame, key = self.frame(view), legend(self.slices.classes) if self.slices.overlays else ""
         self.caption.value = f'<div style="{TEXT};opacity:.75">{escape(caption(self.slices, view))}</div>{key}'
-        for i, (labels, image) in enumerate(self.lines):
-            shown = i < len(frame)
-            picture, html, width = frame[i] if shown else (image.value, "", 0)
-            for widget in (labels, image):
-                widget.layout.width, widget.layout.display = f"{width}px", None if shown else "none"
-            labels.value, image.value = html, picture
+        for i, line in enumerate(self.lines):
+            picture, _, width = frame[i] if i < len(frame) else (line[1].value, {}, 0)
+            for widget in line:
+                widget.layout.width, widget.layout.display = f"{width}px", None if i < len(frame) else "none"
+            line[1].value = picture
+        for (labels, _), (_, tiles, width) in zip(self.lines, frame, strict=False):
+            labels.value = labels_of(self.slices.notes(view, tiles), max(len(t) for _, t, _ in frame), width)
 
-    def _frame(self, view: View) -> list[tuple[bytes, str, int]]:
-        """A view in lines of (PNG, labels in HTML, width in pixels)."""
+    def _frame(self, view: View) -> list[tuple[bytes, dict[str, Tile], int]]:
+        """A view in lines of (PNG, its tiles, width in pixels), all of one scale."""
         made, (height, width) = [], self.slices.shown(view)
         found = lines(self.slices.tiles(view), view.across)
         for line in found:
-            tiles = [tile.pixels for tile in line.values()] + [None] * (len(found[0]) - len(line))  # all of one scale
-            pixels = beside(tiles, height, width)
-            cells = {name: tile.note for name, tile in line.items()}
-            made.append((png(pixels), labels_of(cells, len(tiles), pixels.shape[1]), pixels.shape[1]))
+            pixels = beside([t.pixels for t in line.values()] + [None] * (len(found[0]) - len(line)), height, width)
+            made.append((png(pixels), line, pixels.shape[1]))
         return made
 
     def _save(self, _: Any) -> None:

@@ -1,6 +1,7 @@
 """Volumes cut into the panels that a viewer shows: planes, parts of complex data, error maps, zoom. No widgets."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +74,7 @@ class Slices:
         self.overlays = self._labels(overlays or {}, resample)
         self.spacing = self._spaced(self.grid.spacing if spacing is None else spacing, unit)
         self.errors = {f"|{output} − {truth}|": (output, truth) for output, truth in self._pairs(error_of)}
-        self.unit, self.title, self.scores = unit, title, scores or self._scored()
+        self.unit, self.title, self.scores = unit, title, cache(scores or self._scored())
         usual = ANATOMICAL if self.grid.anatomical and unit != "frame" else PLANES.get(unit, PLANES["slice"])
         self.planes = tuple(planes or usual)
         if len({*self.planes}) != 3:
@@ -189,17 +190,14 @@ class Slices:
         return f"||{output}| − |{truth}||" if part == "magnitude" else error
 
     def tiles(self, view: View) -> dict[str, "Tile"]:
-        """Name (an error's with its gain) → what is painted, all of one size, with the text that stands beneath the name."""
+        """Name (an error's with its gain) → what is painted, all of one size."""
         rows, columns = (slice(*b) if b else slice(None) for b in (view.rows, view.columns))
         low, high = scale = self.scale(view)
         cmap = "twilight" if view.part == "phase" else view.cmap
-        scored = self.scores(view.index) if view.plane == self.planes[0] and view.part == self.parts[0] else {}
         height, width, tiles = *self.shown(view), {}
         for name, image in self.images(view).items():
             label = f"{self._difference(name, view.part)} ×{view.gain:g}" if name in self.errors else name
-            notes = [text_of(metric, value) for metric, value in scored.get(name, {}).items()]
-            if name in self.resampled:
-                notes.append(f"resampled to {' × '.join(map(str, self.shape))}")
+            notes = [f"resampled to {' × '.join(map(str, self.shape))}"] if name in self.resampled else []
             if not is_array(image):
                 tiles[label] = Tile(None, unavailable(image))
                 continue
@@ -217,6 +215,13 @@ class Slices:
                 pixels = lay(pixels, label_box, view.opacity, view.contours)
             tiles[label] = Tile(pixels, " · ".join(notes))
         return tiles
+
+    def notes(self, view: View, tiles: Mapping[str, "Tile"]) -> dict[str, str]:
+        """What stands beneath each tile's name: a volume's scores in a slice of the first plane, then the tile's own note."""
+        first = view.plane == self.planes[0] and view.part == self.parts[0]
+        scored = self.scores(view.index) if first else {}
+        texts = {name: [text_of(*score) for score in scored.get(name, {}).items()] for name in tiles}
+        return {name: " · ".join([*texts[name], *([tile.note] if tile.note else [])]) for name, tile in tiles.items()}
 
     def scale(self, view: View) -> tuple[float, float]:
         """The values that are painted darkest and brightest; errors are painted on their distance over the gain."""
@@ -246,7 +251,7 @@ def _factor(height: float, width: float, least: float, most: float) -> int:
 
 
 class Tile(NamedTuple):
-    """A panel's pixels (height, width, 3) uint8, None where there is no image, and the text beneath its name."""
+    """A panel's pixels (height, width, 3) uint8, None where there is no image, and what is to be said of them, or why."""
 
     pixels: np.ndarray | None
     note: str

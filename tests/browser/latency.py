@@ -1,6 +1,6 @@
 """How quickly a key moves the picture in a real JupyterLab: `python tests/browser/latency.py` prints it; nothing is asserted.
 
-Four panels of 320 × 320 with scores. Key to pixels: from the browser's keydown to the first frame after the new picture
+Four volumes of 320 × 320, three of them scored (SSIM, PSNR, NMSE) in each slice. Key to pixels: from the browser's keydown to the first frame after the new picture
 is decoded. Lag: 30 presses, one every 33 ms, then the time from the last to the frame that shows its slice.
 """
 
@@ -20,14 +20,14 @@ from lib.viewer import SliceViewer
 
 truth = np.random.default_rng(0).random((100, 320, 320), dtype=np.float32)
 volumes = {"zero-filled": truth * 0.8, "GRAPPA": truth * 0.9, "VarNet": truth * 0.95, "truth": truth}
-SliceViewer(volumes, start=0, scores=lambda index: {"VarNet": {"slice": index}})"""
+SliceViewer(volumes, start=0)"""
 WATCH = """() => {
-    const image = document.querySelector('img.slice-image'), labels = document.querySelector('.slice-labels');
+    const image = document.querySelector('img.slice-image'), caption = document.querySelector('.slice-caption');
     window.pressed = []; window.shown = [];
     addEventListener('keydown', () => window.pressed.push(performance.now()), true);
     new MutationObserver(async () => {
+        const slice = Number(caption.textContent.match(/slice ([0-9]+)/)[1]);
         await image.decode().catch(() => null);
-        const slice = Number(labels.textContent.match(/slice\\u00a0([0-9.]+)/)[1]);
         requestAnimationFrame(() => window.shown.push([performance.now(), slice]));
     }).observe(image, {attributes: true, attributeFilter: ['src']});
 }"""

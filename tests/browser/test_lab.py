@@ -115,3 +115,81 @@ def test_slice_viewer_follows_the_keys(lab):
         check_layout(seen)
         assert np.mean(seen["paper"]) < 50
         lab.screenshot(page, "viewer_dark_narrow")
+
+
+SCAN = """import numpy as np
+from lib.viewer import SliceViewer
+
+label = np.zeros((6, 40, 30), int)
+label[1:5, 10:30, 5:20] = 1
+found = np.roll(label, 3, 1) * (np.arange(6) != 4)[:, None, None]  # slice 4 is missed
+image = label + np.random.default_rng(0).random(label.shape)
+overlays = {"prediction": found, "label": label}
+SliceViewer(dict.fromkeys(overlays, image), overlays=overlays, classes=["none", "liver"], save_to="saved")"""
+CINE = """SliceViewer({"heart": np.random.default_rng(1).random((9, 30, 20))}, unit="frame", start=0)"""
+# What the element with the focus is called: its own words, or those of the control that it belongs to.
+FOCUSED = """() => {
+    const element = document.activeElement, control = element.closest('.widget-inline-hbox, .widget-checkbox');
+    const label = control && (control.matches('.widget-checkbox') ? control : control.querySelector('.widget-label'));
+    if (element.closest('.widget-play')) return 'play';
+    return element.title || (label ? label.textContent.replaceAll('\\u200b', '').trim() : element.textContent.trim());
+}"""
+
+
+def reach(lab, page, name, most=40):
+    """Press Tab until the focus is on what has this name."""
+    seen = []
+    for _ in range(most):
+        lab.do(page.keyboard.press("Tab"))
+        seen.append(lab.do(page.evaluate(FOCUSED)))
+        if seen[-1] == name:
+            return
+    raise AssertionError(f"Tab doesn't lead to {name!r}, but to {seen}")
+
+
+def test_the_whole_viewer_works_by_keys(lab):
+    cells = [new_code_cell(source) for source in (SCAN, CINE)]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), lab.root / "keys.ipynb")
+    with lab.notebook("keys.ipynb") as page:
+        lab.run_all(page, "keys.ipynb")
+        scan = page.locator(".slice-viewer").first
+        lab.do(scan.locator("img.slice-image").first.wait_for())
+        source = "document.querySelector('img.slice-image').src"
+
+        def changed(name, *keys):
+            """Go to a control by Tab, press keys there, wait for another picture; what the caption says."""
+            reach(lab, page, name)
+            before = lab.do(page.evaluate(source))
+            for key in keys:
+                lab.do(page.keyboard.press(key))
+            lab.do(page.wait_for_function(f"before => {source} !== before", arg=before))
+            return lab.do(scan.locator(".slice-caption").inner_text())
+
+        lab.do(scan.locator(".slice-slider .noUi-handle").focus())
+        assert changed("plane: column", "Enter").startswith("column 15")
+        assert "spectrum" in changed("show: spectrum", "Space")
+        reach(lab, page, "Write what is shown now as a picture")
+        lab.do(page.keyboard.press("Enter"))
+        lab.do(scan.get_by_text("saved ").wait_for())
+        assert changed("Go to the worst slice", "Enter").startswith("slice 4")  # which the prediction misses
+        lab.do(scan.locator(".slice-slider .noUi-handle").focus())
+        assert "spectrum" not in changed("show: image", "Enter")
+        reach(lab, page, "Window, colours, zoom, panels")
+        lab.do(page.keyboard.press("Space"))
+        lab.do(scan.get_by_text("label opacity").wait_for())
+        for name in ("window", "colours", "label opacity"):
+            changed(name, "ArrowRight", "ArrowRight")
+        changed("contours only", "Space")
+        changed("zoom rows", "ArrowRight", "ArrowRight")
+        changed("Window, colours, zoom and panels as at first", "Enter")
+        changed("size ×", "ArrowRight")
+        changed("prediction", "Space")  # its panel goes
+        assert len(list((lab.root / "saved").glob("*.png"))) == 1 and lab.told == []
+
+        heart = page.locator(".slice-viewer").nth(1)
+        lab.do(heart.locator(".slice-slider .noUi-handle").focus())
+        reach(lab, page, "play")
+        lab.do(page.keyboard.press("Enter"))
+        lab.do(heart.get_by_text("frame 3").wait_for())
+        lab.screenshot(page, "viewer_keys")
