@@ -56,6 +56,7 @@ def press(lab, page, key):
     lab.do(page.locator(".slice-slider .noUi-handle").press(key))
     lab.do(page.wait_for_function(f"src => {image}.src !== src", arg=before))
     lab.do(page.evaluate(f"{image}.decode()"))
+    lab.do(page.wait_for_function("window.panel.sessionContext.session.kernel.status === 'idle'"))  # scores come last
     return state(lab, page)["slice"], colors(lab, page)
 
 

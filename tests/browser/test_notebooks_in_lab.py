@@ -34,10 +34,11 @@ def errors(notebook):
 
 
 def changed_by(lab, page, act):
-    """Waits until the picture is another after `act`, and returns the panels' texts."""
+    """Waits until the picture is another after `act` and the kernel is idle, and returns the panels' texts."""
     before = lab.do(page.evaluate(SRC))
     act()
     lab.do(page.wait_for_function(f"before => {SRC} !== before", arg=before))
+    lab.do(page.wait_for_function("window.panel.sessionContext.session.kernel.status === 'idle'"))  # scores come last
     texts = (
         "[...document.querySelectorAll('.slice-labels')].map(x => x.textContent).join(' | ').replaceAll('\\u00a0', ' ')"
     )

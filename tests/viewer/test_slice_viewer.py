@@ -91,7 +91,6 @@ def test_the_slider_moves_picture_and_labels():
         return {"output": {"SSIM": index / 10, "PSNR": 30.0, "NMSE": 0.01234, "Dice x": np.nan}}
 
     viewer = SliceViewer(volumes(), scores=scores)
-    calls.clear()
     assert (viewer.slider.min, viewer.slider.value, viewer.slider.max) == (0, 2, 4)  # the middle one first
     assert viewer.slider.layout.width == "640px" and viewer.slider.description == "slice"
     seen = {}
