@@ -50,6 +50,7 @@ CSS = """<style>
 .run-picker .run-cells { display: grid; column-gap: 8px; line-height: 1.35; padding: 6px 0; overflow-wrap: anywhere;
   align-items: center; font-variant-numeric: tabular-nums; color: var(--jp-ui-font-color1, inherit); }
 .run-picker .run-number { text-align: right; overflow-wrap: normal; }
+.run-picker .run-cells > div:last-child, .run-picker .run-head button:last-child { padding-left: 12px; }
 .run-picker .run-line .widget-html-content { line-height: 1.35; }
 .run-picker .run-line .widget-checkbox { height: auto; padding: 6px 0 6px 2px; }
 .run-picker .run-line .widget-checkbox label { display: flex; align-items: center; height: auto;
