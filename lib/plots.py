@@ -247,8 +247,9 @@ def boxes(
     """`value` by method, one dot a person, with the same colour, marker and height in every method's row.
 
     table: a DataFrame (or a mapping of columns) with one row for each method and person. From five persons on a box
-    gives the quartiles and its whiskers the extremes, below that a bar gives the median: the axis says so. Values that aren't finite are
-    left out; n counts the rest. InputError: a missing column, no rows, two values for one person and method.
+    gives the quartiles and its whiskers the extremes, of two to four a bar the median: the axis says so. Values that
+    aren't finite are left out; n counts the rest. InputError: a missing column, no rows, two values for one person and
+    method.
     """
     check_names("boxes", (value, method, person), table)
     rows = list(zip(table[method], table[person], np.asarray(table[value], float).tolist(), strict=True))
