@@ -1,14 +1,13 @@
 """What a user gets for bad input: one line, an exit code, no traceback, and nothing half-written."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import toys
 
 from lib import ROOT
 from lib.data import checks, samples
@@ -72,13 +71,6 @@ def prepared(tmp_path_factory):
     return folder
 
 
-def run(place: Path, recipe: str) -> subprocess.CompletedProcess:
-    (place / "recipe.yaml").write_text(recipe)
-    environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "lib", str(place / "recipe.yaml")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=place)
-
-
 def refused(done: subprocess.CompletedProcess, message: str, code: int = 2) -> None:
     assert message in done.stderr.splitlines()[-1], done.stderr
     assert done.returncode == code and "Traceback" not in done.stderr + done.stdout
@@ -94,7 +86,7 @@ def test_bad_sources(tmp_path, name):
     make(tmp_path / "scans" / "scan.h5")
     (tmp_path / "recipe.yaml").touch()
     before = files(tmp_path)
-    done = run(tmp_path, "- {task_name: prepare, notebook: 10_prepare_kspace, source: scans, data: set}")
+    done = toys.recipe(tmp_path, "- {task_name: prepare, notebook: 10_prepare_kspace, source: scans, data: set}")
     refused(done, message, 1 if name in IN_THE_KERNEL else 2)
     assert files(tmp_path) == before  # no set.json, no half of one
     runs = list((tmp_path / "runs").glob("prepare/*"))
@@ -133,7 +125,7 @@ def test_bad_recipes(tmp_path, prepared, name):
     (tmp_path / "recipe.yaml").touch()
     before = sorted(tmp_path.rglob("*"))
     recipe, message = RECIPES[name]
-    refused(run(tmp_path, recipe), message)
+    refused(toys.recipe(tmp_path, recipe), message)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -148,7 +140,9 @@ def test_listed_files_that_are_gone_or_changed(tmp_path, prepared, change):
     else:
         with h5py.File(file, "a") as data:
             data["kspace"][0, 0, 0, 0] = 7
-    refused(run(tmp_path, TASK % ""), f"brain_a_slab.h5: {'listed in' if change == 'gone' else 'changed since'}")
+    refused(
+        toys.recipe(tmp_path, TASK % ""), f"brain_a_slab.h5: {'listed in' if change == 'gone' else 'changed since'}"
+    )
     assert not (tmp_path / "runs").exists()
 
 
@@ -156,7 +150,7 @@ def test_weights_of_another_network_are_refused_before_training(tmp_path, prepar
     (tmp_path / "set").symlink_to(prepared)
     other = str(ROOT / "runs" / "weights" / "demo_varnet")
     small = "{num_cascades: 1, chans: 2, pools: 1, sens_chans: 2, sens_pools: 1}"
-    done = run(tmp_path, TASK % f", network_settings: {small}, saved_network_weights: {other}")
+    done = toys.recipe(tmp_path, TASK % f", network_settings: {small}, saved_network_weights: {other}")
     refused(done, "weights don't fit VarNet", 1)
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
 
@@ -175,7 +169,7 @@ CINE_CASES = {  # the file that is wrong with its key and content, what the task
     "regulariser": (None, ", regularization: {type: dropblok, parameters: [0.8, 3]}", "regularization: type is 'dropblok', expected", 2),
     "parameters": (None, ", regularization: {type: dropblock, parameters: [0.8]}", "dropblock has 1 parameters, expected 2: keep_prob, block_size", 2),
     "no weights": (None, ", task_type: predict", "task_type predict: saved_network_weights is missing", 2),
-    "other weights": (None, f", saved_network_weights: {ROOT / 'runs' / 'weights' / 'demo_varnet'}", "weights don't fit UNet2D1D", 1),
+    "other weights": (None, f", saved_network_weights: {ROOT / 'runs' / 'weights' / 'demo_varnet'}", "weights of VarNet, expected UNet2D1D", 1),
 }  # fmt: skip
 
 
@@ -191,7 +185,7 @@ def test_bad_cine(tmp_path, name):
             file[wrong[1]] = wrong[2]
     (tmp_path / "recipe.yaml").touch()
     before = files(tmp_path)
-    refused(run(tmp_path, f"- {{{CINE}{more}}}"), message, code)
+    refused(toys.recipe(tmp_path, f"- {{{CINE}{more}}}"), message, code)
     assert files(tmp_path) == before
     made = {p.name for p in (tmp_path / "runs").glob("t/*/**/*")}
     assert not made & {"model.safetensors", "result.h5", "history.csv", "last.pt"}

@@ -1,13 +1,11 @@
 """HipMRI's and LGG's layouts through prepare, one epoch and prediction, as a user runs them; what is refused."""
 
 import json
-import os
-import subprocess
-import sys
 
 import h5py
 import numpy as np
 import pytest
+import toys
 from labelled import hipmri, lgg
 from PIL import Image
 from safetensors.torch import load_file
@@ -49,19 +47,12 @@ RECIPE = """
 """
 
 
-def lib(place, recipe, *words):
-    (place / "recipe.yaml").write_text(recipe)
-    environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs")}
-    command = [sys.executable, "-m", "lib", str(place / "recipe.yaml"), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, cwd=place)
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     place = tmp_path_factory.mktemp("segmentation")
     hipmri(place / "hipmri")
     lgg(place / "lgg")
-    return place, lib(place, RECIPE)
+    return place, toys.recipe(place, RECIPE)
 
 
 def run_of(place, task):
@@ -104,11 +95,11 @@ def test_masks_read_as_in_the_sources_snippet(done):
 @pytest.mark.slow
 def test_a_run_of_the_same_network_data_and_loss_is_tested_and_another_is_trained(done):
     place, first = done
-    again = lib(place, RECIPE, "--only", "slices")
+    again = toys.recipe(place, RECIPE, "--only", "slices")
     assert "tested as it is: " in again.stdout and "epoch 1/1" not in again.stdout and again.returncode == 0
     for number in ("Dice Coefficient: ", "Accuracy: "):
         assert first.stdout.split(number)[1].split()[0] == again.stdout.split(number)[1].split()[0]
-    other = lib(place, RECIPE.replace("targets: one_hot", "loss: dice"), "--only", "slices")
+    other = toys.recipe(place, RECIPE.replace("targets: one_hot", "loss: dice"), "--only", "slices")
     assert "differs in loss: cross_entropy, now dice" in other.stdout and "epoch 1/1" in other.stdout
 
 
@@ -132,7 +123,7 @@ def test_bad_input_ends_in_one_line(done, name):
     recipe, words = BAD[name]
     for task in ("slices", "pairs"):
         recipe = recipe.replace(f"{{{task}}}", str(run_of(place, task)))
-    finished = lib(place, recipe)
+    finished = toys.recipe(place, recipe)
     assert finished.returncode in (1, 2) and words in finished.stderr.strip().splitlines()[-1], finished.stderr
     assert not list((place / "runs").glob("bad/*/model_weights/*"))
 
@@ -144,7 +135,7 @@ def test_training_starts_anew_from_a_checkpoints_weights_and_a_killed_one_goes_o
     task = RECIPE[RECIPE.index("- task_name: pairs") : RECIPE.index("- task_name: predict")].replace(
         "pairs\n", "more\n", 1
     )
-    finished = lib(
+    finished = toys.recipe(
         place,
         task
         + f"  saved_network_weights: {trained / 'checkpoints' / 'last.pt'}\n  optimizer: {{type: SGD, learning_rate: 1e-30}}\n",
@@ -155,7 +146,7 @@ def test_training_starts_anew_from_a_checkpoints_weights_and_a_killed_one_goes_o
     assert (mine[name] - its[name]).abs().max() < 1e-6
     run = run_of(place, "more")
     (run / "status.json").write_text((run / "status.json").read_text().replace('"ok"', '"failed"'))
-    again = lib(place, (place / "recipe.yaml").read_text(), "--resume")
+    again = toys.recipe(place, (place / "recipe.yaml").read_text(), "--resume")
     assert "continuing after epoch 1 of 1" in again.stdout and again.returncode == 0, again.stderr
     assert run_of(place, "more") == run
 
@@ -164,6 +155,6 @@ def test_an_rgb_mask_is_refused_before_anything_is_written(tmp_path):
     lgg(tmp_path / "lgg", patients=3, slices=1, size=32)
     mask = next((tmp_path / "lgg").rglob("*_mask.tif"))
     Image.new("RGB", (32, 32)).save(mask)
-    finished = lib(tmp_path, RECIPE, "--only", "prepare_lgg")
+    finished = toys.recipe(tmp_path, RECIPE, "--only", "prepare_lgg")
     assert f"{mask.name}: a mask of 3 channels (RGB), expected a grey one" in finished.stderr.strip().splitlines()[-1]
     assert not (tmp_path / "data" / "lgg" / "set.json").exists()

@@ -4,13 +4,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import h5py
 import numpy as np
 import pytest
 import torch
+import toys
 from scans import snu
 
 from lib import runs
@@ -39,13 +38,6 @@ RECIPE = """
 TASK = RECIPE[RECIPE.index("- task_name: cascade") :]
 
 
-def lib(place, recipe, *words):
-    (place / "recipe.yaml").write_text(recipe)
-    environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs")}
-    command = [sys.executable, "-m", "lib", str(place / "recipe.yaml"), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, cwd=place)
-
-
 def varnet(place):
     torch.manual_seed(0)
     runs.save_model(place / "varnet", "VarNet", VARNET, build("VarNet", **VARNET))
@@ -64,7 +56,7 @@ def test_the_challenges_own_sizes_go_all_the_way(tmp_path):
     snu(tmp_path / "snu" / "val", "brain_acc4_3", coils=5, seed=3, **FULL | {"shape": (768, 392)})
     snu(tmp_path / "snu" / "leaderboard", "brain_test_4", coils=6, seed=4, label=False, **FULL)
     varnet(tmp_path)
-    finished = lib(tmp_path, RECIPE)
+    finished = toys.recipe(tmp_path, RECIPE)
     assert finished.returncode == 0, finished.stderr
     assert "splits: by the names of folders" in finished.stdout
     (run,) = (tmp_path / "runs" / "cascade").iterdir()
@@ -89,7 +81,7 @@ def small(tmp_path_factory):
     snu(place / "snu" / "val", "c", seed=2)
     snu(place / "snu" / "test", "d", seed=3)
     varnet(place)
-    assert lib(place, RECIPE, "--only", "prepare_snu").returncode == 0
+    assert toys.recipe(place, RECIPE, "--only", "prepare_snu").returncode == 0
     return place
 
 
@@ -102,7 +94,7 @@ def test_prediction_starts_from_what_is_there(small, tmp_path):
     first = re.sub(r"network_settings: .*", f"network_settings: {settings}", first)
     predict = "- task_name: again\n  network_type: VarNetRCAN\n  task_type: predict\n  runs: []\n"
     predict += "  data: data/snu\n  saved_network_weights: cascade\n"
-    finished = lib(small, first + predict)
+    finished = toys.recipe(small, first + predict)
     assert finished.returncode == 0, finished.stderr
     assert "as in the run of the weights, not (7, 4)" not in finished.stdout
     outputs = []
@@ -126,7 +118,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_settings_end_in_one_line(small, name):
     recipe, words = BAD[name]
-    finished = lib(small, recipe)
+    finished = toys.recipe(small, recipe)
     assert finished.returncode in (1, 2) and words in last(finished), finished.stderr
     assert "Traceback" not in finished.stderr
     assert not [p for p in (small / "runs").rglob("*") if p.name in ("model.safetensors", "result.h5")]
@@ -139,8 +131,8 @@ def test_files_that_do_not_belong_together_end_in_one_line(tmp_path):
     snu(tmp_path / "snu" / "test", "d", seed=3)
     varnet(tmp_path)
     snu(tmp_path / "snu" / "train", "b", seed=1, grappa_of=7)
-    finished = lib(tmp_path, RECIPE)
+    finished = toys.recipe(tmp_path, RECIPE)
     assert "b.h5: image_grappa: " in last(finished) and "another case" in last(finished), finished.stderr
     snu(tmp_path / "snu" / "train", "b", seed=1, label=False)
-    finished = lib(tmp_path, RECIPE)
+    finished = toys.recipe(tmp_path, RECIPE)
     assert "b.h5: no target (1 files of train): needed to train or score" in last(finished), finished.stderr

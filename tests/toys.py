@@ -51,3 +51,11 @@ def run(folder: Path, *words: object, **extra: str) -> subprocess.CompletedProce
     """`python -m lib` with `words`, in that environment, output and errors apart."""
     command = [sys.executable, "-m", "lib", *map(str, words)]
     return subprocess.run(command, env=environment(folder) | extra, capture_output=True, text=True, timeout=120)
+
+
+def recipe(place: Path, text: str, *words: str) -> subprocess.CompletedProcess:
+    """`python -m lib` on a recipe of this text with `words`; `place` holds recipe and runs, the notebooks are the real ones."""
+    (place / "recipe.yaml").write_text(text)
+    command = [sys.executable, "-m", "lib", str(place / "recipe.yaml"), *words]
+    environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs")}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, cwd=place)
