@@ -208,6 +208,8 @@ def remarks(given: Mapping[str, Path], learnt: Mapping[str, Any], shown: Mapping
             )
         if name not in learnt and (path / "history.csv").exists():
             found.append(f"{name}: its history.csv holds no epochs yet")
+        elif name in learnt and not columns({name: learnt[name]}, given):
+            found.append(f"{name}: its history.csv holds no numbers")
         if not any(source.path.is_relative_to(path) for source in shown.values()):
             result = path / "predictions" / "result.h5"
             why = "can't be read, or holds no cases" if result.exists() else "is missing"

@@ -235,7 +235,7 @@ def compare_series(
                 about = {"person": case.person, "group": series.index[i][0].person, "method": method}
                 about |= {"acceleration": sampled[0], "achieved": sampled[1]}
                 rows.append(about | score_series(images[method], truth))
-            write_series(result, case, images)
+            write_series(result, case, images, series.index[i][0].person)
             if (i + 1) % 4 == 0 or i + 1 == len(series):
                 print(f"{i + 1} of {len(series)} series, {len(images)} methods", flush=True)
     return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items()}, held, {})

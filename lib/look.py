@@ -9,9 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib import ROOT, InputError, plots, runs
+from lib import ROOT, InputError, count, plots, runs
 from lib.data.checks import kspace_file, open_hdf5
 from lib.data.kspace import Case, KspaceSlices
+from lib.data.nifti import looked_at
 from lib.grappa import grappa
 from lib.kspace import center_crop, ifft2c, rss
 from lib.weights import load_weights
@@ -40,7 +41,7 @@ def look(path: str | Path, slice: int | None = None, weights: str | Path = "runs
             raise InputError(f"{path}: complex, {array.shape}: expected (H, W), (coils, H, W) or (slices, coils, H, W)")
         array = array.reshape((1,) * (4 - array.ndim) + array.shape)
         print(
-            f"taken as {len(array)} slices, {array.shape[1]} coils, {array.shape[2]} readout × {array.shape[3]} phase encodes"
+            f"taken as {count(len(array), 'slice')}, {count(array.shape[1], 'coil')}, {array.shape[2]} readout × {array.shape[3]} phase encodes"
         )
         index = _checked(path, slice, len(array))
         return plots.montage(
@@ -64,9 +65,7 @@ def _array(path: Path) -> np.ndarray:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
         if path.name.endswith((".nii", ".nii.gz")):
-            import nibabel
-
-            return np.asarray(nibabel.load(path).dataobj).T
+            return looked_at(path).volume
         if path.suffix in (".h5", ".hdf5"):
             with h5py.File(path, "r") as file:
                 found: list[Any] = []
@@ -89,7 +88,7 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
     slices = KspaceSlices([file], settings)
     case = slices.case(_checked(path, index, file.slices))
     print(
-        f"{path.name}: {file.layout} layout · {file.slices} slices · {file.coils} coils · {height} readout × {width} phase "
+        f"{path.name}: {file.layout} layout · {count(file.slices, 'slice')} · {count(file.coils, 'coil')} · {height} readout × {width} phase "
         f"encodes · person {file.person} · target {file.target or 'none'}\n"
         f"slice {case.slice} · mask: {'its own' if file.mask else 'put on here'}, {case.mask.achieved:.2f}× achieved"
     )

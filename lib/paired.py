@@ -23,7 +23,8 @@ ROUNDING = 1e-6  # of a value: a smaller difference is that of float32, and none
 def scores(compared: Mapping[str, compare.Images]) -> pd.DataFrame:
     """A row a case that all have, metric and run: case, person, metric, run, value; each case's whole volume.
 
-    Reconstructions: SSIM, PSNR, NMSE by fastMRI's definitions, of each acceleration by itself; segmentations: Dice of each
+    Reconstructions: SSIM, PSNR, NMSE by fastMRI's definitions, of each acceleration and each kind of series (simulated
+    hearts, patients) by itself; segmentations: Dice of each
     class but the background, 1 where a run rightly finds none of it; a class that neither a case's truth nor any run has is
     left out, as are cases without a truth. InputError where two runs have different truths or accelerations of one case.
     """
@@ -33,18 +34,17 @@ def scores(compared: Mapping[str, compare.Images]) -> pd.DataFrame:
         if any(each.truth is None for each in found.values()):
             continue
         check_truths(case, (each.truth for each in found.values()))
-        rates = {each.acceleration for each in found.values()}
-        if len(rates) > 1:
-            said = ", ".join(f"{n} {each.acceleration:g}×" if each.acceleration else n for n, each in found.items())
+        if len({each.part for each in found.values()}) > 1:
+            said = ", ".join(f"{name} {each.part}".strip() for name, each in found.items())
             raise InputError(f"{case}: the runs have it at different accelerations, which can't be compared: {said}")
         seen = [m for m in next(iter(found.values())).values if not all(isnan(f.values[m]) for f in found.values())]
-        for name, (person, _, values, at) in found.items():
-            about = {"case": case, "person": person, "run": name, "at": at}
+        for name, (person, _, values, part) in found.items():
+            about = {"case": case, "person": person, "run": name, "part": part}
             rows += [about | {"metric": m, "value": 1.0 if isnan(values[m]) else values[m]} for m in seen]
-    several = len({row["at"] for row in rows}) > 1
+    several = len({row["part"] for row in rows}) > 1
     for row in rows:
-        at = row.pop("at")
-        row["metric"] += f" at {at:g}×" if several and at else ""
+        part = row.pop("part")
+        row["metric"] += f" {part}" if several and part else ""
     return pd.DataFrame(rows, columns=list(NO_SCORES))
 
 
@@ -60,12 +60,15 @@ def hash_of(truth: np.ndarray) -> int:
 
 
 class _Scored(NamedTuple):
-    """A case of a run. truth: its hash. values: NaN for a class that neither has. acceleration: nominal; None where the file brought its mask, or of no k-space."""
+    """A case of a run. truth: its hash. values: NaN for a class that neither has.
+
+    part: what sets its kind apart, such as "at 4×" (nominal; not where the file brought its mask) or "of simulated hearts".
+    """
 
     person: str
     truth: int | None
     values: dict[str, float]
-    acceleration: float | None
+    part: str
 
 
 @lru_cache(maxsize=4096)
@@ -74,10 +77,11 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
     with open_hdf5(path) as file:
         group = file[case]
         person = str(group.attrs.get("person", case))
-        own = group.attrs.get("mask_kind") == "file" or "acceleration" not in group.attrs
-        acceleration = None if own else float(group.attrs["acceleration"])
+        part = f"of {group.attrs['kind']}" if "kind" in group.attrs else ""
+        if "acceleration" in group.attrs and group.attrs.get("mask_kind") != "file":
+            part = f"at {group.attrs['acceleration']:g}×"
         if "truth" not in group:
-            return _Scored(person, None, {}, acceleration)
+            return _Scored(person, None, {}, part)
         output, truth = group[image][:], group["truth"][:]
     where = f"{path}: {case}: {image}"
     if output.shape != truth.shape:
@@ -93,7 +97,7 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
             values = {TITLES[m]: metrics.METRICS[m](output, truth) for m in SCORES}
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    return _Scored(person, hash_of(truth), values, acceleration)
+    return _Scored(person, hash_of(truth), values, part)
 
 
 def differences(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -132,7 +136,7 @@ def in_words(pairs: pd.DataFrame) -> pd.DataFrame:
         line = {"metric": row.metric, "run": row.run, "mean": listing.number(row.mean) or "–"}
         line |= dict.fromkeys(("difference", "95 % interval", "better for"), "–")
         if np.isfinite(row.difference):
-            line["difference"], line["better for"] = signed(row.difference), f"{int(row.better)} of {row.people} people"
+            line["difference"], line["better for"] = signed(row.difference), f"{int(row.better)} of {row.people}"
             one = not np.isfinite(row.low)
             line["95 % interval"] = "none: one person" if one else f"{signed(row.low)} to {signed(row.high)}"
         lines.append(line)
@@ -144,9 +148,10 @@ def caption(scored: pd.DataFrame) -> str:
     if not len(scored):
         return "No case with a truth that two of the runs have, so there is nothing to score."
     people, shared = scored["person"].nunique(), scored["case"].nunique()
+    drawn = any("simulated" in metric for metric in scored["metric"].unique())
     each = set(scored.groupby("metric")["person"].nunique())
     first = scored["run"].iloc[0]
-    said = f"Means over {count(people, 'person', 'people')} ({count(shared, 'case')} that all runs share)"
+    said = f"Means over {count(people, 'person', 'people')}{', simulated ones too' * drawn} ({count(shared, 'case')} that all runs share)"
     if people < 2:
         return f"{said}; differences from {first}. One person says nothing of others, so there is no interval."
     n = f"n = {people}" if each == {people} else "n the number of people in the last column"

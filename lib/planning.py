@@ -215,8 +215,10 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
             raise InputError(f"notebook: {notebook.stem} has no parameter run_dir, so a recipe can't run it")
         values = {k: v for k, v in entry.items() if k not in KEYS}
         for key in values:
+            if key == "inputs":
+                raise InputError("inputs: a recipe calls them runs: names of tasks, or paths of run folders")
             if key not in known or key in OURS:
-                allowed = [*KEYS, *(k for k in known if k not in OURS)]
+                allowed = dict.fromkeys([*KEYS, *(k for k in known if k not in OURS)])
                 raise InputError(f"{key}: no such parameter in {notebook.stem}: {tasks.choose(key, allowed)}")
     except InputError as error:
         raise InputError(f"task {name}: {error}") from None

@@ -5,6 +5,7 @@ The image is real; coils, object phase and noise are simulated. All is in the tr
 
 import os
 from functools import lru_cache
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ class Settings(NamedTuple):
     """What a reader chooses: the mask (see `make_mask`), SNR (mean of the head / noise), coils, and one of SHOWN."""
 
     kind: str = "equispaced"
-    acceleration: float = 4
+    acceleration: int = 4
     num_low_frequencies: int = 24
     snr: float = 50.0
     num_coils: int = 8
@@ -80,7 +81,7 @@ class Playground:
     ):  # fmt: skip
         found = samples.scan(scan)
         number = len(found.volume) // 2 if slice is None else slice
-        if not 0 <= number < len(found.volume):
+        if not isinstance(number, Integral) or not 0 <= number < len(found.volume):
             raise InputError(f"slice {slice} of {scan}: expected 0 to {len(found.volume) - 1}")
         if not gain > 0:
             raise InputError(f"gain is {gain}, expected more than 0")
@@ -109,7 +110,7 @@ class Playground:
 
     def _network(self) -> torch.nn.Module:
         if self.weights is None:
-            raise InputError("VarNet: no weights given, expected a task, a run folder or a folder of weights")
+            raise InputError("no weights given, expected a task, a run folder or a folder of weights")
         return runs.load_model(self.weights)
 
     def acquire(self, settings: Settings) -> tuple[Mask, Tensor]:

@@ -82,7 +82,7 @@ def montage(
     low, high = window_of({n: p for n, p in images.items() if n not in errors and not is_painted(p)}, window)
     rows = -(-len(panels) // (columns or 4))
     columns = min(columns or -(-len(panels) // rows), len(panels))
-    wide = min(2.8, WIDTH / columns)
+    wide = min(2.8 if columns > 1 else 4.2, WIDTH / columns)
     above = {n: _wrap(f"{n} ×{errors[n]:g}" if n in errors else n, wide) for n in panels}
     below = {n: _wrap(notes.get(n) if n in images else None, wide, 9) for n in panels}
     for name, image in images.items():
@@ -92,7 +92,9 @@ def montage(
     heads, feet = ([t.count("\n") + bool(t) for t in texts.values()] for texts in (above, below))
     words = sum(max(lines[i : i + columns]) for lines in (heads, feet) for i in range(0, len(panels), columns))
     height = sum(tall) + 0.17 * words + 0.18 * rows + (0.22 * (title.count("\n") + 1) + 0.08 if title else 0.0)
-    fig = plt.figure(figsize=(columns * wide, height + (0.3 if classes else 0.0)), layout="constrained")
+    many = max(1, int(columns * wide / (0.6 + 0.075 * max(map(len, classes), default=0))))  # classes in a line
+    height += 0.12 + 0.2 * -(-(len(classes) - 1) // many) if classes else 0.0
+    fig = plt.figure(figsize=(columns * wide, height), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
     if title:
         fig.suptitle(title)
@@ -111,7 +113,7 @@ def montage(
         ax.remove()
     if classes:
         patches = [Patch(color=CLASSES(i % CLASSES.N), alpha=0.7, label=c) for i, c in enumerate(classes[1:])]
-        fig.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), fontsize=9)
+        fig.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), many), fontsize=9)
     return fig
 
 
@@ -155,7 +157,9 @@ def _show(ax: Any, image: np.ndarray, scale: tuple[float, float], cmap: str, lab
 
 def _show_reason(ax: Any, text: str, wide: float, tall: float) -> None:
     ax.set(xlim=(0, wide), ylim=(0, tall), aspect="equal", facecolor=FAINT)
-    ax.text(wide / 2, tall / 2, _wrap(text, 0.9 * wide), ha="center", va="center", color=MUTED)
+    lines, most = _wrap(text, 0.9 * wide).splitlines(), max(1, int(tall / 0.17) - 1)
+    text = "\n".join(lines if len(lines) <= most else [*lines[: most - 1], "…"])
+    ax.text(wide / 2, tall / 2, text, ha="center", va="center", color=MUTED)
 
 
 @_styled

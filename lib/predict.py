@@ -91,7 +91,8 @@ def reconstruct_series(model: nn.Module, series: CineSeries, path: Path, device=
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for i in range(len(series)):
             case = series.case(i)
-            write_series(result, case, {"output": series_output(model, case.input, device)})
+            images = {"output": series_output(model, case.input, device)}
+            write_series(result, case, images, series.index[i][0].person)
             if (i + 1) % 8 == 0 or i + 1 == len(series):
                 print(f"reconstructed {i + 1} of {len(series)} series", flush=True)
     return Path(path)
@@ -103,8 +104,11 @@ def series_output(model: nn.Module, series: Tensor, device="cpu") -> Tensor:
     return model(series[None].to(device))[0].float().cpu().movedim(-1, 0)
 
 
-def write_series(result: h5py.File, case: SeriesCase, images: dict[str, Tensor]) -> None:
-    """One series' group: the aliased input, the `images` (T, axis 1, axis 2) of one or more methods, and the truth."""
+def write_series(result: h5py.File, case: SeriesCase, images: dict[str, Tensor], kind: str) -> None:
+    """One series' group: the aliased input, the `images` (T, axis 1, axis 2) of one or more methods, and the truth.
+
+    kind: of series, such as simulated hearts.
+    """
     result.attrs["first_axis"] = "time"
     group = result.create_group(case.id, track_order=True)
     images = {"input": case.input.movedim(-1, 0), **images}
@@ -112,7 +116,7 @@ def write_series(result: h5py.File, case: SeriesCase, images: dict[str, Tensor])
         images["truth"] = case.truth.movedim(-1, 0)
     for key, series in images.items():
         group.create_dataset(key, data=np.asarray(series, dtype=np.float32))
-    group.attrs["person"], group.attrs["file"] = case.person, str(case.file)
+    group.attrs["person"], group.attrs["file"], group.attrs["kind"] = case.person, str(case.file), kind
 
 
 @torch.no_grad()

@@ -241,7 +241,7 @@ def find(task: os.PathLike | str) -> Path:
 def only(inputs: Sequence[os.PathLike | str]) -> os.PathLike | str:
     """The one that a notebook's `inputs` hold; InputError for none or several."""
     if len(inputs) != 1:
-        raise InputError(f"inputs: got {len(inputs)} runs, expected one")
+        raise InputError(f"inputs (runs in a recipe): got {len(inputs)}, expected one")
     return inputs[0]
 
 

@@ -98,6 +98,9 @@ def test_what_is_missing_is_said(folder):
         "empty: predictions/result.h5 is missing, so there are no images and no metrics by case",
     ]
     assert list(compare.images(given)) == ["good"]
+    (bare / "history.csv").write_text("epoch,valid_loss\n1,abc\n")
+    told = compare.remarks(given, compare.histories(given), compare.images(given))
+    assert "bare: its history.csv holds no numbers" in told
     other = {"y": fake_runs.make(folder, "y", 3, result={"y": fake_runs.volumes(0.1)})}
     shown = compare.images(other | {"good": good})
     assert compare.remarks(other, {}, shown) == ["they have no case in common, so none is shown or scored"]

@@ -8,6 +8,7 @@ import torch
 import lib.data
 from lib import InputError, models, runs
 from lib.data import samples
+from lib.viewer.sources import read
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,12 @@ def weights(tmp_path_factory):
 
 def titles(figure):
     return [ax.get_title() for ax in figure.axes]
+
+
+def test_nifti_lies_as_the_viewer_shows_it():
+    path = "data/samples/abdomen_b_ct.nii.gz"
+    image = lib.data.look(path).axes[1].images[0].get_array()
+    assert np.array_equal(image, read("ct", path).volume[int(lib.data.look(path).axes[1].get_title().split()[1])])
 
 
 def test_fastmri_file(tmp_path, weights, capsys):

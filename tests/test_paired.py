@@ -33,7 +33,7 @@ def test_paired_differences_by_hand():
     assert (second["low"], second["high"]) == pytest.approx((0.01 - wide, 0.01 + wide), rel=1e-5)
     assert (second["better"], second["people"]) == (2, 3)
     words = paired.in_words(paired.differences(scored)).values.tolist()
-    assert words[1] == ["SSIM", "b", "0.760", "+0.0100", "−0.0796 to +0.0996", "2 of 3 people"]
+    assert words[1] == ["SSIM", "b", "0.760", "+0.0100", "−0.0796 to +0.0996", "2 of 3"]
     assert "n = 3" in paired.caption(scored) and "4 cases" in paired.caption(scored)
 
 
@@ -41,13 +41,13 @@ def test_one_person_has_no_interval():
     scored = rows({"x": [(0.80, 0.82), (0.70, 0.76)]})
     second = paired.differences(scored).iloc[1]
     assert second.difference == pytest.approx(0.04) and math.isnan(second.low) and math.isnan(second.high)
-    assert paired.in_words(paired.differences(scored)).iloc[1].tolist()[-2:] == ["none: one person", "1 of 1 people"]
+    assert paired.in_words(paired.differences(scored)).iloc[1].tolist()[-2:] == ["none: one person", "1 of 1"]
     assert "no interval" in paired.caption(scored)
 
 
 def test_rounding_is_no_difference():
     words = paired.in_words(paired.differences(rows({"x": [(0.8, 0.8 + 1e-8)], "y": [(0.6, 0.6 - 1e-8)]})))
-    assert words.iloc[1].tolist()[3:] == ["0", "0 to 0", "0 of 2 people"]
+    assert words.iloc[1].tolist()[3:] == ["0", "0 to 0", "0 of 2"]
 
 
 def test_less_nmse_is_better():
@@ -164,8 +164,18 @@ def test_runs_of_different_accelerations_are_not_compared(folder):
     for path, rate in zip(made, (4.0, 8.0), strict=True):
         with h5py.File(path / "predictions" / "result.h5", "a") as file:
             file["x"].attrs["acceleration"] = rate
-    with pytest.raises(InputError, match="x: the runs have it at different accelerations.*good 4×, worse 8×"):
+    with pytest.raises(InputError, match="x: the runs have it at different accelerations.*good at 4×, worse at 8×"):
         paired.scores(compare.images(compare.named(made)))
+
+
+def test_simulated_hearts_and_patients_are_compared_apart(folder):
+    made = [fake_runs.make(folder, n, i, result={"h_1": V, "p_1": V}) for i, (n, V) in enumerate(TWO.items())]
+    for path in made:
+        with h5py.File(path / "predictions" / "result.h5", "a") as file:
+            file["h_1"].attrs["kind"], file["p_1"].attrs["kind"] = "simulated hearts, test", "real"
+    scored = paired.scores(compare.images(compare.named(made)))
+    assert {"SSIM of real", "SSIM of simulated hearts, test"} <= set(scored["metric"])
+    assert paired.caption(scored).startswith("Means over 2 people, simulated ones too (2 cases")
 
 
 def test_accelerations_are_compared_each_by_itself(folder):

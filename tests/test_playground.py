@@ -140,7 +140,7 @@ def test_networks_that_are_not_there_or_another_kind(tmp_path):
     }.items():
         with pytest.raises(InputError, match=message):
             Playground(weights=weights)
-    assert "VarNet: no weights given" in Playground().result(Settings(shown="VarNet")).problem
+    assert "no weights given" in Playground().result(Settings(shown="VarNet")).problem
 
 
 def test_a_run_that_fails_is_one_line(play, monkeypatch):

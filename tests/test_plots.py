@@ -263,6 +263,18 @@ def test_colors_are_told_apart_without_colour_vision():
         assert abs(np.array(colors)[:, :3].astype(int) - bad).max(1).min() > 40
 
 
+def test_the_legend_and_long_reasons_stay_within_the_picture():
+    classes = ["none", "left kidney", "right kidney", "liver", "spleen", "pancreas", "gallbladder", "stomach"]
+    panels = {"a": RNG.random((20, 20)), "b": "run nope: got 'nope', expected one of: " + "a_long_name, " * 80}
+    for shown in ({"a": panels["a"]}, panels):
+        figure = plots.montage(shown, columns=len(shown), classes=classes)
+        figure.draw_without_rendering()
+        whole, (legend,) = figure.bbox, figure.legends
+        boxes = [legend.get_window_extent(), *(t.get_window_extent() for ax in figure.axes for t in ax.texts)]
+        assert all(whole.x0 <= b.x0 and b.x1 <= whole.x1 and whole.y0 <= b.y0 and b.y1 <= whole.y1 for b in boxes)
+        assert len(legend.get_texts()) == 7
+
+
 def test_save_writes_whole_files_and_the_same_ones(tmp_path, monkeypatch):
     image = RNG.random((9, 9))
     path = plots.save(plots.montage({"a": image}), tmp_path / "figures" / "a.png")

@@ -104,7 +104,7 @@ def test_a_network_implies_its_notebook(place, monkeypatch):
             "task a: epoch: no such parameter in 21_toy: got 'epoch', did you mean 'epochs'?",
         ),
         ("- {task_name: a, notebook: 21_toy, run_dir: x}", "task a: run_dir: no such parameter"),
-        ("- {task_name: a, notebook: 21_toy, inputs: [x]}", "task a: inputs: no such parameter in 21_toy"),
+        ("- {task_name: a, notebook: 21_toy, inputs: [x]}", "task a: inputs: a recipe calls them runs"),
         ("- {task_name: a, notebook: 21_toy, epochs: -3}", "task a: epochs: got -3, expected an integer of at least 1"),
         (
             "- {task_name: a, notebook: 21_toy, epochs: ten}",

@@ -164,6 +164,8 @@ def acquire(job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float
     cropped in k-space to `shape`, seen by the coils, and complex noise is added with a standard deviation (of the
     real and of the imaginary part) of the mean foreground intensity / snr.
     """
+    if not snr > 0:
+        raise InputError(f"snr: {snr}, expected more than 0")
     placed = place(scan(job.scan), (shape[0] * voxel, shape[1] * voxel))
     volume = change_contrast(placed.volume, job.gamma, job.invert)[job.slices.start : job.slices.stop : job.slices.step]
     noise_std = float(volume[volume > 0.1].mean()) / snr

@@ -29,7 +29,7 @@ def tell(line: ipywidgets.HTML, text: str) -> None:
 
 def button(name: str, call: Callable[[Any], None], tooltip: str = "") -> ipywidgets.Button:
     """A button as wide as its name."""
-    made = ipywidgets.Button(description=name, tooltip=tooltip, layout={"width": "auto"})
+    made = ipywidgets.Button(description=name, tooltip=tooltip, layout={"width": "auto", "align_self": "flex-start"})
     made.on_click(call)
     return made
 
@@ -99,10 +99,13 @@ class Controls:
 
     def _painting(self) -> None:
         """Window, gain, colours, overlays, zoom and panels."""
-        slices, (low, high), (dark, bright) = self.slices, self.slices.limits(self.first.window), self.first.window
+        slices, (dark, bright) = self.slices, self.first.window
+        low, high = slices.limits(self.first.window)
+        step = (bright - dark) / 200  # the first window lies on steps, or the browser would move it there
         wide = {"width": "390px", "max_width": "calc(100% - 4px)"}
         self.window = ipywidgets.FloatRangeSlider(
-            value=self.first.window, min=low, max=high, step=(bright - dark) / 200, description="window",
+            value=self.first.window, min=dark - step * -(-(dark - low) // step),
+            max=bright + step * -(-(high - bright) // step), step=step, description="window",
             readout_format=".3g", style=STYLE, layout=wide,
         )  # fmt: skip
         self.gain = choice("error ×", sorted({*GAINS, self.first.gain}), self.first.gain, 210)
@@ -138,7 +141,13 @@ class Controls:
 
     def _player(self) -> ipywidgets.Play:
         player = ipywidgets.Play(
-            min=0, max=self.slider.max, interval=100, description="play", repeat=True, show_repeat=False
+            value=self.slider.value,
+            min=0,
+            max=self.slider.max,
+            interval=100,
+            description="play",
+            repeat=True,
+            show_repeat=False,
         )
         self.links = [
             ipywidgets.jslink((player, "value"), (self.slider, "value")),

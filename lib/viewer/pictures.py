@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from numbers import Integral
 
 from matplotlib.figure import Figure
 
@@ -15,8 +16,10 @@ TEXT = "line-height:1.35;overflow-wrap:anywhere;color:var(--jp-ui-font-color1,in
 
 def first_view(slices: Slices, start: int | None, window: tuple[float, float] | None, gain: float) -> View:
     """What is shown first: the middle slice unless `start` is given; InputError for what isn't there."""
-    if not gain > 0:
-        raise InputError(f"SliceViewer: gain is {gain}, expected more than 0")
+    if not isinstance(gain, int | float) or not gain > 0:
+        raise InputError(f"SliceViewer: gain is {gain!r}, expected more than 0")
+    if start is not None and not isinstance(start, Integral):
+        raise InputError(f"SliceViewer: start is {start!r}, expected a slice's number")
     start = slices.shape[0] // 2 if start is None else start
     if not 0 <= start < slices.shape[0]:
         raise InputError(f"SliceViewer: slice {start}, expected 0 to {slices.shape[0] - 1}")
@@ -58,13 +61,18 @@ def caption(slices: Slices, view: View) -> str:
     low, high = slices.scale(view)
     unit = {"phase": " rad"}.get(view.part, " dB" if view.part in LOGARITHMIC else "")
     part = "" if view.part == slices.parts[0] else f" · {view.part}"
-    return f"{slices.title}{': ' * bool(slices.title)}{place}{part} · window {low:.3g} to {high:.3g}{unit}"
+    return f"{slices.title}{': ' * bool(slices.title)}{place}{part} · window {_level(low)} to {_level(high)}{unit}"
+
+
+def _level(value: float) -> str:
+    """Three digits, whole numbers from 100 on."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def legend(classes: Sequence[str]) -> str:
     """The colour of every class but the first, in HTML."""
-    return f'<div style="{TEXT};text-align:center">' + "".join(
-        f'<span style="margin:0 8px"><span style="color:rgb{color(c)}">■</span> {escape(name)}</span>'
+    return f'<div style="{TEXT}">' + "".join(
+        f'<span style="margin-right:16px"><span style="color:rgb{color(c)}">■</span> {escape(name)}</span>'
         for c, name in enumerate(classes[1:])
     ) + "</div>"  # fmt: skip
 

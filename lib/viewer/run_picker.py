@@ -100,8 +100,9 @@ class RunPicker(ipywidgets.VBox):
             bar([self.earlier, self.count, self.later, self.clear, self.chosen]),
         ])  # fmt: skip
         self.add_class("run-picker")
-        found = [attempt(_run_folder, given) for given in value]
-        self.value = tuple(str(path) for path, _ in found if path)
+        given = [value] if isinstance(value, str | PathLike) else dict.fromkeys(value)
+        found = [attempt(_run_folder, one) for one in given]
+        self.value = tuple(dict.fromkeys(str(path) for path, _ in found if path))
         tell(self.message, " · ".join(why for _, why in found if why))
         for control in (self.search, self.status):
             control.observe(lambda _: self._show(page=0), "value")
@@ -222,7 +223,7 @@ def _cells(row: Row) -> str:
         texts.append(f'<div style="grid-column:{FIRST_SCORE} / -1">{escape(row.message)}</div>')
     else:
         texts += (f'<div class="run-number">{escape(column.text(row))}</div>' for column in COLUMNS[FIRST_SCORE:-1])
-        texts.append(f"<div>{escape(COLUMNS[-1].text(row))}</div>")
+        texts.append(f"<div>{escape(' · '.join(filter(None, (COLUMNS[-1].text(row), row.message))))}</div>")
     return f'<div class="run-cells" style="grid-template-columns:{INNER}">{"".join(texts)}</div>'
 
 

@@ -57,15 +57,16 @@ class SliceViewer(ipywidgets.VBox):
     def _build(self, volumes, start, window, gain, settings) -> None:
         try:
             self.slices = Slices(volumes, **settings)
-            view = first_view(self.slices, start, window, gain)
-            tiles = self.slices.tiles(view)
+            self._arrange(first_view(self.slices, start, window, gain))
         except Exception as error:  # a value that nothing can be made of, a file that can't be read
             tell(self.message, said(error))
             self.children = [self.message]
             if isinstance(error, ShapeError):
                 again = lambda _: self._build(volumes, start, window, gain, settings | {"resample": True})  # noqa: E731
                 self.children = [self.message, button("Resample to one grid", again)]
-            return
+
+    def _arrange(self, view: View) -> None:
+        tiles = self.slices.tiles(view)
         tell(self.message, "")
         self.frame = lru_cache(FRAMES)(self._frame)
         self.lines = [_line() for _ in tiles]  # as many as there may be
@@ -80,16 +81,20 @@ class SliceViewer(ipywidgets.VBox):
         scroll = ipywidgets.HBox(self.controls.scroll) if len(self.controls.scroll) > 1 else self.slider
         sheet = ipywidgets.HTML(CSS, layout={"display": "none"})
         self.children = [sheet, scroll, *bars, self.controls.drawer, self.message, self.caption, *pictures]
-        self._show(view)
+        self._try(self._show, view)
 
     def _jumps(self, view: View) -> list[ipywidgets.Widget]:
         """A choice of what to rank by, and a button each for the worst, median and best slice; nothing without scores."""
-        found = self.slices.scores(view.index)
+        try:
+            found = self.slices.scores(view.index)
+        except Exception:  # told by `_show`
+            return []
         options = {f"{panel}: {metric}": (panel, metric) for panel, ms in found.items() for metric in ms}
         if not options or self.slices.shape[0] == 1:
             return []
-        last = list(found)[-1]
-        rank_by = choice("rank by", options, (last, next(iter(found[last]))), 320)
+        outputs = [output for output, _ in self.slices.errors.values() if output in found]
+        first = outputs[0] if outputs else list(found)[-1]
+        rank_by = choice("rank by", options, (first, next(iter(found[first]))), 320)
 
         def jump(place: Callable[[int], int]) -> None:
             tell(self.message, "scoring every slice …")

@@ -17,7 +17,8 @@ from lib.viewer.sources import ANATOMICAL, PLANES, Case, Source, read
 
 CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the colour-blind too
 REACH = 10  # the first window's widths that another one may lie away from it
-LEAST, MOST = 260, 480  # a panel's height, and the width up to which it grows
+FLATTEST = 100  # of a voxel, longest to shortest side
+LEAST, MOST, LINE = 260, 480, 960  # a panel's height, the width up to which it grows, and that of few in a line
 
 
 class View(NamedTuple):
@@ -58,6 +59,12 @@ class Slices:
         if not isinstance(volumes, Mapping):
             kind = "Case: give its .volumes" if isinstance(volumes, Case) else type(volumes).__name__
             raise InputError(f"SliceViewer: volumes are a {kind}, expected {{name: volume}}")
+        if not isinstance(overlays, Mapping | None):
+            raise InputError(
+                f"SliceViewer: overlays are a {type(overlays).__name__}, expected {{panel: class numbers}}"
+            )
+        if odd := [name for name in volumes if not isinstance(name, str)]:
+            raise InputError(f"SliceViewer: the name {odd[0]!r} is a {type(odd[0]).__name__}, expected a text")
         sources = {name: read(name, volume) for name, volume in volumes.items()}
         self.volumes = {name: source.volume for name, source in sources.items()}
         arrays = {name: volume for name, volume in self.volumes.items() if is_array(volume)}
@@ -102,6 +109,8 @@ class Slices:
             spacing = ()
         if len(spacing) != 3 or not all(0 < s < np.inf for s in spacing):
             raise InputError(f"SliceViewer: spacing is {given}, expected three millimetres (z, y, x)")
+        if max(spacing) > FLATTEST * min(spacing):
+            raise InputError(f"SliceViewer: spacing is {given}, one more than {FLATTEST} times another")
         if unit == "frame":  # time has no millimetres: x–t is about as wide as the image
             return (spacing[2] * max(1, round(self.shape[2] / self.shape[0])), *spacing[1:])
         return spacing
@@ -240,9 +249,11 @@ class Slices:
         size, boxes = self.size(view.plane), (view.rows, view.columns)
         whole = [n * s / min(spacing) for n, s in zip(size, spacing, strict=True)]
         height, width = ((b[1] - b[0]) * n / m if b else n for b, n, m in zip(boxes, whole, size, strict=True))
-        factor = _factor(*whole, LEAST, MOST)
+        panels = min(view.across, len(self.volumes) + len(self.errors) - len(view.hidden))
+        most = max(MOST, LINE / panels)
+        factor = _factor(*whole, LEAST, most)
         if (height, width) != tuple(whole):
-            factor = max(factor, _factor(height, width, whole[0] * factor, 1.5 * max(MOST, whole[1] * factor)))
+            factor = max(factor, _factor(height, width, whole[0] * factor, 1.5 * max(most, whole[1] * factor)))
         return max(1, round(height * factor * view.size)), max(1, round(width * factor * view.size))
 
 

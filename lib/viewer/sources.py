@@ -11,6 +11,7 @@ import numpy as np
 
 from lib import ROOT, InputError, said
 from lib.data.cases import of_volume, upright
+from lib.data.nifti import looked_at
 from lib.panels import check_names, is_array
 from lib.predict import case_names, result_of
 
@@ -59,11 +60,10 @@ def _is_path(text: str) -> bool:
     """Whether a text is a path and not the reason why there is no volume."""
     if not re.search(r"\s", text.strip()):
         return text.lower() != "n/a" and ("/" in text or bool(re.search(r"\.\w{2,5}(:|$)", text)))
-    path = re.sub(
-        r"(?<=\.h5):.*", "", text.strip()
-    )  # with blanks an absolute one, or what is there: a reason may name a file
-    found = path.startswith(("/", "~")) or (ROOT / path).is_file()
-    return found and path.endswith((".nii", ".nii.gz", ".npy", ".h5")) and not re.search(r"\.h5:\s", text)
+    if ": " in text or not re.search(r"\.\w{2,5}(\.gz|:\S.*)?$", text.strip()):
+        return False  # a reason may name a file, too: with blanks only what is there, or begins as a path does
+    path = re.sub(r"(?<=\.h5):.*", "", text.strip())
+    return ("/" in path and not re.search(r"\s", path.split("/")[0])) or (ROOT / Path(path).expanduser()).is_file()
 
 
 def _file(name: str, text: str) -> Source:
@@ -76,23 +76,11 @@ def _file(name: str, text: str) -> Source:
     try:
         if path.suffix == ".npy":
             return Source(np.load(path, mmap_mode="r"))
-        return _hdf5(path, key) if path.suffix == ".h5" else _nifti(path)
+        return _hdf5(path, key) if path.suffix == ".h5" else Source(*looked_at(path))
+    except InputError as error:
+        raise InputError(f"SliceViewer: {name!r}: {path}: {error}") from None
     except Exception as error:  # readers fail in many ways with what isn't such a file
         raise InputError(f"SliceViewer: {name!r}: {path}: can't be read ({said(error)[:160]})") from None
-
-
-def _nifti(path: Path) -> Source:
-    """(S, H, W) as a radiologist looks at it: slices from the feet up, the front on top, the person's right on the left."""
-    import nibabel
-
-    image = nibabel.as_closest_canonical(nibabel.load(path))
-    volume, (columns, rows) = np.asanyarray(image.dataobj).transpose(), image.shape[:2]
-    over_time = volume.ndim == 4 and volume.shape[0] > 1
-    if volume.ndim == 4 and 1 in volume.shape[:2]:  # one time, or one slice over time
-        volume = volume.squeeze(volume.shape.index(1))
-    turn = np.array([[0, 0, -1, columns - 1], [0, -1, 0, rows - 1], [1, 0, 0, 0], [0, 0, 0, 1]])
-    affine = None if over_time else image.affine @ turn
-    return Source(volume[..., ::-1, ::-1], tuple(map(float, image.header.get_zooms()[:3][::-1])), affine, not over_time)
 
 
 def _hdf5(path: Path, key: str) -> Source:
@@ -101,7 +89,9 @@ def _hdf5(path: Path, key: str) -> Source:
         if not isinstance(found, h5py.Dataset):
             names: list[str] = []
             file.visititems(lambda n, o: names.append(n) if isinstance(o, h5py.Dataset) else None)
-            raise InputError(f"no dataset {key!r}, expected one of {', '.join(names[:8])}")
+            mine = [name for name in names if key and name.split("/")[0] == key.split("/")[0]] or names
+            more = f" … ({len(names)} in all)" if len(mine) < len(names) or len(mine) > 8 else ""
+            raise InputError(f"no dataset {key!r}, expected one of {', '.join(mine[:8])}{more}")
         return _stored(found, found.parent.attrs)
 
 

@@ -128,7 +128,9 @@ found = np.roll(label, 3, 1) * (np.arange(6) != 4)[:, None, None]  # slice 4 is 
 image = label + np.random.default_rng(0).random(label.shape)
 overlays = {"prediction": found, "label": label}
 SliceViewer(dict.fromkeys(overlays, image), overlays=overlays, classes=["none", "liver"], save_to="saved")"""
-CINE = """SliceViewer({"heart": np.random.default_rng(1).random((9, 30, 20))}, unit="frame", start=0)"""
+CINE = (
+    """SliceViewer({"heart": np.random.default_rng(1).random((9, 30, 20))}, unit="frame", start=4, window=(0.2, 0.7))"""
+)
 # What the element with the focus is called: its own words, or those of the control that it belongs to.
 FOCUSED = """() => {
     const element = document.activeElement, control = element.closest('.widget-inline-hbox, .widget-checkbox');
@@ -190,8 +192,9 @@ def test_the_whole_viewer_works_by_keys(lab):
         assert len(list((lab.root / "saved").glob("*.png"))) == 1 and lab.told == []
 
         heart = page.locator(".slice-viewer").nth(1)
+        assert lab.do(heart.locator(".slice-caption").inner_text()) == "frame 4 · window 0.2 to 0.7"  # as asked for
         lab.do(heart.locator(".slice-slider .noUi-handle").focus())
         reach(lab, page, "play")
         lab.do(page.keyboard.press("Enter"))
-        lab.do(heart.get_by_text("frame 3").wait_for())
+        lab.do(heart.get_by_text("frame 6").wait_for())
         lab.screenshot(page, "viewer_keys")

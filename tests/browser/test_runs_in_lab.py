@@ -72,7 +72,7 @@ def test_picking_two_runs_by_keys_shows_both(lab, made, tmp_path):
             lab.do(page.get_by_role("checkbox", name=name).press("Space"))
         wait_for(lab, page, "|first − truth|")
         text = lab.do(page.evaluate(TEXT))
-        for part in ("Settings that differ", "epochs", "valid_loss", "n = 2", "2 of 2 people", "|third − truth|"):
+        for part in ("Settings that differ", "epochs", "valid_loss", "n = 2", "2 of 2", "|third − truth|"):
             assert part in text
         assert "second" not in text
         before = lab.do(page.locator(".run-comparison img").first.get_attribute("src"))

@@ -134,12 +134,19 @@ def test_tasks_can_be_given_and_what_is_not_there_is_told(folder):
     assert picker.value == (str(paths[1]), str(failed))
     assert "run nope: got &#x27;nope&#x27;, did you mean" in picker.message.value
     assert RunPicker([folder / "unet"]).value == (str(paths[1]),)  # a task by its folder
+    assert RunPicker("unet").value == RunPicker(["unet", paths[1]]).value == (str(paths[1]),)
 
 
 def test_a_folder_of_odd_content_is_a_row(folder):
     fake_runs.make(folder, "odd", parameters={"network_type": ["a"]}, error={"b": 1}, status="failed")
     picker = RunPicker()
     assert listed(picker) == ["odd"] and "{&#x27;b&#x27;: 1}" in picker.lines[0].cells.value
+
+
+def test_what_is_wrong_stands_beside_the_scores(folder):
+    fake_runs.make(folder, "a", status="failed", error="out of memory", headline={"val": {"ssim": 0.5}})
+    cells = RunPicker().lines[0].cells.value
+    assert "0.500" in cells and "val · out of memory" in cells
 
 
 def test_bad_folders_say_what_is_wrong_in_their_row(folder):
@@ -189,10 +196,8 @@ def test_two_chosen_runs_are_compared(folder):
     before = bytes(comparison.plot.value)
     comparison.curve.value = "train_loss"
     assert before.startswith(b"\x89PNG") and bytes(comparison.plot.value) != before
-    assert "SSIM" in texts(comparison.metrics) and "2 of 2 people" not in texts(
-        comparison.metrics
-    )  # the first has more noise
-    assert "0 of 2 people" in texts(comparison.metrics) and "n = 2" in texts(comparison.metrics)
+    assert "SSIM" in texts(comparison.metrics) and "2 of 2" not in texts(comparison.metrics)  # the first has more noise
+    assert "0 of 2" in texts(comparison.metrics) and "n = 2" in texts(comparison.metrics)
     assert [value for _, value in comparison.case.options] == ["p1_x", "p2_x"]
     old = comparison.viewer
     comparison.case.value = "p2_x"

@@ -116,7 +116,10 @@ def test_window_comes_from_the_truth():
     assert brighter.controls.window.value == pytest.approx((low, high))
     assert brighter.controls.window.max == pytest.approx(high + 10 * (high - low))  # one bright voxel leaves it usable
     assert brighter.controls.window.step == pytest.approx((high - low) / 200)
-    assert SliceViewer(both).controls.window.max == pytest.approx(both["truth"].max())  # as far as the data
+    slider = SliceViewer(both).controls.window
+    assert both["truth"].max() <= slider.max < both["truth"].max() + slider.step  # as far as the data
+    steps = [(value - slider.min) / slider.step for value in slider.value]  # or the browser would move it there
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
     assert SliceViewer(both, window=np.array([0.2, 0.7])).controls.window.value == (0.2, 0.7)
     big = np.zeros((70, 520, 4)) + np.arange(70)[:, None, None]
     assert SliceViewer({"truth": big}).controls.window.value == pytest.approx((0, 68))  # from every second slice
@@ -190,6 +193,12 @@ A = np.zeros((3, 8, 8))
         ({"a": A}, {"window": (1, 1)}, "window is (1, 1), expected (low, high) with low < high"),
         ({"a": A}, {"window": 5}, "window is 5, expected (low, high) with low < high"),
         ({"a": A}, {"window": (0, np.inf)}, "window is (0, inf), expected (low, high) with low < high"),
+        ({"a": A}, {"spacing": (1, 1, 1000)}, "spacing is (1, 1, 1000), one more than 100 times another"),
+        ({"a": A}, {"start": 1.5}, "SliceViewer: start is 1.5, expected a slice's number"),
+        ({"a": A}, {"gain": "5"}, "SliceViewer: gain is '5', expected more than 0"),
+        ({"a": A}, {"overlays": A}, "SliceViewer: overlays are a ndarray, expected {panel: class numbers}"),
+        ({1: A}, {}, "SliceViewer: the name 1 is a int, expected a text"),
+        ({"a": A, "b": "data/my scans/b.nii.gz"}, {}, "data/my scans/b.nii.gz: no such file"),
         ({"a": A}, {"spacing": 2}, "SliceViewer: spacing is 2, expected three millimetres (z, y, x)"),
         ({"a": A}, {"planes": ("x", "y")}, "planes are ('x', 'y'), expected three different names"),
         ({"a": A}, {"error_of": ("a",)}, "error_of is ('a',), expected (output, truth) or a list of such pairs"),
@@ -535,12 +544,16 @@ def test_what_fails_later_is_told_too(tmp_path):
     next(w for w in descendants(viewer) if getattr(w, "description", "") == "worst").click()
     assert "IndexError: list index out of range" in viewer.message.value
     viewer = SliceViewer({"a": A}, start="first")
-    assert viewer.children == (viewer.message,) and "TypeError" in viewer.message.value
+    assert viewer.children == (viewer.message,) and "start is &#x27;first&#x27;" in viewer.message.value
+    assert SliceViewer({"a": A}, scores=lambda i: 1 / 0).images[0].value != b""  # the picture is there
+    for scores in (lambda i: 1 / 0, lambda i: None, lambda i: {"a": {"SSIM": "good"}}):
+        assert "Error" in SliceViewer({"a": A}, scores=scores).message.value
 
 
 def test_only_time_is_played():
     viewer = SliceViewer({"a": cube()}, unit="frame")
     player = viewer.controls.player
+    assert player.value == viewer.slider.value > 0  # linked in the browser, where the player's would win
     player.playing = True
     viewer.controls.plane.value = "x–t"
     assert viewer.controls.playing.layout.display == "none" and not player.playing

@@ -90,6 +90,19 @@ def test_what_cannot_be_read_is_told_in_a_line(tmp_path):
         assert "\n" not in str(error.value) and "'x'" in str(error.value)
 
 
+def test_reasons_are_not_paths():
+    for reason in ("n/a", "N/A", "no result in predictions/result.h5", "/runs/x: no model.json in it", "not a grid"):
+        assert read("x", reason).volume == reason
+
+
+def test_the_datasets_of_the_same_case_are_named(tmp_path):
+    with h5py.File(tmp_path / "r.h5", "w") as file:
+        for case in "abcdefgh":
+            file[f"{case}/input"], file[f"{case}/truth"] = VOLUME, VOLUME
+    with pytest.raises(InputError, match=r"no dataset 'h/x', expected one of h/input, h/truth … \(16 in all\)$"):
+        read("x", f"{tmp_path}/r.h5:h/x")
+
+
 def test_a_list_of_uneven_lengths_is_refused():
     with pytest.raises(InputError, match="uneven lengths"):
         read("x", [[[1, 2], [3]]])
