@@ -33,15 +33,16 @@ class SliceViewer(ipywidgets.VBox):
     unit: what the slider counts: "slice", or "frame" of a cine, whose first axis is time. planes: names of the three
     planes, by default axial, coronal, sagittal of NIfTI and of segmented volumes, frames, x–t, y–t of a cine, slice, row,
     column of what has no known pose. spacing: millimetres (z, y, x), by default the file's or 1: pixels are shown square
-    in millimetres. overlays: {panel: (S, H, W) class numbers} laid over the images, each of `classes` but
-    the first in its colour (the seventh like the first). title: what is looked at, such as the case. scores: slice →
-    {panel: {metric: value}} shown above the panels, such as lib.scores makes; with them the worst, median and best
-    slice can be jumped to. resample: volumes of other shape or place are resampled to the truth's, by their affines
-    where both are known; where only millimetres are, extents must be equal. save_to: the folder for
-    "Save PNG". Pixels that aren't finite are blue and counted. Of complex data magnitude (also in dB), phase, real and
-    imaginary part and k-space are shown, of real data their spectrum.
+    in millimetres. overlays: {panel: (S, H, W) class numbers} laid over the images, each of `classes` but the first in
+    its colour (the seventh like the first). title: what is looked at, such as the case. scores: slice → {panel: {metric:
+    value}} shown above the panels, by default SSIM, PSNR and NMSE against the truth of `error_of` or "truth", or Dice of
+    the overlays against that of "label" or "truth"; by them the worst, median and best slice can be jumped to.
+    resample: volumes of other shape or place are resampled to the truth's, by their affines where both are known, else
+    stretched; where millimetres are known, extents must be equal. save_to: the folder for "Save PNG". Pixels that aren't
+    finite in float32 are blue and counted. Of complex data magnitude (also in dB), phase, real and imaginary part and
+    k-space are shown, of real data their spectrum.
 
-    What can't be shown is told in the viewer, in one line, not raised; `show(..., interactive=False)` raises it, as InputError.
+    What can't be shown is told in the viewer, in one line, not raised; `show(..., interactive=False)` raises it.
     Attributes `slider`, `labels` (HTML) and `images` (PNG), one of each for a row of panels, are the widgets.
     """
 
