@@ -109,7 +109,9 @@ def test_reconstructions_are_looked_at_by_keys(lab, tmp_path):
             changed_by(lab, page, key(lab, page, f".widget-hslider:has-text('{control}') .noUi-handle", "PageUp"))
         lab.screenshot(page, "40_view_adjust")
         key(lab, page, "button:has-text('Save PNG')", "Enter")()
-        lab.do(page.get_by_text("saved ").first.wait_for())
+        said = page.locator(".slice-viewer [role=status]", has_text="saved ")
+        lab.do(said.wait_for())
+        assert lab.do(said.inner_text()).startswith(f"saved {tmp_path}")
         assert not lab.told
         saved = nbformat.read(lab.root / path, as_version=4)
     assert len(list((tmp_path / "run" / "figures").glob("*.png"))) == 5  # three frames, over time, what was saved
