@@ -61,12 +61,12 @@ def caption(slices: Slices, view: View) -> str:
     low, high = slices.scale(view)
     unit = {"phase": " rad"}.get(view.part, " dB" if view.part in LOGARITHMIC else "")
     part = "" if view.part == slices.parts[0] else f" · {view.part}"
-    return f"{slices.title}{': ' * bool(slices.title)}{place}{part} · window {_level(low)} to {_level(high)}{unit}"
+    return f"{slices.title}{': ' * bool(slices.title)}{place}{part} · window {_level(low, high - low)} to {_level(high, high - low)}{unit}"
 
 
-def _level(value: float) -> str:
-    """Three digits, whole numbers from 100 on."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _level(value: float, width: float) -> str:
+    """Three digits, whole numbers from 100 on, 0 for what is less than a thousandth of the window's width."""
+    return "0" if abs(value) < width / 1000 else f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def legend(classes: Sequence[str]) -> str:

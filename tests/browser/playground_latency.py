@@ -1,7 +1,7 @@
 """How long from a key on the playground's slider to other pixels: python tests/browser/playground_latency.py
 
-256 × 256, 8 coils, acceleration, in a real JupyterLab and headless Chromium: the median of 20 presses, each after the
-picture has come to rest, for zero-filled and for GRAPPA. Nothing else should run on the machine meanwhile.
+256 × 256, 8 coils, acceleration, in a real JupyterLab and headless Chromium: 100 presses, each after the picture has come
+to rest, for zero-filled and for GRAPPA. Nothing else should run on the machine meanwhile.
 """
 
 import statistics
@@ -11,7 +11,7 @@ from pathlib import Path
 from lab import find_chromium, open_lab
 from test_notebooks_in_lab import errors, open_copy
 
-PRESSES = 20
+PRESSES, LIMITS = 100, {"zero-filled": 100, "GRAPPA": 1000}  # milliseconds asked for
 # Milliseconds from the key event in the page to the next frame that holds another, decoded picture.
 TIMED = """async key => {
     const image = document.querySelector('img.playground-result');
@@ -41,15 +41,16 @@ def main() -> None:
         root, home = Path(place, "root"), Path(place, "home")
         root.mkdir(), home.mkdir()
         with open_lab(find_chromium(), root, home) as lab:
-            for shown in ("zero-filled", "GRAPPA"):
+            for shown, limit in LIMITS.items():
                 path = open_copy(lab, "43_play_kspace", shown=shown, run_dir=str(Path(place, "run", shown)))
                 with lab.notebook(path) as page:
                     assert not errors(lab.run_all(page, path))
                     lab.do(page.evaluate("window.panel.content.scrollToItem(6, 'start')"))
                     lab.do(page.locator("img.playground-result").wait_for())
                     times = sorted(measure(lab, page, shown))
-                    middle, worst = statistics.median(times), times[-1]
-                    print(f"{shown}: median {middle:.0f} ms, worst {worst:.0f} ms of {PRESSES}", flush=True)
+                    within = sum(time <= limit for time in times)
+                    spread = f"{times[0]:.0f} to {times[-1]:.0f}, n = {PRESSES}"
+                    print(f"{shown}: median {statistics.median(times):.0f} ms ({spread}), {within} within {limit} ms")
 
 
 if __name__ == "__main__":
