@@ -44,7 +44,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def lay(pixels: np.ndarray, label: np.ndarray, opacity: float = 0.5, contours: bool = False) -> np.ndarray:
     """Pixels (H, W, 3) uint8 under the colours of a label's classes (H, W): whole areas at `opacity`, or their edges."""
-    label = np.nan_to_num(label).astype(np.int64)
+    label = label.astype(np.int64)
     where = label > 0
     if contours:
         around, (height, width) = np.pad(label, 1, mode="edge"), label.shape
