@@ -1,6 +1,6 @@
 """How close a reconstruction is to the truth: image metrics of one volume, in float64.
 
-Volumes are numpy arrays or torch tensors, (slices, H, W) or one slice (H, W), real, always `(output, target)` in that
+Volumes are numpy arrays or torch tensors of any type and layout, (slices, H, W) or one slice (H, W), real, always `(output, target)` in that
 order. `data_range` is the value that counts as full scale: the target volume's maximum where None, whatever slice is
 asked about. `where`, a bool array of the volume's shape, restricts a metric to a region such as `foreground(truth)`.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lib import InputError
 from lib.overlap import dice, hausdorff95, moving_blocks  # noqa: F401  (dice and hausdorff95: of label maps)
+from lib.panels import array
 
 WINDOW = 7
 UNBIASED = WINDOW**2 / (WINDOW**2 - 1)
@@ -276,20 +277,18 @@ def _restricted(output: Tensor, target: Tensor, where: ArrayLike | None) -> tupl
 
 
 def _region(where: ArrayLike, volume: Tensor) -> Tensor:
-    where = where.detach().cpu() if isinstance(where, Tensor) else torch.as_tensor(np.asarray(where))
+    where = array(where)
     where = where[None] if where.ndim == 2 else where
-    if where.dtype != torch.bool or where.shape != volume.shape:
-        raise InputError(f"metrics: `where` is {where.dtype} {tuple(where.shape)}, expected bool {tuple(volume.shape)}")
-    return where
+    if where.dtype != bool or where.shape != volume.shape:
+        raise InputError(f"metrics: `where` is {where.dtype} {where.shape}, expected bool {tuple(volume.shape)}")
+    return torch.from_numpy(np.require(where, bool, "CW"))
 
 
 def _array(x: ArrayLike) -> Tensor:
-    x = x.detach().cpu() if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
-    if x.is_complex() or x.ndim not in (2, 3) or not x.numel():
-        raise InputError(
-            f"metrics: found {x.dtype} {tuple(x.shape)}, expected a real volume (slices, H, W) or slice (H, W)"
-        )
-    return x.to(torch.float64)
+    x = array(x)
+    if x.dtype.kind not in "biuf" or x.ndim not in (2, 3) or not x.size:
+        raise InputError(f"metrics: found {x.dtype} {x.shape}, expected a real volume (slices, H, W) or slice (H, W)")
+    return torch.from_numpy(np.require(x, np.float64, "CAW"))  # views and byte orders that torch refuses are copied
 
 
 def _volumes(name: str, output: ArrayLike, target: ArrayLike, data_range: float | None) -> tuple[Tensor, Tensor, float]:

@@ -1,6 +1,6 @@
 """How well a segmentation agrees with its label: Dice, Hausdorff distance, confusion.
 
-Predictions and labels are whole numbers 0 … num_classes − 1, numpy arrays or torch tensors of one shape, a slice (H, W)
+Predictions and labels are whole numbers 0 … num_classes − 1 of any type, numpy arrays or torch tensors of one shape, a slice (H, W)
 or a volume (S, H, W) or (D, H, W). Class 0 is the background.
 
 Empty classes: where prediction and label both lack a class, its Dice is 1 and its Hausdorff distance 0; where only one
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lib import InputError
+from lib.panels import array
 
 
 def confusion(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> np.ndarray:
@@ -66,14 +67,16 @@ def hausdorff95(
 
 
 def _pair(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    arrays = [np.asarray(x.detach().cpu() if hasattr(x, "detach") else x) for x in (prediction, label)]
+    arrays = [array(x) for x in (prediction, label)]
     if arrays[0].shape != arrays[1].shape or not arrays[0].size:
         raise InputError(f"segmentation: the prediction is {arrays[0].shape}, the label {arrays[1].shape}")
     for name, x in zip(("prediction", "label"), arrays, strict=True):
-        if x.dtype.kind not in "iub" or x.min() < 0 or x.max() >= num_classes:
-            raise InputError(
-                f"segmentation: the {name} holds {x.dtype} {x.min()} … {x.max()}, expected whole numbers 0 … {num_classes - 1}"
-            )
+        numbers, expected = x.dtype.kind in "iubf", f"expected whole numbers 0 … {num_classes - 1}"
+        if not numbers or x.min() < 0 or x.max() >= num_classes:
+            found = f" {x.min()} … {x.max()}" if numbers else ""
+            raise InputError(f"segmentation: the {name} holds {x.dtype}{found}, {expected}")
+        if x.dtype.kind == "f" and (broken := x != np.rint(x)).any():
+            raise InputError(f"segmentation: the {name} holds {x[broken][0]:.9g}, {expected}")
     return arrays[0].astype(np.int64), arrays[1].astype(np.int64)
 
 

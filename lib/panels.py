@@ -8,12 +8,16 @@ import numpy as np
 from lib import InputError, nearest
 
 
+def array(x: Any) -> np.ndarray:
+    """numpy of an array, a list, a dataset or a tensor on any device; bfloat16 as float32."""
+    if hasattr(x, "detach"):
+        return (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy(force=True)
+    return np.asarray(x)
+
+
 def magnitude(x: Any) -> np.ndarray:
     """numpy or torch array of any shape, type and device → float32 numpy, the magnitude where it is complex."""
-    if hasattr(x, "detach"):
-        x = x.detach()
-        return (x.abs() if x.is_complex() else x).float().cpu().numpy()
-    x = np.asarray(x)
+    x = array(x)
     return (np.abs(x) if np.iscomplexobj(x) else x).astype(np.float32)
 
 

@@ -234,3 +234,31 @@ def test_what_cannot_be_measured_is_refused_in_one_line(call, message):
     with pytest.raises(InputError, match=message) as caught:
         call(*volumes())
     assert "\n" not in str(caught.value)
+
+
+LAYOUTS = {
+    "flipped": lambda x: x[::-1, :, ::-1],
+    "transposed": lambda x: x.transpose(0, 2, 1),
+    "big-endian": lambda x: x.astype(">f4"),
+    "long double": lambda x: x.astype(np.longdouble),
+    "unsigned long long": lambda x: (1000 * x).astype(np.ulonglong),
+    "read-only": lambda x: np.frombuffer(x.tobytes(), np.float32).reshape(x.shape),
+    "unaligned": lambda x: np.frombuffer(b"x" + x.tobytes(), np.float32, offset=1).reshape(x.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_of_numpy_is_taken(layout):
+    output, target = (LAYOUTS[layout](x) for x in volumes((8, 24, 20), dtype=np.float32))
+    peak = float(target.max())
+    assert metrics.ssim(output, target) == pytest.approx(skimage_ssim(output, target, peak), abs=1e-9)
+    expected = peak_signal_noise_ratio(target.astype(float), output.astype(float), data_range=peak)
+    assert metrics.psnr(output, target) == pytest.approx(expected, abs=1e-9)
+    plain = [np.array(x, np.float64, order="C") for x in (output, target)]
+    where = (plain[1] > np.median(plain[1]))[:, ::-1]
+    for name, metric in metrics.METRICS.items():
+        assert metric(output, target) == metric(*plain), name
+    for metric in (metrics.ssim, metrics.psnr, metrics.nmse):
+        assert metric(output, target, where=where) == metric(*plain, where=where.copy())
+    assert np.array_equal(metrics.foreground(target), metrics.foreground(plain[1]))
+    assert np.array_equal(*(metrics.per_slice(metrics.ssim, *pair) for pair in ((output, target), plain)))

@@ -77,3 +77,13 @@ def test_values_that_are_no_classes():
         overlap.dice(np.zeros((2, 2), int), np.array([[0, 5], [1, 2]]), 3)
     with pytest.raises(InputError, match=r"the prediction is \(2, 2\), the label \(3, 2\)"):
         overlap.dice(np.zeros((2, 2), int), np.zeros((3, 2), int), 3)
+    with pytest.raises(InputError, match=r"the prediction holds 0.9999999, expected whole numbers 0 … 2"):
+        overlap.dice(np.full((2, 2), 0.9999999), np.zeros((2, 2), int), 3)
+
+
+@pytest.mark.parametrize("kind", [">i2", np.ulonglong, np.float16, np.longdouble])
+def test_labels_of_every_type_and_layout_are_taken(kind):
+    a, b = blobs(1)
+    flipped = [x.astype(kind)[::-1, :, ::-1] for x in (a, b)]
+    assert np.array_equal(overlap.dice(*flipped, 4), overlap.dice(a, b, 4))
+    assert np.array_equal(overlap.hausdorff95(*flipped, 4), overlap.hausdorff95(a, b, 4), equal_nan=True)

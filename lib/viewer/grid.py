@@ -7,8 +7,8 @@ from scipy import ndimage
 from skimage import transform
 
 from lib import InputError
-from lib.panels import magnitude
-from lib.viewer.parts import array, is_mask
+from lib.panels import array, magnitude
+from lib.viewer.parts import is_mask
 from lib.viewer.sources import Source
 
 

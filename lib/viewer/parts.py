@@ -14,14 +14,6 @@ LOGARITHMIC = (*FOURIER, "log magnitude")
 DECIBELS = (-80.0, 0.0)  # shown of what is logarithmic
 
 
-def array(volume: Any) -> np.ndarray:
-    """numpy of an array, a dataset or a tensor, bfloat16 as float32."""
-    if hasattr(volume, "detach"):
-        volume = volume.detach().cpu()
-        volume = volume.float() if str(volume.dtype) == "torch.bfloat16" else volume
-    return np.asarray(volume)
-
-
 def is_mask(volume: Any) -> bool:
     """Whether a volume is bool: black and white whatever the window."""
     return str(volume.dtype) in ("bool", "torch.bool")

@@ -8,11 +8,11 @@ import numpy as np
 
 from lib import InputError, plots
 from lib import scores as scoring
-from lib.panels import check_names, is_array, magnitude, unavailable, window_of
+from lib.panels import array, check_names, is_array, magnitude, unavailable, window_of
 from lib.scores import Scores
 from lib.viewer.grid import place
 from lib.viewer.paint import lay, paint, resize
-from lib.viewer.parts import COMPLEX, DECIBELS, FOURIER, LOGARITHMIC, REAL, array, is_complex, is_mask, part_of
+from lib.viewer.parts import COMPLEX, DECIBELS, FOURIER, LOGARITHMIC, REAL, is_complex, is_mask, part_of
 from lib.viewer.sources import ANATOMICAL, PLANES, Case, Source, read
 
 CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the colour-blind too

@@ -479,8 +479,9 @@ def test_a_closed_viewer_is_freed():
 
 def test_unusual_numbers_are_shown():
     wave = np.exp(1j * np.arange(8.0))[None, None] * np.ones((1, 8, 1))
-    for dtype in (">c8", np.clongdouble):
-        viewer = SliceViewer({"a": wave.astype(dtype)}, window=[-1, 0], spacing=np.ones(3))
+    conjugate = torch.tensor(wave).conj()
+    for volume in (wave.astype(">c8"), wave.astype(np.clongdouble), wave[:, ::-1], conjugate, conjugate.imag):
+        viewer = SliceViewer({"a": volume}, window=[-1, 0], spacing=np.ones(3))
         for part in viewer.controls.part.options:
             viewer.controls.part.value = part
             assert viewer.images[0].value
