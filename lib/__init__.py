@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # fastai still calls it: the one place where known noise of others is silenced
 warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
 warnings.filterwarnings("ignore", "The 'mode.chained_assignment' option")
@@ -30,6 +32,13 @@ def attempt(call: Callable[..., Any], *values: Any, **settings: Any) -> tuple[An
         return call(*values, **settings), ""
     except InputError as error:
         return None, str(error)
+
+
+def array(x: Any) -> np.ndarray:
+    """numpy of an array, a list, a dataset or a tensor on any device; bfloat16 as float32."""
+    if hasattr(x, "detach"):
+        return (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy(force=True)
+    return np.asarray(x)
 
 
 def nearest(name: object, names: Iterable[str]) -> str:

@@ -15,9 +15,8 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from torch import Tensor
 
-from lib import InputError
+from lib import InputError, array
 from lib.overlap import dice, hausdorff95, moving_blocks  # noqa: F401  (dice and hausdorff95: of label maps)
-from lib.panels import array
 
 WINDOW = 7
 UNBIASED = WINDOW**2 / (WINDOW**2 - 1)

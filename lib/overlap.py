@@ -13,8 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib import InputError
-from lib.panels import array
+from lib import InputError, array
 
 
 def confusion(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> np.ndarray:

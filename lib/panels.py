@@ -5,14 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lib import InputError, nearest
-
-
-def array(x: Any) -> np.ndarray:
-    """numpy of an array, a list, a dataset or a tensor on any device; bfloat16 as float32."""
-    if hasattr(x, "detach"):
-        return (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy(force=True)
-    return np.asarray(x)
+from lib import InputError, array, nearest
 
 
 def magnitude(x: Any) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 from skimage import transform
 
-from lib import InputError
-from lib.panels import array, magnitude
+from lib import InputError, array
+from lib.panels import magnitude
 from lib.viewer.parts import is_mask
 from lib.viewer.sources import Source
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lib import InputError, plots
+from lib import InputError, array, plots
 from lib import scores as scoring
-from lib.panels import array, check_names, is_array, magnitude, unavailable, window_of
+from lib.panels import check_names, is_array, magnitude, unavailable, window_of
 from lib.scores import Scores
 from lib.viewer.grid import place
 from lib.viewer.paint import lay, paint, resize
