@@ -24,7 +24,7 @@ NORMALISE = ("none", "z_score", "percentile", "unit")
 
 
 class CaseFile(NamedTuple):
-    """What a case file holds; channels 0 where its images have no channel axis."""
+    """What a case file holds; channels 0 where its images have no channel axis, fill None where it isn't stored."""
 
     path: Path
     id: str
@@ -36,6 +36,7 @@ class CaseFile(NamedTuple):
     classes: tuple[str, ...]
     spacing: tuple[float, ...]
     names: tuple[str, ...]
+    fill: tuple[float, ...] | None = None
 
 
 class Case(NamedTuple):
@@ -54,10 +55,10 @@ class Case(NamedTuple):
 def write_case(
     path: Path, image: np.ndarray, label: np.ndarray | None, *, person: str, classes: Sequence[str],
     names: Sequence[str], spacing: Sequence[float] = (1.0, 1.0, 1.0), affine: np.ndarray | None = None,
-    chunks: tuple[int, ...] | None = None, **attributes: Any,
+    chunks: tuple[int, ...] | None = None, fill: float | None = None, **attributes: Any,
 ) -> None:  # fmt: skip
-    """Write one case, a chunk a slice (or `chunks`), and any further attributes. InputError where image and label don't fit,
-    or a label has no class.
+    """Write one case, a chunk a slice (or `chunks`), and any further attributes. fill: None for the image's least value, of
+    each channel. InputError where image and label don't fit, or a label has no class.
     """
     if label is not None and (label.shape[0], *label.shape[-2:]) != (image.shape[0], *image.shape[-2:]):
         raise InputError(f"{path.stem}: the image is {image.shape}, its label {label.shape}")
@@ -73,6 +74,7 @@ def write_case(
         file.attrs["id"], file.attrs["person"], file.attrs["spacing"] = path.stem, person, spacing
         file.attrs["affine"] = np.eye(4) if affine is None else affine
         file.attrs["classes"], file.attrs["names"] = list(classes), list(names)
+        file.attrs["fill"] = image.min((0, -2, -1)) if fill is None else fill
         file.attrs.update(attributes)
 
 
@@ -87,7 +89,7 @@ def case_file(path: Path) -> CaseFile:
         return CaseFile(
             path, str(attrs["id"]), str(attrs["person"]), shape[0], shape[1] if len(shape) == 4 else 0,
             tuple(shape[-2:]), "label" in file, tuple(attrs["classes"]), tuple(map(float, attrs["spacing"])),
-            tuple(attrs["names"]),
+            tuple(attrs["names"]), tuple(np.ravel(attrs["fill"]).tolist()) if "fill" in attrs else None,
         )  # fmt: skip
 
 
@@ -129,9 +131,12 @@ def normalise(image: Tensor, how: str) -> Tensor:
     return x.clamp(0, 1) if how == "percentile" else x
 
 
-def augment(image: Tensor, label: Tensor, seed: tuple[int, ...], flip=0.0, rotate=0.0, crop=None):
+def augment(image: Tensor, label: Tensor, seed: tuple[int, ...], flip=0.0, rotate=0.0, crop=None, fill=None):
     """(image, label) (C, H, W) and (H, W) after flips (each axis with that probability), a turn by up to ±rotate degrees
-    and a random crop to (h, w): bilinear for the image, nearest for the label, zeros from outside. Drawn from `seed`.
+    and a random crop to (h, w): bilinear for the image, nearest for the label. Drawn from `seed`.
+
+    fill: the image's value outside, one or one a channel (None: the least of each channel here), such as −1000 HU of air;
+    the label's is 0, the background.
     """
     rng = np.random.default_rng(seed)
     axes = [axis for axis, drawn in zip((-2, -1), rng.uniform(size=2), strict=True) if drawn < flip]
@@ -141,7 +146,9 @@ def augment(image: Tensor, label: Tensor, seed: tuple[int, ...], flip=0.0, rotat
         h, w = label.shape
         matrix = [[np.cos(angle), -np.sin(angle) * h / w, 0], [np.sin(angle) * w / h, np.cos(angle), 0]]
         grid = F.affine_grid(torch.tensor([matrix], dtype=torch.float32), [1, 1, h, w], align_corners=False)
-        image = F.grid_sample(image[None], grid, align_corners=False)[0]
+        outside = image.amin((1, 2)) if fill is None else image.new_tensor(fill)
+        outside = outside.reshape(-1, 1, 1)
+        image = F.grid_sample((image - outside)[None], grid, align_corners=False)[0] + outside  # zeros from outside
         label = F.grid_sample(label[None, None].float(), grid, mode="nearest", align_corners=False)[0, 0].to(
             label.dtype
         )
@@ -195,12 +202,12 @@ class CaseSlices(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
         epoch, i = key if isinstance(key, tuple) else (0, key)
-        case = self.case(i)
+        case, fill = self.case(i), self.index[i][0].fill
         if case.label is None:
             return (case.image,)
         if not self.augmentation:
             return case.image.contiguous(), self.target(case.label)
-        raw, label = augment(case.raw, case.label, (self.seed, epoch, i), **self.augmentation)
+        raw, label = augment(case.raw, case.label, (self.seed, epoch, i), fill=fill, **self.augmentation)
         return normalise(raw, self.normalise).contiguous(), self.target(label)
 
 

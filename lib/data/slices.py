@@ -96,7 +96,7 @@ def prepare(source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: s
     """Write every case of HipMRI's folders to folder/<split>/case_PPP_week_W.h5 and folder/set.json, with a bar a split.
 
     odd: what becomes of slices whose size isn't the most common one: "pad" brings all to the largest height and width,
-    with zeros on both sides; "drop" leaves them out, as the source does. Only one case is in memory at a time.
+    the case's least value on both sides (of labels 0); "drop" leaves them out, as the source does. Only one case is in memory at a time.
     InputError names the file for sizes that differ within a pair and labels outside the classes. Returns set.json's path.
     """
     if odd not in ("pad", "drop"):
@@ -136,7 +136,7 @@ def _write(folder: Path, split: str, name: str, slices: list[Slice], classes: Se
     images, labels = [], []
     for s in slices:
         image = read_slice(s.image)
-        images.append(_padded(image.astype(np.float32), size))
+        images.append(image.astype(np.float32))
         if s.label:
             label = read_slice(s.label)
             if label.shape != image.shape:
@@ -155,7 +155,7 @@ def _write(folder: Path, split: str, name: str, slices: list[Slice], classes: Se
     person = slices[0].patient
     write_case(
         path,
-        np.stack(images),
+        np.stack([_padded(image, size, min(i.min() for i in images)) for image in images]),
         label,
         person=person,
         classes=classes,
@@ -166,6 +166,6 @@ def _write(folder: Path, split: str, name: str, slices: list[Slice], classes: Se
     return {"split": split, "path": f"{split}/{path.name}", "person": person, "slices": len(slices)}
 
 
-def _padded(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _padded(image: np.ndarray, size: tuple[int, int], fill: float = 0) -> np.ndarray:
     margins = [(size[axis] - image.shape[axis]) for axis in (0, 1)]
-    return np.pad(image, [(m // 2, m - m // 2) for m in margins])
+    return np.pad(image, [(m // 2, m - m // 2) for m in margins], constant_values=fill)

@@ -47,7 +47,7 @@ def prepare(
     source: between the outer voxels' centres). label uint8: the nearest voxel; relabel {value: class} before that.
     npy_voxel: mm along x, y, z of npy files, which can't say. Besides the attributes of every case: original_shape,
     original_affine, source (the file's name), boxes (C, 3, 2), each class's first voxels and those behind its last ones
-    (zeros: not there), and fill, what stands outside the image: 0 in a window, else the minimum.
+    (zeros: not there), and fill, what stands outside the image: 0 in a window, else the file's minimum.
 
     All names and headers are checked first. One volume is in memory at a time: at most 12 bytes a voxel of the file.
     InputError names the file: not readable, not three axes, image and label of other shapes or affines (by over 1e-3), a
@@ -72,7 +72,7 @@ def prepare(
     entries = []
     for name, pair in tqdm(jobs, desc="reading", unit="volume", file=sys.stdout, mininterval=1):
         image, affine, original = _canonical(pair.volume, npy_voxel)
-        shape = tuple(size) if size else image.shape
+        fill, shape = 0.0 if window else float(image.min()), tuple(size) if size else image.shape
         if spacing:
             extent = np.multiply(image.shape, voxel_sizes(affine))
             shape = tuple(max(1, round(mm / wanted)) for mm, wanted in zip(extent, spacing, strict=True))
@@ -87,7 +87,7 @@ def prepare(
         write_case(
             path, image, label, person=pair.person, classes=classes, names=[str(z) for z in range(shape[0])],
             spacing=voxel_sizes(affine), affine=affine, chunks=tuple(min(n, CHUNK) for n in shape), source=pair.volume.name,
-            boxes=boxes, fill=0.0 if window else float(image.min()), **original,
+            boxes=boxes, fill=fill, **original,
         )  # fmt: skip
         entries.append(
             {"split": name, "path": f"{name}/{path.name}", "person": pair.person, "shape": shape, "voxels": counts}

@@ -11,7 +11,7 @@ from labelled import hipmri
 
 from lib import InputError
 from lib.data import cases, slices
-from lib.data.cases import CaseSlices, augment, normalise, split_cases
+from lib.data.cases import CaseSlices, augment, case_file, normalise, split_cases, write_case
 from lib.data.checks import read_set
 
 
@@ -43,7 +43,7 @@ def test_cases_hold_what_the_files_hold(source, tmp_path):
         image = nibabel.load(source / "keras_slices_train" / "case_035_week_0_slice_1.nii.gz").get_fdata()
         assert image.ndim == 3  # the trailing axis
         assert np.array_equal(file["image"][1][:, 8:-8], image[..., 0].astype(np.float32))
-        assert not file["image"][1][:, :8].any() and file["label"].dtype == np.uint8
+        assert (file["image"][1][:, :8] == file["image"][:].min()).all() and file["label"].dtype == np.uint8
         label = nibabel.load(source / "keras_slices_seg_train" / "seg_035_week_0_slice_1.nii.gz").get_fdata()
         assert np.array_equal(file["label"][1][:, 8:-8], label[..., 0])
         assert file.attrs["person"] == "035" and list(file.attrs["names"]) == ["0", "1"]
@@ -130,6 +130,38 @@ def test_a_turn_keeps_its_angle_on_oblong_images():
         points = np.argwhere(after.numpy())
         extent = np.linalg.eigvalsh(np.cov(points.T))
         assert extent[0] == pytest.approx(1.3, abs=0.5) and extent[1] == pytest.approx(33.3, rel=0.15)  # still 4×20
+
+
+def test_what_a_turn_brings_in_is_the_case_s_own_background(tmp_path):
+    """Air is −1000 HU, also where a slice shows none of it; 0 would be water, and brighter than the least tissue here."""
+    air, fat = np.full((40, 40), -1000.0), np.full((40, 40), -100.0)
+    about = {"person": "a", "classes": ("x", "y"), "names": ("0", "1")}
+    write_case(tmp_path / "a.h5", np.stack([air, fat]), np.ones((2, 40, 40), np.uint8), **about)
+    rgb = np.stack([air, fat, fat + 7])[None]
+    write_case(tmp_path / "rgb.h5", rgb, np.ones((1, 40, 40), np.uint8), **about | {"names": "0"})
+    found = CaseSlices([case_file(tmp_path / "a.h5")], augmentation={"rotate": 40.0})
+    for epoch in range(5):
+        (image, _), (other, label) = found[epoch, 0], found[epoch, 1]
+        assert (image == -1000).all() and label.min() == 0
+        assert other.min() == -1000 and other.max() == pytest.approx(-100, abs=1e-3)
+    image, label = CaseSlices([case_file(tmp_path / "rgb.h5")], channels=3, augmentation={"rotate": 40.0})[0]
+    assert label.min() == 0 and image.amin((1, 2)).tolist() == image.amax((1, 2)).tolist() == [-1000, -100, -93]
+    turned, _ = augment(torch.full((1, 40, 40), -1000.0), torch.ones(40, 40), (0, 0, 3), rotate=15.0)
+    assert (turned == -1000).all()
+
+
+def test_odd_slices_of_ct_are_padded_with_air(tmp_path):
+    for s, width in enumerate((32, 24)):
+        for kind, values in (("", np.full((32, width), -1000 + s, np.int16)), ("seg_", np.ones((32, width), np.uint8))):
+            path = (
+                tmp_path / "in" / f"keras_slices_{kind}train" / f"{'seg' if kind else 'case'}_001_week_0_slice_{s}.nii"
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    slices.prepare(tmp_path / "in", tmp_path / "out")
+    with h5py.File(tmp_path / "out" / "train" / "case_001_week_0.h5") as file:
+        assert (file["image"][1][:, :4] == -1000).all() and (file["image"][1][:, 4:-4] == -999).all()
+        assert not file["label"][1][:, :4].any() and file.attrs["fill"] == -1000
 
 
 def test_preloaded_items_are_the_same(source, tmp_path):

@@ -193,6 +193,9 @@ def test_zoom_is_scipys_between_the_outer_edges(tmp_path):
     assert attrs["spacing"] == pytest.approx(np.array([2.5, *[0.8016] * 2]) / factors, rel=1e-3)
     _, stored, _, _ = one(tmp_path, image, label, OBLIQUE, window=(-100, 10), size=[7, 16, 12])
     assert stored.min() == 0 and stored.max() == 1  # overshoots are cut off
+    image = np.where(label, 100, -1000).astype(np.float32)
+    _, stored, _, attrs = one(tmp_path, image, label, OBLIQUE, window=None, size=[7, 16, 12])
+    assert stored.min() < -1010 and attrs["fill"] == -1000  # and where they aren't, no background
 
 
 def test_resampling_to_a_spacing_keeps_the_extent(tmp_path):
