@@ -1,10 +1,11 @@
 """What several networks are made of."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -57,10 +58,28 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" and x.ndim == 4 else x
 
 
+def _as_given(x: Tensor) -> AbstractContextManager:
+    """Keeps norms in x's type: CUDA's autocast runs them in float32, and what they keep then takes more than it saves."""
+    cast = torch.is_autocast_enabled(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if cast else nullcontext()
+
+
 class InstanceNorm(nn.Module):
-    """Each channel of each sample to mean 0 and variance 1, without learnt scale (eps 1e-5); (N, C, …) of any size."""
+    """Each channel of each sample to mean 0 and variance 1, without learnt scale (eps 1e-5); (N, C, …) of any size.
+
+    A half comes out as a half, also under autocast; its sums are float32.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         # One group a channel is the same sum, and torch's kernel for it is far faster than its instance norm. It gets
         # the channels first: with them last it is slower on a CPU and loses two digits. (F.group_norm refuses one pixel.)
-        return channels_last(torch.group_norm(x.contiguous(), x.shape[1]))
+        with _as_given(x):
+            return channels_last(torch.group_norm(x.contiguous(), x.shape[1]))
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's, but a half comes out as a half, also under autocast; its sums are float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with _as_given(x):
+            return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)

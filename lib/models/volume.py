@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.models.blocks import check_counts, check_flags, recomputed
+from lib.models.blocks import GroupNorm, check_counts, check_flags, recomputed
 
 NORMS = ("batch", "instance", "group")
 UPS = ("transposed", "nearest")
@@ -16,7 +16,7 @@ def _norm(kind: str, chans: int, momentum: float) -> nn.Module:
         return nn.BatchNorm3d(chans, eps=1e-3, momentum=1 - momentum)
     if kind == "instance":
         return nn.InstanceNorm3d(chans, affine=True)
-    return nn.GroupNorm(min(8, chans), chans)
+    return GroupNorm(min(8, chans), chans)
 
 
 def _stage(in_chans: int, middle: int, chans: int, norm: str, momentum: float) -> nn.Sequential:

@@ -40,7 +40,7 @@ RULES = {
     **_ruled(norms.BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
     **_ruled(norms.InstanceNorm, nn.InstanceNorm2d, nn.InstanceNorm3d),
     **_ruled(norms.OurInstanceNorm, blocks.InstanceNorm),
-    **_ruled(norms.GroupNorm, nn.GroupNorm),
+    **_ruled(norms.GroupNorm, nn.GroupNorm, blocks.GroupNorm),
 }
 LOCAL = {  # each value by itself, or the channels of each position; and containers, which may be empty
     nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.GLU,

@@ -127,3 +127,15 @@ def test_instance_norm_keeps_its_digits(shape, memory_format):
     if memory_format == "last" and x.ndim == 4:
         x = x.contiguous(memory_format=torch.channels_last)
     assert error(InstanceNorm()(x), exact) < 1e-6
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e3])
+def test_instance_norm_of_halves_sums_in_float32(kind, scale):
+    x = (scale * (1 + torch.randn(2, 3, 64, 80))).to(kind).requires_grad_()
+    output = InstanceNorm()(x)
+    output.square().sum().backward()
+    exact = x.detach().double() - x.detach().double().mean((2, 3), keepdim=True)
+    exact /= (exact.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+    assert output.dtype == kind and torch.isfinite(x.grad).all()
+    assert error(output.double(), exact) < 2 * torch.finfo(kind).eps
