@@ -98,13 +98,15 @@ def adaptive_dice32(output: Tensor, target: Tensor, cap: bool = False) -> Tensor
 
 
 def generalized_dice(output: Tensor, target: Tensor) -> Tensor:
-    """Mean over samples of (2·Σ_c w·Σpy + ε) / (Σ_c w·Σ(p + y) + ε), w = 1 / ((Σy)² + ε), over space.
+    """Mean over samples of Σ_c w·(2·Σpy + ε) / Σ_c w·(Σ(p + y) + ε), w ∝ 1 / (Σy)², over space.
 
-    (Sudre et al., DLMIA 2017.) A class that a sample doesn't have weighs 1e7 and rules it.
+    (Sudre et al., DLMIA 2017.) ε is weighed like the voxels, so it counts as little in a large volume as in a small one.
+    A class that a sample doesn't have weighs as much as the rarest one that it has, as in MONAI.
     """
     both, p, y = _by_sample(output, target)
-    w = 1 / (y.square() + EPSILON)
-    return ((2 * (w * both).sum(1) + EPSILON) / ((w * (p + y)).sum(1) + EPSILON)).mean()
+    rarest = y.where(y > 0, math.inf).amin(1, keepdim=True).nan_to_num(posinf=1.0)
+    w = (rarest / y.where(y > 0, rarest)).square()
+    return ((w * (2 * both + EPSILON)).sum(1) / (w * (p + y + EPSILON)).sum(1)).mean()
 
 
 def jaccard(output: Tensor, target: Tensor) -> Tensor:

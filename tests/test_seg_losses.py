@@ -92,8 +92,8 @@ def test_adaptive_dice_by_hand_and_its_anchors():
 def test_overlap_losses_by_hand():
     output, target = batch()
     both, p, y = by_hand(output, target)
-    w = 1 / (y**2 + 1e-7)
-    generalized = ((2 * (w * both).sum(1) + 1e-7) / ((w * (p + y)).sum(1) + 1e-7)).mean()
+    w = 1 / y**2
+    generalized = (2 * (w * both).sum(1) / (w * (p + y)).sum(1)).mean()
     jaccard = (both.sum(1) / (p + y - both).sum(1)).mean()
     tversky = (both / (both + 0.3 * (p - both) + 0.7 * (y - both))).mean()
     for name, value in {"generalized_dice": generalized, "jaccard": jaccard, "tversky": tversky}.items():
@@ -108,6 +108,37 @@ def test_tversky_and_generalized_dice_are_monais():
         "generalized_dice": GeneralizedDiceLoss(to_onehot_y=True, softmax=True, smooth_nr=1e-7, smooth_dr=1e-7),
     }.items():
         assert torch.allclose(seg_losses.by_name(name)(output, target), peer(output, target[:, None]), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [4, 32, 128])
+def test_overlap_losses_do_not_depend_on_the_volumes_size(size):
+    output, target = torch.zeros(1, 1, size, size, size, requires_grad=True), torch.ones(1, 1, size, size, size)
+    # p = .5 everywhere, y = 1: the size cancels
+    for name, value in {"dice": 2 / 3, "generalized_dice": 2 / 3, "jaccard": 1 / 2, "tversky": 1 / 1.7}.items():
+        loss = seg_losses.by_name(name)(output, target)
+        assert loss.item() == pytest.approx(1 - value, abs=1e-6), name
+    seg_losses.generalized_dice(output, target).backward()
+    slope = 2 * 1 / 1.5**2 * 0.25  # d(2p / (p + 1)) / dp at .5, and of the sigmoid at 0
+    assert output.grad.sum().item() == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("rare", [0, 1, 1000, 50000])
+def test_generalized_dice_of_a_large_volume_is_monais_without_smoothing(rare):
+    generator = torch.Generator().manual_seed(0)
+    target = torch.arange(64**3).reshape(1, 64, 64, 64) % 2  # classes 0 and 1, and `rare` voxels of class 2, or none
+    target.view(-1)[:rare] = 2
+    output = torch.randn(1, 3, 64, 64, 64, generator=generator)
+    peer = GeneralizedDiceLoss(to_onehot_y=True, softmax=True, smooth_nr=0, smooth_dr=0)
+    found = seg_losses.by_name("generalized_dice")(output, target)
+    assert found.item() == pytest.approx(peer(output, target[:, None]).item(), abs=1e-6)
+
+
+def test_generalized_dice_without_any_lesion():
+    empty, output = torch.zeros(2, 1, 8, 8), torch.full((2, 1, 8, 8), -200.0)
+    assert seg_losses.generalized_dice(output, empty) == 1  # rightly none
+    assert seg_losses.generalized_dice(-output, empty) < 1e-6
+    sure = 200 * seg_losses.one_hot(torch.ones(1, 8, 8, dtype=torch.long), 3)  # classes 0 and 2 are in neither
+    assert seg_losses.generalized_dice(sure, torch.ones(1, 8, 8, dtype=torch.long)) == pytest.approx(1)
 
 
 def test_half_precision_is_summed_in_float32():
