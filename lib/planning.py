@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from lib import ROOT, InputError, cine_config, runs, tasks
+from lib import ROOT, InputError, cine_config, needs, runs, tasks
 from lib.data import checks, prepared
 from lib.files import read as read_json
 
@@ -122,7 +122,9 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task
             later = f"{name} stands later, and " if name in names and name not in earlier and not only else ""
             with _noting(problems, f"recipe {path}: task {task.name}: runs: {later}"):
                 if name not in earlier:
-                    runs.find(located(name, path))
+                    run = runs.find(located(name, path))
+                    if task.notebook.stem == tasks.EVALUATE_LABELS:
+                        needs.check_run(run)
         with _noting(problems, f"recipe {path}: task {task.name}: "):
             _check_data(task, planned[: planned.index(task)])
     if not problems:  # only then what needs torch
@@ -135,7 +137,8 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task
 
 
 def _check_data(task: Task, earlier: list[Task]) -> None:
-    """A prepared set must be there and unchanged, unless an earlier task makes it; a source must hold files."""
+    """A prepared set must be there, unchanged and with what the task needs, unless an earlier task makes it; a source must hold files."""
+    made = [t.data for t in earlier if t.prepares]
     if task.parameters.get("files"):
         from lib.data import cine
 
@@ -148,15 +151,14 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
         folder = ROOT / task.parameters["images"]
         if not any(folder.is_relative_to(t.data) for t in earlier if t.prepares):
             pairs.images_in(folder)
-    elif task.data and not task.prepares and task.data not in [t.data for t in earlier if t.prepares]:
-        folder = prepared(task.data, task.parameters.get("quick", False))
-        counts, kind = checks.read_set(folder)["counts"], task.parameters.get("task_type") or ""
-        needed = ["train", "val"] * ("train" in kind) + ["test"] * ("predict" in kind)
-        if kind == "evaluate":  # a cine's are its test series
-            needed = ["test" if task.notebook.stem == tasks.CINE else "val"]
-        for split in needed:
-            if not counts[split]:
-                raise InputError(f"{folder}: its set.json lists no files for {split}: task_type {kind} needs them")
+    elif task.data and not task.prepares and task.data not in made:
+        needs.check_data(task.notebook.stem, task.parameters)
+    for path in task.parameters.get("results") or ():
+        needs.check_result(path)
+    for other in earlier if task.notebook.stem == tasks.EVALUATE_LABELS else ():
+        if other.name in task.runs and other.data and other.data not in made:
+            split = needs.predicted(other.notebook.stem, other.parameters.get("task_type") or "")
+            needs.check_set(prepared(other.data, other.parameters.get("quick", False)), {split: True}, task.name)
 
 
 def _check_source(notebook: str, source: Path, parameters: dict[str, Any]) -> None:
@@ -235,7 +237,15 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
     ours = {"interactive": False, "task_name": name} | values | ({"quick": True} if quick else {})
     values = {k: v for k, v in ours.items() if k in known}
     parameters = tasks.check_values(notebook, values, name)
+    if parameters.get("quick") and _several(parameters.get("devices")):  # quick batches are too small to be shared
+        one = {key: known[key].default for key in ("devices", "partition") if key in known}
+        values, parameters = values | one, parameters | one
     return Task(name, notebook, values, parameters, wanted, *flags, output and (folder / output).resolve(), weights)
+
+
+def _several(devices: Any) -> bool:
+    """Whether devices are more than one GPU, by count or ids."""
+    return devices > 1 if isinstance(devices, int) else isinstance(devices, list) and len(set(devices)) > 1
 
 
 def _is_task(name: str, names: list[str], folder: Path) -> bool:

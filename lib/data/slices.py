@@ -163,7 +163,8 @@ def _write(folder: Path, split: str, name: str, slices: list[Slice], classes: Se
         spacing=(1.0, *zooms),
         affine=first.affine,
     )
-    return {"split": split, "path": f"{split}/{path.name}", "person": person, "slices": len(slices)}
+    about = {"slices": len(slices), "label": label is not None}
+    return {"split": split, "path": f"{split}/{path.name}", "person": person, **about}
 
 
 def _padded(image: np.ndarray, size: tuple[int, int], fill: float = 0) -> np.ndarray:

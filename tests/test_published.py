@@ -1,0 +1,103 @@
+"""The published recipes: they leave nothing to the defaults of the demo, and say the numbers that the sources say."""
+
+import subprocess
+
+import pytest
+
+from lib import ROOT, planning, tasks
+
+RECIPES = subprocess.run(
+    ["git", "ls-files", "--cached", "--others", "--exclude-standard", "runs/*_published.yaml"],
+    cwd=ROOT, capture_output=True, text=True, check=True,
+).stdout.split()  # fmt: skip
+# What a run's result doesn't depend on, or a published recipe means to leave to the notebook:
+FREE = {
+    "task_name", "network_type", "metrics", "bucket_sampling", "checkpoint_interval", "num_workers", "devices", "seed",
+    "interactive", "task_type", "serving", "preload", "gain", "size",
+}  # fmt: skip
+OF_KSPACE = {"mask", "accelerations", "foreground_threshold"}  # that an evaluation of cine doesn't read
+
+
+def neutral(value):
+    """Whether a default does nothing."""
+    if isinstance(value, dict):
+        switch = value.get("use", value.get("type", True))
+        return not switch or all(v in (None, 0, 1) for v in value.values())
+    return value in (None, False, 0, 1, [], "fp32", "index")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_nothing_is_left_to_the_demos_defaults(recipe):
+    for entry in planning.read(ROOT / recipe):
+        notebook = tasks.notebook(entry.get("notebook") or tasks.IMPLIED[entry["network_type"]])
+        wanted = {name for name, p in tasks.parameters(notebook).items() if not neutral(p.default)}
+        given = set(entry) | ({"inputs"} if "runs" in entry else set())
+        unread = OF_KSPACE if notebook.stem == tasks.EVALUATE and "cine" in entry["data"] else set()
+        assert not wanted - given - FREE - unread, entry["task_name"]
+
+
+ADAM = {"type": "Adam", "learning_rate": 1e-4}
+KERAS = ADAM | {"eps": 1e-7}
+STEP = {"type": "step", "step_size": 40, "gamma": 0.1}
+FASTMRI = {"batch_size": 1, "epochs": 50, "scheduler": STEP, "data": "fastmri_knee", "task_type": "train"}
+CINE = {
+    "batch_size": 1, "epochs": 20, "loss": "ssim_loss", "optimizer": KERAS, "scheduler": {"type": "constant"},
+    "early_stopping": {"use": True, "monitor": "ssim", "patience": 2, "min_delta": 0.01},
+}  # fmt: skip
+LITS = {
+    "batch_size": 16, "eval_batch_size": 8, "epochs": 9, "loss": "adaptive_dice32", "optimizer": KERAS,
+    "scheduler": {"type": "exponential", "gamma": 0.9, "staircase": False}, "patch": [128] * 3, "precision": "bf16",
+    "crops_per_volume": 54, "crops": "around", "organ": "liver", "fresh_crops": False,
+    "network_settings": {"base_filters": 32, "depth": 4, "norm": "batch", "up": "transposed", "norm_momentum": 0.99},
+}  # fmt: skip
+PUBLISHED = {  # task → what its source says; steps_per_epoch is null in all: a pass over the data
+    "train_varnet_published": FASTMRI | {
+        "network_settings": {"num_cascades": 12, "chans": 18, "pools": 4, "sens_chans": 8, "sens_pools": 4},
+        "loss": "ssim", "optimizer": {"type": "Adam", "learning_rate": 3e-4},
+        "mask": {"kind": "equispaced_fraction", "acceleration": 4, "center_fraction": 0.08},
+    },
+    "train_unet_published": FASTMRI | {
+        "network_settings": {"chans": 32, "num_pool_layers": 4, "drop_prob": 0.0}, "loss": "l1",
+        "optimizer": {"type": "RMSprop", "learning_rate": 1e-3},
+        "mask": {"kind": "random", "acceleration": 4, "center_fraction": 0.08},
+    },
+    "unet3d_published": CINE | {"network_settings": {"head": "relu"}},
+    "unet2d1d_published": CINE | {"network_settings": {"head": "relu"}},
+    "unet2d2d_published": CINE | {"network_settings": {"head": "relu"}},
+    "unet3d_old_published": CINE | {"network_settings": {}},
+    "train_cascade_published": {
+        "batch_size": 1, "loss": "ssim_foreground", "foreground_threshold": 5e-5, "optimizer": ADAM, "augmentation": {},
+        "network_settings": {
+            "varnet": {"num_cascades": 12, "chans": 18, "pools": 4, "sens_chans": 8, "sens_pools": 4},
+            "rcan": {
+                "n_feats": 160, "n_resblocks": 25, "n_resgroups": 4, "reduction": 16, "res_scale": 0.125,
+                "checkpoint_groups": True,
+            },
+            "statistics": "joint", "residual": False,
+        },
+    },
+    "train_slices_published": {
+        "batch_size": 32, "epochs": 2, "loss": "cross_entropy", "normalise": "none", "augmentation": {},
+        "optimizer": {"type": "Adam", "learning_rate": 1e-3, "eps": 1e-7}, "scheduler": {"type": "constant"},
+        "network_settings": {"base_filters": 64, "depth": 5}, "reuse_network": False,
+    },
+    "train_pairs_published": {
+        "batch_size": 32, "eval_batch_size": 64, "epochs": 20, "loss": "dice", "optimizer": ADAM, "augmentation": {},
+        "scheduler": {"type": "exponential", "gamma": 0.95}, "checkpoint_interval": 10, "preload": True,
+        "size": [256, 256], "network_settings": {"encoder": "resnet50", "encoder_weights": "imagenet"},
+    },
+    "volumes_128": LITS,
+    "volumes_256_16_parts": LITS | {"batch_size": 8, "epochs": 10, "patch": [256] * 3, "optimizer": KERAS | {"learning_rate": 5e-5}},
+}  # fmt: skip
+
+
+def test_published_numbers():
+    entries = {e["task_name"]: e for recipe in RECIPES for e in planning.read(ROOT / recipe)}
+    for name, numbers in PUBLISHED.items():
+        entry = entries[name]
+        notebook = tasks.notebook(tasks.IMPLIED[entry["network_type"]])
+        given = {k: v for k, v in entry.items() if k not in planning.KEYS or k == "task_name"}
+        found = tasks.check_values(notebook, given, name)
+        found["data"] = found["data"].split("/")[-1]
+        assert found | numbers == found, name
+        assert found["steps_per_epoch"] is None and found["gradient_clip"] is None, name
