@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from lib import InputError
-from lib.data.checks import KspaceFile, fingerprint, is_whole, open_hdf5
-from lib.files import replacing
+from lib.data.checks import KspaceFile
+from lib.data.hdf5 import open_hdf5
+from lib.files import fingerprint, is_whole, replacing
 from lib.grappa import center_block, grappa
 from lib.kspace import center_crop, fft2c, ifft2c, rss
 from lib.sampling import Mask

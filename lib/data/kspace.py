@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from lib import InputError
 from lib.data.augment import Move, check_cutmix, check_turns, draw_move
-from lib.data.checks import SPLITS, KspaceFile, entries, kspace_file, source_files, write_set
+from lib.data.checks import SPLITS, KspaceFile, check_persons, entries, kspace_file, source_files, write_set
 from lib.data.grappa import KEY as GRAPPA
 from lib.data.grappa import image as grappa_image
 from lib.data.grappa import prepare as prepare_grappa
@@ -32,19 +32,19 @@ SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val"
 def index(source: Path, folder: Path, seed: int = 0) -> Path:
     """Check every k-space file under `source` (all values are read), print what is assumed, write folder/set.json.
 
+    Headers, splits and persons come first, for all files, before any values are read.
     Splits come from folder names with the words train, val (validation) or test (leaderboard); where no folder has any,
     persons are divided 80/10/10 (fewer than three persons: all test). Which rule was used is printed. InputError where
     only some files are in such folders. The files stay where they are. Returns the index's path.
     """
-    source = Path(source)
-    paths = source_files(source)
-    files = []
-    for i, path in enumerate(paths):
-        file = kspace_file(path.resolve(), values=True)
-        files.append(file)
-        about = f"{file.layout}, {file.slices} slices, {file.coils} coils, {file.shape[0]}×{file.shape[1]}"
-        print(f"[{i + 1}/{len(paths)}] {path.name}: {about}{''.join(f'; {a}' for a in file.assumed)}", flush=True)
+    source = Path(source).absolute()
+    files = [kspace_file(path) for path in source_files(source)]
     split = _splits(files, source, seed)
+    check_persons(folder, [{"split": split[f.path], "person": f.person} for f in files])
+    for i, file in enumerate(files):  # what takes long comes last
+        files[i] = file = kspace_file(file.path, values=True)
+        about = f"{file.layout}, {file.slices} slices, {file.coils} coils, {file.shape[0]}×{file.shape[1]}"
+        print(f"[{i + 1}/{len(files)}] {file.path.name}: {about}{''.join(f'; {a}' for a in file.assumed)}", flush=True)
     listed = [
         {"split": split[f.path], "path": str(f.path), "person": f.person, "slices": f.slices, "layout": f.layout,
          "coils": f.coils, "shape": f.shape, "target": f.target, "assumed": f.assumed}
@@ -57,7 +57,7 @@ def index(source: Path, folder: Path, seed: int = 0) -> Path:
 def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]:
     named = {}
     for f in files:
-        words = re.split(r"[^a-z]+", " ".join([source.name, *f.path.relative_to(source.resolve()).parts[:-1]]).lower())
+        words = re.split(r"[^a-z]+", " ".join([source.name, *f.path.relative_to(source).parts[:-1]]).lower())
         named[f.path] = next((SPLIT_WORDS[w] for w in reversed(words) if w in SPLIT_WORDS), None)
     if all(named.values()):
         print("splits: by the names of folders", flush=True)
@@ -120,7 +120,6 @@ class KspaceSlices(Dataset):
             raise InputError("GRAPPA images belong to one mask a file: masks can't be fresh")
         self.files, self.mask, self.kind, self.seed, self.fresh = files, mask, kind, seed, fresh
         self.grappa, self.augmentation = grappa, augmentation or {}
-        self.own_masks: dict[Path, Mask] = {}
         self.index = [(f, s) for f in files for s in range(f.slices)]
         self.sizes = [sizes_of(f) for f, _ in self.index]
         for file in files:
@@ -156,11 +155,8 @@ class KspaceSlices(Dataset):
 
     def mask_of(self, file: KspaceFile, i: int = 0, epoch: int = 0) -> Mask:
         """The file's own mask, or the one drawn for slice i in `epoch`."""
-        if file.mask:
-            if file.path not in self.own_masks:
-                with h5py.File(file.path, "r") as data:
-                    self.own_masks[file.path] = file_mask(torch.from_numpy(data["mask"][:] > 0))
-            return self.own_masks[file.path]
+        if file.columns:
+            return file_mask(torch.tensor(file.columns), file.padding)
         seed = (self.seed, epoch, i) if self.fresh else tuple(map(ord, file.path.name))
         settings = dict(self.mask)
         choices = settings["acceleration"]
@@ -212,13 +208,13 @@ def inputs_of(network: nn.Module) -> dict[str, Any]:
     return {"kind": INPUT[name], "grappa": network.grappa if getattr(network, "use_grappa", False) else None}
 
 
-def file_mask(columns: Tensor) -> Mask:
+def file_mask(columns: Tensor, padding: tuple[int, int] = (0, 0)) -> Mask:
     """A mask (W,) that a file brought along; its centre lines are the run of sampled columns around W // 2."""
     width, middle = len(columns), len(columns) // 2
     left = int(columns[:middle].flip(0).int().cumprod(0).sum())
     right = int(columns[middle:].int().cumprod(0).sum())
-    rate = width / max(int(columns.sum()), 1)
-    return Mask(columns, "file", rate, left + right if right else 0, None, (0, 0), 0)
+    rate = (width - sum(padding)) / max(int(columns.sum()), 1)
+    return Mask(columns, "file", rate, left + right if right else 0, None, padding, 0)
 
 
 def split_files(folder: Path, split: str, need_target: bool = True) -> list[KspaceFile]:

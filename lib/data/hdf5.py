@@ -1,0 +1,109 @@
+"""Reading HDF5 that others wrote: what can't be opened, is a dangling link or of another kind is refused in one line."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from lib import InputError
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """The file opened to read; InputError where it is missing, locked, forbidden or isn't HDF5."""
+    path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path}: a link to {os.readlink(path)}, which isn't there: fetch the file it stands for")
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        words = " ".join(str(error).split())
+        if "lock file" in words:
+            raise InputError(
+                f"{path}: locked ({_short(words)}): another process writes it, or its file system has no locks; then set "
+                "HDF5_USE_FILE_LOCKING=FALSE in the environment"
+            ) from None
+        if error.errno:
+            raise InputError(f"{path}: can't be opened: {os.strerror(error.errno)}") from None
+        size = path.stat().st_size
+        raise InputError(
+            f"{path}: not a readable HDF5 file ({size} bytes; truncated, or another format): {_short(words)}"
+        ) from None
+
+
+def _short(words: str) -> str:
+    """HDF5's words without its preamble."""
+    return words[words.find("(") + 1 :].rstrip(")")[:100] if "(" in words else words[:100]
+
+
+def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
+    """An array of a file whose type is one of numpy's `kinds`, with all its parts at hand.
+
+    InputError: no such key, a link that leads nowhere, a group, another kind, a virtual or external array without its source.
+    """
+    path = Path(file.file.filename)
+    if key not in set(file):
+        raise InputError(f"{path}: no key {key!r} (found {', '.join(sorted(file)) or 'nothing'})")
+    try:
+        found = file[key]
+    except (KeyError, OSError, RuntimeError):
+        link = file.get(key, getlink=True)
+        to = ":".join(filter(None, (getattr(link, "filename", ""), getattr(link, "path", ""))))
+        raise InputError(f"{path}: {key}: a link to {to or 'something'}, which isn't there") from None
+    if not isinstance(found, h5py.Dataset):
+        raise InputError(f"{path}: {key}: a {type(found).__name__.lower()}, expected an array")
+    if found.shape is None:
+        raise InputError(f"{path}: {key}: holds nothing")
+    if found.dtype.kind not in kinds:
+        raise InputError(f"{path}: {key}: type {found.dtype}, expected {_KINDS.get(kinds, 'numbers')}")
+    _check_sources(path, key, found)
+    return found
+
+
+_KINDS = {"c": "complex64", "fiu": "real numbers", "fiub": "numbers", "SO": "a text"}
+
+
+def _check_sources(path: Path, key: str, found: h5py.Dataset) -> None:
+    """InputError where a part of an array lies in a file that is gone: HDF5 gives zeros there."""
+    names = {s.file_name for s in found.virtual_sources()} if found.is_virtual else set()
+    names |= {part[0] for part in found.external or ()}
+    for name in sorted(map(os.fsdecode, names - {"."})):
+        prefix = os.environ.get("HDF5_VDS_PREFIX", "").replace("${ORIGIN}", str(path.parent))
+        if not any((Path(folder) / name).is_file() for folder in (path.parent, prefix, path.resolve().parent)):
+            raise InputError(f"{path}: {key}: a part of it lies in {name}, which isn't there")
+
+
+def number(about: Mapping[str, Any], key: str, path: Path) -> float | None:
+    """An attribute as a finite number, also where it is an array of one; None where there is none."""
+    if key not in about:
+        return None
+    values = np.ravel(about[key])
+    if values.size != 1 or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        raise InputError(f"{path}: attribute {key}: {_told(about[key])}, expected one finite number")
+    return float(values[0])
+
+
+def text(about: Mapping[str, Any], key: str, path: Path, default: str = "") -> str:
+    """An attribute as a text, also where it is bytes, a number or an array of one; `default` where there is none."""
+    value = about.get(key, default)
+    if isinstance(value, h5py.Empty):
+        return default
+    if np.size(value) != 1:
+        raise InputError(f"{path}: attribute {key}: {_told(value)}, expected one text")
+    return one_text(value) or default
+
+
+def one_text(value: Any) -> str:
+    """A text of bytes, str, a number or an array of one of them."""
+    while isinstance(value, np.ndarray | list | tuple):
+        value = np.ravel(value)[0] if isinstance(value, np.ndarray) else value[0]
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip("\0 ")
+
+
+def _told(value: Any) -> str:
+    values = np.asarray(value)
+    return f"an array {values.shape} of {values.dtype}" if values.size != 1 else repr(values.item())

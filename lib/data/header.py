@@ -1,0 +1,70 @@
+"""The ISMRMRD header of a k-space file: matrix, field of view and encoding limits; nothing else in it is needed."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+from lib import InputError
+from lib.data.hdf5 import one_text
+
+
+class Header(NamedTuple):
+    """encoded, recon: matrices (readout, phase encode). padding: columns that were never encoded on each side, None where
+    the limits aren't given. spacing: mm (slice thickness, H, W), None where a field of view isn't given or is 0.
+    """
+
+    encoded: tuple[int, int]
+    recon: tuple[int, int]
+    padding: tuple[int, int] | None
+    spacing: tuple[float, float, float] | None
+
+
+def read_header(path: Path, text: Any, width: int) -> Header:
+    """The header (bytes, a text, or an array of one) of k-space with `width` columns. InputError names what is wrong."""
+    try:
+        root = ElementTree.fromstring(one_text(text).lstrip("\ufeff").encode(), ElementTree.XMLParser(encoding="utf-8"))
+    except (ElementTree.ParseError, IndexError) as error:
+        raise InputError(f"{path}: ismrmrd_header: not XML ({error})") from None
+    encoded, recon = (_matrix(path, root, space) for space in ("encodedSpace", "reconSpace"))
+    field = [_number(path, root, f"reconSpace/fieldOfView_mm/{axis}", False) for axis in "zxy"]
+    points = (max(_number(path, root, "reconSpace/matrixSize/z", False) or 1, 1), *recon)
+    spacing = tuple(f / n for f, n in zip(field, points, strict=True)) if all(field) and min(field) > 0 else None
+    limits = "encodingLimits/kspace_encoding_step_1"
+    if root.find(_within(limits)) is None:
+        return Header(encoded, recon, None, spacing)
+    center, last = (int(_number(path, root, f"{limits}/{name}")) for name in ("center", "maximum"))
+    left = encoded[1] // 2 - center
+    right = width - (left + last + 1)
+    if left < 0 or right < 0 or left + right >= width:
+        raise InputError(
+            f"{path}: ismrmrd_header: encodes {encoded[1]} lines with centre {center} and last {last}, "
+            f"which do not fit into the {width} columns of kspace"
+        )
+    return Header(encoded, recon, (left, right), spacing)
+
+
+def _within(place: str) -> str:
+    """A path below the first encoding, in any name space."""
+    return "/".join(f"{{*}}{name}" for name in ("encoding", *place.split("/")))
+
+
+def _matrix(path: Path, root: ElementTree.Element, space: str) -> tuple[int, int]:
+    x, y = (int(_number(path, root, f"{space}/matrixSize/{axis}")) for axis in "xy")
+    if min(x, y) < 1:
+        raise InputError(f"{path}: ismrmrd_header: {space}: matrix {x}×{y}, expected at least 1×1")
+    return x, y
+
+
+def _number(path: Path, root: ElementTree.Element, place: str, needed: bool = True) -> float | None:
+    found = root.findtext(_within(place))
+    if found is None and not needed:
+        return None
+    try:
+        value = float(found)
+        if math.isfinite(value):
+            return value
+    except (TypeError, ValueError):
+        pass
+    told = "is missing" if found is None else f"is {found!r}, expected a number"
+    raise InputError(f"{path}: ismrmrd_header: not a valid ISMRMRD header: encoding/{place} {told}")
