@@ -230,10 +230,13 @@ def export(run: os.PathLike | str, layout: str) -> Path:
 def segment_images(model: nn.Module, folder: Path, path: Path, how: str, size: tuple[int, int], device="cpu") -> Path:
     """Write masks.h5 for a folder of images without masks: a data set (1, h, w) in 0 … 1 an image, by its file's stem.
 
-    Images are resized to `size` and normalised as `how` says. Returns the path; InputError where there are no images.
+    Images are resized to `size` and normalised as `how` says. Returns the path; InputError where there are no images
+    or one is refused: before any is predicted.
     """
     model = model.to(device).eval()
     found = pairs.images_in(folder)
+    for image in found:
+        pairs.check_image(image)
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as file:
         for image in found:
             x = normalise(torch.from_numpy(pairs.read_image(image, size).astype(np.float32)), how)

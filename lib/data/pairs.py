@@ -10,13 +10,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from lib import InputError
+from lib import InputError, count
 from lib.data.cases import CaseSlices, split_cases, write_case
 from lib.data.checks import write_set
 from lib.files import replacing
 
 ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 CLASSES = ("background", "lesion")
+MOST_CLASSES = 16  # whole numbers below it are classes, from it on shades of grey
 PATIENT = re.compile(r"(TCGA_[A-Z0-9]+_[A-Z0-9]+)_\d+", re.I)
 
 
@@ -93,31 +94,80 @@ def _check_mates(images: dict[str, Path], masks: dict[str, Path]) -> None:
 def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """An image (3, H, W) uint8, grey ones repeated; resized to `size` (h, w) by bilinear interpolation."""
     image = _open(path)
-    if image.mode.startswith(("I", "F")):
-        raise InputError(f"{path}: {image.mode} pixels of more than 8 bits, expected 8-bit grey or colour")
-    image = image.convert("RGB")
+    image = image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
     if size and image.size != size[::-1]:
         image = image.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """A grey mask (H, W) uint8 of 0 and 1 (whatever isn't 0); resized to `size` by its nearest pixel. InputError: colours."""
-    mask = _open(path)
-    _check_grey(path, mask.mode)
+def check_image(path: Path) -> tuple[int, int]:
+    """An image's (H, W); InputError where `read_image` would refuse it."""
+    return _open(path).size[::-1]
+
+
+def read_mask(path: Path, size: tuple[int, int] | None = None, top: float | None = None) -> np.ndarray:
+    """A mask (H, W) uint8, 1 where it is brighter than half of its maximum; resized to `size` by its nearest pixel.
+
+    top: the maximum that counts for a mask of more than two values, by default its own. A palette counts by its colors:
+    greys, or black and one color, which is 1. InputError: several channels or colors, classes, negative values, NaN.
+    """
+    values = _values(path)
+    half = _half(path, top or float(values.max())) if _is_graded(values) else values.max() / 2
+    mask = Image.fromarray((values > half).astype(np.uint8))
     if size and mask.size != size[::-1]:
         mask = mask.resize(size[::-1], Image.Resampling.NEAREST)
-    return (np.asarray(mask) > 0).astype(np.uint8)
+    return np.asarray(mask)
 
 
-def _open(path: Path) -> Image.Image:
+def _values(path: Path) -> np.ndarray:
+    """What a mask's pixels say (H, W): 0 is background, the highest value a lesion."""
+    image = _open(path, mask=True)
+    if image.mode != "P":
+        values = np.asarray(image)
+        if (wrong := ~(np.isfinite(values) & (values >= 0))).any():
+            raise InputError(f"{path}: the mask holds {values[wrong][0]:g}, expected 0 for background, more for lesion")
+        return values
+    *colors, alpha = np.moveaxis(np.asarray(image.convert("RGBA")), -1, 0)
+    if (alpha < 255).any():
+        raise InputError(f"{path}: a palette with transparent colors, expected opaque ones")
+    if all((color == colors[0]).all() for color in colors):
+        return colors[0]
+    found = np.unique(np.stack(colors, -1).reshape(-1, 3), axis=0)
+    if len(found) > 2 or found[0].any():
+        raise InputError(f"{path}: a palette of {count(len(found), 'color')}, expected greys, or black and one color")
+    return np.any(colors, axis=0)
+
+
+def _is_graded(values: np.ndarray) -> bool:
+    """Whether there are more than two values, as a JPEG's or a smooth edge's."""
+    return bool(((values > values.min()) & (values < values.max())).any())
+
+
+def _half(path: Path, top: float) -> float:
+    """Half of the maximum of masks of more than two values; InputError where it is a class's number."""
+    if top in range(2, MOST_CLASSES):
+        raise InputError(f"{path}: a mask of more than two values up to {top:g}: classes? expected lesion or none")
+    return top / 2
+
+
+def _open(path: Path, mask: bool = False) -> Image.Image:
+    """An image file; InputError where it isn't one image of a type that is read."""
     try:
         with path.open("rb") as file:
             image = Image.open(file)
+            frames, stored = getattr(image, "n_frames", 1), str(image.tile)
             image.load()
-            return image
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path}: not a readable image ({type(error).__name__}; truncated?)") from None
+    except Exception as error:  # Pillow fails in many ways with what isn't an image
+        why = getattr(error, "strerror", None) or f"{type(error).__name__}; truncated, or pixels of a rare type?"
+        raise InputError(f"{path}: not a readable image ({why})") from None
+    if frames > 1:
+        raise InputError(f"{path}: {frames} images in one file, expected one")
+    mode, grey = image.mode, image.mode.startswith(("I", "F"))
+    if mask and not (grey or mode in ("1", "L", "P")):
+        raise InputError(f"{path}: a mask of {Image.getmodebands(mode)} channels ({mode}), expected a grey one")
+    if not mask and (grey or re.search(r"(RGB[AX]?|LA);16", stored)):
+        raise InputError(f"{path}: {mode} pixels of more than 8 bits, expected 8-bit grey or color")
+    return image
 
 
 def split_persons(
@@ -160,12 +210,11 @@ def prepare(
 
     split_by: patient, or image as the source does (one patient's slices then fall on both sides; set.json says so).
     val 0: the test split validates. place: {person: split} decides instead. field: height and width of all images in mm,
-    if known; else distances are in pixels. InputError naming the file for pairs of
-    different size. Returns set.json's path.
+    if known; else distances are in pixels. InputError naming the file where an image or a mask is refused, or the two
+    differ in size; nothing is written then. Returns set.json's path.
     """
     pairs = find(source)
-    for pair in pairs:  # headers only
-        _check(pair)
+    top = _check(pairs)
     drawn = {p.image: place[p.person] for p in pairs} if place else split_persons(pairs, seed, val=val, by=split_by)
     groups: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs:
@@ -174,7 +223,7 @@ def prepare(
     for (split, person), group in tqdm(
         sorted(groups.items()), desc="reading", unit="patient", file=sys.stdout, mininterval=1
     ):
-        entry = write_patient(folder, split, person, group, size, field or size)
+        entry = write_patient(folder, split, person, group, size, field or size, top)
         entries += [entry] + ([entry | {"split": "val"}] if split == "test" and not val and not place else [])
     splits: dict[str, set[str]] = {}
     for entry in entries:
@@ -182,17 +231,18 @@ def prepare(
     shared = sorted(person for person, found in splits.items() if len(found) > 1)
     return write_set(
         folder, str(source), "pairs", entries, classes=list(CLASSES), size=list(size), split_by=split_by,
-        shared_persons=shared, unit="mm" if field else "pixels", **about,
+        shared_persons=shared, unit="mm" if field else "pixels", mask_threshold=top and top / 2, **about,
     )  # fmt: skip
 
 
 def write_patient(
-    folder: Path, split: str, person: str, pairs: list[Pair], size: tuple[int, int], field: tuple[float, float]
-) -> dict[str, Any]:
+    folder: Path, split: str, person: str, pairs: list[Pair], size: tuple[int, int], field: tuple[float, float],
+    top: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """One patient's case file; its entry of set.json."""
     images, masks = (
         np.stack(arrays)
-        for arrays in zip(*((read_image(p.image, size), read_mask(p.mask, size)) for p in pairs), strict=True)
+        for arrays in zip(*((read_image(p.image, size), read_mask(p.mask, size, top)) for p in pairs), strict=True)
     )
     path = folder / split / f"{person}.h5"
     write_case(
@@ -207,25 +257,24 @@ def write_patient(
     return {"split": split, "path": f"{split}/{path.name}", "person": person, "slices": len(pairs)}
 
 
-def _check(pair: Pair) -> None:
-    """InputError where the headers of an image and its mask don't fit together."""
-    (size, _), (mask_size, mode) = (_header(path) for path in (pair.image, pair.mask))
-    if size != mask_size:
-        raise InputError(f"{pair.mask}: {mask_size[::-1]}, its image is {size[::-1]}")
-    _check_grey(pair.mask, mode)
+def _check(pairs: list[Pair]) -> float | None:
+    """The maximum of all masks of more than two values, None where there are none; says so once, with a bar before.
 
-
-def _header(path: Path) -> tuple[tuple[int, int], str]:
-    try:
-        with Image.open(path) as image:
-            return image.size, image.mode
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable image ({type(error).__name__}; truncated?)") from None
-
-
-def _check_grey(path: Path, mode: str) -> None:
-    if mode not in ("1", "L", "I", "I;16", "P"):
-        raise InputError(f"{path}: a mask of {Image.getmodebands(mode)} channels ({mode}), expected a grey one")
+    InputError where an image, a mask, or the two together aren't what they should be: before anything is written.
+    """
+    tops = {}
+    for pair in tqdm(pairs, desc="checking", unit="mask", file=sys.stdout, mininterval=1):
+        size, values = check_image(pair.image), _values(pair.mask)
+        if size != values.shape:
+            raise InputError(f"{pair.mask}: {values.shape}, its image is {size}")
+        if _is_graded(values):
+            tops[pair.mask] = float(values.max())
+    if not tops:
+        return None
+    first, top = next(iter(tops)), max(tops.values())
+    said = f"more than two values, such as {first.name}: lesion is above half of their maximum, {_half(first, top):g}"
+    print(f"{len(tops)} of {count(len(pairs), 'mask')} have {said}", flush=True)
+    return top
 
 
 def write_sample(folder: Path, count: int = 4) -> list[Path]:

@@ -1,14 +1,17 @@
 """Images and masks in Kaggle's LGG layout and the ResUNet source's; splits; lesions drawn into brains."""
 
 import shutil
+import struct
+import zlib
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from labelled import lgg, source_layout
 from PIL import Image
 
-from lib import InputError
+from lib import InputError, predict
 from lib.data import lesions, pairs
 from lib.data.checks import read_set
 
@@ -79,6 +82,11 @@ def test_too_few_patients_to_train_on(tmp_path):
         pairs.prepare(tmp_path / "in", tmp_path / "out", (32, 32), val=1.5)
 
 
+def two_pages(path):
+    page = Image.new("L", (256, 256))
+    page.save(path, save_all=True, append_images=[page])
+
+
 NAME = "TCGA_CS_4943_19960912"
 SPOILT = {
     "no mask": (lambda f: (f / NAME / f"{NAME}_2_mask.tif").unlink(), f"{NAME}_2.tif: no mask belongs to it"),
@@ -90,6 +98,20 @@ SPOILT = {
     "colours": (
         lambda f: Image.new("RGB", (256, 256)).save(f / NAME / f"{NAME}_2_mask.tif"),
         rf"{NAME}_2_mask.tif: a mask of 3 channels \(RGB\), expected a grey one",
+    ),
+    "image of 16 bits": (
+        lambda f: Image.new("I;16", (256, 256), 4000).save(f / "TCGA_CS_4950_19960919" / "TCGA_CS_4950_19960919_3.tif"),
+        r"TCGA_CS_4950_19960919_3.tif: I;16 pixels of more than 8 bits, expected 8-bit grey or color",
+    ),
+    "two images": (
+        lambda f: two_pages(f / NAME / f"{NAME}_2_mask.tif"),
+        f"{NAME}_2_mask.tif: 2 images in one file, expected one",
+    ),
+    "classes": (
+        lambda f: Image.fromarray(np.arange(256 * 256, dtype=np.uint32).astype(np.uint8).reshape(256, 256) % 4).save(
+            f / NAME / f"{NAME}_2_mask.tif"
+        ),
+        rf"{NAME}_2_mask.tif: a mask of more than two values up to 3: classes\? expected lesion or none",
     ),
     "truncated": (
         lambda f: (f / NAME / f"{NAME}_1.tif").write_bytes((f / NAME / f"{NAME}_1.tif").read_bytes()[:500]),
@@ -106,7 +128,112 @@ def test_what_is_wrong_is_named(copy, tmp_path, name):
     spoil(copy)
     with pytest.raises(InputError, match=words):
         pairs.prepare(copy, tmp_path / "out", (32, 32))
-    assert not (tmp_path / "out" / "set.json").exists()
+    assert not list((tmp_path / "out").rglob("*.h5")) and not (tmp_path / "out" / "set.json").exists()
+
+
+LESION = np.zeros((64, 64), np.uint8)
+LESION[20:45, 18:50], LESION[20:24, 18:22] = 1, 0  # a box without its corner
+FINE = np.roll(LESION.repeat(4, 0).repeat(4, 1), 1, (0, 1))  # a quarter of a pixel aside: edges of 1/4 and 3/4
+
+
+def palette(index, *colors, **settings):
+    image = Image.fromarray(index)
+    image.putpalette([value for color in colors for value in color])
+    image.info |= settings
+    return image
+
+
+BLACK, WHITE, RED = (0, 0, 0), (255, 255, 255), (128, 0, 0)
+MASKS = {
+    "jpeg.jpg": Image.fromarray(255 * LESION),
+    "smooth.png": Image.fromarray(255 * FINE).resize((64, 64), Image.Resampling.BOX),
+    "bits.png": Image.fromarray(LESION > 0),
+    "bits.tif": Image.fromarray(LESION > 0),
+    "ones.png": Image.fromarray(LESION),
+    "one and two.tif": Image.fromarray(1 + LESION),
+    "deep.png": Image.fromarray(LESION * np.uint16(65535)),
+    "deep.tif": Image.fromarray(LESION * np.uint16(300)),
+    "big-endian.tif": Image.frombytes("I;16B", (64, 64), (LESION * np.uint16(300)).astype(">u2").tobytes()),
+    "whole.tif": Image.fromarray(LESION * np.int32(70000)),
+    "float.tif": Image.fromarray(LESION.astype(np.float32)),
+    "probability.tif": Image.fromarray(np.where(LESION, 0.9, 0.2).astype(np.float32) + np.eye(64, dtype="f4") / 10),
+    "black is 0.png": palette(LESION, BLACK, WHITE),
+    "white is 0.png": palette(1 - LESION, WHITE, BLACK),
+    "red is 1.png": palette(LESION, BLACK, RED),
+    "red is 0.png": palette(1 - LESION, RED, BLACK),
+    "greys.png": palette(3 * LESION + np.eye(64, dtype="u1"), BLACK, (9, 9, 9), BLACK, WHITE, (250, 250, 250)),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_are_read_by_what_they_show(name, tmp_path):
+    MASKS[name].save(tmp_path / name)
+    assert np.array_equal(pairs.read_mask(tmp_path / name), LESION)
+    half = pairs.read_mask(tmp_path / name, (32, 32))
+    assert half.dtype == np.uint8 and np.array_equal(half, LESION[1::2, 1::2])
+
+
+REFUSED = {
+    "a.png": (palette(LESION, WHITE, RED), "a palette of 2 colors, expected greys, or black and one color"),
+    "c.png": (palette(LESION + np.eye(64, dtype="u1"), BLACK, RED, (0, 0, 128)), "a palette of 3 colors"),
+    "d.png": (palette(LESION, WHITE, BLACK, transparency=0), "transparent colors"),
+    "e.tif": (Image.fromarray(np.where(LESION, np.nan, 0).astype(np.float32)), "holds nan, expected 0 for background"),
+    "f.tif": (Image.fromarray(LESION.astype(np.float32) - 1), "holds -1, expected 0 for background"),
+    "g.png": (Image.fromarray(LESION * np.uint8(2) + np.eye(64, dtype="u1")), "more than two values up to 3: classes"),
+    "h.png": (Image.fromarray(255 * LESION).convert("LA"), r"a mask of 2 channels \(LA\), expected a grey one"),
+    "i.png": (Image.fromarray(255 * LESION).convert("RGBA"), r"a mask of 4 channels \(RGBA\), expected a grey one"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_masks_that_may_mean_several_things_are_refused(name, tmp_path):
+    image, words = REFUSED[name]
+    image.save(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}: .*{words}"):
+        pairs.read_mask(tmp_path / name)
+
+
+def test_masks_of_a_set_have_one_threshold_that_is_said_once(tmp_path, capsys):
+    source_layout(tmp_path / "in")
+    for part in ("train", "test"):
+        for mask in (tmp_path / "in" / f"{part}_mask").iterdir():
+            Image.open(mask).save(mask.with_suffix(".jpg"), quality=75)
+            mask.unlink()
+    faint = np.zeros((40, 40), np.uint8)
+    faint[4:9, 4:9], faint[4, 4] = 60, 30  # beside masks up to 255, less than half a pixel of lesion
+    Image.fromarray(faint).save(tmp_path / "in" / "train_mask" / "train_3.png")
+    (tmp_path / "in" / "train_mask" / "train_3.jpg").unlink()
+    pairs.prepare(tmp_path / "in", tmp_path / "out", (40, 40))
+    said = [line for line in capsys.readouterr().out.splitlines() if "more than two values" in line]
+    assert len(said) == 1 and said[0].startswith("8 of 8 masks have more than two values, such as train_0.jpg")
+    content = read_set(tmp_path / "out")
+    assert 126 < content["mask_threshold"] < 128
+    for n in range(6):
+        [path] = (tmp_path / "out").rglob(f"train_{n}.h5")
+        with h5py.File(path) as file:
+            assert file["label"][0].sum() == (0 if n == 3 else (15 + n) * 22)
+
+
+def test_images_of_more_than_8_bits_are_refused_before_any_is_predicted(tmp_path):
+    deep = zlib.compress(bytes(2 * (1 + 6 * 2)))  # two rows of two pixels, each row after its filter
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0), b"IDAT": deep, b"IEND": b""}
+    packed = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    )
+    (tmp_path / "z.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+    Image.new("L", (2, 2)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"z.png: RGB pixels of more than 8 bits"):
+        pairs.read_image(tmp_path / "z.png")
+    with pytest.raises(InputError, match=r"z.png: RGB pixels of more than 8 bits"):
+        predict.segment_images(torch.nn.Conv2d(3, 1, 1), tmp_path, tmp_path / "masks.h5", "unit", (2, 2))
+    assert not (tmp_path / "masks.h5").exists()
+
+
+def test_images_of_palettes_show_their_colors(tmp_path):
+    palette(LESION, WHITE, RED, transparency=bytes([0, 255])).save(tmp_path / "a.png")
+    image = pairs.read_image(tmp_path / "a.png")
+    assert np.array_equal(image.transpose(1, 2, 0), np.array([WHITE, RED])[LESION])
 
 
 def test_drawn_lesions_have_exact_masks_inside_the_tissue():
