@@ -80,6 +80,14 @@ def flip_mask(mask: Tensor, axes: Sequence[int]) -> Tensor:
     return _reversed(mask, -1) if -1 in axes else mask
 
 
+def flip_count(count: int | Tensor, axes: Sequence[int]) -> int | Tensor:
+    """How many of `count` centre lines lie in the centre block once `flip_mask` has flipped them along `axes`.
+
+    Of an even count one less: the middle of its block isn't the zero frequency.
+    """
+    return count - (count > 0) * (1 - count % 2) if -1 in axes else count
+
+
 def _reversed(x: Tensor, axis: int) -> Tensor:
     """x in reverse about the zero frequency, at size // 2, along an axis."""
     size = x.shape[axis]

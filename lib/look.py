@@ -119,5 +119,5 @@ def _varnet(case: Case, weights: str | Path) -> Tensor:
 
     published = str(weights).endswith((".pt", ".pth"))
     model = load_weights(build("VarNet"), weights) if published else runs.load_model(weights)
-    image = model.eval()(case.masked_kspace[None], case.mask.columns.view(1, 1, 1, -1))[0]
+    image = model.eval()(case.masked_kspace[None], case.mask.columns.view(1, 1, 1, -1), case.mask.center_count)[0]
     return center_crop(image, tuple(case.zero_filled.shape))

@@ -128,7 +128,7 @@ class Playground:
         mask, kspace = self.acquire(settings)
         if settings.shown == "VarNet":
             with torch.no_grad():
-                return self._network()(kspace[None], mask.columns[None, None, None], mask.num_low_frequencies)[0]
+                return self._network()(kspace[None], mask.columns[None, None, None], mask.center_count)[0]
         return rss(ifft2c(grappa(kspace, mask.columns) if settings.shown == "GRAPPA" else kspace))
 
     def scan(self, settings: Settings) -> View:

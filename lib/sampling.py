@@ -43,6 +43,14 @@ class Mask:
         acquired = int(self.columns.sum())
         return (self.columns.numel() - sum(self.padding)) / acquired if acquired else math.inf
 
+    @property
+    def center_count(self) -> int:
+        """The centre lines that VarNet is given, as in fastMRI: those that the mask was made with.
+
+        0, "look for them in the columns", of a mask that wasn't made here.
+        """
+        return self.num_low_frequencies if self.kind in _GRIDS else 0
+
 
 def make_mask(
     kind: str,

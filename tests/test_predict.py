@@ -67,7 +67,7 @@ def test_result_has_a_group_a_file(folder, tmp_path):
 
 def test_a_failure_leaves_nothing_behind(folder, tmp_path):
     class Broken(torch.nn.Module):
-        def forward(self, kspace, mask):
+        def forward(self, kspace, mask, count):
             raise RuntimeError("no")
 
     slices = KspaceSlices(split_files(folder, "test"), MASK)

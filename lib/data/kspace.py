@@ -21,11 +21,11 @@ from lib.data.grappa import KEY as GRAPPA
 from lib.data.grappa import image as grappa_image
 from lib.data.grappa import prepare as prepare_grappa
 from lib.data.loading import check_sizes, loaders
-from lib.kspace import center_crop, ifft2c, rss
+from lib.kspace import center_crop, flip_count, ifft2c, rss
 from lib.sampling import Mask, make_mask
 
 INPUT = {"VarNet": "kspace", "UNet": "image", "VarNetRCAN": "cascade"}
-KINDS = {"kspace": 2, "image": 1, "cascade": 3}
+KINDS = {"kspace": 3, "image": 1, "cascade": 4}  # how many tensors a network of that kind takes
 SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val", "valid": "val", "leaderboard": "test"}
 
 
@@ -131,10 +131,14 @@ class KspaceSlices(Dataset):
 
     def case(self, i: int, epoch: int = 0) -> Case:
         """The i-th slice by name."""
+        return self._read(i, epoch, ("noise_free", "sensitivity_maps"), True)
+
+    def _read(self, i: int, epoch: int, keys: tuple[str, ...], zero_filled: bool) -> Case:
+        """A case with those of the file's arrays in `keys`; without its zero-filled image where nobody needs it."""
         file, s = self.index[i]
         with h5py.File(file.path, "r") as data:
             kspace = torch.from_numpy(data["kspace"][s].astype(np.complex64))
-            extra = {k: torch.from_numpy(data[k][s]) if k in data else None for k in ("noise_free", "sensitivity_maps")}
+            extra = {k: torch.from_numpy(data[k][s]) for k in keys if k in data}
         kspace = kspace if kspace.ndim == 3 else kspace.unsqueeze(0)
         mask = self.mask_of(file, i, epoch)
         masked = kspace * mask.columns
@@ -142,14 +146,14 @@ class KspaceSlices(Dataset):
         if self.grappa:
             with h5py.File(self.grappa_paths[file.path], "r") as data:
                 filled = torch.from_numpy(data[GRAPPA][s].astype(np.float32))
-        zero_filled = center_crop(rss(ifft2c(masked)), file.target_shape)
+        seen = center_crop(rss(ifft2c(masked)), file.target_shape) if zero_filled or file.maximum is None else None
         target = None
         if file.target:
             with h5py.File(file.target_path, "r") as data:
                 target = torch.from_numpy(data[file.target][s].astype(np.float32))
-        maximum = file.maximum if file.maximum is not None else float(zero_filled.max())
+        maximum = file.maximum if file.maximum is not None else float(seen.max())
         return Case(
-            kspace, mask, masked, filled, zero_filled, target, extra["noise_free"], extra["sensitivity_maps"], maximum,
+            kspace, mask, masked, filled, seen, target, extra.get("noise_free"), extra.get("sensitivity_maps"), maximum,
             file.path.stem, s, file.person, file.path, file.spacing,
         )  # fmt: skip
 
@@ -166,35 +170,45 @@ class KspaceSlices(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
         epoch, i = key if isinstance(key, tuple) else (0, key)
-        case = self.case(i, epoch)
-        if self.augmentation:
-            case = self._moved(case, draw_move((self.seed, epoch, i), **self.augmentation))
+        seen = self.kind == "image" or (self.kind == "cascade" and not self.grappa)
+        moved = bool(self.augmentation)
+        case = self._read(i, epoch, (), seen and not moved)
+        if moved:
+            case = self._moved(
+                case, self.index[i][0].target_shape, draw_move((self.seed, epoch, i), **self.augmentation), seen
+            )
+        return self.item(case)
+
+    def item(self, case: Case) -> tuple[Tensor, ...]:
+        """A case as the network gets it: its inputs, the target if there is one, the maximum and, of images, mean and std."""
         maximum = torch.tensor(case.maximum, dtype=torch.float32)
         target = () if case.target is None else (case.target,)
+        sampled, count = (case.masked_kspace, case.mask.columns.reshape(1, 1, -1)), torch.tensor(case.mask.center_count)
         if self.kind == "kspace":
-            return (case.masked_kspace, case.mask.columns.reshape(1, 1, -1), *target, maximum)
+            return (*sampled, count, *target, maximum)
         if self.kind == "cascade":
-            beside = case.zero_filled if case.grappa is None else case.grappa
-            return (case.masked_kspace, case.mask.columns.reshape(1, 1, -1), beside, *target, maximum)
+            return (*sampled, case.zero_filled if case.grappa is None else case.grappa, count, *target, maximum)
         image = case.zero_filled
         mean, std = image.mean(), image.std()
         image = ((image - mean) / (std + 1e-11)).clamp(-6, 6)
         return (image.unsqueeze(0), *target, maximum, mean, std)
 
-    def _moved(self, case: Case, move: Move) -> Case:
-        """The case after `move`; a quarter turn acts on full k-space, and mask and GRAPPA come after."""
-        shape, whole = tuple(case.zero_filled.shape), case.kspace.shape[-2:]
+    def _moved(self, case: Case, shape: tuple[int, int], move: Move, seen: bool) -> Case:
+        """The case after `move`, zero-filled if `seen`; a quarter turn acts on full k-space, mask and GRAPPA come after."""
         # Where the target is a crop, a shift would bring in what it doesn't hold.
-        move = move._replace(shift=tuple(d if s == w else 0 for d, s, w in zip(move.shift, shape, whole, strict=True)))
-        columns = move.mask(case.mask.columns)
+        sizes = zip(move.shift, shape, case.kspace.shape[-2:], strict=True)
+        move = move._replace(shift=tuple(d if s == w else 0 for d, s, w in sizes))
+        columns, count = move.mask(case.mask.columns), case.mask.num_low_frequencies
+        count = count if move.quarter_turn else flip_count(count, move.axes)
         full = case.kspace if move.quarter_turn else case.masked_kspace
         masked = move.kspace(full, shape) * columns
         filled = case.grappa
         if filled is not None:
             filled = grappa_image(masked, columns, shape, self.grappa) if move.quarter_turn else move.image(filled)
         return case._replace(
-            masked_kspace=masked, mask=dataclasses.replace(case.mask, columns=columns), grappa=filled,
-            zero_filled=center_crop(rss(ifft2c(masked)), shape),
+            masked_kspace=masked, grappa=filled,
+            mask=dataclasses.replace(case.mask, columns=columns, num_low_frequencies=count),
+            zero_filled=center_crop(rss(ifft2c(masked)), shape) if seen else None,
             target=None if case.target is None else move.image(case.target),
         )  # fmt: skip
 
@@ -235,9 +249,11 @@ def dataloaders(
 ):  # fmt: skip
     """fastai DataLoaders of a prepared set's train and val slices, of `kind`; settings as in `lib.data.loading.loaders`:
 
-    "kspace" (VarNet): kspace (N, C, H, W) complex64, mask (N, 1, 1, W) bool | target (N, h, w), max (N,);
+    "kspace" (VarNet): kspace (N, C, H, W) complex64, mask (N, 1, 1, W) bool, centre lines (N,) as the masks were made
+    with, 0 of a file's own mask, as in fastMRI | target (N, h, w), max (N,);
     "image" (UNet): zero-filled RSS (N, 1, h, w), of mean 0 and std 1, clamped to ±6 | target, max, mean, std;
-    "cascade" (VarNetRCAN): kspace, mask, GRAPPA's image (N, h, w) (without `grappa`: the zero-filled one) | target, max.
+    "cascade" (VarNetRCAN): kspace, mask, GRAPPA's image (N, h, w) (without `grappa`: the zero-filled one), centre lines |
+    target, max.
 
     Masks are fresh each epoch, but in a cascade, where each file has one. Only training is augmented.
     """

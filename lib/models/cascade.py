@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.kspace import center_crop, flip_kspace, flip_mask
+from lib.kspace import center_crop, flip_count, flip_kspace, flip_mask
 from lib.models.blocks import check_flags
 from lib.models.rcan import RCAN
 from lib.models.varnet import VarNet
@@ -86,17 +86,21 @@ class VarNetRCAN(nn.Module):
         """What tables call it."""
         return "VarNet + RCAN + GRAPPA" if self.use_grappa else "VarNet + RCAN"
 
-    def forward(self, masked_kspace: Tensor, mask: Tensor, grappa: Tensor) -> Tensor:
-        """masked_kspace (N, C, H, W), mask (N, 1, 1, W) as VarNet takes them; grappa (N, h, w), real → (N, h, w).
+    def forward(
+        self, masked_kspace: Tensor, mask: Tensor, grappa: Tensor, num_low_frequencies: int | Tensor | None = None
+    ) -> Tensor:
+        """masked_kspace (N, C, H, W), mask (N, 1, 1, W), num_low_frequencies as VarNet takes them; grappa (N, h, w), real.
 
-        Everything is in the data's units; VarNet's image is cropped to the GRAPPA image's size.
+        Returns (N, h, w). Everything is in the data's units; VarNet's image is cropped to the GRAPPA image's size.
         """
-        return self.refine(self.images(masked_kspace, mask, grappa))
+        return self.refine(self.images(masked_kspace, mask, grappa, num_low_frequencies))
 
-    def images(self, masked_kspace: Tensor, mask: Tensor, grappa: Tensor) -> Tensor:
+    def images(
+        self, masked_kspace: Tensor, mask: Tensor, grappa: Tensor, num_low_frequencies: int | Tensor | None = None
+    ) -> Tensor:
         """The RCAN's images before they are normalised: VarNet's, then GRAPPA's, (N, 2 or 1, h, w)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
-            image = center_crop(self.varnet(masked_kspace, mask), tuple(grappa.shape[-2:]))
+            image = center_crop(self.varnet(masked_kspace, mask, num_low_frequencies), tuple(grappa.shape[-2:]))
         return torch.stack((image, grappa), 1) if self.use_grappa else image.unsqueeze(1)
 
 
@@ -123,14 +127,20 @@ class SelfEnsemble(nn.Module):
         if size[0] != size[1] and any(t not in AXES for t in self.turns):
             raise InputError(f"self_ensemble: 90° turns of {tuple(size)} images, which aren't square")
 
-    def forward(self, masked_kspace: Tensor, mask: Tensor, grappa: Tensor) -> Tensor:
+    def forward(
+        self, masked_kspace: Tensor, mask: Tensor, grappa: Tensor, num_low_frequencies: int | Tensor = 0
+    ) -> Tensor:
         """As `VarNetRCAN.forward`; InputError for a 90° turn of images that aren't square."""
         self.check(grappa.shape[-2:])
         if self.of == "image":
-            images = self.model.images(masked_kspace, mask, grappa)
+            images = self.model.images(masked_kspace, mask, grappa, num_low_frequencies)
             parts = [TURNS[turn][1](self.model.refine(TURNS[turn][0](images))) for turn in self.turns]
         else:
             size = tuple(grappa.shape[-2:])
-            moved = [(t, flip_kspace(masked_kspace, AXES[t], size), flip_mask(mask, AXES[t])) for t in self.turns]
-            parts = [TURNS[t][1](self.model(kspace, columns, TURNS[t][0](grappa))) for t, kspace, columns in moved]
+            parts = []
+            for turn in self.turns:
+                there, back, axes = *TURNS[turn], AXES[turn]
+                kspace, columns = flip_kspace(masked_kspace, axes, size), flip_mask(mask, axes)
+                image = self.model(kspace, columns, there(grappa), flip_count(num_low_frequencies, axes))
+                parts.append(back(image))
         return torch.stack(parts).mean(0)

@@ -56,7 +56,9 @@ def test_a_moved_slice_is_consistent_in_all_its_parts(tmp_path, monkeypatch, mov
     slices.augmentation = {"flip": 0.5, "quarter_turn": 0.0}
     plain = slices.case(0)
     monkeypatch.setattr("lib.data.kspace.draw_move", lambda *_, **__: move)
-    masked, mask, filled, target, _ = slices[0]
+    masked, mask, filled, count, target, _ = slices[0]
+    start = (mask.shape[-1] - count + 1) // 2
+    assert count == (7 if -1 in move.axes and not move.quarter_turn else 8) and mask[0, 0, start : start + count].all()
     full = move.kspace(kspace, tuple(plain.target.shape))
     assert torch.allclose(masked, full * mask[0], atol=1e-5)  # the mask moved with the k-space
     assert torch.allclose(rss(ifft2c(full)), target, atol=1e-5) and torch.equal(target, move.image(plain.target))
@@ -78,7 +80,7 @@ def test_there_is_no_shift_where_the_target_is_a_crop(tmp_path, monkeypatch):
     target = center_crop(rss(ifft2c(kspace)), (32, 24))
     slices = KspaceSlices([write(tmp_path / "a.h5", kspace, target)], MASK, augmentation={"shift": 3})
     monkeypatch.setattr("lib.data.kspace.draw_move", lambda *_, **__: Move(shift=(3, 2)))
-    masked, mask, moved, _ = slices[0]
+    masked, mask, _, moved, _ = slices[0]
     assert torch.equal(moved, target.roll(2, -1))
     full = shift_kspace(kspace, -1, 2)
     assert torch.allclose(masked, full * mask[0], atol=1e-5)
