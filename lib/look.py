@@ -9,13 +9,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib import ROOT, InputError, count, plots, runs
+from lib import ROOT, InputError, count, plots
 from lib.data.checks import kspace_file, open_hdf5
 from lib.data.kspace import Case, KspaceSlices
 from lib.data.nifti import looked_at
 from lib.grappa import grappa
 from lib.kspace import center_crop, ifft2c, rss
-from lib.weights import load_weights
+from lib.weights import load_weights, settings_of
 
 
 def look(path: str | Path, slice: int | None = None, weights: str | Path = "runs/weights/demo_varnet") -> Figure:
@@ -117,7 +117,6 @@ def _grappa(case: Case) -> Tensor:
 def _varnet(case: Case, weights: str | Path) -> Tensor:
     from lib.models import build
 
-    published = str(weights).endswith((".pt", ".pth"))
-    model = load_weights(build("VarNet"), weights) if published else runs.load_model(weights)
+    model = load_weights(build("VarNet", **settings_of(weights, "VarNet")), weights)
     image = model.eval()(case.masked_kspace[None], case.mask.columns.view(1, 1, 1, -1), case.mask.center_count)[0]
     return center_crop(image, tuple(case.zero_filled.shape))

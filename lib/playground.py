@@ -13,12 +13,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib import InputError, coils, count, metrics, plots, runs, said
+from lib import InputError, coils, count, metrics, plots, said
 from lib.data import samples
 from lib.grappa import grappa
 from lib.kspace import ifft2c, rss
+from lib.models import build
 from lib.sampling import KINDS, Mask, make_mask, point_spread
-from lib.weights import settings_of
+from lib.weights import load_weights, settings_of
 
 SIZE = 256  # lines and readout points of the field of view
 DECADES, FLOOR, GRID = 4, -60.0, -20.0  # shown of k-space; bottom and spacing of grid lines of the point spread, in dB
@@ -70,7 +71,7 @@ class View(NamedTuple):
 class Playground:
     """A slice of a sample scan in a field of view of SIZE × SIZE of its own pixels, never resampled.
 
-    scan: a sample's name; slice: its number, the middle one where None. weights: a VarNet, as `runs.load_model` takes
+    scan: a sample's name; slice: its number, the middle one where None. weights: a VarNet, as `lib.weights` takes
     it; read when it is first needed. seed: of coils, phase, noise and masks. gain: of the error.
     What doesn't change between two calls is kept. InputError: no such scan or slice, weights of another network.
     """
@@ -111,7 +112,7 @@ class Playground:
     def _network(self) -> torch.nn.Module:
         if self.weights is None:
             raise InputError("no weights given, expected a task, a run folder or a folder of weights")
-        return runs.load_model(self.weights)
+        return load_weights(build("VarNet", **settings_of(self.weights, "VarNet")), self.weights).eval()
 
     def acquire(self, settings: Settings) -> tuple[Mask, Tensor]:
         """The mask and k-space (C, H, W), zero where it isn't sampled. InputError: see `check`."""

@@ -8,16 +8,18 @@ from torch import nn
 
 from lib import ROOT, InputError, models, runs, short
 from lib.files import read
-from lib.models.state import fill, tensors
+from lib.models.state import fill, settings_in, tensors
 
 
 def _described(source: os.PathLike | str, kind: str | None = None) -> tuple[Path, dict[str, Any]]:
     """The file or folder of weights that `source` is, and its model.json, {} where it has none.
 
-    InputError where they are another network's than `kind`.
+    Of a single file it is what the weights' shapes tell. InputError where they are another network's than `kind`.
     """
     place = runs.weights_of(source)
     about = read(place / "model.json") if (place / "model.json").is_file() else {}
+    if kind and place.is_file() and (settings := settings_in(kind, tensors(place), place)):
+        about = {"name": kind, "settings": settings}
     if about and kind and about["name"] != kind:
         raise InputError(f"{short(place)}: weights of {about['name']}, expected {kind}")
     return place, about
@@ -35,55 +37,60 @@ def fed_with(weights: os.PathLike | str | None, **values: Any) -> tuple[Any, ...
 def network(kind: str, settings: dict[str, Any], weights: os.PathLike | str | None, trains: bool):
     """(network, its settings) of a task: built anew with the weights given, or, where it isn't trained, as its run left it.
 
-    A network that only predicts is rebuilt from the settings beside its weights, if there are any, and not from the
-    task's: prints where they differ. InputError where the weights are another network's.
+    A network that only predicts is rebuilt from the settings that its weights tell, if any, and not from the task's:
+    prints where they differ. InputError where the weights are another network's.
     """
     place, about = _described(weights, kind) if weights else (None, {})
-    if trains or not about:
+    if not about or (trains and not place.is_file()):
         return load_weights(models.build(kind, **settings), place), settings
-    mine, its = (models.complete(kind, s) for s in (settings, about["settings"]))
-    for key in (k for k in its if its[k] != mine.get(k)):
+    its, mine = (models.complete(kind, s) for s in (settings | about["settings"], settings))
+    differing = [key for key in its if its[key] != mine.get(key)]
+    if trains and differing:
+        found, given = (", ".join(f"{key} {s.get(key)!r}" for key in differing) for s in (its, mine))
+        raise InputError(f"{short(place)}: {kind} with {found}, expected {given} (network_settings)")
+    for key in differing:
         print(f"{key}: {its[key]!r} as in the run of the weights, not {mine.get(key)!r}")
-    return runs.load_model(place), about["settings"]
+    settings = settings | about["settings"] if place.is_file() else about["settings"]
+    return load_weights(models.build(kind, **settings), place).eval(), settings
 
 
 def settings_of(source: os.PathLike | str, kind: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
     """The settings of the network `kind` whose weights `source` has: a run, a folder of weights, or a task's newest run.
 
-    A single file has none: `given` it is. InputError for another network, and where `given` says otherwise.
+    A single file has those that its weights' shapes tell, else `given`. InputError for another network, and where
+    `given` says otherwise.
     """
-    place, about = _described(source, kind)
-    if place.is_file():
-        return given or {}
-    if not about:
+    given, (place, about) = given or {}, _described(source, kind)
+    if not about and not place.is_file():
         raise InputError(f"{short(place)}: no model.json in it: the run has trained no network")
-    its = models.complete(kind, about["settings"])
-    for key, value in (given or {}).items():
+    its = about.get("settings", {})
+    its = its if place.is_file() else models.complete(kind, its)
+    for key, value in given.items():
         if its.get(key, value) != value:
             raise InputError(f"{short(place)}: {kind} with {key} {its[key]!r}, the task says {value!r}: leave it out")
-    return its
+    return given | its
 
 
 def with_varnet(settings: dict[str, Any], inputs: list[str], weights: os.PathLike | str | None) -> dict[str, Any]:
     """A cascade's settings with those of its VarNet: of the cascade's own `weights`, else of the VarNet inputs[0].
 
-    A single file says nothing of its network: what `settings` say stands. InputError where there is neither.
+    What a single file's weights don't tell, `settings` say. InputError where there is neither.
     """
-    if weights and (ROOT / weights).is_file():
-        return settings
-    if weights:
+    if weights and not (ROOT / weights).is_file():
         return settings | {"varnet": settings_of(weights, "VarNetRCAN")["varnet"]}
-    if not inputs:
+    if not weights and not inputs:
         raise InputError(
             "inputs: no VarNet given, expected a task, a run folder or a file of weights (runs: in a recipe)"
         )
-    return settings | {"varnet": settings_of(inputs[0], "VarNet", settings.get("varnet"))}
+    its = settings_of(weights or inputs[0], "VarNet", settings.get("varnet"))
+    return settings | ({"varnet": its} if its else {})
 
 
 def load_weights(model: nn.Module, weights: os.PathLike | str | None) -> nn.Module:
     """`model` with the weights of a run, a folder of weights, or a .safetensors or .pt file; as it is where None.
 
-    A .pt file holds a state_dict of tensors, such as fastMRI's published weights; nothing else in it is run or read.
+    A .pt or .ckpt file holds a state_dict, such as fastMRI's published weights, or a trainer's checkpoint with one, such
+    as Lightning's or SNU's best_model.pt: see lib.models.state.
     """
     if weights is None:
         return model

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lib import ROOT, InputError
 from lib.models.blocks import channels_last, check_counts
-from lib.models.state import tensors
+from lib.models.state import tensors, under
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -121,7 +121,7 @@ def _from_hub(repo_id: str, revision: str, host: str = "huggingface.co", **about
 def _fill(encoder: nn.Module, path: Path) -> None:
     """A ResNet-50's weights from a file, torchvision's or smp's; InputError where they don't fit."""
     try:
-        found = dict(tensors(path))
+        found = under(tensors(path), encoder.state_dict(), path)
     except InputError as error:
         raise InputError(f"ResUNet: encoder_weights: {error}") from None
     try:

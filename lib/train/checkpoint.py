@@ -10,8 +10,12 @@ import numpy as np
 import torch
 from fastai.basics import Callback, CancelFitException
 
+from lib import InputError, short
 from lib.files import replacing
+from lib.models.state import fill, opened
 from lib.parallel import ddp, mesh
+
+PARTS = {"model", "optimizer", "epoch", "random", "callbacks"}
 
 
 class Checkpoint(Callback):
@@ -30,8 +34,8 @@ class Checkpoint(Callback):
     def before_fit(self):
         if not self.path.exists():
             return
-        saved = torch.load(self.path, map_location=next(self.model.parameters()).device, weights_only=True)
-        self.model.load_state_dict(saved["model"])
+        saved = self._read()
+        fill(self.model, saved["model"], self.path)
         self.opt.load_state_dict(saved["optimizer"])
         for cb in self._with_state():
             cb.load_state(saved["callbacks"][cb.name])
@@ -40,6 +44,17 @@ class Checkpoint(Callback):
             _set_random_state(states[mesh.current().rank])
         self.learn.first_epoch = saved["epoch"] + 1
         print(f"continuing after epoch {saved['epoch'] + 1} of {self.n_epoch}", flush=True)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            saved = opened(self.path, next(self.model.parameters()).device)
+            if not isinstance(saved, dict) or not saved.keys() >= PARTS:
+                raise InputError(
+                    f"{short(self.path)}: no checkpoint of a training, expected {', '.join(sorted(PARTS))}"
+                )
+        except InputError as error:
+            raise InputError(f"{error}; without the file the training begins anew") from None
+        return saved
 
     def after_epoch(self):
         stop = getattr(self.learn, "early_stopping", None)
