@@ -61,7 +61,7 @@ def _alive(process: int) -> bool:
     return True
 
 
-def listing(folder: os.PathLike | str, endings: tuple[str, ...], deep: bool = True) -> list[Path]:
+def list_files(folder: os.PathLike | str, endings: tuple[str, ...], deep: bool = True) -> list[Path]:
     """The files of a folder, with `deep` of its subfolders too, whose names end like this in any case, sorted.
 
     Links to files and folders are followed, a folder within itself is not entered again. Hidden files and folders (macOS
@@ -139,9 +139,9 @@ def state(path: Path) -> list[int]:
     return [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
 
 
-def remember(path: Path, known: list[int], digest: str) -> None:
-    """Takes the fingerprint of a file in a state that another process has found."""
-    _known[(str(path), *known)] = digest
+def remember(path: Path, digest: str) -> None:
+    """Takes the fingerprint that another process has found of a file as it is."""
+    _known[(str(path), *state(path))] = digest
 
 
 def is_whole(path: Path) -> bool:

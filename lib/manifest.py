@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import ROOT
-from lib.files import checksum
+from lib.files import checksum, fingerprint
 
 PACKAGES = (
     "torch", "torchvision", "fastai", "numpy", "h5py", "nibabel", "scikit-image", "monai", "safetensors", "papermill",
@@ -46,8 +46,15 @@ def _commit() -> dict[str, Any]:
 
 
 def input_of(path: Path) -> dict[str, Any]:
-    """A run, folder or file that a task has used, with the checksums of what it may have read there."""
+    """A run, folder or file that a task has used, with the checksums of what it may have read there.
+
+    Of HDF5 it is `lib.files.fingerprint`: results may have many GB.
+    """
     if path.is_file():
-        return {"path": path, "sha256": {path.name: checksum(path)}}
+        return {"path": path, "sha256": {path.name: _sum(path)}}
     names = ("model_weights/model.safetensors", "model.safetensors", "predictions/result.h5", "metrics.json")
-    return {"path": path, "sha256": {name: checksum(path / name) for name in names if (path / name).is_file()}}
+    return {"path": path, "sha256": {name: _sum(path / name) for name in names if (path / name).is_file()}}
+
+
+def _sum(path: Path) -> str:
+    return fingerprint(path) if path.suffix == ".h5" else checksum(path)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lib import ROOT, RUNS, count, listing, short
-from lib.files import read
+from lib import ROOT, RUNS, attempt, count, listing, short
+from lib.files import list_files, read
 
 DATA = ROOT / "data"
 SAMPLES = DATA / "samples"
@@ -162,7 +162,7 @@ def sets() -> pd.DataFrame:
     made, makers = {p.parent.name: p for p in sorted(DATA.glob("*/set.json"))}, _makers()
     rows = [{"set": name} | _counts(path) for name, path in made.items() if not name.endswith("-quick")]
     for path in sorted(p for p in DATA.glob("*/") if p != SAMPLES and p.name not in (*made, *makers)):
-        if files := [p for p in path.rglob("*") if p.is_file()]:
+        if files := attempt(list_files, path, ("",))[0]:
             rows.append(
                 {"set": path.name, "what it is": f"{count(len(files), 'file')}, not prepared yet: see 10 to 14"}
             )

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from lib import ROOT, RUNS, InputError, manifest, short, tasks
-from lib.files import read, write
+from lib.files import clear, read, write
 
 BEAT = 10.0  # seconds between heartbeats
 STALE = 120.0  # seconds without one after which a run on another machine counts as killed
@@ -80,6 +80,8 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     path.mkdir(parents=True, exist_ok=True)
     if path.parent.parent in roots():
         task = path.parent.name
+        for left in {p.parent for p in path.parent.glob("*/**/.*.partial")}:
+            clear(left)  # result.h5 of killed runs, which may have many GB
     run = Run(path, parameters)
     write(path / "task.json", {"task": task, "notebook": source.stem, "parameters": parameters})
     mark(path, "running", new=True)

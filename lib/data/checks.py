@@ -1,5 +1,7 @@
 """Is a file what it should be? Checks of k-space files, and the index (set.json) of every prepared set."""
 
+import contextlib
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +14,10 @@ from lib import InputError
 from lib.data.hdf5 import dataset, number, open_hdf5, text
 from lib.data.header import read_header
 from lib.data.plausible import acquired_columns, check_rows, check_target, check_values
-from lib.files import fingerprint, listing, read, write
+from lib.files import fingerprint, list_files, read, remember, state, write
 
 SPLITS = ("train", "val", "test")
+VERIFIED = ".verified.json"
 
 
 class KspaceFile(NamedTuple):
@@ -51,7 +54,7 @@ def source_files(source: Path) -> list[Path]:
     source = Path(source)
     if not source.is_dir():
         raise InputError(f"{source}: no such folder, expected one with fastMRI's or SNU's k-space files")
-    paths = [p for p in listing(source, (".h5", ".hdf5")) if p.parent.name not in ("image", "grappa")]
+    paths = [p for p in list_files(source, (".h5", ".hdf5")) if p.parent.name not in ("image", "grappa")]
     if not paths:
         raise InputError(f"{source}: no .h5 files in it, expected fastMRI's or SNU's k-space files")
     return paths
@@ -213,6 +216,7 @@ def write_set(folder: Path, source: str, kind: str, files: list[dict[str, Any]],
     }  # fmt: skip
     target = folder / "set.json"
     write(target, content)
+    _keep(folder, {name: kept for e in files for name, kept in _settled(folder / e["path"], e).items()})
     return target
 
 
@@ -225,7 +229,10 @@ def entries(folder: Path, split: str) -> list[dict[str, Any]]:
 
 
 def read_set(folder: Path) -> dict[str, Any]:
-    """The checked set.json of a prepared set; InputError where it, or a file it lists, is missing or changed."""
+    """The checked set.json of a prepared set; InputError where it, or a file it lists, is missing or changed.
+
+    A file is read when its size or a time isn't as it was when it was last read (kept in .verified.json).
+    """
     folder = Path(folder)
     path = folder / "set.json"
     if not path.exists():
@@ -235,10 +242,37 @@ def read_set(folder: Path) -> dict[str, Any]:
         files = content["files"]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not a valid index: prepare the set anew") from None
+    verified = _verified(folder)
+    known = dict(verified)
     for entry in files:
         file = folder / entry["path"]
         if not file.exists():
             raise InputError(f"{file}: listed in {path} but gone: restore it or prepare the set anew")
-        if file.stat().st_size != entry["bytes"] or fingerprint(file) != entry["sha256"]:
+        if verified.get(entry["path"]) == [*state(file), entry["sha256"]]:
+            remember(file, entry["sha256"])
+        elif file.stat().st_size != entry["bytes"] or fingerprint(file) != entry["sha256"]:
             raise InputError(f"{file}: changed since {path} was written: prepare the set anew")
+        else:
+            known |= _settled(file, entry)
+    if known != verified:
+        _keep(folder, known)
     return content
+
+
+def _verified(folder: Path) -> dict[str, list[Any]]:
+    """{path of an entry: its file's size, times and fingerprint when it was last read whole}, so that no process need again."""
+    try:
+        return dict(read(folder / VERIFIED))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _settled(file: Path, entry: dict[str, Any]) -> dict[str, list[Any]]:
+    """What `_verified` may keep of a file; of one that changed within the last seconds nothing, as it may within its time."""
+    known = state(file)
+    return {entry["path"]: [*known, entry["sha256"]]} if time.time() - max(known[1:]) / 1e9 > 2 else {}
+
+
+def _keep(folder: Path, known: dict[str, list[Any]]) -> None:
+    with contextlib.suppress(OSError):  # where nothing may be written, files are read again by each process
+        write(folder / VERIFIED, known)

@@ -1,6 +1,7 @@
 """GRAPPA images of whole files: read from SNU's `image_grappa`, or computed once and kept beside the data."""
 
 import contextlib
+import glob
 import hashlib
 import json
 from pathlib import Path
@@ -68,7 +69,7 @@ def prepare(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
 
 def _clear(path: Path, stem: str, state: str) -> None:
     """Deletes images of an older state of the k-space."""
-    for old in path.parent.glob(f"{stem}-{'?' * 16}.h5"):
+    for old in path.parent.glob(f"{glob.escape(stem)}-{'?' * 16}.h5"):
         with contextlib.suppress(FileNotFoundError):  # another run may clear too
             with h5py.File(old, "r") as data:
                 stale = data.attrs.get("kspace") != state

@@ -1,6 +1,5 @@
 """Which volume belongs to which segmentation, and to which split: by patterns of file names, LiTS's by default."""
 
-import glob
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from lib import InputError
 from lib.data.checks import SPLITS
+from lib.files import list_files
 
 VOLUMES, SEGMENTATIONS, SPLIT = "**/volume-*", "**/segmentation-*", {"val": 31}  # LiTS: the last 31 of 131
 ENDINGS = (".nii.gz", ".nii", ".npy")
@@ -85,7 +85,7 @@ def _matches(source: Path, pattern: str) -> dict[tuple[str, ...], tuple[str, Pat
         words += "(?:.+/)?" if part == "**" else (f"(?P<name{len(named)}>{text})" if named[-1] else text) + "/"
     ends = "|".join(map(re.escape, [ending] if ending else ENDINGS))
     regex, found = re.compile(f"{words.removesuffix('/')}(?:{ends})"), {}
-    for path in sorted(glob.glob("**/*", root_dir=source, recursive=True)):
+    for path in (file.relative_to(source).as_posix() for file in list_files(source, ENDINGS)):
         if match := regex.fullmatch(path):
             whole = set(regex.groupindex.values())
             stars = tuple(text for i, text in enumerate(match.groups(), 1) if i not in whole)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lib import InputError, count
 from lib.data.cases import CaseSlices, split_cases, write_case
 from lib.data.checks import write_set
-from lib.files import replacing
+from lib.files import list_files, replacing
 
 ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 CLASSES = ("background", "lesion")
@@ -34,7 +34,7 @@ def images_in(folder: Path) -> list[Path]:
     """The image files of a folder, sorted; other files are skipped. InputError where there are none."""
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder, expected one with images ({', '.join(ENDINGS)})")
-    paths = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
+    paths = list_files(folder, ENDINGS, deep=False)
     if not paths:
         raise InputError(f"{folder}: no images in it, expected {', '.join(ENDINGS)}")
     for first, second in zip(paths, paths[1:], strict=False):

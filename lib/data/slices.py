@@ -15,6 +15,7 @@ from tqdm import tqdm
 from lib import InputError
 from lib.data.cases import write_case
 from lib.data.checks import write_set
+from lib.files import list_files
 
 CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")
 FOLDERS = {"train": "train", "val": "validate", "test": "test"}
@@ -80,7 +81,7 @@ def find(source: Path) -> dict[str, list[Slice]]:
 def _named(folder: Path, kind: str) -> dict[tuple[str, str, int], Path]:
     if not folder.is_dir():
         return {}
-    paths = sorted(p for p in folder.iterdir() if p.name.endswith((".nii", ".nii.gz")))
+    paths = list_files(folder, (".nii", ".nii.gz"), deep=False)
     if not paths:
         raise InputError(f"{folder}: empty, expected {kind}_PPP_week_W_slice_S.nii.gz files")
     found = {}
