@@ -128,7 +128,8 @@ def _own_mask(path: Path, file: h5py.File, width: int) -> np.ndarray:
 def _target(path: Path, file: h5py.File, slices: int, coils: int):
     """(key, file, shape, maximum, layout) of the target: in the file itself, or in SNU's image/ beside kspace/.
 
-    Of one coil it is `reconstruction_esc`: fastMRI's single-coil files hold the RSS of all coils, too.
+    Of one coil it is `reconstruction_esc`: fastMRI's single-coil files hold the RSS of all coils, too. Where k-space has
+    fewer columns (some brain FLAIR), the target is cropped to them, as in fastMRI.
     """
     layout, source = ("SNU", _twin(path)) if _twin(path) else ("fastMRI", path)
     names = ("reconstruction_rss", "reconstruction_esc")
@@ -141,11 +142,12 @@ def _target(path: Path, file: h5py.File, slices: int, coils: int):
         shape = found.shape
         if len(shape) != 3 or shape[0] != slices:
             raise InputError(f"{source}: {key}: shape {shape}, expected ({slices}, H, W), one image a slice of kspace")
-        _check_fits(source, key, shape[1:], file["kspace"].shape[-2:])
+        rows, columns = file["kspace"].shape[-2:]
+        _check_fits(source, key, shape[1:], (rows, max(columns, shape[2])))
         maximum = number(opened.attrs, "max", source)
         if maximum is None:
             maximum = float(found[:].max())
-        return key, source, tuple(shape[1:]), maximum, layout
+        return key, source, (shape[1], min(shape[2], columns)), maximum, layout
     finally:
         if source != path:
             opened.close()

@@ -150,7 +150,7 @@ class KspaceSlices(Dataset):
         target = None
         if file.target:
             with h5py.File(file.target_path, "r") as data:
-                target = torch.from_numpy(data[file.target][s].astype(np.float32))
+                target = center_crop(torch.from_numpy(data[file.target][s].astype(np.float32)), file.target_shape)
         maximum = file.maximum if file.maximum is not None else float(seen.max())
         return Case(
             kspace, mask, masked, filled, seen, target, extra.get("noise_free"), extra.get("sensitivity_maps"), maximum,

@@ -46,16 +46,17 @@ def images_in(folder: Path) -> list[Path]:
 def find(source: Path) -> list[Pair]:
     """Images and masks under `source`: Kaggle's TCGA_… folders, or train_image/, train_mask/, test_image/, test_mask/.
 
-    InputError naming the file for an image without mask or a mask without image.
+    Kaggle's archive has its folders in kaggle_3m/, and all once more in lgg-mri-segmentation/. InputError naming the
+    file for an image without mask or a mask without image.
     """
     source = Path(source)
     if (source / "train_image").is_dir() or (source / "test_image").is_dir():
         return [p for split in ("train", "test") if (source / f"{split}_image").is_dir() for p in _split(source, split)]
-    folders = sorted(p for p in source.iterdir() if p.is_dir()) if source.is_dir() else []
-    found = [pair for folder in folders if PATIENT.match(folder.name) for pair in _kaggle(folder)]
-    if not found:
-        raise InputError(f"{source}: neither TCGA_… folders nor train_image and train_mask in it")
-    return found
+    for place in (source, source / "kaggle_3m", source / "lgg-mri-segmentation" / "kaggle_3m"):
+        folders = sorted(p for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
+        if found := [pair for folder in folders if PATIENT.match(folder.name) for pair in _kaggle(folder)]:
+            return found
+    raise InputError(f"{source}: neither TCGA_… folders nor train_image and train_mask in it")
 
 
 def _kaggle(folder: Path) -> list[Pair]:

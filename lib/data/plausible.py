@@ -154,8 +154,9 @@ def check_target(kspace: h5py.Dataset, path: Path, key: str, maximum: float) -> 
     values = torch.from_numpy(kspace[s].astype(np.complex64))
     shape = tuple(map(min, truth.shape, values.shape[-2:]))
     seen = center_crop(rss(ifft2c(values.reshape(-1, *values.shape[-2:]))), shape).double()
-    truth = center_crop(truth, shape)
+    width, truth = truth.shape[1], center_crop(truth, shape)
     return [
+        *[f"{key} of {width} columns is cropped to k-space's {shape[1]}"] * (width > shape[1]),
         *_scale(path, f"{key}: slice {s}", float(truth.norm()), "its k-space's RSS", float(seen.norm()), 1.25),
         *_scale(path, "attribute max", maximum, f"the largest value of {key}", largest, 1.02),
         *_alike(key, s, truth, seen),

@@ -258,3 +258,11 @@ def test_the_samples_are_split_by_person_and_the_real_tumours_are_real(tmp_path)
     content = read_set(tmp_path / "out")
     assert content["persons"]["test"] == ["TCGA_DRAWN_BRAINB", "TCGA_REAL_TUMOURB"]
     assert len(pairs.write_sample(tmp_path / "out")) == 4
+
+
+def test_kaggles_archive_is_read_as_it_unpacks(tmp_path):
+    lgg(tmp_path / "kaggle_3m", size=16)
+    lgg(tmp_path / "lgg-mri-segmentation" / "kaggle_3m", size=16)  # the same once more
+    found = pairs.find(tmp_path)
+    assert found == pairs.find(tmp_path / "kaggle_3m") and len(found) == 30
+    assert len(pairs.find(tmp_path / "lgg-mri-segmentation" / "kaggle_3m")) == 30
