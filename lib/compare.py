@@ -94,7 +94,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
 
 
 def histories(given: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
-    """The history.csv of each run that has one with at least one epoch."""
+    """The history.csv of each run that has one with at least one epoch; epochs count from 1, as older runs' didn't."""
     found = {}
     for name, path in given.items():
         try:
@@ -102,7 +102,7 @@ def histories(given: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
         except (OSError, ValueError):  # missing, empty or cut off
             continue
         if len(history) and "epoch" in history:
-            found[name] = history
+            found[name] = history.assign(epoch=history["epoch"] + 1) if history["epoch"][0] == 0 else history
     return found
 
 
@@ -130,11 +130,9 @@ def columns(found: Mapping[str, pd.DataFrame], given: Mapping[str, Path]) -> dic
 
 
 def curves(found: Mapping[str, pd.DataFrame], column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{run: (epochs from 1 on, values)} of the runs that have the column, for `plots.curves`."""
+    """{run: (epochs, values)} of the runs that have the column, for `plots.curves`."""
     numbers = {name: history.select_dtypes("number") for name, history in found.items()}  # a damaged file holds texts
-    return {
-        n: (h["epoch"].to_numpy() + 1, h[column].to_numpy()) for n, h in numbers.items() if {column, "epoch"} <= set(h)
-    }
+    return {n: (h["epoch"].to_numpy(), h[column].to_numpy()) for n, h in numbers.items() if {column, "epoch"} <= set(h)}
 
 
 # What they made

@@ -197,14 +197,13 @@ def curves(
 ) -> Figure:
     """Lines of a training history, or of {name: (x, y)} in one axes.
 
-    A DataFrame's number columns (all but `x`, or `columns`) are drawn against its column `x` (or its index; epochs count
-    from 1): the losses together, any other in an axes of its own. `log`: logarithmic y. InputError: an unknown column, no rows.
+    A DataFrame's number columns (all but `x`, or `columns`) are drawn against its column `x` (or its
+    index): the losses together, any other in an axes of its own. `log`: logarithmic y. InputError: an unknown column, no rows.
     """
     if hasattr(history, "columns"):
         numbers = history.select_dtypes("number")
         check_names("curves", columns or (), numbers.columns)
         steps, xlabel = numbers.get(x, numbers.index), xlabel or (x if x in numbers else None)
-        steps = steps + 1 if xlabel == "epoch" else steps
         lines = {str(name): (steps, numbers[name]) for name in (columns or numbers.columns) if name != x}
         losses = [name for name in lines if "loss" in name]
         groups = [losses] * bool(losses) + [[name] for name in lines if name not in losses]

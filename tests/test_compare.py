@@ -5,7 +5,7 @@ import pytest
 
 from lib import InputError, compare, files, paired
 
-HISTORY = "epoch,train_loss,valid_loss,ssim_slices,learning_rate,seconds\n0,0.5,0.4,0.7,0.01,3\n1,0.3,0.35,0.8,0.01,3\n"
+HISTORY = "epoch,train_loss,valid_loss,ssim_slices,learning_rate,seconds\n1,0.5,0.4,0.7,0.01,3\n2,0.3,0.35,0.8,0.01,3\n"
 
 
 def test_names_are_short_and_different(folder):

@@ -104,7 +104,7 @@ def test_history_has_a_row_an_epoch_and_tensorboard_reads_it_back(tmp_path, caps
     learn = learner()
     fit(learn, 3, train.History(tmp_path))
     rows = table(tmp_path)
-    assert [r["epoch"] for r in rows] == ["0", "1", "2"]
+    assert [r["epoch"] for r in rows] == ["1", "2", "3"]
     assert set(rows[0]) == {"epoch", "train_loss", "valid_loss", "l1_loss", "learning_rate", "seconds"}
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
     assert len(lines) == 3 and "left" in lines[0] and "valid_loss" in lines[0]
@@ -114,6 +114,7 @@ def test_history_has_a_row_an_epoch_and_tensorboard_reads_it_back(tmp_path, caps
     events = EventAccumulator(str(tmp_path / "logs"))
     events.Reload()
     logged = [e.value for e in events.Scalars("valid_loss")]
+    assert [e.step for e in events.Scalars("valid_loss")] == [1, 2, 3]
     assert logged == pytest.approx([float(r["valid_loss"]) for r in rows])
 
 
@@ -233,6 +234,63 @@ def test_early_stopping_waits_and_stays_stopped(tmp_path):
     assert len(run()) == 3  # resumed: nothing is left to do
     with pytest.raises(InputError, match="early_stopping monitor: 'dice', expected one of train_loss, valid_loss"):
         fit(learner(), 1, train.History(tmp_path / "b", tensorboard=False), train.EarlyStopping("dice"))
+
+
+def test_what_early_stopping_ended_goes_on_with_more_epochs(tmp_path, capsys):
+    """By hand: the same run folder, `epochs` raised; it waits again, and epochs and learning rates follow each other."""
+
+    def run(epochs, patience, *more):
+        stop = train.EarlyStopping("valid_loss", patience=patience, min_delta=1e9)
+        history = train.History(tmp_path, tensorboard=False)
+        fit(learner(), epochs, history, *([stop] if patience else []), train.Checkpoint(tmp_path))
+        rate = train.schedule("one_cycle", 1e-2, epochs).scheds["lr"]
+        said = capsys.readouterr().out.splitlines()
+        assert [row["epoch"] for row in history.rows] == [*range(1, len(history.rows) + 1)]
+        return said[0], [row["learning_rate"] / rate((row["epoch"] - 1 / 3) / epochs) for row in history.rows]
+
+    assert len(run(10, 1)[1]) == 2
+    said, rates = run(10, 1)
+    assert said == "stopped early after epoch 2 of 10: nothing left to do" and len(rates) == 2
+    said, rates = run(10, 2)  # more patience
+    assert said == "continuing after epoch 2 of 10" and len(rates) == 3
+    said, rates = run(12, 2)  # more epochs: where the longer schedule is
+    assert said == "continuing after epoch 3 of 12" and len(rates) == 5
+    assert rates[3:] == pytest.approx([1, 1], rel=1e-6)
+    assert len(run(7, None)[1]) == 7  # no early stopping any more
+
+
+def test_a_checkpoint_of_many_gpus_is_resumed_with_fewer(monkeypatch):
+    """The state of the GPU that trained goes to the one that trains now; older checkpoints hold all GPUs' states."""
+    from lib.train import checkpoint
+
+    put, states = [], [torch.full((16,), n, dtype=torch.uint8) for n in range(4)]
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda place: states[place.index])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, place: put.append((int(state[0]), place.index)))
+    saved = checkpoint._random_state(torch.device("cuda", 3))
+    checkpoint._set_random_state(saved, torch.device("cuda", 0))
+    checkpoint._set_random_state(saved | {"cuda": states}, torch.device("cuda", 1))
+    checkpoint._set_random_state(saved | {"cuda": states[:2]}, torch.device("cuda", 3))
+    checkpoint._set_random_state(saved, torch.device("cpu"))
+    assert put == [(3, 0), (1, 1), (1, 3)]
+
+
+def test_a_gpu_becomes_the_current_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    current = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert train.device([1]) == torch.device("cuda", 1) and current == [1]
+
+
+def test_an_older_checkpoint_counted_epochs_from_0(tmp_path):
+    fit(learner(), 2, train.History(tmp_path, tensorboard=False), train.Checkpoint(tmp_path))
+    path = tmp_path / "checkpoints" / "last.pt"
+    saved = torch.load(path, weights_only=True)
+    for row in saved["callbacks"]["history"]["rows"]:
+        row["epoch"] -= 1
+    torch.save(saved, path)
+    fit(learner(), 3, train.History(tmp_path, tensorboard=False), train.Checkpoint(tmp_path))
+    assert [row["epoch"] for row in table(tmp_path)] == ["1", "2", "3"]
 
 
 def test_early_stopping_forgets_a_first_value_that_is_no_number():

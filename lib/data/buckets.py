@@ -7,6 +7,8 @@ from collections.abc import Hashable, Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
+from lib import InputError
+
 Key = tuple[int, int]
 
 
@@ -18,7 +20,7 @@ class BucketSampler(Sampler):
     epoch is one pass, every item once, what is left of a size in a smaller batch (`drop_last`: left out), or `steps`
     batches, cut from a pass or going on with the next. Set `.epoch` before each epoch. Of `shares` processes, number
     `share` gets every shares-th item of each batch; of a batch that can't be divided evenly, each gets all items, so that
-    means over processes stay means over the batch.
+    means over processes stay means over the batch. InputError where there would be no batch at all.
     """
 
     def __init__(
@@ -27,6 +29,15 @@ class BucketSampler(Sampler):
     ):  # fmt: skip
         self.sizes, self.batch_size, self.seed, self.steps = list(sizes), batch_size, seed, steps
         self.drop_last, self.shuffle, self.share, self.shares, self.epoch = drop_last, shuffle, share, shares, 0
+        counts = Counter(self.sizes)
+        most = max(counts.values(), default=0)
+        if not most:
+            raise InputError("BucketSampler: got no items, expected at least one")
+        if drop_last and most < batch_size and not (steps and len(counts) == 1):
+            raise InputError(
+                f"drop_last: no batch is full: batch_size is {batch_size}, and of the {len(counts)} sizes the commonest "
+                f"has {most} items: expected a batch_size of at most {most}, or drop_last: false"
+            )
 
     def __len__(self) -> int:
         if self.steps:

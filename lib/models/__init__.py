@@ -45,8 +45,11 @@ def complete(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 def build(name: str, /, **settings) -> nn.Module:
     """The network `name` of MODELS with its published defaults but for `settings`, its own keywords.
 
+    A batch norm takes a batch of one value a channel, too (`lib.models.blocks.steady`).
     Raises InputError for an unknown name or setting and for settings that no network can be built with.
     """
+    from lib.models.blocks import steady
+
     network = _network(name)
     known = inspect.signature(network).parameters
     for key in settings:
@@ -55,7 +58,7 @@ def build(name: str, /, **settings) -> nn.Module:
                 f"{name}: setting {key!r} is unknown: {nearest(key, known)}expected one of {', '.join(known) or 'none'}"
             )
     try:
-        return network(**settings)
+        return steady(network(**settings))
     except InputError:
         raise
     except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:

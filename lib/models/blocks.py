@@ -83,3 +83,28 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         with _as_given(x):
             return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
+def steady(network: nn.Module) -> nn.Module:
+    """The network, whose batch norms take their running statistics for a batch that has one value a channel.
+
+    Such a batch (one image whose deepest maps are one pixel, often the last of an epoch) has no variance, and torch
+    refuses it in training. Its running statistics stay as they are.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            module.register_forward_pre_hook(_if_alone)
+            module.register_forward_hook(_again, always_call=True)
+    return network
+
+
+def _if_alone(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    plain = type(norm).__module__.startswith("torch.")  # not one that counts over processes
+    norm.alone = norm.training and plain and inputs[0].numel() == inputs[0].shape[1]
+    if norm.alone:
+        norm.training = False
+
+
+def _again(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    if norm.alone:
+        norm.training = True

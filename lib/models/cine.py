@@ -239,8 +239,12 @@ class UNet3D_old(CineUNet):
 
 @torch.no_grad()
 def head_is_dead(model: CineUNet, inputs: Iterable[Tensor]) -> bool:
-    """Whether the network adds nothing to any of the batches of series: its head's ReLU never opens, output = input."""
-    return not any(bool(model.correction(x).any()) for x in inputs)
+    """Whether the network adds nothing to any of the batches of series: its head's ReLU never opens, output = input.
+
+    The batches may lie anywhere, such as on the CPU while the network is on a GPU.
+    """
+    place = next(model.parameters()).device
+    return not any(bool(model.correction(x.to(place)).any()) for x in inputs)
 
 
 def penalty(model: nn.Module, type: str | None = None, parameters: list[float] | None = None) -> Tensor | float:

@@ -27,14 +27,14 @@ PLAIN = [
 ]
 
 
-def opened(path: Path, place: torch.device | str = "cpu") -> Any:
-    """What torch.save has put into a file: tensors, plain values, paths and argparse's; nothing else is made or run.
+def opened(path: Path) -> Any:
+    """What torch.save has put into a file, on the CPU: tensors, plain values, paths and argparse's; nothing else is made or run.
 
     InputError: no such file, a damaged one, or one with objects of other types, which are named.
     """
     try:
         with torch.serialization.safe_globals(PLAIN):
-            return torch.load(path, map_location=place, weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{short(path)}: no such file of weights") from None
     except Exception as error:

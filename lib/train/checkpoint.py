@@ -23,7 +23,10 @@ class Checkpoint(Callback):
 
     run/checkpoints/last.pt holds model, optimizer, the epoch, every process's random states and the state of every
     callback that has one, as tensors and plain values only. `before_fit` continues from it if it is there: the weights at the end equal
-    those of a run that was never stopped. The schedule follows from the epoch.
+    those of a run that was never stopped. The schedule follows from the epoch and from how many there are now: of a run
+    that is given more epochs, it goes on where the longer schedule is at this epoch.
+    What early stopping ended stays ended, unless it is given more epochs, more patience, or no early stopping: with more
+    epochs it waits again.
     """
 
     order = 70
@@ -38,16 +41,24 @@ class Checkpoint(Callback):
         fill(self.model, saved["model"], self.path)
         self.opt.load_state_dict(saved["optimizer"])
         for cb in self._with_state():
-            cb.load_state(saved["callbacks"][cb.name])
+            if cb.name in saved["callbacks"]:  # else it is new in the run
+                cb.load_state(saved["callbacks"][cb.name])
         states = saved["random"] if isinstance(saved["random"], list) else [saved["random"]]  # one: an older checkpoint
         if mesh.current().rank < len(states):
-            _set_random_state(states[mesh.current().rank])
-        self.learn.first_epoch = saved["epoch"] + 1
-        print(f"continuing after epoch {saved['epoch'] + 1} of {self.n_epoch}", flush=True)
+            _set_random_state(states[mesh.current().rank], self._place)
+        done = self.learn.first_epoch = saved["epoch"] + 1
+        stop, was_of = self._stop, saved.get("stopped_early_of")
+        if stop and was_of and stop.waited >= stop.patience:
+            if was_of == self.n_epoch:
+                self.learn.first_epoch = self.n_epoch
+                print(f"stopped early after epoch {done} of {was_of}: nothing left to do", flush=True)
+                return
+            stop.waited = 0
+        print(f"continuing after epoch {done} of {self.n_epoch}", flush=True)
 
     def _read(self) -> dict[str, Any]:
         try:
-            saved = opened(self.path, next(self.model.parameters()).device)
+            saved = opened(self.path)  # on the CPU, where Adam's count of steps belongs
             if not isinstance(saved, dict) or not saved.keys() >= PARTS:
                 raise InputError(
                     f"{short(self.path)}: no checkpoint of a training, expected {', '.join(sorted(PARTS))}"
@@ -57,18 +68,27 @@ class Checkpoint(Callback):
         return saved
 
     def after_epoch(self):
-        stop = getattr(self.learn, "early_stopping", None)
+        stop = self._stop
         stopping = bool(stop) and stop.waited >= stop.patience
         if (self.epoch + 1) % self.interval == 0 or self.epoch + 1 == self.n_epoch or stopping:
-            self._save(self.n_epoch - 1 if stopping else self.epoch)
+            self._save(stopping)
         if stopping:
             print(f"stopping early: {stop.monitor} has not improved for {stop.waited} epochs", flush=True)
             raise CancelFitException
 
-    def _save(self, epoch: int) -> None:
+    @property
+    def _place(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def _stop(self) -> Callback | None:
+        return getattr(self.learn, "early_stopping", None)
+
+    def _save(self, stopping: bool) -> None:
         state = {
-            "model": self.model.state_dict(), "optimizer": self.opt.state_dict(), "epoch": epoch,
-            "random": ddp.gathered(_random_state()), "callbacks": {cb.name: cb.state() for cb in self._with_state()},
+            "model": self.model.state_dict(), "optimizer": self.opt.state_dict(), "epoch": self.epoch,
+            "stopped_early_of": self.n_epoch if stopping else None, "random": ddp.gathered(_random_state(self._place)),
+            "callbacks": {cb.name: cb.state() for cb in self._with_state()},
         }  # fmt: skip
         if not mesh.current().rank:
             with replacing(self.path) as partial:
@@ -78,23 +98,33 @@ class Checkpoint(Callback):
         return [cb for cb in self.learn.cbs if hasattr(type(cb), "load_state")]
 
 
-def _random_state() -> dict[str, Any]:
+def _random_state(place: torch.device | None = None) -> dict[str, Any]:
     name, keys, position, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
     state = {
         "torch": torch.get_rng_state(), "python": json.dumps([version, internal, gauss]),
         "numpy": [name, keys.tolist(), position, has_gauss, cached],
     }  # fmt: skip
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+    place = place or _auto()
+    if place.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(place)
     return state
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"].cpu())
+def _auto() -> torch.device:
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def _set_random_state(state: dict[str, Any], place: torch.device | None = None) -> None:
+    """Puts the states back; the GPU's to the one that trains now, whatever its number was."""
+    torch.set_rng_state(state["torch"])
     version, internal, gauss = json.loads(state["python"])
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+    place = place or _auto()
+    if "cuda" in state and place.type == "cuda":
+        given = state["cuda"]
+        if isinstance(given, list):  # an older checkpoint: of all GPUs that were visible
+            given = given[min(place.index or 0, len(given) - 1)]
+        torch.cuda.set_rng_state(given, place)

@@ -17,6 +17,7 @@ from lib.train.learner import items
 class History(Callback):
     """One line an epoch (losses, metrics, learning rate, time left), history.csv and TensorBoard's event files.
 
+    Epochs count from 1 in all of them.
     With `learn.recorder.train_metrics` metrics of the training batches stand there too, as train_<name>. Between epochs a line tells the step at least every `beat` seconds.
     """
 
@@ -32,7 +33,7 @@ class History(Callback):
         if self.tensorboard and not self.writer and not mesh.current().rank:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(self.run / "logs"), purge_step=self.epoch or None)
+            self.writer = SummaryWriter(str(self.run / "logs"), purge_step=self.epoch + 1 if self.epoch else None)
         self.epoch_begun = self.told = time.monotonic()
         self.total, self.count = 0.0, 0
 
@@ -52,7 +53,7 @@ class History(Callback):
             torch.tensor([self.total, self.count], dtype=torch.float64, device=mesh.current().device)
         ).tolist()
         valid, *metrics = self.recorder.final_record[-(1 + len(self.metrics)) :]
-        row = {"epoch": self.epoch, "train_loss": self.total / self.count, "valid_loss": float(valid)}
+        row = {"epoch": self.epoch + 1, "train_loss": self.total / self.count, "valid_loss": float(valid)}
         row |= {m.name: float(v) for m, v in zip(self.metrics, metrics, strict=True)}
         if self.recorder.train_metrics:  # of the training batches too
             mine = self.recorder.final_record[1 : 1 + len(self.metrics)]
@@ -87,6 +88,8 @@ class History(Callback):
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.rows = state["rows"]
+        if self.rows and self.rows[0]["epoch"] == 0:  # an older checkpoint: it counted from 0
+            self.rows = [row | {"epoch": row["epoch"] + 1} for row in self.rows]
 
 
 class EarlyStopping(Callback):
@@ -119,10 +122,11 @@ class EarlyStopping(Callback):
             self.waited += 1
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best, "waited": self.waited}
+        return {"best": self.best, "waited": self.waited, "monitor": self.monitor}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.best, self.waited = state["best"], state["waited"]
+        if state.get("monitor", self.monitor) == self.monitor:  # else it is another's best
+            self.best, self.waited = state["best"], state["waited"]
 
 
 def _plain(metric: str) -> str:

@@ -41,7 +41,7 @@ class Learner(FastaiLearner):
 def device(devices: str | int | list = "auto") -> torch.device:
     """Where this process's network is: `auto` (the GPU if there is one), `cpu`, a count or a list of GPUs' ids or "cpu".
 
-    Of several devices it is the first, and in a process that `fit` has started its own.
+    Of several devices it is the first, and in a process that `fit` has started its own. A GPU becomes torch's current one.
     """
     if mesh.current().device:
         return mesh.current().device
@@ -50,6 +50,7 @@ def device(devices: str | int | list = "auto") -> torch.device:
     number = devices[0] if isinstance(devices, list) else 0
     if number >= torch.cuda.device_count():
         raise InputError(f"devices: GPU {number} asked for, this machine has {torch.cuda.device_count()}")
+    torch.cuda.set_device(number)  # else pinned memory and the like would take room on the first GPU, too
     return torch.device("cuda", number)
 
 
@@ -102,7 +103,7 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         ddp.launch(run.path, devices)
-        saved = torch.load(run / "checkpoints" / "last.pt", map_location=device(devices), weights_only=True)
+        saved = torch.load(run / "checkpoints" / "last.pt", map_location="cpu", weights_only=True)
         learn.model.load_state_dict(saved["model"])
         return
     if place.world > 1:

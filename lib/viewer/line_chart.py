@@ -20,7 +20,7 @@ def charts(rows: Sequence[Mapping[str, float]], epochs: int) -> str:
     for name in names:
         if name not in groups["loss"]:
             groups.setdefault(name.removeprefix("train_"), []).append(name)
-    at = [row["epoch"] + 1 for row in rows]
+    at = [row["epoch"] for row in rows]
     drawn = (chart(title, at, {n: [r[n] for r in rows] for n in group}, epochs) for title, group in groups.items())
     return f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(drawn)}</div>'
 

@@ -75,7 +75,7 @@ class LiveChart(Callback):
     def after_fit(self):
         if self.draws and self.history.rows:
             self._draw(float("inf"))
-            self._say(f"{self.history.rows[-1]['epoch'] + 1} epochs done; this chart took {self.share:.1%} of the time")
+            self._say(f"{self.history.rows[-1]['epoch']} epochs done; this chart took {self.share:.1%} of the time")
 
     def _draw(self, spare: float) -> None:
         """Draws what is expected to take no longer than `spare` seconds."""
@@ -91,7 +91,7 @@ class LiveChart(Callback):
 
     def _draw_chart(self) -> None:
         self.widgets["chart"].value = charts(self.history.rows, self.n_epoch)
-        self._say(f"epoch {self.history.rows[-1]['epoch'] + 1} of {self.n_epoch}")
+        self._say(f"epoch {self.history.rows[-1]['epoch']} of {self.n_epoch}")
 
     def _draw_preview(self) -> None:
         with undisturbed(self.learn.model):

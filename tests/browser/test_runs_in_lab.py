@@ -16,7 +16,7 @@ from lib import ROOT, files
 
 pytestmark = pytest.mark.browser
 
-HISTORY = "epoch,train_loss,valid_loss\n0,0.5,0.4\n1,0.3,0.35\n2,0.2,0.3\n"
+HISTORY = "epoch,train_loss,valid_loss\n1,0.5,0.4\n2,0.3,0.35\n3,0.2,0.3\n"
 TEXT = "() => document.querySelector('.run-comparison').textContent"
 ROWS = """() => [...document.querySelectorAll('.run-picker .run-line:not(.run-head)')]
     .filter(line => line.offsetParent).map(line => line.querySelector('.widget-label-basic').textContent.trim())"""

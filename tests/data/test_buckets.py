@@ -42,6 +42,19 @@ def test_drop_last_leaves_out_the_smaller_batches():
     assert [len(b) for b in indices(sampler)] == [3, 3, 3] and len(sampler) == 3
 
 
+@pytest.mark.parametrize("steps", [None, 5])
+def test_an_epoch_without_a_batch_is_refused(steps):
+    with pytest.raises(InputError, match="batch_size is 8, .* the 3 sizes the commonest has 7 items"):
+        BucketSampler(SIZES, 8, drop_last=True, steps=steps)
+    with pytest.raises(InputError, match="no items"):
+        BucketSampler([], 8, steps=steps)
+    assert len(indices(BucketSampler(SIZES, 8, steps=5))) == 5
+
+
+def test_one_size_fills_its_batches_from_the_next_pass():
+    assert indices(BucketSampler([0, 0], 3, steps=2, drop_last=True, shuffle=False)) == [[0, 1, 0], [1, 0, 1]]
+
+
 def test_order_depends_on_seed_and_epoch_alone():
     def order(seed, epoch):
         sampler = BucketSampler(SIZES, 2, seed)

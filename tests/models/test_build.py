@@ -1,5 +1,6 @@
 """Networks by name, and what is refused."""
 
+import copy
 import subprocess
 import sys
 
@@ -67,3 +68,31 @@ def test_networks_are_loaded_when_they_are_built():
     code = "import sys, lib.models\nprint([name for name in sys.modules if name.startswith('lib.models.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "shape"),
+    [
+        ("ResUNet", {"encoder": "plain"}, (1, 3, 8, 8)),
+        ("VolumeUNet", {"base_filters": 2, "depth": 3}, (1, 1, 4, 4, 4)),
+        ("UNet3D", {"base_filters": 2, "depth": 3, "regularization": {"type": "batch_norm"}}, (1, 4, 4, 1)),
+    ],
+)
+def test_a_batch_of_one_value_a_channel_trains(name, settings, shape):
+    """Its batch norm takes the running statistics, and leaves them; other batches are as they were."""
+    network = models.build(name, **settings).train()
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    deepest = norms[len(norms) // 2]
+    before = [(n.running_mean.clone(), n.training) for n in norms]
+    alone = []
+    for norm in norms:
+        norm.register_forward_hook(lambda m, x, y: alone.append(m) if x[0].numel() == x[0].shape[1] else None)
+    network(torch.rand(shape)).mean().backward()
+    assert alone and all(n.training for n in norms)
+    for norm, (mean, _) in zip(norms, before, strict=True):
+        assert torch.equal(norm.running_mean, mean) == (norm in alone)
+        assert int(norm.num_batches_tracked) == (norm not in alone)
+    x = torch.rand(2, deepest.num_features, *[3] * (len(shape) - 2 if name != "UNet3D" else 3))
+    plain = copy.deepcopy(deepest)
+    plain._forward_pre_hooks.clear(), plain._forward_hooks.clear()
+    assert torch.equal(deepest(x), plain(x))

@@ -220,7 +220,7 @@ def test_ticks(low, high, ticks):
 
 def test_training_and_validation_of_a_metric_share_a_chart():
     row = {
-        "epoch": 0,
+        "epoch": 1,
         "train_loss": 1.0,
         "valid_loss": 2.0,
         "dice": 0.5,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from lib import InputError, compare
 from lib.viewer import RunComparison, RunPicker, show_case
 
-HISTORY = "epoch,train_loss,valid_loss\n0,0.5,0.4\n1,0.3,0.35\n"
+HISTORY = "epoch,train_loss,valid_loss\n1,0.5,0.4\n2,0.3,0.35\n"
 
 
 def listed(picker):

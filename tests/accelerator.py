@@ -1,0 +1,131 @@
+"""A pretended accelerator, and notebooks run on it: `python tests/accelerator.py DEVICE '{"notebook": {parameters}}'`.
+
+Its tensors say that they are on the device `pretended` and hold a tensor of the CPU, which computes for them. An
+operation that mixes the two raises, as CUDA does: so it shows what stays on the CPU by mistake (batches taken by hand,
+masks, buffers of losses and metrics, states of optimizers) wherever a notebook comes by. It can't show how CUDA computes
+(half precision, kernels, memory, streams, several devices, pinned memory), and takes indices and masks that index from
+the CPU, as CUDA does. Autocast and the fp16 scaler know no such device, and torch's engine aborts where activations are
+computed again for it: all three are left out, and notebooks run in fp32 on it.
+"""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils import backend_registration
+
+NAME = "pretended"
+COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}
+BY_INDEX = {  # CUDA takes their indices from the CPU
+    torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten._index_put_impl_.default,
+}  # fmt: skip
+
+
+class Pretended(torch.Tensor):
+    """A tensor on the pretended device; `inner` has its values."""
+
+    @staticmethod
+    def __new__(cls, inner: torch.Tensor):
+        how = {"strides": inner.stride(), "storage_offset": inner.storage_offset(), "dtype": inner.dtype}
+        tensor = torch.Tensor._make_wrapper_subclass(cls, inner.shape, device=torch.device(NAME, 0), **how)
+        tensor.inner = inner
+        return tensor
+
+    def __repr__(self, **_):
+        return f"Pretended({self.inner!r})"
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        return _computed(function, args, kwargs or {})
+
+
+def _computed(function, args, kwargs):
+    """The call on the CPU; its result is on the device if an argument is, or if it is asked for there."""
+    flat, spec = pytree.tree_flatten((args, kwargs))
+    ours = [x for x in flat if isinstance(x, Pretended)]
+    others = [x for x in flat if isinstance(x, torch.Tensor) and not isinstance(x, Pretended) and x.ndim]
+    if ours and others and function not in COPIES | BY_INDEX:
+        raise RuntimeError(f"{function}: got tensors on {NAME} and on {others[0].device}, expected one device")
+    asked = kwargs.get("device")
+    here = bool(ours) if asked is None else torch.device(asked).type == NAME
+    args_, kwargs_ = pytree.tree_unflatten([_plain(x) for x in flat], spec)
+    result = function(*args_, **kwargs_)
+    if function is torch.ops.aten.copy_.default:
+        return args[0]
+    known = {id(x.inner): x for x in ours}
+
+    def wrapped(x):
+        if not isinstance(x, torch.Tensor) or not here:
+            return x
+        return known[id(x)] if id(x) in known else Pretended(x.resolve_conj().resolve_neg())
+
+    return pytree.tree_map(wrapped, result)
+
+
+def _plain(x):
+    if isinstance(x, torch.device):
+        return torch.device("cpu")
+    return x.inner if isinstance(x, Pretended) else x
+
+
+def _map(change, x):
+    """A checkpoint with `change` made to each of its tensors."""
+    if isinstance(x, dict):
+        return {k: _map(change, v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return type(x)(_map(change, v) for v in x)
+    return change(x) if isinstance(x, torch.Tensor) else x
+
+
+def begin() -> torch.device:
+    """Makes the device, and lets `lib` train and predict on it from now on."""
+    backend_registration._setup_privateuseone_for_python_backend(NAME)
+    begin.library = torch.library.Library("_", "IMPL", "PrivateUse1")  # it holds as long as the object lives
+    begin.library.fallback(lambda function, *args, **kwargs: _computed(function, args, kwargs), "PrivateUse1")
+
+    from lib import sliding, train
+    from lib.models import blocks, cine, rcan, volume
+    from lib.train import learner, precision
+
+    place, save, load, scaler = torch.device(NAME, 0), torch.save, torch.load, torch.amp.GradScaler
+    learner.device = train.device = lambda devices="auto": place
+    for module in (blocks, precision, sliding):
+        module.autocast = lambda kind, precision: contextlib.nullcontext()
+    for module in (cine, rcan, volume):
+        module.recomputed = lambda block, x: block(x)
+    torch.amp.GradScaler = lambda kind, enabled: scaler("cpu", enabled=enabled)
+    torch.save = lambda x, file: save(_map(lambda t: t.detach().cpu(), x), file)
+
+    def loaded(file, map_location=None, **how):
+        to = map_location if map_location is not None and torch.device(map_location).type == NAME else "cpu"
+        return _map(lambda t: t.to(to), load(file, map_location="cpu", **how))
+
+    torch.load = loaded
+    return place
+
+
+def run(notebook: str, parameters: dict) -> dict:
+    """The names that a notebook's cells leave, run from top to bottom with these parameters."""
+    from lib import tasks
+
+    path = tasks.notebook(notebook)
+    names = {"__name__": "__main__", "display": lambda *_: None}
+    for number, cell in enumerate(c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"):
+        exec(compile("".join(cell["source"]), f"{path.name}, cell {number + 1}", "exec"), names)
+        if "parameters" in cell["metadata"].get("tags", ()):
+            names |= parameters
+    return names
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    torch.set_num_threads(1)
+    if sys.argv[1] == NAME:
+        begin()
+    for notebook, parameters in json.loads(sys.argv[2]).items():
+        for callback in run(notebook, parameters).get("callbacks", ()):
+            if hasattr(callback, "widgets"):  # the live chart's, which catches what its preview raises
+                print("beside the preview:", callback.widgets["labels"].value)

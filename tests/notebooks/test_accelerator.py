@@ -1,0 +1,95 @@
+"""Notebooks 20 to 25 and 30 run on a pretended accelerator: nothing that they compute with stays on the CPU by mistake."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lib import ROOT
+
+pytestmark = pytest.mark.timeout(900)  # the first test prepares the data
+
+PREPARE = {
+    "10_prepare_kspace": "kspace", "11_prepare_cine": "cine", "12_prepare_slices": "slices",
+    "13_prepare_volumes": "volumes", "14_prepare_pairs": "pairs",
+}  # fmt: skip
+RUNS = {  # in this order: a cascade starts from a VarNet, and 30 evaluates both; trainings have their live chart
+    "20_train_cine": {"data": "cine", "network_type": "UNet2D1D", "network_settings": {"head": "relu"}},
+    "21_train_kspace": {"data": "kspace"},
+    "22_train_cascade": {"data": "kspace", "augmentation": {"flip": 0.5, "shift": 2, "cutmix": 0.5}},
+    "23_train_slices": {"data": "slices", "class_weights": [1.0, 2.0, 1.0, 1.0, 1.0, 1.0]},
+    "24_train_volumes": {"data": "volumes"},
+    "25_train_pairs": {"data": "pairs", "network_settings": {"encoder": "plain"}},
+    "30_evaluate_reconstruction": {
+        "data": "kspace", "inputs": ["train_varnet", "train_cascade"],
+        "self_ensemble": {"turns": ["identity", "flip_w"], "of": "kspace"},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs notebooks, {name: parameters}, in a process of its own on the device named."""
+    place = tmp_path_factory.mktemp("accelerator")
+
+    def called(device, notebooks):
+        given = {n: {"quick": True, **p, "data": str(place / p["data"])} for n, p in notebooks.items()}
+        ours = {"ECHOTRAIN_RUNS": str(place / "runs"), "MPLBACKEND": "agg"}
+        command = [sys.executable, str(ROOT / "tests" / "accelerator.py"), device, json.dumps(given)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | ours, cwd=ROOT)
+
+    done = called("cpu", {notebook: {"data": data} for notebook, data in PREPARE.items()})
+    assert done.returncode == 0, done.stderr[-2000:]
+    return called
+
+
+@pytest.mark.parametrize("notebook", RUNS)
+def test_notebook_computes_on_one_device(run, notebook):
+    done = run("pretended", {notebook: RUNS[notebook]})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert notebook.startswith("30") or ("beside the preview" in done.stdout and "no preview" not in done.stdout)
+
+
+def in_process(text):
+    here = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=200, env=here)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_pretended_device_refuses_what_stays_on_the_cpu():
+    in_process("""
+import torch, accelerator
+place = accelerator.begin()
+network, x = torch.nn.Conv2d(1, 2, 3).to(place), torch.randn(1, 1, 8, 8)
+network(x.to(place)).square().sum().backward()
+assert network.weight.grad.device.type == "pretended" and (x.to(place) + x.to(place)).cpu().equal(2 * x)
+for mixed in (lambda: network(x), lambda: x.to(place) + x, lambda: torch.where(x > 0, x.to(place), x)):
+    try:
+        mixed()
+    except RuntimeError as error:
+        assert "expected one device" in str(error)
+    else:
+        raise AssertionError("nothing was raised")
+""")
+
+
+def test_a_resumed_adam_counts_its_steps_on_the_cpu():
+    """On the device, each step of each parameter would wait for it to read the count."""
+    in_process("""
+import tempfile
+from pathlib import Path
+import accelerator
+place = accelerator.begin()
+from test_train import fit, learner
+from lib import train
+with tempfile.TemporaryDirectory() as run:
+    for epochs in (1, 2):
+        learn = learner(device=place)
+        fit(learn, epochs, train.History(Path(run), tensorboard=False), train.Checkpoint(Path(run)))
+        states = learn.opt.opt.state.values()
+        assert {s["step"].device.type for s in states} == {"cpu"}
+        assert {s["exp_avg"].device.type for s in states} == {"pretended"}
+        assert {float(s["step"]) for s in states} == {3.0 * epochs}
+""")
