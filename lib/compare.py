@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lib import InputError, attempt, baselines, listing
-from lib.data.checks import open_hdf5
+from lib.data.hdf5 import open_hdf5
 from lib.files import read
 
 IGNORED = ("run_dir", "task_name", "interactive", "notify")  # parameters that change no result
@@ -152,7 +152,7 @@ def images(given: Mapping[str, Path]) -> dict[str, Images]:
         result = path / "predictions" / "result.h5"
         try:
             with open_hdf5(result) as file:
-                group = next(iter(file.values()), None)
+                group = file.get(next(iter(file), ""))
                 there = [k for k in group if k not in NOT_OUTPUTS] if isinstance(group, h5py.Group) else []
         except InputError:
             continue
@@ -169,7 +169,7 @@ def cases(compared: Mapping[str, Images]) -> list[str]:
     every = []
     for source in compared.values():
         with open_hdf5(source.path) as file:
-            every.append([case for case, group in file.items() if source.image in group])
+            every.append([case for case in file if source.image in (file.get(case) or ())])
     return [case for case in (every[0] if every else []) if all(case in its for its in every)]
 
 

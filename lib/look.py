@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib import ROOT, InputError, count, plots
-from lib.data.checks import kspace_file, open_hdf5
+from lib.data.checks import kspace_file
+from lib.data.hdf5 import arrays, dataset, open_hdf5
 from lib.data.kspace import Case, KspaceSlices
 from lib.data.nifti import looked_at
 from lib.grappa import grappa
@@ -30,7 +30,7 @@ def look(path: str | Path, slice: int | None = None, weights: str | Path = "runs
     path = ROOT / Path(path).expanduser()
     if path.suffix in (".h5", ".hdf5"):
         with open_hdf5(path) as file:
-            if "kspace" in file:
+            if "kspace" in set(file):
                 return _look_at_kspace(path, slice, weights)
     array = _array(path)
     print(f"{path.name}: an array {array.shape} of {array.dtype}, {'k-space' if np.iscomplexobj(array) else 'images'}")
@@ -67,14 +67,13 @@ def _array(path: Path) -> np.ndarray:
         if path.name.endswith((".nii", ".nii.gz")):
             return looked_at(path).volume
         if path.suffix in (".h5", ".hdf5"):
-            with h5py.File(path, "r") as file:
-                found: list[Any] = []
-                file.visititems(
-                    lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) and item.ndim > 1 else None
-                )
-                return found[0][:]
+            with open_hdf5(path) as file:
+                first = arrays(file)[0]
+                return dataset(first.parent, first.name.split("/")[-1])[:]
     except IndexError:
         raise InputError(f"{path}: holds no array of two axes or more") from None
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read ({' '.join(str(error).split())[:80]})") from None
     raise InputError(f"{path}: unknown kind of file, expected .h5, .hdf5, .npy, .nii or .nii.gz")

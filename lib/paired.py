@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from lib import InputError, compare, count, listing, metrics, overlap
-from lib.data.checks import open_hdf5
+from lib.data.hdf5 import open_hdf5
 from lib.scores import FALLING
 
 SCORES = ("ssim", "psnr", "nmse")

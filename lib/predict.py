@@ -10,11 +10,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib import InputError, runs, seg_losses
+from lib import InputError, attempt, runs, seg_losses
 from lib.data import pairs
 from lib.data.cases import CaseSlices, normalise
 from lib.data.cine import Case as SeriesCase
 from lib.data.cine import CineSeries
+from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.kspace import KINDS, Case, KspaceSlices
 from lib.files import replacing
 from lib.kspace import center_crop
@@ -256,11 +257,12 @@ def case_names(source: os.PathLike | str) -> list[str]:
     path = result_of(source)
     if not path.exists():
         raise InputError(f"{path}: no such file; a training or evaluation run writes it")
-    try:
-        with h5py.File(path, "r") as file:
-            names, whole = list(file), all(isinstance(group, h5py.Group) for group in file.values())
-    except OSError:
-        names, whole = [], False
+    opened, why = attempt(open_hdf5, path)
+    if why:
+        raise InputError(f"{path}: not a result.h5 that can be read: {why.removeprefix(f'{path}: ')}")
+    with opened as file:
+        names = list(file)
+        whole = all(isinstance(file.get(name), h5py.Group) for name in names)
     if not whole:
         raise InputError(f"{path}: not a result.h5, expected one HDF5 group a case with input, output, truth")
     if not names:
@@ -270,8 +272,8 @@ def case_names(source: os.PathLike | str) -> list[str]:
 
 def read_case(path: Path, case: str) -> dict[str, np.ndarray]:
     """{name: volume (S, h, w)} of one case of a result.h5."""
-    with h5py.File(path, "r") as file:
-        return {key: file[case][key][:] for key in file[case]}
+    with open_hdf5(path) as file:
+        return {key: dataset(file[case], key)[:] for key in file[case]}
 
 
 def read_result(path: Path) -> dict[str, dict[str, np.ndarray]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lib import InputError
 from lib.data.cases import CaseFile
-from lib.data.checks import open_hdf5
+from lib.data.hdf5 import open_hdf5
 from lib.files import replacing
 from lib.models.blocks import autocast
 from lib.seg_losses import probabilities

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lib import InputError
-from lib.data.checks import entries, open_hdf5
+from lib.data.checks import entries
+from lib.data.hdf5 import dataset, open_hdf5, text
 from lib.data.loading import loaders
 from lib.files import replacing
 
@@ -81,14 +82,16 @@ def write_case(
 def case_file(path: Path) -> CaseFile:
     """What a prepared case holds; InputError where it isn't one."""
     with open_hdf5(path) as file:
-        if "image" not in file or "classes" not in file.attrs:
+        if "image" not in set(file) or not {"classes", "names", "spacing"} <= set(file.attrs):
             raise InputError(
                 f"{path}: no prepared case (found {', '.join(file) or 'nothing'}), expected image and label"
             )
-        shape, attrs = file["image"].shape, file.attrs
+        shape, attrs = dataset(file, "image", "fiub").shape, file.attrs
+        if len(shape) not in (3, 4):
+            raise InputError(f"{path}: image: shape {shape}, expected (slices, H, W) or (slices, channels, H, W)")
         return CaseFile(
-            path, str(attrs["id"]), str(attrs["person"]), shape[0], shape[1] if len(shape) == 4 else 0,
-            tuple(shape[-2:]), "label" in file, tuple(attrs["classes"]), tuple(map(float, attrs["spacing"])),
+            path, text(attrs, "id", path, path.stem), text(attrs, "person", path, path.stem), shape[0], shape[1] if len(shape) == 4 else 0,
+            tuple(shape[-2:]), "label" in set(file), tuple(attrs["classes"]), tuple(map(float, attrs["spacing"])),
             tuple(attrs["names"]), tuple(np.ravel(attrs["fill"]).tolist()) if "fill" in attrs else None,
         )  # fmt: skip
 

@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 
 from lib import ROOT, InputError, coils, realtime
 from lib.data import samples
-from lib.data.checks import SPLITS, entries, open_hdf5, write_set
+from lib.data.checks import SPLITS, entries, write_set
+from lib.data.hdf5 import dataset, one_text, open_hdf5
 from lib.data.hearts import heart
 from lib.data.loading import loaders
 from lib.files import replacing
@@ -51,14 +52,10 @@ def series_file(path: Path, side: str, values: bool = False) -> SeriesFile:
     """
     path, key = Path(path), KEYS[side]
     with open_hdf5(path) as file:
-        if key not in file:
-            raise InputError(f"{path}: no key {key!r} (found {', '.join(sorted(file)) or 'nothing'})")
-        data = file[key]
-        shape = getattr(data, "shape", ())
+        data = dataset(file, key, "fiu")
+        shape = data.shape
         if len(shape) != 4 or 0 in shape:
             raise InputError(f"{path}: {key}: shape {shape}, expected (series, axis 1, axis 2, time)")
-        if data.dtype.kind not in "fiu":
-            raise InputError(f"{path}: {key}: type {data.dtype}, expected real numbers")
         if shape[3] < 2:
             raise InputError(f"{path}: {key}: {shape[3]} frame in {shape}, expected at least 2 in the last axis")
         low, high = np.inf, -np.inf
@@ -68,8 +65,8 @@ def series_file(path: Path, side: str, values: bool = False) -> SeriesFile:
                 bad = int((~np.isfinite(block)).sum())
                 raise InputError(f"{path}: {key}: series {n} holds {bad} NaN or inf values, expected finite numbers")
             low, high = min(low, float(block.min())), max(high, float(block.max()))
-        names = np.atleast_1d(file.attrs.get("names", ())).tolist()
-    names = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in names)
+        names = file.attrs.get("names", ())
+    names = tuple(map(one_text, () if isinstance(names, h5py.Empty) else np.ravel(names)))
     far = low < BOUNDS[0] or high > BOUNDS[1]
     warning = f"{path}: {key}: values from {low:.3g} to {high:.3g}, expected about 0 to 1" if values and far else None
     if len(set(names)) != shape[0] or len(names) != shape[0] or any("/" in n or not n.strip(".") for n in names):

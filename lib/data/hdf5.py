@@ -48,19 +48,33 @@ def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
     path = Path(file.file.filename)
     if key not in set(file):
         raise InputError(f"{path}: no key {key!r} (found {', '.join(sorted(file)) or 'nothing'})")
+    name = f"{file.name}/{key}".lstrip("/")
     try:
         found = file[key]
     except (KeyError, OSError, RuntimeError):
         link = file.get(key, getlink=True)
         to = ":".join(filter(None, (getattr(link, "filename", ""), getattr(link, "path", ""))))
-        raise InputError(f"{path}: {key}: a link to {to or 'something'}, which isn't there") from None
+        raise InputError(f"{path}: {name}: a link to {to or 'something'}, which isn't there") from None
     if not isinstance(found, h5py.Dataset):
-        raise InputError(f"{path}: {key}: a {type(found).__name__.lower()}, expected an array")
+        raise InputError(f"{path}: {name}: a {type(found).__name__.lower()}, expected an array")
     if found.shape is None:
-        raise InputError(f"{path}: {key}: holds nothing")
+        raise InputError(f"{path}: {name}: holds nothing")
     if found.dtype.kind not in kinds:
-        raise InputError(f"{path}: {key}: type {found.dtype}, expected {_KINDS.get(kinds, 'numbers')}")
-    _check_sources(path, key, found)
+        raise InputError(f"{path}: {name}: type {found.dtype}, expected {_KINDS.get(kinds, 'numbers')}")
+    _check_sources(path, name, found)
+    return found
+
+
+def arrays(file: h5py.Group) -> list[h5py.Dataset]:
+    """All arrays of numbers in a file that have two axes or more; texts, tables and links are left out."""
+    found: list[h5py.Dataset] = []
+    file.visititems(
+        lambda _, item: (
+            found.append(item)
+            if isinstance(item, h5py.Dataset) and len(item.shape or ()) > 1 and item.dtype.kind in "fiubc"
+            else None
+        )
+    )
     return found
 
 
@@ -98,10 +112,16 @@ def text(about: Mapping[str, Any], key: str, path: Path, default: str = "") -> s
 
 
 def one_text(value: Any) -> str:
-    """A text of bytes, str, a number or an array of one of them."""
+    """A text of bytes (UTF-8, else Latin-1), str, a number or an array of one of them."""
     while isinstance(value, np.ndarray | list | tuple):
         value = np.ravel(value)[0] if isinstance(value, np.ndarray) else value[0]
-    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip("\0 ")
+    value = (
+        value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+    )  # h5py's for other codes
+    try:
+        return value.decode().strip("\0 ")
+    except UnicodeDecodeError:
+        return value.decode("latin-1").strip("\0 ")
 
 
 def _told(value: Any) -> str:

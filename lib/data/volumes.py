@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from lib import InputError
 from lib.data.cases import write_case
-from lib.data.checks import open_hdf5, write_set
+from lib.data.checks import write_set
+from lib.data.hdf5 import open_hdf5
 from lib.data.matching import SEGMENTATIONS, SPLIT, VOLUMES, Pair, find
 from lib.files import write
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from lib import ROOT, InputError, said
 from lib.data.cases import of_volume, upright
+from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.nifti import looked_at
 from lib.panels import check_names, is_array
 from lib.predict import case_names, result_of
@@ -84,7 +85,7 @@ def _file(name: str, text: str) -> Source:
 
 
 def _hdf5(path: Path, key: str) -> Source:
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         found = file.get(key) if key else None
         if not isinstance(found, h5py.Dataset):
             names: list[str] = []
@@ -125,9 +126,9 @@ def case(source: PathLike | str, name: str | None = None) -> Case:
     path = result_of(source)
     names = case_names(path)
     check_names(str(path), [name or names[0]], names)
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         group, unit = file[name or names[0]], "frame" if file.attrs.get("first_axis") == "time" else "slice"
-        found = {key: _stored(group[key], group.attrs) for key in group}
+        found = {key: _stored(dataset(group, key), group.attrs) for key in group}
         first = next(iter(found.values()))
         return Case(
             {key: source.volume for key, source in found.items()}, unit, first.spacing,
