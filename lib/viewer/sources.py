@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from lib import ROOT, InputError, said
+from lib import ROOT, InputError, attempt, said
 from lib.data.cases import of_volume, upright
 from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.nifti import looked_at
@@ -85,7 +85,10 @@ def _file(name: str, text: str) -> Source:
 
 
 def _hdf5(path: Path, key: str) -> Source:
-    with open_hdf5(path) as file:
+    opened, why = attempt(open_hdf5, path)
+    if why:
+        raise InputError(f"can't be read ({why.removeprefix(f'{path}: ')})")
+    with opened as file:
         found = file.get(key) if key else None
         if not isinstance(found, h5py.Dataset):
             names: list[str] = []
