@@ -65,19 +65,6 @@ def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
     return found
 
 
-def arrays(file: h5py.Group) -> list[h5py.Dataset]:
-    """All arrays of numbers in a file that have two axes or more; texts, tables and links are left out."""
-    found: list[h5py.Dataset] = []
-    file.visititems(
-        lambda _, item: (
-            found.append(item)
-            if isinstance(item, h5py.Dataset) and len(item.shape or ()) > 1 and item.dtype.kind in "fiubc"
-            else None
-        )
-    )
-    return found
-
-
 _KINDS = {"c": "complex64", "fiu": "real numbers", "fiub": "numbers", "SO": "a text"}
 
 
