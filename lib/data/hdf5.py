@@ -11,7 +11,17 @@ import numpy as np
 from lib import InputError
 
 
-def open_hdf5(path: Path) -> h5py.File:
+class Reader(h5py.File):
+    """A file to read from. Within `with`, values that can't be read (a damaged block, an unknown filter) are an InputError."""
+
+    def __exit__(self, kind, error, trace):
+        path = self.filename if self.id else ""
+        super().__exit__(kind, error, trace)
+        if isinstance(error, OSError) and "read data" in str(error):
+            raise InputError(f"{path}: can't be read: {_short(' '.join(str(error).split()))}") from None
+
+
+def open_hdf5(path: Path) -> Reader:
     """The file opened to read; InputError where it is missing, locked, forbidden or isn't HDF5."""
     path = Path(path)
     if path.is_symlink() and not path.exists():
@@ -19,7 +29,7 @@ def open_hdf5(path: Path) -> h5py.File:
     if not path.is_file():
         raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     try:
-        return h5py.File(path, "r")
+        return Reader(path, "r")
     except OSError as error:
         words = " ".join(str(error).split())
         if "lock file" in words:
@@ -69,13 +79,26 @@ _KINDS = {"c": "complex64", "fiu": "real numbers", "fiub": "numbers", "SO": "a t
 
 
 def _check_sources(path: Path, key: str, found: h5py.Dataset) -> None:
-    """InputError where a part of an array lies in a file that is gone: HDF5 gives zeros there."""
-    names = {s.file_name for s in found.virtual_sources()} if found.is_virtual else set()
-    names |= {part[0] for part in found.external or ()}
-    for name in sorted(map(os.fsdecode, names - {"."})):
+    """InputError where a part of an array lies in a file or array that is gone: HDF5 gives zeros there."""
+    if not (found.is_virtual or found.external or found.id.get_storage_size()):
+        raise InputError(f"{path}: {key}: shape {found.shape}, but no values are stored in it")
+    parts = {(s.file_name, s.dset_name) for s in found.virtual_sources()} if found.is_virtual else set()
+    for name, inside in sorted(parts | {(os.fsdecode(part[0]), "") for part in found.external or ()}):
         prefix = os.environ.get("HDF5_VDS_PREFIX", "").replace("${ORIGIN}", str(path.parent))
-        if not any((Path(folder) / name).is_file() for folder in (path.parent, prefix, path.resolve().parent)):
-            raise InputError(f"{path}: {key}: a part of it lies in {name}, which isn't there")
+        places = [path] if name == "." else [Path(f) / name for f in (path.parent, prefix, path.resolve().parent)]
+        place = next((p for p in places if p.is_file()), None)
+        if "%b" not in name and not (place and _holds(place, inside)):
+            raise InputError(f"{path}: {key}: a part of it lies in {name} {inside}".rstrip() + ", which isn't there")
+        if name == "." and inside.strip("/") == key:
+            raise InputError(f"{path}: {key}: a part of it is itself")
+
+
+def _holds(path: Path, key: str) -> bool:
+    """Whether a file has such an array; any file where no array is named."""
+    if not key:
+        return True
+    with open_hdf5(path) as file:
+        return isinstance(file.get(key), h5py.Dataset)
 
 
 def number(about: Mapping[str, Any], key: str, path: Path) -> float | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lib import InputError
+from lib import InputError, count
 from lib.data.augment import Move, check_cutmix, check_turns, draw_move
 from lib.data.checks import SPLITS, KspaceFile, check_persons, entries, kspace_file, source_files, write_set
 from lib.data.grappa import KEY as GRAPPA
@@ -38,7 +38,9 @@ def index(source: Path, folder: Path, seed: int = 0) -> Path:
     only some files are in such folders. The files stay where they are. Returns the index's path.
     """
     source = Path(source).absolute()
-    files = [kspace_file(path) for path in source_files(source)]
+    paths = source_files(source)
+    print(f"{count(len(paths), 'file')}: headers first, then all values", flush=True)
+    files = [kspace_file(path) for path in paths]
     split = _splits(files, source, seed)
     check_persons(folder, [{"split": split[f.path], "person": f.person} for f in files])
     for i, file in enumerate(files):  # what takes long comes last
@@ -260,8 +262,8 @@ def dataloaders(
     files, held_out, fresh = split_files(folder, "train"), split_files(folder, "val"), kind != "cascade"
     batch_size = settings.get("batch_size", 1)
     check_cutmix((augmentation or {}).get("cutmix", 0.0), batch_size)
-    for part, count in ((files, batch_size), (held_out, settings.get("eval_batch_size") or batch_size)):
-        check_sizes(folder, map(sizes_of, part), count, settings.get("bucket_sampling", False))  # before GRAPPA is made
+    for part, size in ((files, batch_size), (held_out, settings.get("eval_batch_size") or batch_size)):
+        check_sizes(folder, map(sizes_of, part), size, settings.get("bucket_sampling", False))  # before GRAPPA is made
     train = KspaceSlices(files, mask, kind, seed, fresh, grappa=grappa, augmentation=augmentation)
     valid = KspaceSlices(held_out, mask, kind, seed, grappa=grappa)
     return loaders(train, valid, KINDS[kind], folder, seed=seed, **settings)

@@ -93,16 +93,20 @@ def check_values(path: Path, kspace: h5py.Dataset) -> list[str]:
         raise InputError(f"{path}: kspace: all {len(kspace)} slices are zero")
     power = np.square(np.abs(kspace[len(kspace) // 2]), dtype=np.float64)
     power = power.reshape(-1, *power.shape[-2:])
+    told = []
     if power.any():
-        _check_axes(path, kspace.shape, energy, power)
+        told = _check_axes(path, kspace.shape, energy, power)
         if holes := _holes(power.any(0)):
             raise InputError(f"{path}: kspace: {holes[0]}")
     zero = np.flatnonzero(energy == 0)
-    return [f"slice {s} is zero" for s in zero]
+    return told + [f"slice {s} is zero" for s in zero]
 
 
-def _check_axes(path: Path, shape: tuple[int, ...], energy: np.ndarray, power: np.ndarray) -> None:
-    """Along readout and phase encode most energy lies in the central half, along slices and coils it is spread."""
+def _check_axes(path: Path, shape: tuple[int, ...], energy: np.ndarray, power: np.ndarray) -> list[str]:
+    """Along readout and phase encode most energy lies in the central half, along slices and coils it is spread.
+
+    Returns what is to be said where there is less than in k-space of any object.
+    """
     coils, rows, columns = (_central(power.sum(axes)) for axes in ((1, 2), (0, 2), (0, 1)))
     if max(_central(energy), coils) > 0.95 and min(rows, columns) < 0.75:
         raise InputError(
@@ -115,6 +119,8 @@ def _check_axes(path: Path, shape: tuple[int, ...], energy: np.ndarray, power: n
                 f"{path}: kspace: {1 - share:.0%} of the energy lies in the outer half along the {axis}: is the zero "
                 "frequency in the corner? Expected it in the centre (numpy.fft.fftshift)"
             )
+    low = [f"{s:.0%} along the {a}" for a, s in (("readout", rows), ("phase encode", columns)) if s < 0.9]
+    return [f"energy in the central half: {', '.join(low)}; is this k-space, along both axes?"] if low else []
 
 
 def _central(energy: np.ndarray) -> float:
@@ -143,12 +149,13 @@ def check_target(kspace: h5py.Dataset, path: Path, key: str, maximum: float) -> 
     s = len(kspace) // 2
     with open_hdf5(path) as file:
         target = dataset(file, key, "fiu")
-        largest = 0.0
+        largest, told = 0.0, []
         for i in range(len(target)):
             image = target[i].astype(np.float64)
             if not np.isfinite(image).all():
                 raise InputError(f"{path}: {key}: slice {i} holds NaN or inf values, expected finite numbers")
             largest = max(largest, float(image.max()))
+            told += [] if image.any() else [f"{key}: slice {i} is zero"]
             if i == s:
                 truth = torch.from_numpy(image)
     values = torch.from_numpy(kspace[s].astype(np.complex64))
@@ -156,6 +163,7 @@ def check_target(kspace: h5py.Dataset, path: Path, key: str, maximum: float) -> 
     seen = center_crop(rss(ifft2c(values.reshape(-1, *values.shape[-2:]))), shape).double()
     width, truth = truth.shape[1], center_crop(truth, shape)
     return [
+        *told,
         *[f"{key} of {width} columns is cropped to k-space's {shape[1]}"] * (width > shape[1]),
         *_scale(path, f"{key}: slice {s}", float(truth.norm()), "its k-space's RSS", float(seen.norm()), 1.25),
         *_scale(path, "attribute max", maximum, f"the largest value of {key}", largest, 1.02),

@@ -127,7 +127,7 @@ def test_a_forbidden_file_keeps_the_systems_words(tmp_path, monkeypatch):
     def forbidden(*_):  # root may read everything
         raise PermissionError(13, "Unable to synchronously open file (unable to open file: errno = 13)")
 
-    monkeypatch.setattr(h5py, "File", forbidden)
+    monkeypatch.setattr("lib.data.hdf5.Reader", forbidden)
     with pytest.raises(InputError, match="a.h5: can't be opened: Permission denied"):
         checks.kspace_file(path)
 

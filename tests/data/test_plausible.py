@@ -220,8 +220,45 @@ def test_targets_of_nan_are_refused_by_slice(tmp_path):
 def test_slices_of_zeros_are_named(tmp_path, capsys):
     kspace = np.concatenate((FULL, FULL))
     kspace[[0, 4]] = 0
-    make(tmp_path / "a.h5", kspace)
-    assert "slice 0 is zero; slice 4 is zero" in indexed(tmp_path, capsys)
+    images = np.concatenate((IMAGES, IMAGES))
+    images[5] = 0
+    make(tmp_path / "a.h5", kspace, reconstruction_rss=images)
+    assert "slice 0 is zero; slice 4 is zero; reconstruction_rss: slice 5 is zero\n" in indexed(tmp_path, capsys)
+
+
+def test_arrays_that_hold_nothing_are_refused_before_they_are_read(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:  # petabytes, by its shape
+        file.create_dataset("kspace", (2**40, 4, 48, 40), np.complex64, chunks=(1, 4, 48, 40))
+    with pytest.raises(InputError, match="a.h5: kspace: shape .*, but no values are stored in it"):
+        checks.kspace_file(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        layout = h5py.VirtualLayout((2, 4, 48, 40), np.complex64)
+        layout[:] = h5py.VirtualSource(".", "kspace", (2, 4, 48, 40))
+        file.create_virtual_dataset("kspace", layout)
+    with pytest.raises(InputError, match="b.h5: kspace: a part of it is itself"):
+        checks.kspace_file(tmp_path / "b.h5")
+
+
+def test_damaged_blocks_are_named_and_not_a_traceback(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("kspace", data=FULL, chunks=(1, 8, 64, 48), fletcher32=True)
+        place = file["kspace"].id.get_chunk_info(0).byte_offset
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    content[place + 100] ^= 1
+    (tmp_path / "a.h5").write_bytes(content)
+    assert checks.kspace_file(tmp_path / "a.h5").slices == 3
+    with pytest.raises(InputError, match="a.h5: can't be read: filter returned failure"):
+        checks.kspace_file(tmp_path / "a.h5", values=True)
+
+
+def test_images_in_the_place_of_kspace_are_asked_about(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((3, 8, 64, 48)) + 1j * rng.standard_normal((3, 8, 64, 48))
+    said = checks.kspace_file(make(tmp_path / "a.h5", images), values=True).assumed
+    assert any("is this k-space, along both axes?" in a for a in said)
+    hybrid = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(FULL, -2), axis=-2), -2) + 0.01 * images
+    said = checks.kspace_file(make(tmp_path / "b.h5", hybrid), values=True).assumed
+    assert any("along the readout; is this" in a for a in said)
 
 
 @pytest.mark.parametrize("key", ["kspace", "reconstruction_rss"])
@@ -239,8 +276,12 @@ def test_a_virtual_array_whose_source_is_gone_is_refused(tmp_path, key):
                 file[name] = values[name]
         file.create_virtual_dataset(key, layout)
     assert checks.kspace_file(tmp_path / "a.h5", values=True).target == "reconstruction_rss"
+    with h5py.File(tmp_path / "slice_2.hdf", "a") as file:
+        file.move(key, "elsewhere")
+    with pytest.raises(InputError, match=f"a.h5: {key}: a part of it lies in slice_2.hdf {key}, which isn't there"):
+        checks.kspace_file(tmp_path / "a.h5")
     (tmp_path / "slice_1.hdf").unlink()
-    with pytest.raises(InputError, match=f"a.h5: {key}: a part of it lies in slice_1.hdf, which isn't there"):
+    with pytest.raises(InputError, match=f"a.h5: {key}: a part of it lies in slice_1.hdf {key}, which isn't there"):
         checks.kspace_file(tmp_path / "a.h5")
 
 
