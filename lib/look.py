@@ -94,7 +94,8 @@ def _opened(path: Path) -> Iterator[_Array]:
         if path.suffix == ".npy":
             stored, told = np.load(path, mmap_mode="r", allow_pickle=False), ""
         elif path.name.endswith((".nii", ".nii.gz")):
-            stored, told = looked_at(path).volume, _pose(path)
+            told = _pose(path)
+            stored = looked_at(path).volume
         else:
             raise InputError(f"{path}: unknown kind of file, expected .h5, .hdf5, .npy, .nii or .nii.gz")
     except InputError:
@@ -129,7 +130,10 @@ def _array(path: Path, stored: Any, named: str, more: str) -> tuple[_Array | Non
     """(an array that can be shown, ""), or (None, the reason why it can't)."""
     shape, dtype = stored.shape, stored.dtype
     if shape is None or len(shape) < 2 or 0 in shape:
-        return None, "nothing in it" if shape is None else f"an array {shape}, expected at least two axes"
+        return (
+            None,
+            "nothing in it" if shape is None else f"an array {shape}, expected at least two axes, none of them empty",
+        )
     fields = tuple(map(str.lower, dtype.names or ()))
     about = f"{shape} of {'records of ' + ', '.join(dtype.names) if fields else dtype}"
     value = dtype[0] if fields else dtype
@@ -150,6 +154,8 @@ def _array(path: Path, stored: Any, named: str, more: str) -> tuple[_Array | Non
 def _pose(path: Path) -> str:
     """How a NIfTI lies in space, by its header."""
     image = nibabel.load(path)
+    if len(image.shape) < 2 or 0 in image.shape:
+        raise InputError(f"{path}: an array {image.shape}, expected at least two axes, none of them empty")
     axes = "".join(code or "?" for code in nibabel.aff2axcodes(image.affine))
     unit = image.header.get_xyzt_units()[0].replace("unknown", "mm (no unit given)")
     spacing = " × ".join(f"{zoom:.3g}" for zoom in image.header.get_zooms()[:3])
