@@ -8,7 +8,7 @@ PEERS := .venv/.peers
 help:
 	@echo "make demo       set up .venv, then prepare, train, evaluate and view on the sample scans (10 minutes)"
 	@echo "make test       set up .venv, then the test suite"
-	@echo "make lab        set up .venv, then JupyterLab on the notebooks"
+	@echo "make lab        set up .venv, then JupyterLab on copies of the notebooks, in my_notebooks/"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make benchmark  speed against the peers"
 	@echo "make reproduce  every recipe whose results are committed, then the tables of the README (two hours)"
@@ -33,7 +33,7 @@ test-slow: $(PEERS)
 	$(RUN) -m pytest -m slow
 
 lab: $(READY)
-	$(RUN) -m jupyter lab notebooks/00_overview.ipynb
+	$(RUN) -m lib.lab
 
 benchmark: $(PEERS)
 	$(RUN) -m lib runs/benchmark.yaml

@@ -20,6 +20,12 @@ RUNS = Path(os.environ.get("ECHOTRAIN_RUNS", ROOT / "runs")).resolve()
 class InputError(ValueError):
     """What the user gave can't be used; the message is one line: where, what was found, what is expected."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        from lib.cells import box
+
+        return box(type(self).__name__, str(self))
+
 
 def short(path: Path) -> str:
     """A path from the repository on, or whole where it lies elsewhere."""

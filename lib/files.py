@@ -7,6 +7,7 @@ import math
 import os
 import re
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from functools import cache
@@ -91,6 +92,16 @@ def write(path: os.PathLike | str, content: Any) -> None:
         content = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as temporary:
         temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def check_writable(folder: Path, hint: str = "") -> None:
+    """InputError, in the system's words and with a hint, where a folder can't be made or written; leaves no trace."""
+    there = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: can't be written ({error.strerror}){hint}") from None
 
 
 def _plain(value: Any) -> Any:

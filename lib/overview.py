@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import textwrap
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from lib.files import list_files, read
 DATA = ROOT / "data"
 SAMPLES = DATA / "samples"
 SHARES = (22, 25, 12, 13, 17, 11)  # the widths of the columns of `notebooks`
+BAD = ("failed", "killed", "skipped", "damaged")
 GOAL = re.compile(
     r"(?P<goal>.+?) Reads (?P<reads>.+?)(?:, writes (?P<writes>.+?))?; (?P<time>.+?)\.(?P<more> .*)?", re.DOTALL
 )
@@ -95,11 +97,12 @@ def notebooks(run_folder: Path) -> pd.DataFrame:
 
 
 def _last(row: listing.Row | None, shown_in: Path) -> str:
-    """The last run as a status, when, how long, and a link to what it has executed."""
+    """The last run as a status, when, how long, what went wrong, and a link to what it has executed."""
     if row is None:
         return "not run yet"
     words = [f"<b>{escape(listing.state(row.status))}</b>", escape(listing.moment(row.started))]
     words += [escape(listing.duration(row.seconds))] if row.seconds is not None else []
+    words += [escape(textwrap.shorten(row.message, 120, placeholder=" …"))] if row.status in BAD else []
     executed = row.path / "notebook.ipynb"
     if executed.is_file() and executed.is_relative_to(lab_root()):
         words.append(_link(executed, "open it", shown_in))

@@ -14,6 +14,7 @@ import yaml
 
 from lib import ROOT, InputError, cine_config, needs, runs, tasks
 from lib.data import checks, prepared
+from lib.files import check_writable
 from lib.files import read as read_json
 
 # Of an entry, besides its notebook's parameters:
@@ -127,6 +128,9 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task
                         needs.check_run(run)
         with _noting(problems, f"recipe {path}: task {task.name}: "):
             _check_data(task, planned[: planned.index(task)])
+    for root in {task.output or runs.RUNS for task in planned}:
+        with _noting(problems, f"recipe {path}: "):
+            check_writable(root, runs.ELSEWHERE)
     if not problems:  # only then what needs torch
         for task in planned:
             with _noting(problems, f"recipe {path}: "):

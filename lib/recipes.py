@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib import kernels, notify, runs
-from lib.files import read, write
+from lib import InputError, kernels, notify, runs
+from lib.files import read
 from lib.planning import Task, located, plan
+from lib.status import take
 
 
 @dataclass
@@ -79,13 +80,15 @@ def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> 
         return Result(task.name, old, "failed", f"still running as process {state['pid']}: wait for it or stop it")
     run = runs.create(task.name, task.output) if state["status"] in (None, "ok") else old
     description = {"task": task.name, "notebook": task.notebook.stem, "parameters": task.parameters}
-    write(run / "task.json", description)
+    try:
+        take(run, description, decided=True)
+    except InputError as problem:  # another --resume was quicker
+        return Result(task.name, run, "failed", str(problem))
     if cause:
         error = f"task {cause.name} {cause.status}"
         runs.mark(run, "skipped", error, new=True)
         return Result(task.name, run, "skipped", error)
     print(f"{title} · {task.notebook.name} → {run}", flush=True)
-    runs.mark(run, "running", new=True)
     try:
         error = _execute(task, run, title)
     except KeyboardInterrupt:

@@ -1,28 +1,25 @@
 """The run folder: runs/<task>/<time>/, what every notebook starts, finishes and finds its results in."""
 
+import ast
 import atexit
 import contextlib
 import os
 import random
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from lib import ROOT, RUNS, InputError, manifest, short, tasks
-from lib.files import clear, read, write
+from lib import ROOT, RUNS, InputError, cells, manifest, short, tasks
+from lib.files import check_writable, clear, read, write
+from lib.status import lock, mark, owned, recorded, status, take
 
 BEAT = 10.0  # seconds between heartbeats
-STALE = 120.0  # seconds without one after which a run on another machine counts as killed
+ELSEWHERE = ": ECHOTRAIN_RUNS can name another folder for runs"
 NOT_TASKS = ("weights", "results", "logs")  # folders of runs/ that hold no runs
 WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors")  # endings of files that hold nothing but weights
-_lock = threading.RLock()
 _current: "Run | None" = None
 
 
@@ -58,12 +55,15 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     """Checks a notebook's parameters and opens its run folder; called right after the imports with `globals()`.
 
     The folder is `run_dir`, or a new runs/<task_name>/<YYYYmmdd-HHMMSS>. Seeds python, numpy and torch if there is a
-    `seed`. A run that this process had open before is closed as failed. InputError names the parameter at fault.
+    `seed`. A run that this process had open before is closed as failed. InputError, before anything is written, names the
+    parameter at fault, the folder that can't be written, or why `run_dir` can't be gone on with (`lib.status.take`).
     """
     global _current
+    cells.watch()
     source = tasks.notebook(notebook)
     known = tasks.parameters(source)
-    parameters = tasks.check(source, {k: v for k, v in values.items() if k in known})
+    unknown = dict.fromkeys(_injected(values) - known.keys())
+    parameters = tasks.check(source, unknown | {k: v for k, v in values.items() if k in known})
     given = [*(parameters.get("inputs") or ()), parameters.get("saved_network_weights")]
     inputs = [find(name) for name in given if name]
     given = parameters.get("run_dir")
@@ -72,19 +72,22 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
         raise InputError(
             f"task_name: got {task!r}, expected letters, digits, _ and -, and none of {', '.join(NOT_TASKS)}"
         )
-    _update("failed", "superseded by a later start in the same process")
     if "RANK" in os.environ:  # a process that helps to train: the run is its notebook's
         _seed(parameters.get("seed"))
         return Run((ROOT / given).resolve(), parameters)
+    if source.stem.startswith("1") and parameters.get("data"):
+        check_writable(ROOT / parameters["data"])
     path = (ROOT / given).resolve() if given else create(task)
+    check_writable(path, ELSEWHERE)
     path.mkdir(parents=True, exist_ok=True)
     if path.parent.parent in roots():
         task = path.parent.name
-        for left in {p.parent for p in path.parent.glob("*/**/.*.partial")}:
-            clear(left)  # result.h5 of killed runs, which may have many GB
-    run = Run(path, parameters)
-    write(path / "task.json", {"task": task, "notebook": source.stem, "parameters": parameters})
-    mark(path, "running", new=True)
+    earlier, run = _current, Run(path, parameters)
+    take(path, {"task": task, "notebook": source.stem, "parameters": parameters})
+    if earlier and earlier.path != path:
+        _update("failed", "superseded by a later start in the same process")
+    for left in {p.parent for p in path.parent.glob("*/**/.*.partial")} if path.parent.parent in roots() else ():
+        clear(left)  # result.h5 of killed runs, which may have many GB
     _seed(parameters.get("seed"))
     write(path / "manifest.json", manifest.of(parameters) | {"inputs": [manifest.input_of(p) for p in inputs]})
     if _current is None:
@@ -92,6 +95,13 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
         threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
     _current = run
     return run
+
+
+def _injected(values: dict[str, Any]) -> set[str]:
+    """The names that papermill's own cell gives, in IPython's list of the cells that were run: papermill lets any pass."""
+    cells = [c for c in values.get("_ih", ()) if c.startswith("# Parameters\n") and "# type:" not in c]
+    targets = [t for cell in cells[-1:] for s in ast.parse(cell).body if isinstance(s, ast.Assign) for t in s.targets]
+    return {t.id for t in targets if isinstance(t, ast.Name)}
 
 
 def _seed(seed: int | None) -> None:
@@ -122,7 +132,11 @@ def roots() -> list[Path]:
 
 
 def create(task: str, root: Path | None = None) -> Path:
-    """A new folder <root or runs/>/<task>/<YYYYmmdd-HHMMSS>, with -2, -3 … behind it when that second is taken."""
+    """A new folder <root or runs/>/<task>/<YYYYmmdd-HHMMSS>, with -2, -3 … behind it when that second is taken.
+
+    InputError where it can't be made, such as on a disk that is read-only.
+    """
+    check_writable((root or RUNS) / task, ELSEWHERE)
     if root and root not in roots():
         root.mkdir(parents=True, exist_ok=True)
         RUNS.mkdir(parents=True, exist_ok=True)
@@ -138,35 +152,20 @@ def create(task: str, root: Path | None = None) -> Path:
             number += 1
 
 
-def mark(path: Path, status: str, error: str | None = None, new: bool = False) -> dict[str, Any]:
-    """Writes status.json: running | ok | failed | skipped; `new` begins the count of seconds and makes it ours."""
-    with _lock:
-        now, old = _now(), {} if new else _read_status(path)
-        if not old:
-            me = psutil.Process()
-            old = {"started": now, "pid": me.pid, "process_started": me.create_time(), "host": socket.gethostname()}
-        seconds = (datetime.fromisoformat(now) - datetime.fromisoformat(old["started"])).total_seconds()
-        fields = old | {"status": status, "error": error, "seconds": round(seconds, 3), "heartbeat": now}
-        write(path / "status.json", fields)
-        return fields
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _read_status(path: Path) -> dict[str, Any]:
-    try:
-        found = read(path / "status.json")
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def opened() -> Run | None:
+    """The run that this process has started and not ended, also where a cell of it has failed."""
+    state = owned(_current.path) if _current else {}
+    return _current if state.get("status") in ("running", "failed") else None
 
 
 def _beat() -> None:
     while True:
         time.sleep(BEAT)
-        _update("running")
+        with lock, contextlib.suppress(OSError):
+            if cells.busy and opened():  # maybe the one after a cell that failed
+                mark(_current.path, "running")
+            else:
+                _update("running")
 
 
 def _close() -> None:
@@ -174,44 +173,17 @@ def _close() -> None:
 
 
 def _update(status: str, error: str | None = None) -> None:
-    with _lock, contextlib.suppress(OSError):  # a full or absent disk is for the notebook to report
-        if _current and _owned(_current.path):
+    with lock, contextlib.suppress(OSError):  # a full or absent disk is for the notebook to report
+        if _current and owned(_current.path).get("status") == "running":
             mark(_current.path, status, error)
-
-
-def _owned(path: Path) -> bool:
-    fields = _read_status(path)
-    return fields.get("status") == "running" and fields.get("pid") == os.getpid()  # false in forked workers
 
 
 # What runs there are
 
 
-def status(path: os.PathLike | str) -> dict[str, Any]:
-    """A run's status.json, in which a running one whose process is gone reads as killed."""
-    fields = _read_status(Path(path))
-    if not fields:
-        raise InputError(f"{path}: no run folder, status.json is missing or unreadable")
-    if fields["status"] == "running" and not _alive(fields):
-        fields |= {"status": "killed", "error": "the process is gone"}
-    return fields
-
-
-def _alive(fields: dict[str, Any]) -> bool:
-    if fields["host"] != socket.gethostname():
-        silence = datetime.now(UTC) - datetime.fromisoformat(fields["heartbeat"])
-        return silence.total_seconds() <= STALE
-    try:
-        process = psutil.Process(fields["pid"])
-        same = abs(process.create_time() - fields["process_started"]) < 2  # a later process may have got its number
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def history(task: str = "*") -> list[Path]:
     """Run folders of a task (or all), the one started last at the end."""
-    states = [(_read_status(p.parent), p.parent) for r in roots() for p in r.glob(f"{task}/*/status.json")]
+    states = [(recorded(p.parent), p.parent) for r in roots() for p in r.glob(f"{task}/*/status.json")]
     found = [(s["started"], p.name, p) for s, p in states if s.get("started") and p.parent.name not in NOT_TASKS]
     return [p for *_, p in sorted(found)]
 
@@ -231,10 +203,10 @@ def find(task: os.PathLike | str) -> Path:
         return folder.resolve()
     name = folder.name if folder.parent.resolve() in roots() else os.fspath(task)  # its folder, too
     all_runs = history(name) if re.fullmatch(tasks.NAME, name) else []
-    good = [p for p in all_runs if _read_status(p).get("status") == "ok"]
+    good = [p for p in all_runs if recorded(p).get("status") == "ok"]
     if good:
         return good[-1]
-    there = sorted({p.parent.name for p in history() if _read_status(p).get("status") == "ok"})
+    there = sorted({p.parent.name for p in history() if recorded(p).get("status") == "ok"})
     maker, states = _maker(name), ", ".join(f"{p.name} {status(p)['status']}" for p in all_runs[-5:])
     found = f"none has ended ok ({states})" if states else tasks.choose(name, there)
     raise InputError(f"run {name}: {found}{f'; {maker} makes it' if maker else ''}")
@@ -256,15 +228,19 @@ def _maker(task: str) -> str:
 
 
 def table(runs: Iterable[os.PathLike | str] | None = None):
-    """A pandas table, a row a run (all of them by default): task, time, status, seconds, …, headline metrics, path."""
+    """A pandas table, a row a run that is sound (all of them by default): task, time, status, seconds, …, headline metrics, path."""
     import pandas as pd
 
     rows = []
     for path in history() if runs is None else [Path(r) for r in runs]:
-        state, task = status(path), read(path / "task.json")
-        row = {"task": path.parent.name, "time": path.name, "status": state["status"], "seconds": state["seconds"]}
-        row |= {"notebook": task["notebook"], "network": task["parameters"].get("network_type")}
-        for name, value in headline(path).items():
+        try:
+            state, task = status(path), read(path / "task.json")
+            row = {"task": path.parent.name, "time": path.name, "status": state["status"], "seconds": state["seconds"]}
+            row |= {"notebook": task["notebook"], "network": task["parameters"].get("network_type")}
+            main = headline(path).items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # damaged: lib.listing shows it
+        for name, value in main:
             row |= {f"{name} {k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
         rows.append(row | {"path": str(path)})
     first = ["task", "time", "status", "seconds", "notebook", "network"]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from lib import ROOT, InputError, nearest
 from lib.schema import Augmentation, Shared
 
+MINE = ROOT / "my_notebooks"  # the user's copies, which `make lab` opens: see lib.lab
 CINE, KSPACE, CASCADE = "20_train_cine", "21_train_kspace", "22_train_cascade"
 SLICES, VOLUMES, PAIRS = "23_train_slices", "24_train_volumes", "25_train_pairs"
 EVALUATE, EVALUATE_LABELS = "30_evaluate_reconstruction", "31_evaluate_segmentation"
@@ -48,8 +49,12 @@ AUGMENTATIONS = {  # notebook → the settings that it has
 
 
 def notebook(name: str) -> Path:
-    """The file of a notebook named with or without .ipynb; ECHOTRAIN_NOTEBOOKS may name another folder."""
-    folder = Path(os.environ.get("ECHOTRAIN_NOTEBOOKS", ROOT / "notebooks")).resolve()
+    """The file of a notebook named with or without .ipynb; ECHOTRAIN_NOTEBOOKS may name another folder.
+
+    In a kernel of Lab's on one of the user's copies it is the copy.
+    """
+    mine = "JPY_SESSION_NAME" in os.environ and Path.cwd() == MINE
+    folder = Path(os.environ.get("ECHOTRAIN_NOTEBOOKS", MINE if mine else ROOT / "notebooks")).resolve()
     path = folder / (name if name.endswith(".ipynb") else f"{name}.ipynb")
     if Path(name).name != name or not path.is_file():
         raise InputError(f"notebook: {choose(name.removesuffix('.ipynb'), [p.stem for p in folder.glob('*.ipynb')])}")

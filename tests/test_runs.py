@@ -17,7 +17,7 @@ import torch
 import toys
 
 import lib
-from lib import InputError, files, runs
+from lib import InputError, files, runs, status
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_run_on_another_machine_lives_by_its_heartbeat(folder):
     fields = json.loads((run / "status.json").read_text()) | {"host": f"not-{socket.gethostname()}"}
     files.write(run / "status.json", fields)
     assert run.status()["status"] == "running"
-    old = datetime.now(UTC) - timedelta(seconds=runs.STALE + 5)
+    old = datetime.now(UTC) - timedelta(seconds=status.STALE + 5)
     files.write(run / "status.json", fields | {"heartbeat": old.isoformat()})
     assert run.status()["status"] == "killed"
 

@@ -17,18 +17,26 @@ from torch import nn
 
 from lib import InputError, plots
 from lib.kspace import center_crop
+from lib.listing import duration
 from lib.preview import ERROR, Panels
 from lib.viewer.line_chart import charts
 from lib.viewer.paint import GAP, beside, lay, paint, png, resize
 from lib.viewer.pictures import TEXT, labels_of, status
 
-LIMIT, GUESS, GAIN, CANDIDATES = 0.02, 0.05, 5.0, 8
+LIMIT, GUESS, GAIN, CANDIDATES, BEAT = 0.02, 0.05, 5.0, 8, 1.0
 WIDTH, HEIGHT = 930, 320  # pixels of the preview, at most
 FLUSH = {"margin": "0", "max_width": "none"}
+PLACEHOLDER = (
+    f'<div class="live-placeholder" style="{TEXT};width:{WIDTH}px;height:{HEIGHT // 2}px;line-height:{HEIGHT // 2}px;'
+    'text-align:center;border:1px dashed var(--jp-border-color1,#bbb)">'
+    "curves and the first picture come after the first epoch</div>"
+)
 
 
 class LiveChart(Callback):
     """Draws after an epoch, as often as takes at most LIMIT of the training's time, and always at its end.
+
+    Until its first picture a placeholder stands there, and in between a line tells the step, once in BEAT seconds.
 
     For `train.fit`, beside `train.History`, whose rows it draws (on resuming, those before too). preview: one of
     lib.preview's functions; the case is the validation item of most contrast of CANDIDATES. It leaves no trace: random
@@ -61,12 +69,24 @@ class LiveChart(Callback):
         }
         for name, widget in self.widgets.items():
             widget.add_class(f"live-{name}")
+        self.widgets["labels"].value, self.widgets["image"].layout.display = PLACEHOLDER, "none"  # else a broken image
         self._say("the first epoch is running")
         display(ipywidgets.VBox(list(self.widgets.values())))
         with undisturbed(self.learn.model), contextlib.suppress(Exception):  # else the preview says why
             self._pick()
-        self.until = time.perf_counter()
+        self.until = self.told = time.perf_counter()
         self.seconds += self.until - self.begun
+
+    def before_train(self):
+        if self.draws:
+            self.epoch_begun = time.perf_counter()
+
+    def after_batch(self):
+        if self.draws and (now := time.perf_counter()) - self.told > BEAT:
+            self.told, done = now, self.iter + 1
+            left = (now - self.epoch_begun) / done * (self.n_iter - done)
+            rest = f"{duration(left)} to its validation" if self.training else "validating"
+            self._say(f"epoch {self.epoch + 1} of {self.n_epoch} · step {done} of {self.n_iter} · {rest}")
 
     def after_epoch(self):
         if self.draws:
@@ -104,7 +124,7 @@ class LiveChart(Callback):
         scale = min((WIDTH - (len(panels) - 1) * GAP) / len(panels) / width, HEIGHT / height)
         shape = max(1, int(height * scale)), max(1, int(width * scale))
         tiles = [resize(_tile(name, *panel), *shape) for name, panel in panels.items()]
-        self.widgets["image"].value = png(beside(tiles, *shape))
+        self.widgets["image"].value, self.widgets["image"].layout.display = png(beside(tiles, *shape)), None
         cells = {f"{name} ×{GAIN:g}" if name == ERROR else name: "" for name in panels}
         width = len(panels) * (shape[1] + GAP) - GAP
         self.widgets["image"].layout.width = self.widgets["labels"].layout.width = f"{width}px"

@@ -162,6 +162,25 @@ def test_the_chart_shows_the_rows_and_its_share(tmp_path, shown, eager):
     assert Image.open(io.BytesIO(image.value)).size == (930, 306)
 
 
+def test_until_the_first_picture_a_placeholder_stands_there_and_a_line_tells_the_step(tmp_path, shown, monkeypatch):
+    monkeypatch.setattr(live_chart, "BEAT", -1.0)
+    told = []
+
+    class Watching(LiveChart):
+        def after_batch(self):
+            super().after_batch()
+            _, labels, image, line = shown[0].children
+            told.append((self.epoch, "live-placeholder" in labels.value, image.layout.display, image.value, line.value))
+
+    fit(learner(), 2, tmp_path, Watching(True, preview.labels))
+    first = [tell for tell in told if tell[0] == 0]
+    assert all(placed and display == "none" and not value for _, placed, display, value, _ in first)
+    assert re.search(r"epoch 1 of 2 · step 1 of \d+ · [\d.]+ s to its validation", first[0][-1])
+    assert re.search(r"epoch 1 of 2 · step \d+ of \d+ · validating", first[-1][-1])
+    _, labels, image, _ = shown[0].children
+    assert "live-placeholder" not in labels.value and image.layout.display is None and image.value
+
+
 def test_on_resuming_the_epochs_before_are_drawn(tmp_path, shown, eager):
     fit(learner(), 2, tmp_path, train.Checkpoint(tmp_path))
     fit(learner(), 5, tmp_path, train.Checkpoint(tmp_path), LiveChart(True, preview.labels))
