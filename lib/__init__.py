@@ -1,6 +1,7 @@
 """Echotrain: models, k-space utilities and metrics for the notebooks beside it."""
 
 import difflib
+import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -22,9 +23,7 @@ class InputError(ValueError):
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""
-        from lib.cells import box
-
-        return box(type(self).__name__, str(self))
+        return importlib.import_module("lib.cells").box(type(self).__name__, str(self))
 
 
 def short(path: Path) -> str:
