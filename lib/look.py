@@ -17,7 +17,7 @@ from lib import ROOT, InputError, count, plots, said
 from lib.data.checks import kspace_file
 from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.kspace import KspaceSlices
-from lib.data.nifti import looked_at
+from lib.data.nifti import looked_at, opened
 from lib.grappa import grappa
 from lib.kspace import center_crop, fftc, ifft2c, ifftc, rss
 from lib.panels import window_of
@@ -153,7 +153,7 @@ def _array(path: Path, stored: Any, named: str, more: str) -> tuple[_Array | Non
 
 def _pose(path: Path) -> str:
     """How a NIfTI lies in space, by its header."""
-    image = nibabel.load(path)
+    image = opened(path)
     if len(image.shape) < 2 or 0 in image.shape:
         raise InputError(f"{path}: an array {image.shape}, expected at least two axes, none of them empty")
     axes = "".join(code or "?" for code in nibabel.aff2axcodes(image.affine))

@@ -95,6 +95,7 @@ def segment(
                 group.create_dataset(key, size, kind, compression="gzip", chunks=(1, *case.size))
             with open_hdf5(case.path) as file:
                 how = (patch, overlap, batch_size, device, float(file.attrs["fill"]), precision)
+                group.attrs["affine"] = file.attrs["affine"]
                 for first, p in slabs(model, file["image"], *how):
                     at = slice(first, first + p.shape[1])
                     group["output"][at], group["input"][at] = p.argmax(0), file["image"][at]

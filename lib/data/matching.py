@@ -1,11 +1,16 @@
-"""Which volume belongs to which segmentation, and to which split: by patterns of file names, LiTS's by default."""
+"""Which volume belongs to which segmentation and to which split, by patterns of file names (LiTS's by default), and where
+they lie: on one grid, in one place.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lib import InputError
+from lib.data import nifti
 from lib.data.checks import SPLITS
 from lib.files import list_files
 
@@ -118,3 +123,56 @@ def _divided(pairs: list[Pair], split: dict[str, Any]) -> dict[str, list[Pair]]:
     if not left:
         raise InputError(f"split: all {len(pairs)} volumes are in {' and '.join(taken)}: none is left to train on")
     return taken | {"train": left}
+
+
+def placed(
+    jobs: list[tuple[str, Pair]], shared: Iterable[str] = (), npy_voxel: Sequence[float] = (1, 1, 1),
+    affine_from: str = "both", identity_voxel: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
+) -> list[tuple[np.ndarray, np.ndarray | None]]:  # fmt: skip
+    """The affines (4, 4) of each (split, pair)'s volume and segmentation, by their headers alone; indices (i, j, k, 1) to mm.
+
+    affine_from: as in `lib.data.nifti.agreed`. npy_voxel: mm along x, y, z of npy files. identity_voxel: likewise of the
+    volumes whose affine is the identity while others' isn't, such as LiTS's 28 to 47; one for all or {id: mm}.
+    InputError naming the files: a person in two splits but those `shared`, another grid, an identity without its mm.
+    """
+    owner: dict[str, str] = {}
+    affines, lost = [], []
+    for name, pair in jobs:
+        if owner.setdefault(pair.person, name) != name and pair.person not in shared:
+            raise InputError(f"{pair.volume}: {pair.person} is in {owner[pair.person]} and {name}: split by person")
+        shape, affine = nifti.header(pair.volume, voxel=npy_voxel)
+        its_affine = None
+        if pair.segmentation:
+            other = nifti.header(pair.segmentation, voxel=npy_voxel)
+            affine, its_affine = nifti.agreed(pair.volume, pair.segmentation, (shape, affine), other, affine_from)
+        affines.append((affine, its_affine))
+        lost.append(pair.volume.suffix != ".npy" and nifti.is_lost(shape, affine))
+    without = [pair.volume for _, pair in jobs if pair.volume.suffix == ".npy"]
+    if without:
+        words = f"{len(without)} files such as {without[0].name} say no spacing nor orientation"
+        print(f"{words}: taken as x, y, z in RAS+ with voxels of {_mm(npy_voxel)}")
+    return _sized(jobs, affines, lost, identity_voxel) if any(lost) else affines
+
+
+def _sized(jobs, affines, lost: list[bool], voxel) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Affines with the voxels' size in those that have `lost` it."""
+    first = jobs[lost.index(True)][1]
+    words = f"the identity as affine, which says no voxel size ({sum(lost)} of {len(jobs)} volumes)"
+    if voxel is None and not all(lost):
+        other = jobs[lost.index(False)][1].volume
+        raise InputError(f"{first.volume}: {words}, unlike {other}: give identity_voxel, mm along x, y, z")
+    voxel, found = voxel or (1, 1, 1), list(affines)
+    for i in np.flatnonzero(lost):
+        name = jobs[i][1].id
+        mm = voxel.get(name) if isinstance(voxel, Mapping) else voxel
+        if mm is None or len(mm) != 3 or not min(mm) > 0:
+            raise InputError(f"identity_voxel: {name}: got {mm}, expected mm along x, y, z")
+        found[i] = tuple(None if affine is None else np.diag([*mm, 1.0]) @ affine for affine in affines[i])
+    print(
+        f"{first.volume.name}: {words}: {'sizes as given' if isinstance(voxel, Mapping) else f'taken as {_mm(voxel)}'}"
+    )
+    return found
+
+
+def _mm(voxel: Sequence[float]) -> str:
+    return f"{'×'.join(f'{v:g}' for v in voxel)} mm"

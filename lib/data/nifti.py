@@ -1,10 +1,21 @@
-"""NIfTI as a radiologist looks at it."""
+"""NIfTI and npy files as they lie in the world: their values, axes and affines, and whether two of them share one grid."""
 
+import contextlib
+import gzip
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+from lib import InputError
+
+TOLERANCE = 0.05  # of a voxel's shortest side, at the voxel that lies farthest off: within it affines are the same
+AFFINE_FROM = ("both", "image", "label")
+EXPECTED = {2: "one slice (H, W)", 3: "three axes (x, y, z)"}
 
 
 class Looked(NamedTuple):
@@ -19,14 +30,161 @@ class Looked(NamedTuple):
     anatomical: bool
 
 
-def looked_at(path: Path) -> Looked:
-    """A file, in the nearest canonical orientation: slices from the feet up, the front on top, the person's right on the left."""
-    image = nibabel.as_closest_canonical(nibabel.load(path))
-    volume, (columns, rows) = np.asanyarray(image.dataobj).transpose(), image.shape[:2]
-    over_time = volume.ndim == 4 and volume.shape[0] > 1
-    if volume.ndim == 4 and 1 in volume.shape[:2]:  # one time, or one slice over time
-        volume = volume.squeeze(volume.shape.index(1))
-    turn = np.array([[0, 0, -1, columns - 1], [0, -1, 0, rows - 1], [1, 0, 0, 0], [0, 0, 0, 1]])
-    affine = None if over_time else image.affine @ turn
-    spacing = tuple(map(float, image.header.get_zooms()[:3][::-1]))
-    return Looked(volume[..., ::-1, ::-1], spacing, affine, not over_time)
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong within becomes an InputError in one line, with the system's words where it refuses the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        refused = isinstance(error, OSError) and error.errno
+        reason = (
+            error.strerror
+            if refused
+            else " ".join(str(error).replace(f'"{path}"', "it").split())[:120] or type(error).__name__
+        )
+        kind = "npy" if path.suffix == ".npy" else "NIfTI"
+        raise InputError(f"{path}: can't be read as {kind} ({reason}{'' if refused else '; truncated?'})") from None
+
+
+def opened(path: Path) -> nibabel.Nifti1Image:
+    """A NIfTI file, of either byte order, gzipped or not whatever its name says; InputError where it isn't one, or too short."""
+    with reading(path):
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+        if zipped == (path.suffix == ".gz"):
+            image, size = nibabel.load(path), None if zipped else path.stat().st_size
+        else:
+            content = gzip.decompress(path.read_bytes()) if zipped else path.read_bytes()
+            second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))
+            image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
+            size = len(content)
+        expected = image.dataobj.offset + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
+        if size is not None and size < expected:
+            raise EOFError(f"{size} bytes, expected {expected}")
+    return image
+
+
+def kept(path: Path, shape: Sequence[int], axes: int) -> list[int]:
+    """Which axes of a file's `shape` its `axes` axes are: those of 1 go, the last ones first. InputError naming the shape for
+    others, such as time points, channels and one-hot classes.
+
+    Three axes of a NIfTI file are its first three, those that its affine speaks of.
+    """
+    left = list(range(len(shape)))
+    for axis in reversed(range(axes if axes == 3 and path.suffix != ".npy" else 0, len(shape))):
+        if len(left) > axes and shape[axis] == 1:
+            left.remove(axis)
+    if len(left) != axes or 0 in shape:
+        raise InputError(f"{path}: shape {tuple(shape)}, expected {EXPECTED[axes]} and no further axes but of 1")
+    return left
+
+
+def header(path: Path, axes: int = 3, voxel: Sequence[float] = (1, 1, 1)) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape of a file with its `axes` axes, and the affine (4, axes + 1) of its indices to mm, without reading its values.
+
+    voxel: mm along x, y, z of npy files. InputError: not to be read, another number of axes, an affine without an inverse.
+    """
+    with reading(path):
+        if path.suffix == ".npy":
+            whole, affine = np.load(path, mmap_mode="r").shape, np.diag([*voxel, 1.0])
+        else:
+            image = opened(path)
+            whole, affine = image.shape, image.affine
+    which = kept(path, whole, axes)
+    affine = affine[:, [*(range(axes) if path.suffix == ".npy" else which), 3]]
+    if not np.isfinite(affine).all() or np.linalg.svd(affine[:3, :axes], compute_uv=False).prod() < 1e-9:
+        raise InputError(f"{path}: its affine {affine[:3].tolist()} has no inverse")
+    return tuple(whole[axis] for axis in which), affine
+
+
+def values(path: Path, axes: int = 3) -> np.ndarray:
+    """A file's values with its `axes` axes, float32. InputError: not to be read, another number of axes, NaN or inf."""
+    with reading(path):
+        if path.suffix == ".npy":
+            found = np.load(path).astype(np.float32)
+        else:
+            found = opened(path).get_fdata(dtype=np.float32, caching="unchanged")
+    found = found.reshape([found.shape[axis] for axis in kept(path, found.shape, axes)])
+    bad = found.size - int(np.isfinite(found).sum())
+    if bad:
+        raise InputError(f"{path}: {bad} of {found.size} values are NaN or inf, expected numbers")
+    return found
+
+
+def canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of a grid (i, j, k) once it is turned to the nearest axes x, y, z."""
+    turn = io_orientation(affine)
+    return tuple(shape[axis] for axis in turn[:, 0].argsort()), affine @ inv_ornt_aff(turn, shape)
+
+
+def apart(shape: Sequence[int], affine: np.ndarray, other: np.ndarray) -> float:
+    """How many mm the farthest voxel of a grid lies elsewhere by another affine; 0 within `TOLERANCE`."""
+    corners = np.array([[*at, 1] for at in np.ndindex((2,) * len(shape))]) * [*(n - 1 for n in shape), 1]
+    away = float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
+    return away if away > TOLERANCE * voxel_sizes(affine).min() else 0.0
+
+
+def agreed(image: Path, label: Path, first, second, affine_from: str = "both") -> tuple[np.ndarray, np.ndarray]:
+    """The affines of an image and its label, which cover one grid; `first` and `second` are their `header`s.
+
+    Volumes may be stored along other axes, such as a label from left to right of an image from right to left. affine_from:
+    whose affine counts where they differ, "image" or "label" ("both": that is refused). InputError naming both files.
+    """
+    if affine_from not in AFFINE_FROM:
+        raise InputError(f"affine_from: got {affine_from!r}, expected one of {', '.join(AFFINE_FROM)}")
+    (shape, affine), (its_shape, its_affine) = first, second
+    if shape == its_shape and not apart(shape, affine, its_affine):
+        return affine, affine
+    if len(shape) == 3:
+        (turned, one), (its_turned, other) = canonical(shape, affine), canonical(its_shape, its_affine)
+        if turned == its_turned and not apart(turned, one, other):
+            return affine, its_affine
+    if shape != its_shape:
+        raise InputError(f"{label}: {its_shape}, its image is {shape} ({image})")
+    if affine_from == "both":
+        words = "expected the same, or affine_from image or label where one of them is known to be wrong"
+        away = f"differs by up to {apart(shape, affine, its_affine):.3g} mm from its image's"
+        raise InputError(f"{label}: its affine {away} ({image}): {words}")
+    return (affine,) * 2 if affine_from == "image" else (its_affine,) * 2
+
+
+def is_lost(shape: Sequence[int], affine: np.ndarray) -> bool:
+    """Whether an affine is the identity but for signs, or nibabel's of files without one: 1 mm about the middle."""
+    axes, at = abs(affine[:3, :-1]), abs(affine[:3, -1])
+    unit = np.isin(axes, (0, 1)).all() and (axes.sum(0) == 1).all()
+    return bool(unit and (not at.any() or np.isin(at, [0, *((n - 1) / 2 for n in shape)]).all()))
+
+
+def turned(shape: Sequence[int]) -> np.ndarray:
+    """(4, 4): from indices (slice, row, column, 1) of a volume (…, H, W) turned by 180° to those before."""
+    matrix = np.diag([1.0, -1, -1, 1])
+    matrix[1:3, 3] = [n - 1 for n in shape[-2:]]
+    return matrix
+
+
+def looked_at(path: Path, like: Path | None = None) -> Looked:
+    """A file, in the nearest canonical orientation: slices from the feet up, the front on top, the person's right on the left.
+
+    like: a NIfTI file whose affine counts, where this one's is known to be wrong and their axes are equally long.
+    Axes of 1 beyond the third go. A single slice of another plane comes as one slice; of one over time its axis is time.
+    """
+    with reading(path):
+        image = opened(path)
+        space = (*image.shape[:3], *[1] * (3 - image.ndim))
+        volume = np.asanyarray(image.dataobj).reshape([*space, *(n for n in image.shape[3:] if n > 1)])
+        other = opened(like) if like and like.name.endswith((".nii", ".nii.gz")) else image
+        affine = other.affine if other.shape[:3] == image.shape[:3] else image.affine
+        turn = io_orientation(affine)
+        volume, affine = apply_orientation(volume, turn), affine @ inv_ornt_aff(turn, space)
+    space, over_time = volume.shape[:3], volume.ndim == 4
+    order = sorted(
+        range(3), key=lambda axis: (space[axis] > 1, -axis)
+    )  # the axis of a single slice first, else z, y, x
+    volume = volume.transpose(*reversed(range(3, volume.ndim)), *order)[..., ::-1, ::-1]
+    if over_time and volume.shape[1] == 1:
+        volume = volume.squeeze(1)
+    affine = affine[:, [*order, 3]] @ turned(volume.shape)
+    anatomical = not over_time and order == [2, 1, 0]
+    return Looked(volume, tuple(voxel_sizes(affine).tolist()), None if over_time else affine, anatomical)

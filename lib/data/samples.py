@@ -50,7 +50,7 @@ def scan(name: str) -> Scan:
     image = nibabel.load(scan_file(name))
     volume, spacing = np.asarray(image.dataobj, dtype=np.float32), [float(v) for v in image.header.get_zooms()]
     if volume.ndim == 4:
-        volume, spacing = volume[:, :, 0], [*spacing[:2], spacing[3]]
+        volume, spacing = volume.squeeze(2), [*spacing[:2], spacing[3]]
     volume = volume.transpose(2, 1, 0)[:, ::-1]
     x, y, z = spacing
     return Scan(np.ascontiguousarray(volume), (z, y, x))

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from lib import InputError
+from lib.data import nifti
 from lib.data.cases import write_case
 from lib.data.checks import write_set
+from lib.data.classes import check_named, whole
 from lib.files import list_files
 
 CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")
@@ -30,20 +32,6 @@ class Slice(NamedTuple):
     patient: str
     week: str
     number: int
-
-
-def read_slice(path: Path) -> np.ndarray:
-    """A NIfTI slice (H, W); of trailing axes beyond two, index 0 is taken. InputError where it can't be read."""
-    try:
-        values = np.asanyarray(nibabel.load(path).dataobj)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(f"{path}: not a readable NIfTI file ({reason}; truncated?)") from None
-    while values.ndim > 2:
-        values = values[..., 0]
-    if values.ndim != 2 or not np.isfinite(values).all():
-        raise InputError(f"{path}: shape {values.shape}, expected one slice (H, W) of finite values")
-    return values
 
 
 def find(source: Path) -> dict[str, list[Slice]]:
@@ -93,17 +81,23 @@ def _named(folder: Path, kind: str) -> dict[tuple[str, str, int], Path]:
     return found
 
 
-def prepare(source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: str = "pad", **about: Any) -> Path:
+def prepare(
+    source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: str = "pad", affine_from: str = "both", **about: Any
+) -> Path:  # fmt: skip
     """Write every case of HipMRI's folders to folder/<split>/case_PPP_week_W.h5 and folder/set.json, with a bar a split.
 
     odd: what becomes of slices whose size isn't the most common one: "pad" brings all to the largest height and width,
     the case's least value on both sides (of labels 0); "drop" leaves them out, as the source does. Only one case is in memory at a time.
-    InputError names the file for sizes that differ within a pair and labels outside the classes. Returns set.json's path.
+    Files are (H, W), further axes of 1 allowed. affine_from: as in `lib.data.nifti.agreed`. The pixels'
+    size is that of a case's first slice. InputError names the files, before anything is written: other axes, sizes or affines within a
+    pair; later for labels without a class (those within .01 of a whole number are rounded). Returns set.json's path.
     """
     if odd not in ("pad", "drop"):
         raise InputError(f"odd: got {odd!r}, expected pad or drop")
     found = find(source)
-    shapes = {s.image: _shape(s.image) for slices in found.values() for s in slices}
+    headers = {s.image: _header(s, affine_from) for slices in found.values() for s in slices}
+    _tell_lost(headers)
+    shapes = {path: shape for path, (shape, _) in headers.items()}
     counts = Counter(shapes.values())
     usual = counts.most_common(1)[0][0]
     size = usual if odd == "drop" else tuple(max(shape[axis] for shape in counts) for axis in (0, 1))
@@ -115,7 +109,8 @@ def prepare(source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: s
                 kept = [s for s in group if odd == "pad" or shapes[s.image] == usual]
                 dropped += len(group) - len(kept)
                 if kept:
-                    entries.append(_write(folder, split, f"case_{patient}_week_{week}", kept, classes, size))
+                    about_it = (f"case_{patient}_week_{week}", kept, classes, size, headers[kept[0].image][1])
+                    entries.append(_write(folder, split, *about_it))
                 bar.update(len(group))
     print(
         f"{sum(counts.values()) - dropped} slices of {size[0]}×{size[1]}, {dropped} dropped; sizes found: {dict(counts)}"
@@ -126,46 +121,44 @@ def prepare(source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: s
     )  # fmt: skip
 
 
-def _shape(path: Path) -> tuple[int, int]:
-    try:
-        return tuple(nibabel.load(path).shape[:2])
-    except Exception as error:
-        raise InputError(f"{path}: not a readable NIfTI file ({type(error).__name__}; truncated?)") from None
+def _header(s: Slice, affine_from: str) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape (H, W) of a slice, and its affine (4, 3) that maps (row, column, 1) to mm."""
+    shape, affine = nifti.header(s.image, 2)
+    if s.label:
+        affine, _ = nifti.agreed(s.image, s.label, (shape, affine), nifti.header(s.label, 2), affine_from)
+    return shape, affine
 
 
-def _write(folder: Path, split: str, name: str, slices: list[Slice], classes: Sequence[str], size) -> dict[str, Any]:
-    images, labels = [], []
-    for s in slices:
-        image = read_slice(s.image)
-        images.append(image.astype(np.float32))
-        if s.label:
-            label = read_slice(s.label)
-            if label.shape != image.shape:
-                raise InputError(f"{s.label}: {label.shape}, its image is {image.shape}")
-            whole = label.astype(np.int64)
-            if (whole != label).any() or whole.min() < 0 or whole.max() >= len(classes):
-                raise InputError(
-                    f"{s.label}: labels {label.min():g} … {label.max():g}, expected whole numbers 0 … {len(classes) - 1}"
-                )
-            labels.append(_padded(whole, size))
-    path = folder / split / f"{name}.h5"
-    first = nibabel.load(slices[0].image)
-    zooms = [float(z) for z in first.header.get_zooms()[:2]]
-    label = np.stack(labels) if labels else None
-    names = [str(s.number) for s in slices]
-    person = slices[0].patient
+def _tell_lost(headers: dict[Path, tuple[tuple[int, ...], np.ndarray]]) -> None:
+    lost = [path for path, header in headers.items() if nifti.is_lost(*header)]
+    if lost:
+        other = next((f", unlike {path}" for path in headers.keys() - set(lost)), "")
+        print(
+            f"{lost[0]}: the identity as affine{other} ({len(lost)} of {len(headers)} slices): pixels taken as 1×1 mm"
+        )
+
+
+def _write(
+    folder: Path, split: str, name: str, slices: list[Slice], classes: Sequence[str], size, affine: np.ndarray
+) -> dict[str, Any]:
+    images = [nifti.values(s.image, 2) for s in slices]
+    labels = [_label(s.label, classes) for s in slices if s.label]
+    fill, sizes = min(image.min() for image in images), voxel_sizes(affine)
+    across = [*np.cross(affine[:3, 0], affine[:3, 1]) / sizes.prod(), 0]  # 1 mm
+    path, person = folder / split / f"{name}.h5", slices[0].patient
     write_case(
-        path,
-        np.stack([_padded(image, size, min(i.min() for i in images)) for image in images]),
-        label,
-        person=person,
-        classes=classes,
-        names=names,
-        spacing=(1.0, *zooms),
-        affine=first.affine,
-    )
-    about = {"slices": len(slices), "label": label is not None}
+        path, np.stack([_padded(image, size, fill) for image in images]),
+        np.stack([_padded(label, size) for label in labels]) if labels else None, person=person, classes=classes,
+        names=[str(s.number) for s in slices], spacing=(1.0, *sizes), affine=np.column_stack([across, affine]),
+    )  # fmt: skip
+    about = {"slices": len(slices), "label": bool(labels)}
     return {"split": split, "path": f"{split}/{path.name}", "person": person, **about}
+
+
+def _label(path: Path, classes: Sequence[str]) -> np.ndarray:
+    label = whole(f"{path}:", nifti.values(path, 2))
+    check_named(f"{path}:", np.bincount(label.ravel(), minlength=256), np.arange(256), classes)
+    return label
 
 
 def _padded(image: np.ndarray, size: tuple[int, int], fill: float = 0) -> np.ndarray:

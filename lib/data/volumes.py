@@ -4,10 +4,9 @@ Cases are (D, H, W) = (z, y, x): inferior to superior, posterior to anterior, le
 closest. `affine` maps indices (z, y, x, 1) of a case to mm (x, y, z, 1); a file's own maps its indices (i, j, k, 1).
 """
 
-import contextlib
 import gzip
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,22 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.orientations import apply_orientation, io_orientation
 from scipy import ndimage
 from tqdm import tqdm
 
 from lib import InputError
+from lib.data import nifti
 from lib.data.cases import write_case
 from lib.data.checks import write_set
+from lib.data.classes import check_named, whole
 from lib.data.hdf5 import open_hdf5
-from lib.data.matching import SEGMENTATIONS, SPLIT, VOLUMES, Pair, find
+from lib.data.matching import SEGMENTATIONS, SPLIT, VOLUMES, find, placed
+from lib.data.windows import Cuts
 from lib.files import write
 
 CLASSES = ("background", "liver", "tumour")
 CHUNK = 32  # voxels a side of what is read at once
-TOLERANCE = 1e-3  # of affines, in mm
 SLAB = 1 << 22  # voxels that go back to the original grid at once
 
 
@@ -36,28 +37,30 @@ def prepare(
     source: Path, folder: Path, volume_files: str | Mapping[str, str] = VOLUMES,
     segmentation_files: str | Mapping[str, str] = SEGMENTATIONS, split: Mapping[str, Any] = SPLIT,
     persons: Mapping[str, str] | None = None, *, classes: Sequence[str] = CLASSES,
-    relabel: Mapping[int, int] | None = None, window: Sequence[float] | None = (-160, 240),
+    relabel: Mapping[int, int] | None = None, window: Sequence[float] | str | None = "auto",
     size: Sequence[int] | None = None, spacing: Sequence[float] | None = None, npy_voxel: Sequence[float] = (1, 1, 1),
-    **about: Any,
+    affine_from: str = "both", identity_voxel: Sequence[float] | Mapping[str, Sequence[float]] | None = None, **about: Any,
 ) -> Path:  # fmt: skip
     """Write the cases that `find` finds to folder/<split>/<id>.h5, and folder/set.json, with a bar; returns its path.
 
-    image (D, H, W) float32: `window` [low, high] → 0 … 1, cut off there (None: values as they are, as the LiTS source has
+    image (D, H, W) float32: `window` [low, high] → 0 … 1, cut off there ("auto": −160 … 240 HU of CT, of others the least
+    value to the 99.9th percentile, as `lib.data.windows` tells them apart; None: values as they are, as the LiTS source has
     them), then resampled to `size` [d, h, w], or to about `spacing` [d, h, w] mm (its extent kept: a whole number of
     voxels). By cubic splines between the voxels' outer edges, edge values going on outside, no smoothing before (the
     source: between the outer voxels' centres). label uint8: the nearest voxel; relabel {value: class} before that.
-    npy_voxel: mm along x, y, z of npy files, which can't say. Besides the attributes of every case: original_shape,
+    What a window cuts off is printed, with a warning where a given one cuts off over 1 %.
+    npy_voxel: mm along x, y, z of npy files, which can't say. affine_from, identity_voxel: see `placed`. Besides the attributes of every case: original_shape,
     original_affine, source (the file's name), boxes (C, 3, 2), each class's first voxels and those behind its last ones
-    (zeros: not there), and fill, what stands outside the image: 0 in a window, else the file's minimum.
+    (zeros: not there), window [low, high] unless None, and fill, what stands outside the image: 0 in a window, else the file's minimum.
 
     All names and headers are checked first. One volume is in memory at a time: at most 12 bytes a voxel of the file.
-    InputError names the file: not readable, not three axes, image and label of other shapes or affines (by over 1e-3), a
-    value that is NaN or inf or has no class, a person in two splits (but those of about["shared_persons"]).
+    InputError names the file: not readable, not three axes, image and label not on the same grid in the same place, a
+    value that is NaN or inf or has no class (labels within .01 of a whole number are rounded), a person in two splits (but those of about["shared_persons"]).
     """
     if size and spacing:
         raise InputError(f"size {list(size)} and spacing {list(spacing)}: give one of them")
-    if window and not (_numbers(window, 2) and window[0] < window[1]):
-        raise InputError(f"window: got {list(window)}, expected [low, high]")
+    if window and window != "auto" and not (_numbers(window, 2) and window[0] < window[1]):
+        raise InputError(f"window: got {window}, expected [low, high], auto or None")
     for name, three, kind in (("size", size, int), ("spacing", spacing, Real), ("npy_voxel", npy_voxel, Real)):
         if three and not (_numbers(three, 3, kind) and min(three) > 0):
             words = "whole numbers" if kind is int else "numbers"
@@ -69,18 +72,20 @@ def prepare(
         table[int(value)] = c
     found = find(source, volume_files, segmentation_files, split, persons)
     jobs = [(name, pair) for name, pairs in found.items() for pair in pairs]
-    _check_all(jobs, npy_voxel, about.get("shared_persons", ()))
-    entries = []
-    for name, pair in tqdm(jobs, desc="reading", unit="volume", file=sys.stdout, mininterval=1):
-        image, affine, original = _canonical(pair.volume, npy_voxel)
-        fill, shape = 0.0 if window else float(image.min()), tuple(size) if size else image.shape
+    affines = placed(jobs, about.get("shared_persons", ()), npy_voxel, affine_from, identity_voxel)
+    entries, cuts = [], Cuts(window) if window else None
+    bar = tqdm(jobs, desc="reading", unit="volume", file=sys.stdout, mininterval=1)
+    for (name, pair), (affine, its_affine) in zip(bar, affines, strict=True):
+        image, affine, original = _canonical(pair.volume, affine)
+        bounds = cuts.choose(pair.volume.name, image) if cuts else None
+        fill, shape = 0.0 if cuts else float(image.min()), tuple(size) if size else image.shape
         if spacing:
             extent = np.multiply(image.shape, voxel_sizes(affine))
             shape = tuple(max(1, round(mm / wanted)) for mm, wanted in zip(extent, spacing, strict=True))
-        image, affine = _resampled(image, affine, shape, window)
+        image, affine = _resampled(image, affine, shape, bounds)
         label, boxes, counts = None, np.zeros((len(classes), 3, 2), int), None
         if pair.segmentation:
-            label = _nearest(_classes(pair.segmentation, npy_voxel, table, classes), shape)
+            label = _nearest(_classes(pair.segmentation, its_affine, table, classes), shape)
             for c, box in enumerate(ndimage.find_objects(label, len(classes) - 1), 1):
                 boxes[c] = [(s.start, s.stop) for s in box] if box else 0
             counts = _counts(label)[: len(classes)].tolist()
@@ -88,14 +93,16 @@ def prepare(
         write_case(
             path, image, label, person=pair.person, classes=classes, names=[str(z) for z in range(shape[0])],
             spacing=voxel_sizes(affine), affine=affine, chunks=tuple(min(n, CHUNK) for n in shape), source=pair.volume.name,
-            boxes=boxes, fill=fill, **original,
+            boxes=boxes, fill=fill, **original, **({"window": bounds} if bounds else {}),
         )  # fmt: skip
         entries.append(
             {"split": name, "path": f"{name}/{path.name}", "person": pair.person, "shape": shape, "voxels": counts}
         )
+    if cuts:
+        cuts.tell()
     return write_set(
         folder, str(source), "labelled volumes", entries, unit="mm", classes=list(classes), relabel=dict(relabel or {}),
-        window=window, size=size, spacing=spacing, **about,
+        window=window, size=size, spacing=spacing, affine_from=affine_from, identity_voxel=identity_voxel, **about,
     )  # fmt: skip
 
 
@@ -103,68 +110,12 @@ def _numbers(values: Sequence[Any], count: int, kind: type = Real) -> bool:
     return len(values) == count and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
 
 
-def _check_all(jobs: list[tuple[str, Pair]], voxel: Sequence[float], shared: Iterable[str]) -> None:
-    owner: dict[str, str] = {}
-    for name, pair in jobs:
-        if owner.setdefault(pair.person, name) != name and pair.person not in shared:
-            raise InputError(f"{pair.volume}: {pair.person} is in {owner[pair.person]} and {name}: split by person")
-        shape, affine = _header(pair.volume, voxel)
-        if pair.segmentation:
-            its_shape, its_affine = _header(pair.segmentation, voxel)
-            if its_shape != shape:
-                raise InputError(f"{pair.segmentation}: {its_shape}, its volume is {shape}")
-            apart = float(abs(its_affine - affine).max())
-            if apart > TOLERANCE:
-                raise InputError(f"{pair.segmentation}: its affine differs by {apart:.3g} from its volume's")
-    without = [pair.volume for _, pair in jobs if pair.volume.suffix == ".npy"]
-    if without:
-        words = f"{len(without)} files such as {without[0].name} say no spacing nor orientation"
-        print(f"{words}: taken as x, y, z in RAS+ with voxels of {'×'.join(f'{v:g}' for v in voxel)} mm")
-
-
-def _header(path: Path, voxel: Sequence[float]) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and affine (4, 4) of a file, without its values."""
-    with _reading(path):
-        if path.suffix == ".npy":
-            shape, affine = np.load(path, mmap_mode="r").shape, np.diag([*voxel, 1.0])
-        else:
-            image = nibabel.load(path)
-            shape, affine = image.shape, image.affine
-            size = image.dataobj.offset + int(np.prod(shape)) * image.get_data_dtype().itemsize
-            if path.suffix == ".nii" and path.stat().st_size < size:
-                raise EOFError(f"{path.stat().st_size} bytes, expected {size}")
-    if len(shape) != 3 or 0 in shape:
-        raise InputError(f"{path}: shape {shape}, expected three axes")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
-        raise InputError(f"{path}: its affine {affine[:3].tolist()} has no inverse")
-    return shape, affine
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Whatever goes wrong within becomes an InputError in one line."""
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(f"{path}: not a readable {path.suffix} file ({reason}; truncated?)") from None
-
-
-def _canonical(path: Path, voxel: Sequence[float]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def _canonical(path: Path, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Values (z, y, x) float32, their affine, and what brings them back to the file's grid."""
-    shape, affine = _header(path, voxel)
-    with _reading(path):
-        if path.suffix == ".npy":
-            values = np.load(path).astype(np.float32)
-        else:
-            values = nibabel.load(path).get_fdata(dtype=np.float32, caching="unchanged")
-    bad = values.size - int(np.isfinite(values).sum())
-    if bad:
-        raise InputError(f"{path}: {bad} of {values.size} values are NaN or inf, expected numbers")
-    turn = io_orientation(affine)
-    turned = apply_orientation(values, turn).transpose(2, 1, 0)
-    original = {"original_shape": shape, "original_affine": affine}
-    return turned, (affine @ inv_ornt_aff(turn, shape))[:, [2, 1, 0, 3]], original
+    values = nifti.values(path)
+    turned = apply_orientation(values, io_orientation(affine)).transpose(2, 1, 0)
+    original = {"original_shape": values.shape, "original_affine": affine}
+    return turned, nifti.canonical(values.shape, affine)[1][:, [2, 1, 0, 3]], original
 
 
 def _resampled(
@@ -193,18 +144,10 @@ def _zoom(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return ndimage.zoom(plane, np.divide(shape, plane.shape), order=3, mode="nearest", grid_mode=True)
 
 
-def _classes(path: Path, voxel: Sequence[float], table: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def _classes(path: Path, affine: np.ndarray, table: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """Classes (z, y, x) uint8 of a segmentation; InputError for a value without one."""
-    values, _, _ = _canonical(path, voxel)
-    low, high = values.min(), values.max()
-    label = values.astype(np.uint8) if low >= 0 and high < 256 else None
-    if label is None or (label != values).any():
-        raise InputError(f"{path}: values {low:g} … {high:g}, expected whole numbers 0 … 255")
-    counts = _counts(label)
-    lost = next((v for v in np.flatnonzero(counts) if table[v] >= len(classes)), None)
-    if lost is not None:
-        expected = f"0 … {len(classes) - 1} ({', '.join(classes)}), or relabel"
-        raise InputError(f"{path}: label {lost} in {counts[lost]} voxels, expected {expected}")
+    label = whole(f"{path}:", _canonical(path, affine)[0])
+    check_named(f"{path}:", _counts(label), table, classes, ", or relabel")
     return table.astype(np.uint8)[label]
 
 

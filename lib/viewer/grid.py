@@ -7,6 +7,7 @@ from scipy import ndimage
 from skimage import transform
 
 from lib import InputError, array
+from lib.data.nifti import apart
 from lib.panels import magnitude
 from lib.viewer.parts import is_mask
 from lib.viewer.sources import Source
@@ -24,25 +25,18 @@ def place(what: str, source: Source, name: str, first: Source, resample: bool, o
     volume, shape, expected = source.volume, tuple(source.volume.shape), tuple(first.volume.shape)
     if is_mask(volume) and shape in (expected[1:], expected[2:]):
         return np.broadcast_to(array(volume), expected), False
-    away = _away(source, first)
+    known = shape == expected and source.affine is not None and first.affine is not None
+    away = apart(shape, first.affine, source.affine) if known else 0.0
     if shape == expected and not away:
         return volume, False
     kind = ShapeError if len(shape) == 3 else InputError
     if not resample or kind is InputError:
         if shape == expected:
-            raise kind(f"SliceViewer: {what} lies up to {away:.1f} mm away from {name!r}, by the files' affines")
+            files = " and ".join(str(s.file) for s in (source, first) if s.file)
+            words = f"{what} lies up to {away:.1f} mm away from {name!r}, by the files' affines"
+            raise kind(f"SliceViewer: {words}{f' ({files})' * bool(files)}")
         raise kind(f"SliceViewer: {what} has shape {shape}, expected {expected} like {name!r}")
     return _resampled(what, source, name, first, order), True
-
-
-def _away(source: Source, first: Source) -> float:
-    """How many mm a volume of this shape lies beside the first, 0 for less than half a voxel or where it isn't known."""
-    shape = first.volume.shape
-    if source.affine is None or first.affine is None or source.volume.shape != shape:
-        return 0.0
-    corners = np.array([[*at, 1] for at in np.ndindex(2, 2, 2)]).T * np.array([[n - 1] for n in shape] + [[1]])
-    away = np.linalg.norm(((source.affine - first.affine) @ corners)[:3], axis=0).max()
-    return float(away) if away > min(first.spacing) / 2 else 0.0
 
 
 def _resampled(what: str, source: Source, name: str, first: Source, order: int) -> np.ndarray:

@@ -38,7 +38,8 @@ class SliceViewer(ipywidgets.VBox):
     value}} shown above the panels, by default SSIM, PSNR and NMSE against the truth of `error_of` or "truth", or Dice of
     the overlays against that of "label" or "truth"; by them the worst, median and best slice can be jumped to.
     resample: volumes of other shape or place are resampled to the truth's, by their affines where both are known, else
-    stretched; where millimetres are known, extents must be equal. save_to: the folder for "Save PNG". Pixels that aren't
+    stretched; where millimetres are known, extents must be equal. affine_from: "image" where NIfTI files' affines are
+    known to be wrong: those of the truth's shape then have its affine. save_to: the folder for "Save PNG". Pixels that aren't
     finite in float32 are blue and counted. Of complex data magnitude (also in dB), phase, real and imaginary part and
     k-space are shown, of real data their spectrum.
 
@@ -63,6 +64,7 @@ class SliceViewer(ipywidgets.VBox):
             tell(self.message, said(error))
             self.children = [self.message]
             if isinstance(error, ShapeError):
+                print(said(error))  # an executed notebook keeps it
                 again = lambda _: self._build(volumes, start, window, gain, settings | {"resample": True})  # noqa: E731
                 self.children = [self.message, button("Resample to one grid", again)]
 

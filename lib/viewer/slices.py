@@ -8,6 +8,7 @@ import numpy as np
 
 from lib import InputError, array, plots
 from lib import scores as scoring
+from lib.data.classes import whole
 from lib.panels import check_names, is_array, magnitude, unavailable, window_of
 from lib.scores import Scores
 from lib.viewer.grid import place
@@ -55,6 +56,7 @@ class Slices:
         title: str = "",
         scores: Scores | None = None,
         resample: bool = False,
+        affine_from: str = "both",
     ):
         if not isinstance(volumes, Mapping):
             kind = "Case: give its .volumes" if isinstance(volumes, Case) else type(volumes).__name__
@@ -76,7 +78,13 @@ class Slices:
         if len(self.shape) != 3 or 0 in self.shape:
             hint = {2: ": of one image v[None]", 4: ": of a batch v[0]"}.get(len(self.shape), "")
             raise InputError(f"SliceViewer: {self.first!r} has shape {self.shape}, expected (slices, H, W){hint}")
+        if affine_from not in ("both", "image"):
+            raise InputError(f"SliceViewer: affine_from: got {affine_from!r}, expected both or image")
         self.grid, self.classes = sources[self.first], list(classes)
+        self.like = self.grid.file if affine_from == "image" else None
+        if self.like:
+            sources = {name: read(name, volume, self.like) for name, volume in volumes.items()}
+            self.volumes = {name: source.volume for name, source in sources.items()}
         self.volumes |= {name: self._on_grid(repr(name), name, sources[name], resample) for name in arrays}
         self.overlays = self._labels(overlays or {}, resample)
         self.spacing = self._spaced(self.grid.spacing if spacing is None else spacing, unit)
@@ -91,13 +99,16 @@ class Slices:
     def _labels(self, overlays: Mapping[str, Any], resample: bool) -> dict[str, Any]:
         check_names("SliceViewer, overlays", overlays, self.volumes)
         found = {}
-        for name, label in ((name, read(name, label)) for name, label in overlays.items()):
+        for name, label in ((name, read(name, label, self.like)) for name, label in overlays.items()):
             what = f"the overlay of {name!r}"
             if not is_array(label.volume):
                 raise InputError(f"SliceViewer: {what} is {label.volume!r}, expected class numbers {self.shape}")
-            whole = array(label.volume)
-            _check_classes(what, whole, self.classes)
-            label = label._replace(volume=whole if whole.dtype.kind in "bui" else whole.real.astype(np.int32))
+            found_there = array(label.volume)
+            numbers = whole(f"SliceViewer: {what}", found_there, np.int32)
+            if (top := int(numbers.max())) >= len(self.classes) > 0:
+                named = f"{len(self.classes)} classes are named, 0 to {len(self.classes) - 1}"
+                raise InputError(f"SliceViewer: {what} holds class {top}, {named}")
+            label = label._replace(volume=found_there if found_there.dtype.kind in "bui" else numbers)
             found[name] = self._on_grid(what, name, label, resample, order=0)
         return found
 
@@ -272,14 +283,3 @@ def text_of(metric: str, value: float) -> str:
     """Such as "SSIM 0.953" or "PSNR 31.2 dB", which doesn't break within."""
     number = {"PSNR": f"{value:.1f} dB", "NMSE": f"{value:.2g}"}.get(metric, f"{value:.3f}")
     return f"{metric} {number if not np.isnan(value) else '–'}".replace(" ", "\u00a0")
-
-
-def _check_classes(what: str, label: np.ndarray, classes: Sequence[str]) -> None:
-    """InputError for the first value that is no class number: a fraction, a negative or complex one, one too high."""
-    wrong = label < 0 if label.dtype.kind in "bui" else ~((label.real >= 0) & (label == np.rint(label.real)))
-    if wrong.any():
-        raise InputError(f"SliceViewer: {what} holds {label[wrong][0]:g}, expected class numbers 0, 1, 2 …")
-    top = int(label.real.max())
-    if classes and top >= len(classes):
-        named = f"{len(classes)} classes are named, 0 to {len(classes) - 1}"
-        raise InputError(f"SliceViewer: {what} holds class {top}, {named}")

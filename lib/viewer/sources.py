@@ -12,7 +12,7 @@ import numpy as np
 from lib import ROOT, InputError, attempt, said
 from lib.data.cases import of_volume, upright
 from lib.data.hdf5 import dataset, open_hdf5
-from lib.data.nifti import looked_at
+from lib.data.nifti import looked_at, turned
 from lib.panels import check_names, is_array
 from lib.predict import case_names, result_of
 
@@ -23,23 +23,24 @@ ANATOMICAL = ("axial", "coronal", "sagittal")
 class Source(NamedTuple):
     """A volume, or the reason why there is none; its spacing (z, y, x) in mm and its affine, where they are known.
 
-    affine: (4, 4), of (slice, row, column, 1) to mm. anatomical: slices are axial, the front on top.
+    affine: (4, 4), of (slice, row, column, 1) to mm. anatomical: slices are axial, the front on top. file: where it is from.
     """
 
     volume: Any
     spacing: tuple[float, ...] | None = None
     affine: np.ndarray | None = None
     anatomical: bool = False
+    file: Path | None = None
 
 
-def read(name: str, source: Any) -> Source:
-    """An array, a file, or a reason why there is none (given back as it is).
+def read(name: str, source: Any, like: Path | None = None) -> Source:
+    """An array, a file, or a reason why there is none (given back as it is). like: see `lib.data.nifti.looked_at`.
 
     A file is .nii, .nii.gz, .npy, or HDF5 as "file.h5:case/output"; relative paths count from the repository. Lists become
     arrays. InputError: no such file or dataset, another ending, not numbers.
     """
     if isinstance(source, PathLike) or (isinstance(source, str) and _is_path(source)):
-        found = _file(name, str(source))
+        found = _file(name, str(source), like)
     elif isinstance(source, (list, tuple)):
         try:
             found = Source(np.asarray(source))
@@ -67,7 +68,7 @@ def _is_path(text: str) -> bool:
     return ("/" in path and not re.search(r"\s", path.split("/")[0])) or (ROOT / Path(path).expanduser()).is_file()
 
 
-def _file(name: str, text: str) -> Source:
+def _file(name: str, text: str, like: Path | None) -> Source:
     path, _, key = text.partition(".h5:") if ".h5:" in text else (text, "", "")
     path = ROOT / Path(f"{path}.h5" if key else path).expanduser()
     if not path.is_file():
@@ -76,10 +77,10 @@ def _file(name: str, text: str) -> Source:
         raise InputError(f"SliceViewer: {name!r}: {path}: expected .nii, .nii.gz, .npy or .h5:dataset")
     try:
         if path.suffix == ".npy":
-            return Source(np.load(path, mmap_mode="r"))
-        return _hdf5(path, key) if path.suffix == ".h5" else Source(*looked_at(path))
+            return Source(np.load(path, mmap_mode="r"), file=path)
+        return (_hdf5(path, key) if path.suffix == ".h5" else Source(*looked_at(path, like)))._replace(file=path)
     except InputError as error:
-        raise InputError(f"SliceViewer: {name!r}: {path}: {error}") from None
+        raise InputError(f"SliceViewer: {name!r}: {path}: {str(error).removeprefix(f'{path}: ')}") from None
     except Exception as error:  # readers fail in many ways with what isn't such a file
         raise InputError(f"SliceViewer: {name!r}: {path}: can't be read ({said(error)[:160]})") from None
 
@@ -102,7 +103,8 @@ def _hdf5(path: Path, key: str) -> Source:
 def _stored(dataset: h5py.Dataset, about: Mapping[str, Any]) -> Source:
     """A dataset as it is looked at, with what its attributes say."""
     spacing = tuple(map(float, about["spacing"])) if "spacing" in about else None
-    return Source(upright(dataset[:], about), spacing, None, of_volume(about))
+    affine = about["affine"] @ turned(dataset.shape) if of_volume(about) and "affine" in about else None
+    return Source(upright(dataset[:], about), spacing, affine, of_volume(about))
 
 
 class Case(NamedTuple):

@@ -72,11 +72,11 @@ SPOILT = {
     "no label": (_lost("seg_"), "case_019_week_2_slice_0.nii.gz: no label beside it in keras_slices_seg_train"),
     "no image": (_lost(""), "seg_019_week_2_slice_0.nii.gz: no image beside it in keras_slices_train"),
     "sizes": (_rewrite(SEG, np.zeros((250, 128))), r"seg_004_week_0_slice_1.nii.gz: \(250, 128\), its image is \(256, 128\)"),
-    "classes": (_rewrite(SEG, np.full((256, 128), 7.0)), "labels 7 … 7, expected whole numbers 0 … 5"),
-    "fractions": (_rewrite(SEG, np.full((256, 128), 0.5)), "labels 0.5 … 0.5, expected whole numbers"),
+    "classes": (_rewrite(SEG, np.full((256, 128), 7.0)), r"slice_1.nii.gz: holds label 7 \(32768 times\), expected 0 … 5 \(background"),
+    "fractions": (_rewrite(SEG, np.full((256, 128), 0.5)), "slice_1.nii.gz: holds 0.5, expected class numbers"),
     "both sides": (_both_sides, "patient 004 is in both train and test: split by patient"),
     "empty": (lambda f: [p.unlink() for p in (f / "keras_slices_train").iterdir()], "keras_slices_train: empty"),
-    "truncated": (lambda f: (f / SEG).write_bytes((f / SEG).read_bytes()[:100]), "slice_1.nii.gz: not a readable NIfTI file"),
+    "truncated": (lambda f: (f / SEG).write_bytes((f / SEG).read_bytes()[:100]), "slice_1.nii.gz: can't be read as NIfTI"),
     "name": (lambda f: (f / SEG).rename(f / "keras_slices_seg_train" / "a.nii.gz"), "a.nii.gz: expected a name like seg_004"),
     "nothing": (shutil.rmtree, "no keras_slices_train, _validate or _test in it"),
 }  # fmt: skip
@@ -89,6 +89,62 @@ def test_what_is_wrong_is_named(copy, tmp_path, name):
     with pytest.raises(InputError, match=words):
         slices.prepare(copy, tmp_path / "out")
     assert not (tmp_path / "out" / "set.json").exists()
+
+
+def _saved(folder, image, label, affine=None, its_affine=None):
+    for split, patient in (("train", "004"), ("validate", "005")):
+        for kind, prefix, values, its in (("", "case", image, affine), ("seg_", "seg", label, its_affine)):
+            path = folder / f"keras_slices_{kind}{split}" / f"{prefix}_{patient}_week_0_slice_0.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values, its), path)
+    return folder
+
+
+def test_axes_of_one_go_wherever_they_stand(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    image, label = rng.uniform(0, 100, (24, 16)).astype(np.float32), rng.integers(0, 6, (24, 16)).astype(np.uint8)
+    affine = np.diag([1.5, 2.0, 3.0, 1.0])
+    for axis, spacing in ((0, [1, 2, 3]), (1, [1, 1.5, 3]), (2, [1, 1.5, 2])):
+        _saved(tmp_path / f"{axis}", np.expand_dims(image, axis), np.expand_dims(label, axis), affine, affine)
+        slices.prepare(tmp_path / f"{axis}", tmp_path / f"{axis}" / "out")
+        with h5py.File(tmp_path / f"{axis}" / "out" / "train" / "case_004_week_0.h5") as file:
+            assert np.array_equal(file["image"][0], image) and np.array_equal(file["label"][0], label)
+            assert file.attrs["spacing"].tolist() == spacing and file.attrs["affine"].shape == (4, 4)
+    assert "identity" not in capsys.readouterr().out
+    slices.prepare(_saved(tmp_path / "lost", image, label), tmp_path / "lost" / "out")
+    assert "the identity as affine (2 of 2 slices): pixels taken as 1×1 mm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("shapes", "words"), [
+    (((24, 16, 30), (24, 16, 30)), r"case_004_week_0_slice_0.nii.gz: shape \(24, 16, 30\), expected one slice \(H, W\)"),
+    (((24, 16), (24, 16, 6)), r"seg_004_week_0_slice_0.nii.gz: shape \(24, 16, 6\), expected one slice"),
+    (((24, 16, 1, 2), (24, 16)), r"case_004_week_0_slice_0.nii.gz: shape \(24, 16, 1, 2\), expected one slice"),
+])  # fmt: skip
+def test_volumes_and_one_hot_labels_are_refused_before_anything_is_written(tmp_path, shapes, words):
+    _saved(tmp_path / "in", *(np.zeros(shape, np.uint8) for shape in shapes))
+    with pytest.raises(InputError, match=words):
+        slices.prepare(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_with_another_affine_is_refused_or_set(tmp_path):
+    affine = np.diag([-0.8, -0.8, 3, 1])
+    image = np.eye(24, dtype=np.float32)
+    _saved(tmp_path / "in", image, image.astype(np.uint8), affine, np.eye(4))
+    with pytest.raises(
+        InputError, match=r"seg_004_week_0_slice_0.nii.gz: its affine differs .*case_004_week_0_slice_0.nii.gz"
+    ):
+        slices.prepare(tmp_path / "in", tmp_path / "out")
+    for whose, spacing in (("image", [1, 0.8, 0.8]), ("label", [1, 1, 1])):
+        slices.prepare(tmp_path / "in", tmp_path / whose, affine_from=whose)
+        assert split_cases(tmp_path / whose, "train")[0].spacing == pytest.approx(spacing)
+
+
+def test_labels_near_whole_numbers_are_rounded(tmp_path):
+    label = np.tile(np.float32([0, 0.9999999, 2.004, 5]), (4, 1))
+    slices.prepare(_saved(tmp_path / "in", label, label), tmp_path / "out")
+    with h5py.File(tmp_path / "out" / "train" / "case_004_week_0.h5") as file:
+        assert file["label"][0, 0].tolist() == [0, 1, 2, 5]
 
 
 def test_a_test_folder_without_labels_is_for_prediction(copy, tmp_path):

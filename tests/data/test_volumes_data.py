@@ -174,7 +174,7 @@ def test_window_boxes_and_relabelling(tmp_path):
     assert middle(attrs["boxes"][1:]).tolist() == [1, 0, 0] and middle(attrs["boxes"][:1]) is None
     content = read_set(path.parents[1])
     assert content["counts"] == {"train": 1, "val": 0, "test": 0} and content["files"][0]["voxels"] == [2, 2, 2]
-    assert content["window"] == [-160, 240] and content["relabel"] == {"3": 0, "5": 2}
+    assert content["window"] == "auto" and content["relabel"] == {"3": 0, "5": 2}
     _, stored, _, attrs = one(tmp_path, image, label, np.eye(4), relabel={3: 0, 5: 2}, window=None)
     assert stored.min() == attrs["fill"] == -1000 and stored.max() == 3000
 
@@ -257,19 +257,19 @@ def _other(affine):
 
 
 BEFORE = {  # found before anything is written
-    "shape": (spoilt(lambda i, m: {"segmentation": (m[:, :, 1:], LPS)}), r"-4.nii: \(10, 12, 7\), its volume is \(10, 12, 8\)"),
-    "affine": (spoilt(lambda i, m: {"segmentation": (m, _other(LPS))}), "segmentation-4.nii: its affine differs by 0.01"),
+    "shape": (spoilt(lambda i, m: {"segmentation": (m[:, :, 1:], LPS)}), r"segmentation-4.nii: \(10, 12, 7\), its image is \(10, 12, 8\) \(.*volume-4.nii\)"),
+    "affine": (spoilt(lambda i, m: {"segmentation": (m, _other(LPS))}), r"segmentation-4.nii: its affine differs by up to 0.09 mm from its image's \(.*volume-4.nii\)"),
     "4-D": (spoilt(lambda i, m: {"volume": (i[..., None].repeat(2, 3), LPS)}), r"volume-4.nii: shape \(10, 12, 8, 2\), expected three"),
-    "truncated": (cut("volume-4.nii", 2000), r"volume-4.nii: not a readable .nii file \(2000 bytes, expected 4192; truncated"),
-    "no header": (cut("volume-3.nii.gz", 20), "volume-3.nii.gz: not a readable .gz file"),
+    "truncated": (cut("volume-4.nii", 2000), r"volume-4.nii: can't be read as NIfTI \(2000 bytes, expected 4192; truncated"),
+    "no header": (cut("volume-3.nii.gz", 20), "volume-3.nii.gz: can't be read as NIfTI"),
     "affine's inverse": (spoilt(lambda i, m: dict.fromkeys(("volume",), (i, np.diag([1, 1e-12, 1, 1])))), "-4.nii: its affine .* has no inverse"),
 }  # fmt: skip
 READING = {
     "NaN": (spoilt(lambda i, m: {"volume": (_holed(i), LPS)}), "volume-4.nii: 1 of 960 values are NaN or inf"),
-    "classes": (spoilt(lambda i, m: {"segmentation": (m * 4, LPS)}), r"segmentation-4.nii: label 4 in \d+ voxels, expected 0 … 2 \(back"),
-    "fractions": (spoilt(lambda i, m: {"segmentation": (m / 2, LPS)}), "segmentation-4.nii: values 0 … 1, expected whole numbers"),
-    "negative": (spoilt(lambda i, m: {"segmentation": (-m.astype(np.int16), LPS)}), "segmentation-4.nii: values -2 … 0, expected"),
-    "truncated gz": (cut("segmentation-3.nii.gz", 150), "segmentation-3.nii.gz: not a readable .gz file"),
+    "classes": (spoilt(lambda i, m: {"segmentation": (m * 4, LPS)}), r"segmentation-4.nii: holds label 4 \(\d+ times\), 8 \(\d+ times\), expected 0 … 2 \(back"),
+    "fractions": (spoilt(lambda i, m: {"segmentation": (m / 2, LPS)}), "segmentation-4.nii: holds 0.5, expected class numbers"),
+    "negative": (spoilt(lambda i, m: {"segmentation": (-m.astype(np.int16), LPS)}), "segmentation-4.nii: holds -1, expected class numbers"),
+    "truncated gz": (cut("segmentation-3.nii.gz", 150), "segmentation-3.nii.gz: can't be read as NIfTI"),
 }  # fmt: skip
 
 
@@ -295,6 +295,7 @@ def test_a_person_stands_in_one_split_and_settings_are_checked_first(source, tmp
         "window": ({"window": [240, -160]}, r"window: got \[240, -160\], expected \[low, high\]"),
         "size": ({"size": [4, 4]}, r"size: got \[4, 4\], expected three whole numbers"),
         "whole": ({"size": [4.5, 4, 4]}, r"size: got \[4.5, 4, 4\], expected three whole numbers"),
+        "word": ({"window": "CT"}, r"window: got CT, expected \[low, high\], auto or None"),
         "one": ({"window": [100]}, r"window: got \[100\], expected \[low, high\]"),
         "class": ({"relabel": {3: "background"}}, "relabel: 3: background, expected labels 0 … 255"),
         "name": ({"relabel": {"kidney": 0}}, "relabel: kidney: 0, expected labels 0 … 255"),
@@ -304,6 +305,114 @@ def test_a_person_stands_in_one_split_and_settings_are_checked_first(source, tmp
         with pytest.raises(InputError, match=words):
             prepare(source, tmp_path / "b", **({"split": {"val": 1}} | settings))
     assert not (tmp_path / "b").exists()
+
+
+def pairs(folder, count=3, image=None, affine=LPS, label=None, its_affine=None):
+    """Volumes of 10×12×8 and their segmentations, all alike but for what is given."""
+    a, b = blobs((10, 12, 8), LPS)
+    for n in range(count):
+        save(folder / f"volume-{n}.nii.gz", a if image is None else image, affine)
+        save(
+            folder / f"segmentation-{n}.nii.gz",
+            b if label is None else label,
+            affine if its_affine is None else its_affine,
+        )
+    return folder
+
+
+def stored(folder, name="train/volume-0"):
+    with h5py.File(folder / f"{name}.h5") as file:
+        return file["image"][:], file["label"][:], dict(file.attrs)
+
+
+def test_a_label_stored_from_the_other_side_lies_where_it_should(tmp_path):
+    _, label = blobs((10, 12, 8), LPS)
+    turned = nibabel.Nifti1Image(label, LPS).as_reoriented([[0, -1], [2, 1], [1, -1]])
+    pairs(tmp_path / "a")
+    pairs(tmp_path / "b", label=np.asarray(turned.dataobj), its_affine=turned.affine)
+    for name in "ab":
+        prepare(tmp_path / name, tmp_path / name / "out", split={"val": 1})
+    assert np.array_equal(stored(tmp_path / "a" / "out")[1], stored(tmp_path / "b" / "out")[1])
+
+
+def test_lost_affines_are_refused_until_somebody_says_what_they_are(tmp_path, capsys):
+    pairs(tmp_path)
+    image, label = blobs((10, 12, 8), LPS)
+    for name, values in (("volume-1", image), ("segmentation-1", label)):  # as LiTS's 28 to 47
+        save(tmp_path / f"{name}.nii.gz", values, np.eye(4))
+    with pytest.raises(
+        InputError, match=r"volume-1.nii.gz: the identity as affine.*1 of 3.*unlike .*volume-0.nii.gz.*identity_voxel"
+    ):
+        prepare(tmp_path, tmp_path / "out", split={"val": 1})
+    assert not (tmp_path / "out").exists()
+    for voxel in ([0.7, 0.8, 3], {"volume-1": [0.7, 0.8, 3]}):
+        prepare(tmp_path, tmp_path / "out", split={"val": 1}, identity_voxel=voxel)
+        assert stored(tmp_path / "out", "train/volume-1")[2]["spacing"].tolist() == pytest.approx([3, 0.8, 0.7])
+        assert stored(tmp_path / "out")[2]["spacing"].tolist() == pytest.approx([3, 0.7, 0.7])
+    with pytest.raises(InputError, match="identity_voxel: volume-1: got None, expected mm along x, y, z"):
+        prepare(tmp_path, tmp_path / "out", split={"val": 1}, identity_voxel={"volume-2": [1, 1, 1]})
+    save(tmp_path / "segmentation-0.nii.gz", label, np.eye(4))  # and one that lost it alone
+    with pytest.raises(InputError, match=r"segmentation-0.nii.gz: its affine differs .*volume-0.nii.gz"):
+        prepare(tmp_path, tmp_path / "out", split={"val": 1}, identity_voxel=[1, 1, 1])
+    prepare(tmp_path, tmp_path / "out", split={"val": 1}, identity_voxel=[1, 1, 1], affine_from="image")
+    assert np.array_equal(stored(tmp_path / "out")[1], stored(tmp_path / "out", "val/volume-2")[1])
+    capsys.readouterr()
+    prepare(pairs(tmp_path / "all", affine=np.eye(4)), tmp_path / "told", split={"val": 1})
+    assert (
+        "volume-0.nii.gz: the identity as affine, which says no voxel size (3 of 3 volumes): taken as 1×1×1 mm"
+        in capsys.readouterr().out
+    )
+
+
+def test_axes_of_one_go_and_one_hot_labels_are_refused(tmp_path):
+    image, label = blobs((10, 12, 8), LPS)
+    prepare(
+        pairs(tmp_path / "a", image=image[..., None], label=label[..., None, None]),
+        tmp_path / "a" / "out",
+        split={"val": 1},
+    )
+    assert stored(tmp_path / "a" / "out")[2]["original_shape"].tolist() == [10, 12, 8]
+    pairs(tmp_path / "b", label=np.eye(3, dtype=np.uint8)[label])
+    with pytest.raises(InputError, match=r"segmentation-0.nii.gz: shape \(10, 12, 8, 3\), expected three axes"):
+        prepare(tmp_path / "b", tmp_path / "b" / "out", split={"val": 1})
+
+
+def test_labels_near_whole_numbers_are_rounded(tmp_path):
+    _, label = blobs((10, 12, 8), LPS)
+    near = np.where(label == 1, 0.9999999, label)
+    scaled = nibabel.Nifti1Image(label.astype(np.float64), LPS)
+    scaled.set_data_dtype(np.uint8)  # nibabel then scales them: off by up to .004
+    pairs(tmp_path, label=near)
+    nibabel.save(scaled, tmp_path / "segmentation-1.nii.gz")
+    assert 0 < abs(np.asarray(nibabel.load(tmp_path / "segmentation-1.nii.gz").dataobj) - label).max() < 0.005
+    prepare(tmp_path, tmp_path / "out", split={"val": 1})
+    for name in ("volume-0", "volume-1"):
+        assert np.array_equal(
+            to_original(stored(tmp_path / "out", f"train/{name}")[1], stored(tmp_path / "out")[2]), label
+        )
+
+
+def test_the_window_is_the_modality_s_and_what_it_cuts_off_is_said(tmp_path, capsys):
+    values = np.linspace(0, 1000, 960, dtype=np.float32).reshape(10, 12, 8)  # MR
+    prepare(pairs(tmp_path / "mr", image=values), tmp_path / "auto", split={"val": 1})
+    out = capsys.readouterr().out
+    assert "window (not CT by its values, 3 volumes): 0 … 999; 0.0% of the voxels lie below it and 0.1% above" in out
+    image, _, attrs = stored(tmp_path / "auto")
+    assert (image == 1).sum() == 1 and image.min() == 0 and "warning" not in out
+    assert attrs["window"].tolist() == pytest.approx([0, 999], abs=0.01) and attrs["fill"] == 0
+    prepare(tmp_path / "mr", tmp_path / "ct", split={"val": 1}, window=[-160, 240])
+    out = capsys.readouterr().out
+    (line,) = (line for line in out.splitlines() if "warning" in line)
+    assert (
+        "warning: volume-0.nii.gz: window -160 … 240 cuts off 75.9%: 0.0% of the voxels lie below it and 75.9% above; its"
+        in line
+    )
+    assert "don't look like HU" in line and "window (as given, 3 volumes): -160 … 240" in out
+    hu = np.where(values < 500, -1000, values - 700)  # half air, 10 % bone
+    prepare(pairs(tmp_path / "hu", image=hu), tmp_path / "hu" / "out", split={"val": 1})
+    out = capsys.readouterr().out
+    assert "window (CT by its values, 3 volumes): -160 … 240; 54.0% of the voxels lie below it and 6.0% above" in out
+    assert stored(tmp_path / "hu" / "out")[2]["window"].tolist() == [-160, 240] and "warning" not in out
 
 
 # Back to the original grid

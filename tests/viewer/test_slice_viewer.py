@@ -581,6 +581,30 @@ def test_files_that_lie_apart_are_told_and_resampled_by_their_affines(tmp_path):
     np.testing.assert_allclose(both["b"][inside], both["a"][inside], atol=1e-6)
 
 
+def test_an_overlay_with_a_lost_affine_is_told_naming_both_files_unless_it_is_known(tmp_path, capsys):
+    lps, label = (
+        np.array([[-0.8, 0, 0, 100], [0, -0.8, 0, 90], [0, 0, 3, -200], [0, 0, 0, 1]]),
+        np.zeros((24, 20, 8), np.uint8),
+    )
+    label[2:8, 3:7, 1:4] = 1
+    image = saved(tmp_path / "ct.nii.gz", label * np.int16(1000), lps)
+    lost = saved(tmp_path / "seg.nii.gz", label, np.eye(4))
+    viewer = SliceViewer({"CT": image}, overlays={"CT": lost}, classes=["none", "lesion"])
+    for told in (html.unescape(viewer.message.value), capsys.readouterr().out):
+        assert "the overlay of 'CT' lies up to" in told and "affines" in told
+        assert str(image) in told and str(lost) in told
+    near = lps + np.array([[0, 2e-8, 2e-8, 1e-5]] * 3 + [[0] * 4])
+    turned = nibabel.Nifti1Image(label, lps).as_reoriented([[0, -1], [1, 1], [2, 1]])
+    nibabel.save(turned, tmp_path / "turned.nii.gz")
+    for overlay in (saved(tmp_path / "near.nii.gz", label, near), tmp_path / "turned.nii.gz"):
+        found = Slices({"CT": image}, overlays={"CT": overlay})
+        assert np.array_equal(np.asarray(found.volumes["CT"]) == 1000, found.overlays["CT"] == 1)
+    with pytest.raises(InputError, match="affine_from: got 'label', expected both or image"):
+        Slices({"CT": image}, affine_from="label")
+    known = Slices({"CT": image}, overlays={"CT": lost}, affine_from="image")
+    assert np.array_equal(np.asarray(known.volumes["CT"]) == 1000, known.overlays["CT"] == 1)
+
+
 def test_files_that_share_no_place_are_not_shown_black(tmp_path):
     voxels, far = np.ones((4, 5, 6), np.float32), np.eye(4)
     far[0, 3] = 50

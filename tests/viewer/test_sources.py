@@ -50,7 +50,7 @@ def test_nifti_has_the_front_on_top_and_the_right_on_the_left(tmp_path, flipped)
     if flipped:  # stored from right to left: the same person
         voxels, affine[0, 0] = voxels[::-1], -2.0
     nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / "a.nii.gz")
-    volume, spacing, affine, anatomical = read("x", tmp_path / "a.nii.gz")
+    volume, spacing, affine, anatomical, _ = read("x", tmp_path / "a.nii.gz")
     assert volume.shape == (3, 4, 5) and spacing == (4.0, 3.0, 2.0) and anatomical
     assert np.argwhere(volume).tolist() == [[2, 3, 0]]  # last slice, at the bottom, on the left
     assert (affine @ [2, 3, 0, 1]).tolist() == [0.0 if flipped else 8.0, 0.0, 8.0, 1.0]  # mm to the right, front, head
@@ -59,7 +59,7 @@ def test_nifti_has_the_front_on_top_and_the_right_on_the_left(tmp_path, flipped)
 def test_a_series_of_one_slice_is_a_cine(tmp_path):
     voxels = np.zeros((5, 4, 1, 6), np.float32)
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 3.0, 8.0, 1.0])), tmp_path / "cine.nii.gz")
-    volume, spacing, affine, anatomical = read("x", tmp_path / "cine.nii.gz")
+    volume, spacing, affine, anatomical, _ = read("x", tmp_path / "cine.nii.gz")
     assert volume.shape == (6, 4, 5) and spacing == (8.0, 3.0, 2.0) and affine is None and not anatomical
 
 

@@ -1,0 +1,62 @@
+"""Which values of a volume become 0 … 1, by what kind of image it is, and how many are cut off by that."""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+CT = (-160.0, 240.0)  # HU
+FAT, SHARE = -100, 0.01  # CT: at least that share of the voxels at or below that value (fat and air; MR has hardly any)
+TOP = 99.9  # percentile
+MOST = 0.01  # of the voxels that a given window may cut off without a warning
+
+
+def is_ct(image: np.ndarray) -> bool:
+    """Whether an image's values are HU: at least 1 % of the voxels at or below −100."""
+    return bool((image <= FAT).mean() >= SHARE)
+
+
+def chosen(image: np.ndarray) -> tuple[float, float]:
+    """(low, high) of an image: −160 … 240 HU for CT, else from its least value to its 99.9th percentile."""
+    if is_ct(image):
+        return CT
+    low, high, top = float(image.min()), float(np.percentile(image, TOP)), float(image.max())
+    return low, next((value for value in (high, top) if value > low), low + 1)
+
+
+class Cuts:
+    """Counts what windows cut off, and prints it: a warning at once, where a given window cuts off over 1 % of a volume."""
+
+    def __init__(self, window: Sequence[float] | str):
+        self.window, self.kinds, self.warned = window, {}, False
+
+    def choose(self, name: str, image: np.ndarray) -> tuple[float, float]:
+        """The window of one volume."""
+        auto, ct = self.window == "auto", is_ct(image)
+        low, high = chosen(image) if auto else map(float, self.window)
+        below, above = float((image < low).mean()), float((image > high).mean())
+        kind = ("CT by its values" if ct else "not CT by its values") if auto else "as given"
+        self.kinds.setdefault(kind, []).append((below, above, low, high))
+        if not auto and below + above > MOST and not self.warned:
+            hint = "" if ct else "; its values don't look like HU: window auto takes its own range"
+            words = f"window {_range(low, high)} cuts off {below + above:.1%}: {_shares(below, above)}{hint}"
+            tqdm.write(f"warning: {name}: {words}", file=sys.stdout)
+            self.warned = True
+        return low, high
+
+    def tell(self) -> None:
+        """Print a line for each kind of volume."""
+        for kind, rows in self.kinds.items():
+            below, above, low, high = np.transpose(rows)
+            one = np.ptp(low) == np.ptp(high) == 0
+            window = _range(low[0], high[0]) if one else "each one's least value to its 99.9th percentile"
+            print(f"window ({kind}, {len(rows)} volumes): {window}; {_shares(below.mean(), above.mean())}")
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g} … {high:g}"
+
+
+def _shares(below: float, above: float) -> str:
+    return f"{below:.1%} of the voxels lie below it and {above:.1%} above"
