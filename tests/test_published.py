@@ -1,10 +1,20 @@
-"""The published recipes: they leave nothing to the defaults of the demo, and say the numbers that the sources say."""
+"""The published recipes: they leave nothing to the defaults of the demo, and say the numbers that the sources say;
+the commands of data/README.md prepare miniatures of the public data sets.
+"""
 
+import os
+import re
+import shlex
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import miniatures
 import pytest
+import torch
 
 from lib import ROOT, planning, tasks
+from lib.models import build
 
 RECIPES = subprocess.run(
     ["git", "ls-files", "--cached", "--others", "--exclude-standard", "runs/*_published.yaml"],
@@ -101,3 +111,65 @@ def test_published_numbers():
         found["data"] = found["data"].split("/")[-1]
         assert found | numbers == found, name
         assert found["steps_per_epoch"] is None and found["gradient_clip"] is None, name
+
+
+VARNET = {"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}
+SMALLER = {  # in the commands of data/README.md and in the recipes
+    r"\[(192|384), .*?\]": "[16, 16, 16]", r"\[256, 256\]": "[32, 32]", "window: null": "window: null, split: {val: 3}",
+    "encoder_weights: imagenet": "encoder_weights: null",  # needs the network
+    "varnet: {.*}": f"varnet: {VARNET}",
+}  # fmt: skip
+COMMANDS = re.findall(r"^\.venv/bin/python -m papermill (.+)$", (ROOT / "data" / "README.md").read_text(), re.M)
+SETS = ("fastmri_knee", "snu_index", "hipmri", "lgg", "lits", "lits_256")
+
+
+def smaller(text):
+    for pattern, words in SMALLER.items():
+        text = re.sub(pattern, words, text)
+    return text
+
+
+def execute(place, *words):
+    environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", *words], env=environment, capture_output=True, text=True, timeout=1500, cwd=ROOT
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The sets' miniatures, where data/README.md has the sets."""
+    place = tmp_path_factory.mktemp("published")
+    (place / "runs" / "weights").mkdir(parents=True)
+    data = place / "data"
+    miniatures.knee(data / "fastmri")
+    miniatures.snu(data / "snu")
+    miniatures.hipmri(data / "hipmri_source")
+    miniatures.lits(data / "lits_source")
+    miniatures.lgg(data / "lgg_source")
+    miniatures.cine(data)
+    torch.save(build("VarNet", **VARNET).state_dict(), place / "runs" / "weights" / "brain_leaderboard_state_dict.pt")
+    return place
+
+
+@pytest.fixture(scope="module")
+def prepared(place):
+    """What each of data/README.md's commands printed; the sets that they made are those of quick runs, too."""
+
+    def prepare(command):
+        words = shlex.split(smaller(command).replace("notebooks/", f"{ROOT}/notebooks/"))
+        return execute(
+            place, "papermill", *(re.sub(r"(^|[ {])/?(data|runs)/", rf"\1{place}/\2/", word) for word in words)
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        finished = list(pool.map(prepare, COMMANDS))
+    for name in SETS:
+        (place / "data" / f"{name}-quick").symlink_to(place / "data" / name)
+    return finished
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=lambda n: shlex.split(COMMANDS[n])[1].split("/")[1])
+def test_the_commands_of_the_readme_prepare_the_public_sets(place, prepared, number):
+    assert prepared[number].returncode == 0, prepared[number].stderr[-2000:]
