@@ -91,11 +91,23 @@ def moving_blocks(count: int, block: int | None, samples: int, seed: int | tuple
 def dice_interval(people: Sequence[np.ndarray], samples: int = 2000, seed: int = 0, level: float = 0.95) -> np.ndarray:
     """(C, 2) low and high of the mean over people of the Dice of each one's slices together, by a moving-block bootstrap.
 
+    A person's draws that hold none of a class that the person has say nothing of its Dice: they aren't counted.
+
     people: confusion matrices (S, C, C) in slice order, one array a person; blocks are the cube root of S long. It tells
     how the value depends on which slices of these people were taken, and says nothing of other people.
     """
     means = 0
     for n, counts in enumerate(people):
         drawn = moving_blocks(len(counts), None, samples, (seed, n))
-        means = means + dice_of(counts[drawn].sum(1)) / len(people)
+        total = counts[drawn].sum(1)
+        means = means + _redrawn(dice_of(total), both_empty(total)) / len(people)
     return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).T
+
+
+def _redrawn(values: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """values (samples, C) whose `empty` ones are replaced by the others of the column in turn; as they are where all are."""
+    values = values.copy()
+    for column, without in zip(values.T, empty.T, strict=True):
+        if without.any() and not without.all():
+            column[without] = np.resize(column[~without], without.sum())
+    return values

@@ -16,35 +16,34 @@ from lib.scores import FALLING
 
 SCORES = ("ssim", "psnr", "nmse")
 TITLES = {**listing.METRICS, "psnr": "PSNR, dB"}
-NO_SCORES = pd.DataFrame(columns=["case", "person", "metric", "run", "value"])
+NO_SCORES = pd.DataFrame(columns=["case", "person", "metric", "run", "value", "part"])
 ROUNDING = 1e-6  # of a value: a smaller difference is that of float32, and none
 
 
 def scores(compared: Mapping[str, compare.Images]) -> pd.DataFrame:
-    """A row a case that all have, metric and run: case, person, metric, run, value; each case's whole volume.
+    """A row a case that all have, metric and run: case, person, metric, run, value, part; each case's whole volume.
 
     Reconstructions: SSIM, PSNR, NMSE by fastMRI's definitions, of each acceleration and each kind of series (simulated
     hearts, patients) by itself; segmentations: Dice of each
     class but the background, 1 where a run rightly finds none of it; a class that neither a case's truth nor any run has is
-    left out, as are cases without a truth. InputError where two runs have different truths or accelerations of one case.
+    left out, as are cases without a truth. part: what the run's images of the case are of, such as "at 4×"; runs that have
+    a case at different accelerations are compared under both, and `caption` warns. InputError where two have different
+    truths of one case.
     """
-    rows, named_classes = [], tuple(compare.classes(compared))
+    rows, parts, named_classes = [], {}, tuple(compare.classes(compared))
     for case in compare.cases(compared):
         found = {n: _scored(*s, case, named_classes, s.path.stat().st_mtime_ns) for n, s in compared.items()}
         if any(each.truth is None for each in found.values()):
             continue
         check_truths(case, (each.truth for each in found.values()))
-        if len({each.part for each in found.values()}) > 1:
-            said = ", ".join(f"{name} {each.part}".strip() for name, each in found.items())
-            raise InputError(f"{case}: the runs have it at different accelerations, which can't be compared: {said}")
+        parts[case] = " and ".join(dict.fromkeys(each.part for each in found.values() if each.part))
         seen = [m for m in next(iter(found.values())).values if not all(isnan(f.values[m]) for f in found.values())]
         for name, (person, _, values, part) in found.items():
             about = {"case": case, "person": person, "run": name, "part": part}
             rows += [about | {"metric": m, "value": 1.0 if isnan(values[m]) else values[m]} for m in seen]
-    several = len({row["part"] for row in rows}) > 1
+    mixed = any(row["part"] != parts[row["case"]] for row in rows)
     for row in rows:
-        part = row.pop("part")
-        row["metric"] += f" {part}" if several and part else ""
+        row["metric"] += f" {parts[row['case']]}".rstrip() if mixed or len({*parts.values()}) > 1 else ""
     return pd.DataFrame(rows, columns=list(NO_SCORES))
 
 
@@ -151,8 +150,19 @@ def caption(scored: pd.DataFrame) -> str:
     drawn = any("simulated" in metric for metric in scored["metric"].unique())
     each = set(scored.groupby("metric")["person"].nunique())
     first = scored["run"].iloc[0]
-    said = f"Means over {count(people, 'person', 'people')}{', simulated ones too' * drawn} ({count(shared, 'case')} that all runs share)"
+    caution = _caution(scored)
+    said = f"{caution}Means over {count(people, 'person', 'people')}{', simulated ones too' * drawn} ({count(shared, 'case')} that all runs share)"
     if people < 2:
         return f"{said}; differences from {first}. One person says nothing of others, so there is no interval."
     n = f"n = {people}" if each == {people} else "n the number of people in the last column"
     return f"{said}; differences from {first}, paired by person; Student's t interval of their mean, {n}."
+
+
+def _caution(scored: pd.DataFrame) -> str:
+    """A sentence where runs have a case at different accelerations, else nothing."""
+    if "part" not in scored:
+        return ""
+    mixed = scored[scored.groupby("case")["part"].transform("nunique") > 1]
+    each = mixed.groupby("run", sort=False)["part"].unique()
+    said = ", ".join(f"{run} {' and '.join(p or 'by its own mask' for p in parts)}" for run, parts in each.items())
+    return f"Caution: {said}: the differences are those of the accelerations, too. " if said else ""

@@ -72,6 +72,24 @@ def test_the_interval_holds_the_value_and_narrows_with_slices():
     assert np.allclose(overlap.dice_interval([one, other]), mean[:, None])
 
 
+def test_draws_without_a_rare_class_do_not_count_as_a_dice_of_1():
+    def counts(dices):  # of 100 pixels a slice, 20 in either mask
+        hits = {None: None, 0.5: 5, 0.25: 2.5, 1.0: 10}
+        rows = [[[100, 0], [0, 0]] if d is None else [[80, 10 - hits[d]], [10 - hits[d], hits[d]]] for d in dices]
+        return np.array(rows)
+
+    rare = [None] * 30 + [0.5] * 3 + [None] * 27
+    assert (overlap.both_empty(counts(rare)[overlap.moving_blocks(60, None, 2000, (0, 0))].sum(1))[:, 1]).mean() > 0.1
+    assert overlap.dice_interval([counts(rare)])[1].tolist() == [
+        0.5,
+        0.5,
+    ]  # that is its Dice in every slice that has it
+    low, high = overlap.dice_interval([counts([None] * 30 + [0.25, 0.5] + [None] * 28)])[1]
+    assert 0.25 <= low < 0.375 < high <= 0.5
+    without = counts([None] * 60)  # neither has it in any slice: 1, by the convention for the person
+    assert overlap.dice_interval([counts(rare), without])[1].tolist() == [0.75, 0.75]
+
+
 def test_values_that_are_no_classes():
     with pytest.raises(InputError, match=r"the label holds int64 0 … 5, expected whole numbers 0 … 2"):
         overlap.dice(np.zeros((2, 2), int), np.array([[0, 5], [1, 2]]), 3)

@@ -159,13 +159,22 @@ def test_a_class_that_nobody_has_is_left_out(folder):
     }  # fmt: skip
 
 
-def test_runs_of_different_accelerations_are_not_compared(folder):
+def test_runs_of_different_accelerations_are_compared_with_a_caution(folder):
     made = [fake_runs.make(folder, n, i, result={"x": V}) for i, (n, V) in enumerate(TWO.items())]
     for path, rate in zip(made, (4.0, 8.0), strict=True):
         with h5py.File(path / "predictions" / "result.h5", "a") as file:
             file["x"].attrs["acceleration"] = rate
-    with pytest.raises(InputError, match="x: the runs have it at different accelerations.*good at 4×, worse at 8×"):
-        paired.scores(compare.images(compare.named(made)))
+    scored = paired.scores(compare.images(compare.named(made)))
+    assert set(scored["metric"]) == {f"{m} at 4× and at 8×" for m in ("SSIM", "PSNR, dB", "NMSE")}
+    assert paired.caption(scored).startswith("Caution: good at 4×, worse at 8×: the differences are those of the acc")
+    worse = paired.differences(scored).set_index(["metric", "run"]).loc[("NMSE at 4× and at 8×", "worse")]
+    truth = TWO["good"]["truth"].astype(np.float64)
+    nmse = [((v["output"] - truth) ** 2).sum() / (truth**2).sum() for v in TWO.values()]
+    assert worse["mean"] == pytest.approx(nmse[1]) and worse["difference"] == pytest.approx(nmse[1] - nmse[0])
+    with h5py.File(made[1] / "predictions" / "result.h5", "a") as file:
+        file["x"].attrs["acceleration"] = 4.0
+    scored = paired.scores(compare.images(compare.named(made)))
+    assert {"SSIM"} < set(scored["metric"]) and paired.caption(scored).startswith("Means over")
 
 
 def test_simulated_hearts_and_patients_are_compared_apart(folder):
