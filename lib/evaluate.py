@@ -1,9 +1,11 @@
 """Reconstruction methods side by side on the same slices, and their scores."""
 
 import contextlib
+import hashlib
+import itertools
 import time
-from collections.abc import Callable, Iterable
-from functools import partial as partial_call
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,22 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from lib import InputError, metrics, runs
-from lib.baselines import BASELINES, SERIES_BASELINES
+from lib.baselines import BASELINES, SERIES_BASELINES, zero_filled
 from lib.data.checks import KspaceFile
 from lib.data.cine import CineSeries, Pair
+from lib.data.grappa import image as grappa_image
 from lib.data.kspace import Case, KspaceSlices, inputs_of
+from lib.data.loading import workers
+from lib.data.reading import reading, without_kspace
 from lib.files import read, replacing
+from lib.kept import Kept, Progress
 from lib.kspace import center_crop
+from lib.ladder import check_ladder, ladder, per_person  # noqa: F401  (for notebooks)
 from lib.memory import most_held
 from lib.models.cascade import SelfEnsemble, VarNetRCAN
 from lib.models.cine import CineUNet
-from lib.predict import outputs, read_result, series_output, volumes, write_case, write_series
-from lib.tasks import choose
-
-
-def by_network(model: nn.Module, slices: KspaceSlices, indices: list[int], device="cpu") -> Tensor:
-    """A network's images (S, h, w) of one file's slices, one by one as a scanner delivers them."""
-    return torch.cat([outputs(model, slices, [i], device) for i in indices])
+from lib.predict import by_network, series_output, volumes, write_case, write_series
+from lib.scoring import lesion_contrast, lesions, score, score_result, score_series  # noqa: F401  (for notebooks)
 
 
 def sampled_at(scores: pd.DataFrame) -> str:
@@ -38,7 +40,7 @@ def sampled_at(scores: pd.DataFrame) -> str:
 
 
 class Comparison(NamedTuple):
-    """`scores`: a row a person, method and acceleration. `seconds`: median a slice. `held`: the most bytes that a slice's
+    """`scores`: a row a file, method and acceleration. `seconds`: median a slice. `held`: the most bytes that a slice's
     arrays hold at a time. `reasons`: what couldn't be done. Of a cine: a series in place of a slice.
     """
 
@@ -50,54 +52,135 @@ class Comparison(NamedTuple):
 
 def compare(
     files: list[KspaceFile], mask: dict[str, Any], accelerations: list[int], networks: dict[str, nn.Module], path: Path,
-    device="cpu", foreground_threshold: float = metrics.CHALLENGE_THRESHOLD,
+    device="cpu", foreground_threshold: float = metrics.CHALLENGE_THRESHOLD, baselines: Sequence[str] | None = None,
+    num_workers: int | None = 0,
 ) -> Comparison:  # fmt: skip
     """Every baseline and network on every file at every acceleration; all images to a result.h5 at `path`.
 
-    networks: by name. Groups are named `<file>`, or `<file> <acceleration>x` where there are
-    several. Prints a line a file and acceleration. A method that the data or the mask doesn't allow is left out, with
-    the reason. A cascade's seconds include GRAPPA's. foreground_threshold: see `score`.
+    networks: by name. baselines: names of BASELINES; None: all. Groups are named as the cases (`KspaceSlices.names`), or
+    `<case> <acceleration>x` where there are several. Slices are read once, by num_workers processes (None: 4 on a GPU, 0 on
+    a CPU), and reconstructed one by one, as a scanner delivers them, on `device`. What is done is kept (`lib.kept`):
+    called again with the same settings, networks and files, this goes on where it was stopped. Prints a line a file and
+    acceleration, and one a minute. A method that the data or the mask doesn't allow is left out, with the reason.
+    Seconds are those from masked k-space in memory to the image, of all methods; a cascade's include GRAPPA's.
+    foreground_threshold: see `score`.
     """
-    rows, seconds, held, reasons = [], {m: [] for m in [*BASELINES, *networks]}, {}, {}
-    owners = [f.person for f in files]
-    labels = {f.path: f.person if owners.count(f.person) == 1 else f"{f.person} {f.path.stem}" for f in files}
-    with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
-        for nominal in accelerations:
-            settings = {**mask, "acceleration": nominal}
-            slices = KspaceSlices(files, settings)
-            views = {}
-            for method, network in networks.items():
-                with _noting(reasons, f"{method}, R {nominal}"):
-                    views[method] = KspaceSlices(files, settings, **inputs_of(network))
-            for name, indices in volumes(slices):
-                cases, images = [slices.case(i) for i in indices], {}
-                calls, one_slice = (_calls(networks, views, cases[:n], indices[:n], device) for n in (None, 1))
-                for method, call in calls.items():
-                    begun = time.perf_counter()
-                    with _noting(reasons, f"{method}, {name}, R {nominal}"):
-                        images[method] = center_crop(call(), cases[0].target.shape)
-                    if method not in images:
-                        continue
-                    seconds[method].append((time.perf_counter() - begun) / len(cases))
-                    if method not in held:
-                        held[method] = most_held(one_slice[method])
-                    if method in views and views[method].grappa and seconds["GRAPPA"]:  # read here, but made before
-                        seconds[method][-1] += seconds["GRAPPA"][-1]
-                        held[method] = max(held[method], held["GRAPPA"])
-                    about = dict.fromkeys(("person", "group"), labels[cases[0].file]) | {"method": method}
-                    about["acceleration"] = nominal
-                    values = score(images[method], cases, foreground_threshold)
-                    rows.append(about | {"achieved": cases[0].mask.achieved} | values)
-                write_case(result, f"{name} {nominal}x" if len(accelerations) > 1 else name, cases, images)
-                achieved = f"{cases[0].mask.achieved:.2f}× achieved"
-                print(f"R {nominal}, {achieved} · {name}: {len(cases)} slices, {len(images)} methods", flush=True)
-    return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items() if v}, held, reasons)
+    baselines = list(BASELINES) if baselines is None else list(baselines)
+    about = {"mask": mask, "baselines": baselines, "foreground_threshold": foreground_threshold}
+    kept = Kept(path, about | {"networks": {name: identity(network) for name, network in networks.items()}})
+    progress, reasons, names = Progress(len(files) * len(accelerations)), {}, []
+    for nominal in accelerations:
+        slices = KspaceSlices(files, {**mask, "acceleration": nominal})
+        groups = {(f"{n} {nominal}x" if len(accelerations) > 1 else n): its for n, its in volumes(slices)}
+        states = dict(zip(groups, (_state(file) for file in files), strict=True))
+        todo = {name: its for name, its in groups.items() if not kept.has(name, states[name])}
+        names += groups
+        progress.kept(len(groups) - len(todo))
+        calls = _methods(slices, networks, baselines, device, reasons) if todo else {}
+        cases = reading(slices, list(itertools.chain(*todo.values())), workers(num_workers, device))
+        for name, indices in todo.items():
+            measured = {m for record in kept.records.values() for m in record["held"]}
+            known, images, record = _reconstruct(name, itertools.islice(cases, len(indices)), calls, measured, progress)
+            first = known[0]
+            row = {"person": first.person, "group": first.person, "case": name}
+            row |= {"acceleration": nominal, "achieved": first.mask.achieved}
+            record["rows"] = [row | {"method": m} | score(i, known, foreground_threshold) for m, i in images.items()]
+            kept.add(name, states[name], record, partial(write_case, name=name, cases=known, images=images))
+            done = f"{name}: {len(known)} slices, {len(images)} methods"
+            progress.done(f"R {nominal}, {first.mask.achieved:.2f}× achieved · {done}")
+    return _together(kept.join(names), [*baselines, *networks], reasons)
 
 
-def _calls(networks, views, cases: list[Case], indices: list[int], device) -> dict[str, Callable[[], Tensor]]:
-    """Every method, ready to be called on these slices of one file."""
-    calls = {m: partial_call(f, cases) for m, f in BASELINES.items()}
-    return calls | {m: partial_call(by_network, networks[m], v, indices, device) for m, v in views.items()}
+def _state(file: KspaceFile) -> list[Any]:
+    """What tells whether a file has changed."""
+    return [str(file.path), file.path.stat().st_size, file.path.stat().st_mtime_ns]
+
+
+def identity(network: nn.Module) -> str:
+    """A checksum of a network's weights and settings."""
+    told = hashlib.sha256(repr(network).encode())
+    for module in network.modules():
+        plain = {k: v for k, v in vars(module).items() if isinstance(v, (str, int, float, list, dict, tuple))}
+        told.update(repr({k: v for k, v in plain.items() if k[0] != "_" and k != "training"}).encode())
+    for name, tensor in network.state_dict().items():
+        told.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return told.hexdigest()
+
+
+class Method(NamedTuple):
+    """prepare: what is read for a case before its time counts; image: (1, h, w) of the case; before: GRAPPA, or nothing."""
+
+    image: Callable[[Case], Tensor]
+    prepare: Callable[[Case], Case] = lambda case: case
+    before: Callable[[Case], Any] | None = None
+
+
+def _methods(slices, networks, baselines, device, reasons: dict[str, str]) -> dict[str, Method]:
+    """All methods by name; those that these files don't allow get a reason."""
+    found = {m: Method(partial(lambda call, case: call([case], device), BASELINES[m])) for m in baselines}
+    for name, network in networks.items():
+        with _noting(reasons, f"{name}, R {slices.mask['acceleration']}"):
+            view = KspaceSlices(slices.files, slices.mask, **inputs_of(network))
+            found[name] = Method(partial(_by_network, network, view, device=device))
+            if view.grappa:  # made and kept when the view was
+                found[name] = found[name]._replace(
+                    prepare=lambda case, v=view: case._replace(grappa=v.grappa_image(case.file, case.slice)),
+                    before=lambda case, v=view: grappa_image(
+                        case.masked_kspace.to(device), case.mask.columns, tuple(case.target.shape), v.grappa
+                    ).cpu(),
+                )
+    return found
+
+
+def _by_network(network: nn.Module, view: KspaceSlices, case: Case, device) -> Tensor:
+    if view.kind == "image":  # as the scanner's computer would have to
+        image = center_crop(zero_filled([case], device)[0], tuple(case.zero_filled.shape))
+        case = case._replace(zero_filled=image)
+    return by_network(network, view, [case], device)
+
+
+def _reconstruct(name: str, cases: Iterable[Case], methods: dict[str, Method], measured: set[str], progress):
+    """A file's cases without k-space, each method's images (S, h, w), and their record: seconds, held, reasons.
+
+    measured: methods whose memory is known already.
+    """
+    known, images, seconds, extra = [], {m: [] for m in methods}, {m: [] for m in methods}, {}
+    held, reasons = {}, {}
+    for case in cases:
+        progress.within(f"{name}: slice {len(known) + 1}")
+        for m in [m for m in methods if m not in reasons]:
+            method = methods[m]
+            with _noting(reasons, m):
+                given = method.prepare(case)
+                if not known and method.before:
+                    extra[m] = _timed(method.before, given)[1]
+                image, spent = _timed(method.image, given)
+                images[m].append(center_crop(image[0], tuple(case.zero_filled.shape)))
+                seconds[m].append(spent)
+                if not known and m not in measured:
+                    calls = [method.image, *filter(None, [method.before])]
+                    held[m] = max(most_held(partial(call, given)) for call in calls)
+        known.append(without_kspace(case))
+    images = {m: torch.stack(volume) for m, volume in images.items() if m not in reasons}
+    seconds = {m: float(np.median(seconds[m])) + extra.get(m, 0.0) for m in images}
+    where = f"{name}, R {known[0].mask.acceleration:g}"
+    record = {"seconds": seconds, "held": held, "reasons": {f"{m}, {where}": why for m, why in reasons.items()}}
+    return known, images, record
+
+
+def _timed(call: Callable[[Case], Tensor], case: Case) -> tuple[Tensor, float]:
+    begun = time.perf_counter()
+    return call(case), time.perf_counter() - begun
+
+
+def _together(records: list[dict[str, Any]], methods: list[str], reasons: dict[str, str]) -> Comparison:
+    """All files' records as one."""
+    seconds = {m: [r["seconds"][m] for r in records if m in r["seconds"]] for m in methods}
+    held = {m: max(r["held"].get(m, 0) for r in records) for m in methods if seconds[m]}
+    for record in records:
+        reasons |= record["reasons"]
+    rows = pd.DataFrame([row for record in records for row in record["rows"]])
+    return Comparison(rows, {m: float(np.median(v)) for m, v in seconds.items() if v}, held, reasons)
 
 
 @contextlib.contextmanager
@@ -161,123 +244,33 @@ def training_cost(model: nn.Module) -> dict[str, float]:
     return {"training, min": seconds / 60, "training, peak MiB": peak / 2**20}
 
 
-def check_ladder(steps: list[str], networks: Iterable[str]) -> None:
-    """InputError for a step that is neither a baseline nor one of the networks."""
-    known = [*BASELINES, *networks]
-    for step in steps:
-        if step not in known:
-            raise InputError(f"ladder: {choose(step, known)}")
-
-
-def ladder(scores: pd.DataFrame, steps: list[str]) -> pd.DataFrame:
-    """What each method of `steps` adds to the one before it, a row an acceleration and step.
-
-    `gain` is in SSIM, mean over people, `low` and `high` its paired block-bootstrap interval over slices; `people` says
-    for how many of them the step is better. helps: yes or no where the interval lies on one side of 0, else unclear;
-    n/a where one of the two couldn't be done.
-    """
-    rows = []
-    for nominal, part in scores.groupby("acceleration", sort=False):
-        for before, method in zip([None, *steps], steps, strict=False):
-            mine = part[part.method == method].set_index("person")
-            if mine.empty:
-                rows.append({"acceleration": nominal, "method": method, "helps": "n/a"})
-                continue
-            row = {"acceleration": nominal, "achieved": mine.achieved.mean(), "method": method}
-            row |= mine[["ssim", "ssim_foreground", "psnr"]].mean().to_dict()
-            if before:
-                base = part[part.method == before].set_index("person")
-                both = mine.index.intersection(base.index)  # a method may be n/a for somebody
-                if both.empty:
-                    rows.append(row | {"helps": "n/a"})
-                    continue
-                mine, base = mine.loc[both], base.loc[both]
-                gain, low, high = metrics.paired_gain(mine.ssim_slices, base.ssim_slices)
-                helps = "yes" if low > 0 else "no" if high < 0 else "unclear"
-                row |= {"gain": gain, "low": low, "high": high, "helps": helps}
-                row["people"] = f"{int((mine.ssim > base.ssim).sum())} of {len(mine)}"
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def score_result(path: Path) -> pd.DataFrame:
-    """Every image of a result.h5 against its own truth: a row a case and method, fastMRI's three metrics."""
-    rows = []
-    for case, images in read_result(path).items():
-        for name in (n for n in images if n not in ("input", "truth", "noise_free") and "truth" in images):
-            scores = {m: metrics.METRICS[m](images[name], images["truth"]) for m in ("ssim", "psnr", "nmse")}
-            run = Path(path).parent.parent
-            rows.append({"file": f"{run.parent.name} {run.name}", "case": case, "method": name} | scores)
-    return pd.DataFrame(rows)
-
-
 def compare_series(
-    pairs: list[Pair], networks: dict[str, nn.Module], path: Path, sampled: tuple[float, float], device="cpu"
-) -> Comparison:
+    pairs: list[Pair], networks: dict[str, nn.Module], path: Path, sampled: tuple[float, float], device="cpu",
+    baselines: Sequence[str] | None = None,
+) -> Comparison:  # fmt: skip
     """`compare` for cine: baselines in time and networks on every series; `seconds` are for a series.
 
     sampled: nominal and achieved acceleration of the set, NaN where they aren't known.
     """
-    rows, seconds, held = [], {m: [] for m in [*SERIES_BASELINES, *networks]}, {}
+    baselines = list(SERIES_BASELINES) if baselines is None else baselines
+    rows, seconds, held = [], {m: [] for m in [*baselines, *networks]}, {}
     series = CineSeries(pairs)
-    with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
+    with replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as result:
         for i in range(len(series)):
             case, images = series.case(i), {}
             x, truth = case.input.movedim(-1, 0), case.truth.movedim(-1, 0)
-            calls = {m: partial_call(f, x) for m, f in SERIES_BASELINES.items()}
-            calls |= {m: partial_call(series_output, n, case.input, device) for m, n in networks.items()}
+            calls = {m: partial(SERIES_BASELINES[m], x) for m in baselines}
+            calls |= {m: partial(series_output, n, case.input, device) for m, n in networks.items()}
             for method, call in calls.items():
                 begun = time.perf_counter()
                 images[method] = call()
                 seconds[method].append(time.perf_counter() - begun)
                 if method not in held:
                     held[method] = most_held(call)
-                about = {"person": case.person, "group": series.index[i][0].person, "method": method}
+                about = {"person": case.person, "group": series.index[i][0].person, "case": case.id, "method": method}
                 about |= {"acceleration": sampled[0], "achieved": sampled[1]}
                 rows.append(about | score_series(images[method], truth))
             write_series(result, case, images, series.index[i][0].person)
             if (i + 1) % 4 == 0 or i + 1 == len(series):
                 print(f"{i + 1} of {len(series)} series, {len(images)} methods", flush=True)
     return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items()}, held, {})
-
-
-def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
-    """A series' metrics, frames as slices: fastMRI's three, and `ssim3d` and `nrmse`, which the cine source reports."""
-    values: dict[str, Any] = {n: metrics.METRICS[n](output, truth) for n in ("ssim", "psnr", "nmse")}
-    fits = min(truth.shape) >= metrics.WINDOW  # a series of fewer frames has no 3-D window
-    values["ssim3d"] = metrics.ssim3d(output, truth) if fits else float("nan")
-    values["nrmse"] = values["nmse"] ** 0.5
-    values["ssim_slices"] = metrics.per_slice(metrics.ssim, output, truth, float(truth.max())).tolist()
-    return values | {"ssim_interval": metrics.bootstrap_interval(values["ssim_slices"])}
-
-
-def score(
-    output: Tensor, cases: list[Case], foreground_threshold: float = metrics.CHALLENGE_THRESHOLD
-) -> dict[str, Any]:
-    """Volume SSIM, PSNR and NMSE of one person's slices, by fastMRI's definitions; ssim_foreground by the SNU challenge's.
-
-    Against the target as recorded (noisy RSS) and, where it is known, the noise-free truth (`_noise_free`), there also
-    over the foreground alone (`_noise_free_foreground`). foreground_threshold: of ssim_foreground, in the data's units. `ssim_slices` lists the slices' values, `ssim_interval` is a
-    block-bootstrap interval of their mean: it tells how much the choice of slices matters, not how other people do.
-    """
-    target = torch.stack([c.target for c in cases])
-    names = ("ssim", "psnr", "nmse")
-    values: dict[str, Any] = {n: metrics.METRICS[n](output, target) for n in names}
-    values["ssim_foreground"] = metrics.ssim_foreground(output, target, threshold=foreground_threshold)
-    values["ssim_slices"] = metrics.per_slice(metrics.ssim, output, target, float(target.max())).tolist()
-    values["ssim_interval"] = metrics.bootstrap_interval(values["ssim_slices"])
-    if cases[0].noise_free is not None:
-        truth = torch.stack([c.noise_free for c in cases])
-        where = metrics.foreground(truth)
-        values |= {f"{n}_noise_free": metrics.METRICS[n](output, truth) for n in names}
-        values |= {f"{n}_noise_free_foreground": metrics.METRICS[n](output, truth, where=where) for n in names}
-    return values
-
-
-def lesion_contrast(volume: Tensor | np.ndarray, lesion: np.ndarray, rim: int = 3) -> float:
-    """(mean in the lesion − mean in the rim around it) / mean in the rim; the rim is `rim` pixels wide, in the slice."""
-    from scipy.ndimage import binary_dilation
-
-    ring = np.stack([binary_dilation(s, iterations=rim + 1) & ~binary_dilation(s) if s.any() else s for s in lesion])
-    volume = np.asarray(volume)
-    return float((volume[lesion].mean() - volume[ring].mean()) / volume[ring].mean())

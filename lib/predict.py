@@ -1,5 +1,6 @@
 """Reconstruct the slices or series of a set with a network, streamed to result.h5; other layouts of it."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,49 +18,57 @@ from lib.data.cine import Case as SeriesCase
 from lib.data.cine import CineSeries
 from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.kspace import KINDS, Case, KspaceSlices
+from lib.data.loading import workers
+from lib.data.names import path_names
+from lib.data.reading import reading, without_kspace
 from lib.files import replacing
 from lib.kspace import center_crop
 
 
-@torch.no_grad()
 def outputs(model: nn.Module, slices: KspaceSlices, indices: Iterable[int], device="cpu") -> Tensor:
     """The network's images (N, h, w), in the data's units, of slices that have one size; on the CPU."""
-    indices = list(indices)
-    inputs, *rest = _inputs(slices, indices)
-    image = model(*(x.to(device) for x in inputs)).float().cpu()
+    return by_network(model, slices, [slices.case(i) for i in indices], device)
+
+
+@torch.no_grad()
+def by_network(model: nn.Module, slices: KspaceSlices, cases: list[Case], device="cpu") -> Tensor:
+    """`outputs` of cases that are read already; `slices` says how the network gets them."""
+    columns = [torch.stack(values) for values in zip(*map(slices.item, cases), strict=True)]
+    image = model(*(x.to(device) for x in columns[: KINDS[slices.kind]])).float().cpu()
     if slices.kind == "image":
-        mean, std = rest[0][-2:]
+        mean, std = columns[-2:]
         image = image.squeeze(1) * std.view(-1, 1, 1) + mean.view(-1, 1, 1)
-    return center_crop(image, slices.index[indices[0]][0].target_shape)
-
-
-def _inputs(slices: KspaceSlices, indices: list[int]) -> tuple[list[Tensor], list[Tensor]]:
-    columns = [torch.stack(values) for values in zip(*(slices[i] for i in indices), strict=True)]
-    count = KINDS[slices.kind]
-    return columns[:count], columns[count:]
+    return center_crop(image, tuple(cases[0].zero_filled.shape))
 
 
 def volumes(slices: KspaceSlices) -> Iterator[tuple[str, list[int]]]:
-    """(file name without ending, indices of its slices), file by file."""
+    """(name of the case, indices of its slices), file by file."""
     start = 0
     for file in slices.files:
-        yield file.path.stem, list(range(start, start + file.slices))
+        yield slices.names[file.path], list(range(start, start + file.slices))
         start += file.slices
 
 
-def reconstruct(model: nn.Module, slices: KspaceSlices, path: Path, device="cpu", batch_size: int = 1) -> Path:
+@torch.no_grad()
+def reconstruct(
+    model: nn.Module, slices: KspaceSlices, path: Path, device="cpu", batch_size: int = 1, num_workers: int | None = 0
+) -> Path:
     """Write result.h5: one group a file with `input` (zero-filled), `output`, and `truth`, `noise_free` if known.
 
     All are (S, h, w) float32; attributes: person, file, maximum, mask (W,), acceleration asked for and achieved.
-    Prints a line a file; written under a temporary name and renamed. Returns the path.
+    Prints a line a file; written under a temporary name and renamed. num_workers: processes that read; None: 4 on a GPU, 0
+    on a CPU. Returns the path.
     """
     model = model.to(device).eval()
+    cases = reading(slices, list(range(len(slices))), workers(num_workers, device))
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
         for name, indices in volumes(slices):
-            cases = [slices.case(i) for i in indices]
-            parts = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
-            images = {"output": torch.cat([outputs(model, slices, part, device) for part in parts])}
-            write_case(result, name, cases, images)
+            known, images = [], []
+            for start in range(0, len(indices), batch_size):
+                batch = list(itertools.islice(cases, min(batch_size, len(indices) - start)))
+                images.append(by_network(model, slices, batch, device))
+                known += map(without_kspace, batch)
+            write_case(result, name, known, {"output": torch.cat(images)})
             print(f"reconstructed {name}: {len(indices)} slices", flush=True)
     return Path(path)
 
@@ -192,8 +201,10 @@ def _cine(source: Path) -> Path:
 def _submission(source: Path) -> Path:
     folder = source.with_name("reconstructions")
     with h5py.File(source, "r") as result:
+        names = path_names(Path(group.attrs["file"]) for group in result.values())
         for group in result.values():
-            with replacing(folder / Path(group.attrs["file"]).name) as partial, h5py.File(partial, "w") as file:
+            path = folder.joinpath(*names[Path(group.attrs["file"])])
+            with replacing(path.with_name(f"{path.name}.h5")) as partial, h5py.File(partial, "w") as file:
                 file["reconstruction"] = group["output"][:]
     return folder
 
@@ -218,7 +229,8 @@ def export(run: os.PathLike | str, layout: str) -> Path:
     """A run's result.h5 once more in a source's layout, beside it; returns the new file's or folder's path.
 
     cine: `result_cine.h5` with `input`, `result` and, if known, `truth`, each (series, axis 1, axis 2, time).
-    submission: fastMRI's and SNU's, `reconstructions/<file>.h5` a file of k-space, with `reconstruction` (S, h, w).
+    submission: fastMRI's and SNU's, `reconstructions/<file>.h5` a file of k-space, with `reconstruction` (S, h, w); of
+    files of one name with the folder that sets them apart, as in `reconstructions/acc4/<file>.h5`.
     masks: the ResUNet source's, `masks.h5` with a data set (1, H, W) in 0 … 1 an image, by its name.
     InputError for another layout and for series of different size.
     """

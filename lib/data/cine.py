@@ -4,6 +4,7 @@ A set has one file with inputs (x) and one with truths (y) for each of train, va
 pairs, and a set that is only predicted from needs no truth.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,6 +155,9 @@ class CineSeries(Dataset):
         self.pairs = pairs
         self.index = [(p, n) for p in pairs for n in range(p.inputs.shape[0])]
         self.sizes = [p.inputs.shape[1:] for p, _ in self.index]
+        names = [(p.inputs.path.stem, p.inputs.names[n]) for p, n in self.index]
+        count = Counter(name for _, name in names)
+        self.names = [name if count[name] == 1 else f"{stem}_{name}" for stem, name in names]  # two files may have it
 
     def __len__(self) -> int:
         return len(self.index)
@@ -168,8 +172,7 @@ class CineSeries(Dataset):
                 continue
             with h5py.File(file.path, "r") as data:
                 arrays.append(torch.from_numpy(data[KEYS[side]][n].astype(np.float32)))
-        name = found.inputs.names[n]
-        return Case(*arrays, name, name, found.inputs.path)
+        return Case(*arrays, self.names[i], self.names[i], found.inputs.path)
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
         case = self.case(key[1] if isinstance(key, tuple) else key)

@@ -46,7 +46,8 @@ def prepare(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
     columns = "".join("01"[int(c)] for c in mask.columns)
     about = {"mask": columns, "settings": settings, "shape": list(file.target_shape), "kspace": state}
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    path = file.path.parent / "grappa" / f"{file.path.stem}-{key}.h5"
+    name = file.path.name.removesuffix(".h5")  # a.hdf5 beside a.h5 has its own
+    path = file.path.parent / "grappa" / f"{name}-{key}.h5"
     if path.exists():
         return path
     try:
@@ -60,16 +61,16 @@ def prepare(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
         with replacing(path) as partial, h5py.File(partial, "w") as data:
             data[KEY] = torch.stack(images).numpy()
             data.attrs["kspace"] = state
-        _clear(path, file.path.stem, state)
+        _clear(path, name, state)
     except OSError as error:
         raise InputError(f"{path.parent}: GRAPPA images can't be kept there: {error.strerror or error}") from None
     print(f"GRAPPA of {file.path.name}: {len(images)} slices, {mask.achieved:.2f}× achieved", flush=True)
     return path
 
 
-def _clear(path: Path, stem: str, state: str) -> None:
+def _clear(path: Path, name: str, state: str) -> None:
     """Deletes images of an older state of the k-space."""
-    for old in path.parent.glob(f"{glob.escape(stem)}-{'?' * 16}.h5"):
+    for old in path.parent.glob(f"{glob.escape(name)}-{'?' * 16}.h5"):
         with contextlib.suppress(FileNotFoundError):  # another run may clear too
             with h5py.File(old, "r") as data:
                 stale = data.attrs.get("kspace") != state

@@ -21,6 +21,7 @@ from lib.data.grappa import KEY as GRAPPA
 from lib.data.grappa import image as grappa_image
 from lib.data.grappa import prepare as prepare_grappa
 from lib.data.loading import check_sizes, loaders
+from lib.data.names import path_names
 from lib.kspace import center_crop, flip_count, ifft2c, rss
 from lib.sampling import Mask, make_mask
 
@@ -43,6 +44,8 @@ def index(source: Path, folder: Path, seed: int = 0) -> Path:
     files = [kspace_file(path) for path in paths]
     split = _splits(files, source, seed)
     check_persons(folder, [{"split": split[f.path], "person": f.person} for f in files])
+    for part in set(split.values()):
+        path_names([path for path, its in split.items() if its == part])
     for i, file in enumerate(files):  # what takes long comes last
         files[i] = file = kspace_file(file.path, values=True)
         about = f"{file.layout}, {file.slices} slices, {file.coils} coils, {file.shape[0]}×{file.shape[1]}"
@@ -76,7 +79,10 @@ def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]
 
 
 class Case(NamedTuple):
-    """One slice with everything by name; images are (h, w), k-space (C, H, W), spacing in mm. Missing things are None."""
+    """One slice with everything by name; images are (h, w), k-space (C, H, W), spacing in mm. Missing things are None.
+
+    id: the file's `path_names`, joined by _, so that no two files of a split share it.
+    """
 
     kspace: Tensor
     mask: Mask
@@ -122,6 +128,7 @@ class KspaceSlices(Dataset):
             raise InputError("GRAPPA images belong to one mask a file: masks can't be fresh")
         self.files, self.mask, self.kind, self.seed, self.fresh = files, mask, kind, seed, fresh
         self.grappa, self.augmentation = grappa, augmentation or {}
+        self.names = {path: "_".join(name) for path, name in path_names(f.path for f in files).items()}
         self.index = [(f, s) for f in files for s in range(f.slices)]
         self.sizes = [sizes_of(f) for f, _ in self.index]
         for file in files:
@@ -144,10 +151,7 @@ class KspaceSlices(Dataset):
         kspace = kspace if kspace.ndim == 3 else kspace.unsqueeze(0)
         mask = self.mask_of(file, i, epoch)
         masked = kspace * mask.columns
-        filled = None
-        if self.grappa:
-            with h5py.File(self.grappa_paths[file.path], "r") as data:
-                filled = torch.from_numpy(data[GRAPPA][s].astype(np.float32))
+        filled = self.grappa_image(file.path, s) if self.grappa else None
         seen = center_crop(rss(ifft2c(masked)), file.target_shape) if zero_filled or file.maximum is None else None
         target = None
         if file.target:
@@ -156,8 +160,13 @@ class KspaceSlices(Dataset):
         maximum = file.maximum if file.maximum is not None else float(seen.max())
         return Case(
             kspace, mask, masked, filled, seen, target, extra.get("noise_free"), extra.get("sensitivity_maps"), maximum,
-            file.path.stem, s, file.person, file.path, file.spacing,
+            self.names[file.path], s, file.person, file.path, file.spacing,
         )  # fmt: skip
+
+    def grappa_image(self, path: Path, s: int) -> Tensor:
+        """GRAPPA's image (h, w) of slice s of a file, as it was made before."""
+        with h5py.File(self.grappa_paths[path], "r") as data:
+            return torch.from_numpy(data[GRAPPA][s].astype(np.float32))
 
     def mask_of(self, file: KspaceFile, i: int = 0, epoch: int = 0) -> Mask:
         """The file's own mask, or the one drawn for slice i in `epoch`."""

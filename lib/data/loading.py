@@ -42,7 +42,7 @@ def loaders(
     if batch_size % mesh.current().shares:
         raise InputError(f"batch_size: {batch_size} can't be shared by {mesh.current().shares} processes evenly")
     on_gpu = torch.device(device).type == "cuda"
-    num_workers = (4 if on_gpu else 0) if num_workers is None else num_workers
+    num_workers = workers(num_workers, device)
     options = {"num_workers": num_workers, "pin_memory": on_gpu}
     parts = {axis: part[:2] for axis, part in mesh.current().parts.items()}
     options |= {"collate_fn": partial(_part, parts=parts)} if parts else {}  # a worker may know nothing of this process
@@ -55,6 +55,11 @@ def loaders(
     )
     dls.n_inp, dls._device = inputs, torch.device(device)  # fastai takes a device with its own loaders only
     return dls
+
+
+def workers(number: int | None, device: torch.device | str) -> int:
+    """How many processes read data: `number`, or, where None, 4 on a GPU and 0 on a CPU."""
+    return (4 if torch.device(device).type == "cuda" else 0) if number is None else number
 
 
 def _part(items: list[tuple[torch.Tensor, ...]], parts: mesh.Parts) -> list[torch.Tensor]:

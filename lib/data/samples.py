@@ -184,7 +184,7 @@ def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, 
     """Write one simulated acquisition in fastMRI's layout, slice by slice.
 
     Beside fastMRI's `kspace`, `reconstruction_rss`, `ismrmrd_header` and attributes it holds `noise_free` (the truth
-    without noise) and `sensitivity_maps`.
+    without noise), `sensitivity_maps` and, of a scan with a tumour, `lesion`: its mask (S, H, W) bool.
     """
     count, size = len(job.slices), (num_coils, *shape)
     with replacing(path) as partial, h5py.File(partial, "w") as file:
@@ -194,6 +194,8 @@ def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, 
         truth = file.create_dataset("noise_free", (count, *shape), np.float32)
         for s, (k, image, m) in enumerate(acquire(job, shape, num_coils, snr, voxel)):
             kspace[s], maps[s], truth[s], target[s] = k, m, image, torch.linalg.vector_norm(ifft2c(k), dim=0)
+        if (FOLDER / f"{job.person}_mask.nii.gz").exists():
+            file["lesion"] = lesion(job.person, shape, voxel)[list(job.slices)]
         file["ismrmrd_header"] = header(shape, voxel, num_coils, scan(job.scan).spacing[0] * job.slices.step)
         file.attrs["max"] = float(target[:].max())
         file.attrs["norm"] = float(np.linalg.norm(target[:]))

@@ -1,0 +1,33 @@
+"""Cases read ahead by worker processes."""
+
+from collections.abc import Iterator
+
+from torch.utils.data import DataLoader, Dataset
+
+from lib.data.kspace import Case, KspaceSlices
+
+
+class _Cases(Dataset):
+    """Cases without full k-space."""
+
+    def __init__(self, slices: KspaceSlices):
+        self.slices = slices
+
+    def __getitem__(self, i: int) -> Case:
+        case = self.slices.case(i)
+        return case._replace(kspace=case.masked_kspace)
+
+
+def _as_it_is(case: Case) -> Case:
+    return case
+
+
+def reading(slices: KspaceSlices, indices: list[int], num_workers: int = 0) -> Iterator[Case]:
+    """The cases of these slices in their order, each read once, by `num_workers` processes or this one; without full k-space."""
+    options = {"batch_size": None, "num_workers": num_workers, "collate_fn": _as_it_is}
+    yield from DataLoader(_Cases(slices), sampler=indices, **options)
+
+
+def without_kspace(case: Case) -> Case:
+    """A case's images alone, which fit into memory for a whole file."""
+    return case._replace(kspace=None, masked_kspace=None, grappa=None, sensitivity_maps=None)

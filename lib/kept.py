@@ -1,0 +1,83 @@
+"""A result.h5 whose groups take long to make: each is kept as soon as it is done, so that a stopped run goes on from there."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from lib.files import read, replacing, write
+
+
+class Kept:
+    """Groups of a result.h5 at `path`, each a file in <name>.parts/ beside it until `join` puts them together.
+
+    What else is known of a group, its record (JSON), is kept in <name>.json. about (JSON): all that the groups depend on;
+    what was kept under another one is deleted.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any]):
+        self.path, self.folder = Path(path), Path(path).with_suffix(".parts")
+        self.notes, self.about = self.path.with_suffix(".json"), json.loads(json.dumps(about))
+        self.records: dict[str, dict[str, Any]] = {}
+        found = read(self.notes) if self.notes.is_file() else {}
+        if found.get("about") == self.about:
+            there = {name for name in found["records"] if self.path.is_file() or self._part(name).is_file()}
+            self.records = {name: record for name, record in found["records"].items() if name in there}
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _part(self, name: str) -> Path:
+        return self.folder / f"{name}.h5"
+
+    def has(self, name: str, state: list[Any]) -> bool:
+        """Whether the group is kept, made of data in that state."""
+        return self.records.get(name, {}).get("state") == state
+
+    def add(
+        self, name: str, state: list[Any], record: dict[str, Any], write_group: Callable[[h5py.File], None]
+    ) -> None:
+        """Keeps a group, which `write_group` writes into the file that it is given, its data's state and its record."""
+        with replacing(self._part(name)) as partial, h5py.File(partial, "w", track_order=True) as file:
+            write_group(file)
+        self.records[name] = json.loads(json.dumps(record | {"state": state}))  # as it will be read
+        write(self.notes, json.dumps({"about": self.about, "records": self.records}))
+
+    def join(self, names: list[str]) -> list[dict[str, Any]]:
+        """Writes the result.h5 of these groups, from parts and what it holds, and deletes the parts; returns the records."""
+        if self.folder.is_dir():
+            with replacing(self.path) as partial, h5py.File(partial, "w", track_order=True) as result:
+                for name in names:
+                    part = self._part(name)
+                    with h5py.File(part if part.is_file() else self.path) as source:
+                        source.copy(name, result)
+            shutil.rmtree(self.folder)
+        return [self.records[name] for name in names]
+
+
+class Progress:
+    """Lines about work on `total` files: one a file, with the time left, and one a minute within a file."""
+
+    def __init__(self, total: int):
+        self.total, self.count, self.here = total, 0, 0
+        self.begun = self.told = time.monotonic()
+
+    def kept(self, count: int) -> None:
+        """`count` files were done by an earlier run."""
+        self.count += count
+        if count:
+            print(f"[{self.count}/{self.total}] {count} kept from before", flush=True)
+
+    def within(self, text: str) -> None:
+        if time.monotonic() - self.told > 60:
+            self.told = time.monotonic()
+            print(f"[{self.count}/{self.total}] {text}", flush=True)
+
+    def done(self, text: str) -> None:
+        """A file is done."""
+        self.count, self.here, self.told = self.count + 1, self.here + 1, time.monotonic()
+        left = (self.told - self.begun) / self.here * (self.total - self.count) / 60
+        print(f"[{self.count}/{self.total}] {text}{f' · about {left:.0f} min left' * (left >= 1)}", flush=True)
