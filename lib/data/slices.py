@@ -95,7 +95,10 @@ def prepare(
     if odd not in ("pad", "drop"):
         raise InputError(f"odd: got {odd!r}, expected pad or drop")
     found = find(source)
-    headers = {s.image: _header(s, affine_from) for slices in found.values() for s in slices}
+    every = tqdm(
+        [s for slices in found.values() for s in slices], "checking", unit="slice", file=sys.stdout, mininterval=1
+    )
+    headers = {s.image: _header(s, affine_from) for s in every}
     _tell_lost(headers)
     shapes = {path: shape for path, (shape, _) in headers.items()}
     counts = Counter(shapes.values())

@@ -31,11 +31,12 @@ def place(what: str, source: Source, name: str, first: Source, resample: bool, o
         return volume, False
     kind = ShapeError if len(shape) == 3 else InputError
     if not resample or kind is InputError:
+        found = [str(s.file) for s in (source, first) if s.file]
+        files = f" ({' and '.join(found)})" if found else ""
         if shape == expected:
-            files = " and ".join(str(s.file) for s in (source, first) if s.file)
             words = f"{what} lies up to {away:.1f} mm away from {name!r}, by the files' affines"
-            raise kind(f"SliceViewer: {words}{f' ({files})' * bool(files)}")
-        raise kind(f"SliceViewer: {what} has shape {shape}, expected {expected} like {name!r}")
+            raise kind(f"SliceViewer: {words}{files}")
+        raise kind(f"SliceViewer: {what} has shape {shape}, expected {expected} like {name!r}{files}")
     return _resampled(what, source, name, first, order), True
 
 

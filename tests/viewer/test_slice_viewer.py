@@ -605,6 +605,15 @@ def test_an_overlay_with_a_lost_affine_is_told_naming_both_files_unless_it_is_kn
     assert np.array_equal(np.asarray(known.volumes["CT"]) == 1000, known.overlays["CT"] == 1)
 
 
+def test_overlays_near_whole_numbers_are_rounded_and_one_hot_ones_refused_naming_the_files(tmp_path):
+    image = saved(tmp_path / "a.nii", np.ones((6, 5, 4), np.float32), np.eye(4))
+    near = saved(tmp_path / "near.nii", np.full((6, 5, 4), 0.9999999), np.eye(4))
+    assert (Slices({"a": image}, overlays={"a": near}, classes=["x", "y"]).overlays["a"] == 1).all()
+    hot = saved(tmp_path / "hot.nii", np.ones((6, 5, 4, 3), np.uint8), np.eye(4))
+    with pytest.raises(InputError, match=r"the overlay of 'a' has shape \(3, 4, 5, 6\).*hot.nii and .*a.nii"):
+        Slices({"a": image}, overlays={"a": hot})
+
+
 def test_files_that_share_no_place_are_not_shown_black(tmp_path):
     voxels, far = np.ones((4, 5, 6), np.float32), np.eye(4)
     far[0, 3] = 50
