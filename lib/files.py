@@ -57,8 +57,8 @@ def _alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:
-        return True  # another user's
+    except (OSError, OverflowError):
+        return True  # another user's, or no number of a process
     return True
 
 

@@ -188,9 +188,9 @@ def test_every_way_gives_varnet_the_centre_lines_that_fastmri_gives(wide, networ
     evaluate.compare(wide, settings, [4], {"VarNet": ours}, tmp_path / "b.h5")
     with h5py.File(tmp_path / "b.h5") as result:
         assert same([torch.from_numpy(group["VarNet"][0]) for group in result.values()])
-    monkeypatch.setattr("lib.look.settings_of", lambda *_: {"num_cascades": 1, "chans": 2})
-    monkeypatch.setattr("lib.look.load_weights", lambda *_: ours)
-    assert same([look._varnet(slices.case(i), "anywhere") for i in range(3)])
+    monkeypatch.setattr(look, "settings_of", lambda *_: {"num_cascades": 1, "chans": 2, "pools": 1})
+    monkeypatch.setattr(look, "load_weights", lambda *_: ours)
+    assert same([look._varnet(case.masked_kspace, case.mask, "anywhere") for case in map(slices.case, range(3))])
     for fresh in (False, True):
         epoch = [KspaceSlices(wide, WIDE, fresh=fresh)[(3, i)] for i in range(3)]
         assert [x[2].item() for x in epoch] == [29, 29, 0] and all(x[2].dtype == torch.int64 for x in epoch)
