@@ -35,7 +35,7 @@ class Encoding:
 
     def blocks(self) -> Tensor:
         """AᴴA as dense blocks (..., H, W, W): the convolution times the coils' Σ S̄ᵢSⱼ."""
-        line = torch.eye(len(self.mask), dtype=self.maps.dtype, device=self.maps.device)
+        line = torch.eye(len(self.mask)).to(self.maps)
         convolution = ifftc(fftc(line, (0,)) * self.mask.unsqueeze(-1), (0,))
         rows = self.maps.movedim(-3, -1)  # ..., H, W, C
         return (rows.conj() @ rows.mT) * convolution
@@ -85,7 +85,7 @@ def _primal_dual(start: Tensor, encoding: Encoding, iterations: int, regularizat
     start = start / torch.where(peak > 0, peak, 1)
     tau = 0.05 / regularization  # λ bounds the dual variable, so τ / σ must fall with λ²; 0.05 measured to be quickest
     sigma = 1 / (8 * tau)  # τσ‖∇‖² ≤ 1
-    identity = torch.eye(start.shape[-1], dtype=start.dtype, device=start.device)
+    identity = torch.eye(start.shape[-1]).to(start)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(identity + tau * encoding.blocks()))
     image = ahead = start
     dual = torch.zeros((2, *start.shape), dtype=start.dtype, device=start.device)

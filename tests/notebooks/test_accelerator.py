@@ -93,3 +93,23 @@ with tempfile.TemporaryDirectory() as run:
         assert {s["exp_avg"].device.type for s in states} == {"pretended"}
         assert {float(s["step"]) for s in states} == {3.0 * epochs}
 """)
+
+
+def test_baselines_are_the_same_on_the_device():
+    in_process("""
+import tempfile
+from pathlib import Path
+import accelerator
+place = accelerator.begin()
+from lib.baselines import BASELINES
+from lib.data import checks, samples
+from lib.data.kspace import KspaceSlices
+job = next(j for j in samples.plan() if j.name == "brain_b")._replace(slices=range(8, 9))
+with tempfile.TemporaryDirectory() as folder:
+    samples.write(Path(folder) / "a.h5", job, (40, 32), 4, 40.0, voxel=5.0)
+    mask = {"kind": "equispaced", "num_low_frequencies": 10, "acceleration": 2}
+    case = KspaceSlices([checks.kspace_file(Path(folder) / "a.h5")], mask).case(0)
+    for name, method in BASELINES.items():
+        here, there = method([case]), method([case], place)
+        assert there.device.type == "cpu" and (here - there).norm() <= 1e-6 * here.norm(), name
+""")
