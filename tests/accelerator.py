@@ -37,6 +37,11 @@ class Pretended(torch.Tensor):
     def __repr__(self, **_):
         return f"Pretended({self.inner!r})"
 
+    def numpy(self, *, force=False):
+        if not force:
+            raise TypeError(f"can't convert a tensor on {NAME} to numpy, expected .cpu() before")
+        return self.inner.numpy()
+
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
         return _computed(function, args, kwargs or {})
