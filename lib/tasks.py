@@ -121,6 +121,10 @@ def check_values(path: Path, values: dict[str, Any], task: str | None = None) ->
     complete = {name: parameter.default for name, parameter in known.items()} | values
     for name, value in complete.items():
         complete[name] = _typed(value, known[name].type.split("|"), name, where)
+    if complete.get("task_name", "") is None and complete.get("network_type"):
+        complete["task_name"] = f"train_{complete['network_type'].lower()}"
+    if {"network_type", "network_settings"} <= known.keys():
+        complete["network_settings"] = _settings(complete, known)
     if complete.get("task_type") in ("predict", "evaluate") and not complete.get("saved_network_weights", True):
         raise InputError(
             f"{where}: task_type {complete['task_type']}: saved_network_weights is missing: whose network?"
@@ -207,6 +211,16 @@ def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
             raise InputError(f"{where}: mask: kind: {choose(complete['mask']['kind'], KINDS)}")
     if "devices" in complete:
         _check_devices(complete["devices"], complete.get("partition"), where)
+
+
+def _settings(complete: dict[str, Any], defaults: dict[str, Parameter]) -> dict[str, Any] | None:
+    """network_settings; {} where they are the defaults of another network_type than the task's, which hasn't all of them."""
+    kind, settings = complete["network_type"], complete["network_settings"]
+    if not settings or kind == defaults["network_type"].default or settings != defaults["network_settings"].default:
+        return settings
+    from lib import models  # which imports torch
+
+    return settings if kind not in models.MODELS or models.known(kind, settings) == settings else {}
 
 
 def _check_devices(devices: str | int | list, partition: Any, where: str) -> None:

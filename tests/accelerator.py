@@ -1,4 +1,4 @@
-"""A pretended accelerator, and notebooks run on it: `python tests/accelerator.py DEVICE '{"notebook": {parameters}}'`.
+"""A pretended accelerator, and notebooks run on it: `python tests/accelerator.py DEVICE '{"notebook": {parameters}}' STATEMENTS`.
 
 Its tensors say that they are on the device `pretended` and hold a tensor of the CPU, which computes for them. An
 operation that mixes the two raises, as CUDA does: so it shows what stays on the CPU by mistake (batches taken by hand,
@@ -130,6 +130,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == NAME:
         begin()
+    exec(sys.argv[3])
     for notebook, parameters in json.loads(sys.argv[2]).items():
         for callback in run(notebook, parameters).get("callbacks", ()):
             if hasattr(callback, "widgets"):  # the live chart's, which catches what its preview raises

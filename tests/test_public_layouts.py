@@ -8,7 +8,7 @@ import torch
 from fastmri.data.transforms import center_crop_to_smallest
 
 from lib import evaluate, losses, predict
-from lib.data.kspace import INPUT, KspaceSlices, dataloaders, index, split_files
+from lib.data.kspace import KspaceSlices, dataloaders, index, inputs_of, split_files
 from lib.models import build
 
 MASK = {"kind": "random", "acceleration": 4, "center_fraction": 0.08}
@@ -41,7 +41,7 @@ def test_the_target_is_fastmris(prepared):
 def test_it_trains_predicts_and_is_scored(prepared, network, tmp_path):
     torch.manual_seed(0)
     model = build(network, **SMALL[network])
-    dls = dataloaders(prepared, MASK, INPUT[network])
+    dls = dataloaders(prepared, MASK, **inputs_of(network))
     shapes = set()
     for batch in dls.train:
         output, (target, maximum, *_) = model(*batch[: dls.n_inp]), batch[dls.n_inp :]
@@ -50,7 +50,7 @@ def test_it_trains_predicts_and_is_scored(prepared, network, tmp_path):
         shapes.add(tuple(target.shape[-2:]))
     assert (32, 20) in shapes or shapes == {(32, 32)}
     for split in ("val", "test"):
-        slices = KspaceSlices(split_files(prepared, split, need_target=False), MASK, INPUT[network])
+        slices = KspaceSlices(split_files(prepared, split, need_target=False), MASK, **inputs_of(network))
         result = predict.reconstruct(model, slices, tmp_path / f"{split}.h5")
         with h5py.File(result) as file:
             for group in file.values():

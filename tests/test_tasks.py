@@ -269,3 +269,36 @@ def test_notebooks_are_named_with_or_without_their_ending(toy, monkeypatch):
         tasks.notebook("21_toi")
     with pytest.raises(InputError):
         tasks.notebook(f"../{toy.parent.name}/21_toy")
+
+
+def test_another_network_has_its_own_settings_and_its_runs_their_own_name():
+    def given(notebook, **values):
+        found = tasks.check(tasks.notebook(notebook), values)
+        return found["task_name"], found["network_settings"]
+
+    assert given("21_train_kspace") == (
+        "train_varnet",
+        tasks.parameters(tasks.notebook("21_train_kspace"))["network_settings"].default,
+    )
+    assert given("21_train_kspace", network_type="UNet") == ("train_unet", {})
+    assert given("21_train_kspace", network_type="UNet", task_name="a", network_settings={"chans": 8}) == (
+        "a",
+        {"chans": 8},
+    )
+    assert given("20_train_cine", network_type="UNet2D1D") == ("train_unet2d1d", {"base_filters": 8, "head": "linear"})
+    with pytest.raises(InputError, match="network_settings: UNet: setting 'pools' is unknown"):
+        given("21_train_kspace", network_type="UNet", network_settings={"pools": 3})
+    with pytest.raises(InputError, match="network_type: got 'Unet', did you mean 'UNet'"):
+        given("21_train_kspace", network_type="Unet")
+
+
+def test_a_network_is_fed_by_what_its_forward_asks_for():
+    from lib.data.kspace import inputs_of
+
+    assert {name: inputs_of(name)["kind"] for name in ("VarNet", "UNet", "VarNetRCAN")} == {
+        "VarNet": "kspace", "UNet": "image", "VarNetRCAN": "cascade",
+    }  # fmt: skip
+    with pytest.raises(
+        InputError, match="VolumeUNet: no network for k-space, expected one of VarNet, UNet, VarNetRCAN"
+    ):
+        inputs_of("VolumeUNet")

@@ -4,6 +4,7 @@ Letters: C coils, H readout, W phase encode, (h, w) the target's size.
 """
 
 import dataclasses
+import inspect
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lib import InputError, count
+from lib import InputError, count, models
 from lib.data.augment import Move, check_cutmix, check_turns, draw_move
 from lib.data.checks import SPLITS, KspaceFile, check_persons, entries, kspace_file, source_files, write_set
 from lib.data.grappa import KEY as GRAPPA
@@ -24,8 +25,8 @@ from lib.data.loading import check_sizes, loaders
 from lib.data.names import path_names
 from lib.kspace import center_crop, flip_count, ifft2c, rss
 from lib.sampling import Mask, make_mask
+from lib.tasks import CASCADE, IMPLIED, KSPACE
 
-INPUT = {"VarNet": "kspace", "UNet": "image", "VarNetRCAN": "cascade"}
 KINDS = {"kspace": 3, "image": 1, "cascade": 4}  # how many tensors a network of that kind takes
 SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val", "valid": "val", "leaderboard": "test"}
 
@@ -224,13 +225,22 @@ class KspaceSlices(Dataset):
         )  # fmt: skip
 
 
-def inputs_of(network: nn.Module) -> dict[str, Any]:
-    """`kind`, and for a cascade its `grappa` settings: what `KspaceSlices` and `dataloaders` need to feed a network."""
+def inputs_of(network: nn.Module | str) -> dict[str, Any]:
+    """`kind`, and for a cascade its `grappa` settings: what `KspaceSlices` and `dataloaders` need to feed a network.
+
+    network: one, or its name in MODELS. It is fed by what its forward calls its inputs: masked_kspace (and grappa), or
+    anything else for normalised images. InputError for networks that another notebook than 21 and 22 trains.
+    """
+    if isinstance(network, str):
+        with torch.device("meta"):  # no memory, no time
+            network = models.build(network)
     network = getattr(network, "model", network)  # inside a SelfEnsemble
-    name = type(network).__name__
-    if name not in INPUT:
-        raise InputError(f"{name}: no network for k-space, expected one of {', '.join(INPUT)}")
-    return {"kind": INPUT[name], "grappa": network.grappa if getattr(network, "use_grappa", False) else None}
+    name, inputs = type(network).__name__, inspect.signature(network.forward).parameters
+    if IMPLIED.get(name, KSPACE) not in (KSPACE, CASCADE):
+        known = [n for n, trains in IMPLIED.items() if trains in (KSPACE, CASCADE)]
+        raise InputError(f"{name}: no network for k-space, expected one of {', '.join(known)}")
+    kind = ("cascade" if "grappa" in inputs else "kspace") if "masked_kspace" in inputs else "image"
+    return {"kind": kind, "grappa": network.grappa if getattr(network, "use_grappa", False) else None}
 
 
 def file_mask(columns: Tensor, padding: tuple[int, int] = (0, 0)) -> Mask:

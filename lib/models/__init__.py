@@ -42,6 +42,12 @@ def complete(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def known(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings that the network has."""
+    there = inspect.signature(_network(name)).parameters
+    return {key: value for key, value in settings.items() if key in there}
+
+
 def build(name: str, /, **settings) -> nn.Module:
     """The network `name` of MODELS with its published defaults but for `settings`, its own keywords.
 

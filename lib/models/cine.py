@@ -238,11 +238,13 @@ class UNet3D_old(CineUNet):
 
 
 @torch.no_grad()
-def head_is_dead(model: CineUNet, inputs: Iterable[Tensor]) -> bool:
+def head_is_dead(model: nn.Module, inputs: Iterable[Tensor]) -> bool:
     """Whether the network adds nothing to any of the batches of series: its head's ReLU never opens, output = input.
 
-    The batches may lie anywhere, such as on the CPU while the network is on a GPU.
+    The batches may lie anywhere, such as on the CPU while the network is on a GPU. Other networks have no such head: False.
     """
+    if not isinstance(model, CineUNet):
+        return False
     place = next(model.parameters()).device
     return not any(bool(model.correction(x.to(place)).any()) for x in inputs)
 

@@ -31,13 +31,13 @@ RUNS = {  # in this order: a cascade starts from a VarNet, and 30 evaluates both
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Runs notebooks, {name: parameters}, in a process of its own on the device named."""
+    """Runs notebooks, {name: parameters}, in a process of its own on the device named, after the statements `before`."""
     place = tmp_path_factory.mktemp("accelerator")
 
-    def called(device, notebooks):
+    def called(device, notebooks, before=""):
         given = {n: {"quick": True, **p, "data": str(place / p["data"])} for n, p in notebooks.items()}
         ours = {"ECHOTRAIN_RUNS": str(place / "runs"), "MPLBACKEND": "agg"}
-        command = [sys.executable, str(ROOT / "tests" / "accelerator.py"), device, json.dumps(given)]
+        command = [sys.executable, str(ROOT / "tests" / "accelerator.py"), device, json.dumps(given), before]
         return subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | ours, cwd=ROOT)
 
     done = called("cpu", {notebook: {"data": data} for notebook, data in PREPARE.items()})
@@ -50,6 +50,32 @@ def test_notebook_computes_on_one_device(run, notebook):
     done = run("pretended", {notebook: RUNS[notebook]})
     assert done.returncode == 0, done.stderr[-2000:]
     assert notebook.startswith("30") or ("beside the preview" in done.stdout and "no preview" not in done.stdout)
+
+
+@pytest.mark.parametrize(("notebook", "size"), [("20_train_cine", (1, 1, 1)), ("21_train_kspace", (1, 1))])
+def test_a_new_network_in_models_is_all_that_it_takes(run, notebook, size):
+    """Named by network_type alone: its settings are its own, its run is named after it, nothing else knows it."""
+    given = RUNS[notebook] | {"network_type": "Mine", "task_type": "train", "metrics": ["psnr"], "loss": "mse"}
+    given = {k: v for k, v in given.items() if k != "network_settings"}
+    done = run("cpu", {notebook: given}, NEW.format(kind="3d" if len(size) == 3 else "2d", size=size))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "/train_mine/" in done.stdout and "Mine: " in done.stdout
+
+
+NEW = """
+from torch import nn
+from lib import models
+
+class Mine(nn.Module):
+    def __init__(self, width: int = 3):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv{kind}(1, width, 1), nn.Conv{kind}(width, 1, 1))
+
+    def forward(self, image):
+        return self.layers(image[:, None])[:, 0] if {size} == (1, 1, 1) else self.layers(image)
+
+models.MODELS["Mine"] = Mine
+"""
 
 
 def in_process(text):
