@@ -33,14 +33,20 @@ def slabs(
     their probabilities is what MONAI's `sliding_window_inference` gives. precision: of the network alone, fp32, bf16 or,
     on a GPU, fp16; probabilities are float32. InputError for an overlap outside 0 … 1.
     """
+    from monai.data.utils import compute_importance_map, dense_patch_slices  # seconds
+
     if not 0 <= overlap < 1:
         raise InputError(f"overlap: got {overlap}, expected a share of at least 0 and below 1")
     model, patch = model.to(device).eval(), tuple(patch)
     size = tuple(max(extent, p) for extent, p in zip(volume.shape, patch, strict=True))
     before = [(s - extent) // 2 for s, extent in zip(size, volume.shape, strict=True)]
     kept = [slice(b, b + extent) for b, extent in zip(before, volume.shape, strict=True)]
-    weight = _weight(patch).to(device)
-    starts = [_starts(s, p, max(int(p * (1 - overlap)), 1)) for s, p in zip(size, patch, strict=True)]
+    weight = compute_importance_map(patch, mode="gaussian", device=device)
+    weight = weight.clamp(min=max(weight[weight > 0].min().item(), 1e-3))
+    step = [max(int(p * (1 - overlap)), 1) for p in patch]
+    starts = [
+        [w[0].start for w in dense_patch_slices((s,), (p,), (n,))] for s, p, n in zip(size, patch, step, strict=True)
+    ]
     corners = list(product(*starts[1:]))
     totals = weights = None
     for z, following in pairwise([*starts[0], size[0]]):
@@ -62,20 +68,6 @@ def slabs(
             at = (slice(first - z, last - z), *kept[1:])
             yield first - kept[0].start, (totals[:, *at] / weights[at]).cpu()
         totals, weights = (F.pad(x[..., done:, :, :], (0, 0, 0, 0, 0, done)) for x in (totals, weights))
-
-
-def _weight(patch: tuple[int, ...]) -> Tensor:
-    """(d, h, w) MONAI's Gaussian weight of a window: deviations of an eighth of its size, at least .001."""
-    weight = torch.ones(())
-    for p in patch:
-        x = torch.arange(p) - (p - 1) / 2
-        weight = weight[..., None] * torch.exp(-(x**2) / (2 * (p / 8) ** 2))
-    return weight.clamp(min=1e-3)
-
-
-def _starts(size: int, patch: int, step: int) -> list[int]:
-    """First voxels of windows along an axis, `step` apart; the last one ends with the volume."""
-    return [min(i * step, size - patch) for i in range(-(-(size - patch) // step) + 1)]
 
 
 def segment(
