@@ -241,9 +241,11 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
     ours = {"interactive": False, "task_name": name} | values | ({"quick": True} if quick else {})
     values = {k: v for k, v in ours.items() if k in known}
     parameters = tasks.check_values(notebook, values, name)
-    if parameters.get("quick") and _several(parameters.get("devices")):  # quick batches are too small to be shared
-        one = {key: known[key].default for key in ("devices", "partition") if key in known}
-        values, parameters = values | one, parameters | one
+    if parameters.get("quick"):
+        alone = {"num_workers": 0} if "num_workers" in known else {}  # starting them takes longer than quick training
+        if _several(parameters.get("devices")):  # quick batches are too small to be shared
+            alone |= {key: known[key].default for key in ("devices", "partition") if key in known}
+        values, parameters = values | alone, parameters | alone
     return Task(name, notebook, values, parameters, wanted, *flags, output and (folder / output).resolve(), weights)
 
 

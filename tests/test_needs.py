@@ -121,7 +121,7 @@ def test_results_of_earlier_runs_must_have_truths(sets):
     plan(sets, LABELS)
 
 
-RECIPE = "- {task_name: t, network_type: VolumeUNet, data: volumes, devices: %s, partition: [1, 16, 1, 1, 1]}"
+RECIPE = "- {task_name: t, network_type: VolumeUNet, data: volumes, devices: %s, partition: [1, 16, 1, 1, 1], num_workers: 4}"
 
 
 @pytest.mark.parametrize("devices, expected", [("8", "auto"), ("[0, 1]", "auto"), ("[cpu, cpu]", ["cpu", "cpu"])])
@@ -130,6 +130,7 @@ def test_a_quick_run_is_on_one_device(sets, devices, expected):
     (sets / "recipe.yaml").write_text(RECIPE.replace("16", "1" if "cpu" in devices else "16") % devices)
     (task,) = planning.plan(sets / "recipe.yaml", quick=True)
     assert task.values["devices"] == task.parameters["devices"] == expected
+    assert task.values["num_workers"] == task.parameters["num_workers"] == 0
     if expected == "auto":
         assert task.values["partition"] == {"D": 1, "H": 1, "W": 1}
 
