@@ -3,12 +3,13 @@
 K-space is (..., C, H, W): coils, readout, phase encode. The acquired lines are a regular grid (every R-th line) and a
 contiguous block of centre lines (ACS). Source: Griswold et al., MRM 2002, with a Tikhonov term in the fit.
 
-Two things differ from the textbook. Windows that reach out of the centre block are fitted too where all that they
-need was acquired. And every equation is divided by its sources' magnitude to the power 3/4: the kernel's error grows
-with the signal, so an unweighted fit is ruled by the few samples around the centre of k-space and amplifies noise
-everywhere else (the reason for high-pass GRAPPA: Huang et al., MRM 2008).
+Three things differ from the textbook. Windows that reach out of the centre block are fitted too where all that they
+need was acquired. The equations are weighted, and the Tikhonov term follows the noise: see `lib.grappa_kernels`. And
+gaps beside the centre block or an edge have kernels of their own, made from the acquired lines nearest to them.
 """
 
+import functools
+import itertools
 from collections import Counter
 from typing import NamedTuple
 
@@ -17,9 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib import InputError, count
+from lib.grappa_kernels import MOST, Pattern, Windows, calibrate, energy, find_windows, nearest, noise_energy, regular
 
-FLOOR = 1e-3  # of the mean energy: below it noise rules, and all equations count alike
 ENOUGH = 16  # equations per unknown from which on a kernel of more than two lines pays
+COVERED = 6  # the same, where the centre block is three times as wide as the kernel
+ENOUGH_ONCE = 2  # the same for the kernel of a single gap
 
 
 class Grid(NamedTuple):
@@ -32,13 +35,15 @@ class Grid(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a GRAPPA run used: `center` are the lines fitted to, `condition` is the worst regularised normal matrix's."""
+    """What a GRAPPA run used; of several slices and kinds of line, the largest condition, ridge and noise."""
 
     kernel: tuple[int, int]  # readout points, acquired lines; (0, 0) where nothing was missing
     acceleration: int
     offset: int
-    center: tuple[int, int]
-    condition: float
+    center: tuple[int, int]  # the lines fitted to
+    condition: float  # of the regularised normal matrix
+    ridge: float  # Tikhonov term of the grid's kernel, as a fraction of the mean eigenvalue
+    noise: float  # standard deviation of a complex sample, estimated from the centre lines
 
 
 def center_block(mask: Tensor) -> tuple[int, int]:
@@ -104,17 +109,19 @@ def grappa(
     kspace: Tensor,
     mask: Tensor,
     kernel_size: tuple[int, int] = (5, 4),
-    regularization: float = 3e-3,
+    regularization: float | None = None,
     calibration: Tensor | None = None,
     return_report: bool = False,
 ) -> Tensor | tuple[Tensor, Report]:
     """Fill the missing lines of kspace (..., C, H, W), complex, zero where mask (W,) is False.
 
-    kernel_size: readout points (odd) and the most acquired lines that a missing sample is made from; where the centre
-    block gives a wider kernel fewer than ENOUGH equations per unknown, the next smaller even number of lines is used
-    (on noisy heads two well-determined lines then beat four). regularization: Tikhonov term, as a fraction of the
-    mean eigenvalue of the normal matrix. calibration (..., C, H', Wc): fully sampled lines to fit the weights to,
-    instead of the mask's centre block.
+    kernel_size: readout points (odd) and the most acquired lines that a missing sample is made from; on the grid the
+        next smaller even number of lines is used where the centre block gives a wider kernel fewer than ENOUGH
+        equations per unknown, or fewer than COVERED though it is three times as wide (two well-determined
+        lines then beat four)
+    regularization: Tikhonov term, as a fraction of the mean eigenvalue of the normal matrix; None chooses it for each
+        slice and kernel from the noise in the centre lines and the signal in the others
+    calibration (..., C, H', Wc): fully sampled lines to fit the weights to, instead of the mask's centre block
 
     Returns k-space of the same shape, in which acquired samples are unchanged, and the Report if asked for. Sources
     beyond the edges of k-space count as zero; see `find_grid` for the columns that are left zero.
@@ -123,22 +130,22 @@ def grappa(
     points, wanted = kernel_size
     if points < 1 or points % 2 == 0 or wanted < 2:
         raise InputError(f"kernel_size is {kernel_size}, expected an odd number of readout points and at least 2 lines")
-    if regularization <= 0:
-        raise InputError(f"regularization is {regularization}, expected more than 0")
+    if regularization is not None and not regularization > 0:
+        raise InputError(f"regularization is {regularization}, expected more than 0, or None")
     if not kspace.is_complex() or kspace.ndim < 3 or mask.shape != kspace.shape[-1:]:
         raise InputError(
             f"k-space is {kspace.dtype} {tuple(kspace.shape)} and mask {tuple(mask.shape)}, "
             "expected complex (..., C, H, W) and (W,)"
         )
+    mask = mask.cpu() != 0
     grid = find_grid(mask)
     filled = kspace.resolve_conj().clone(memory_format=torch.contiguous_format)
     if grid.acceleration == 1:
-        return (filled, Report((0, 0), 1, grid.offset, grid.center, 1.0)) if return_report else filled
+        return (filled, Report((0, 0), 1, grid.offset, grid.center, 1.0, 0.0, 0.0)) if return_report else filled
 
     coils, height, width = kspace.shape[-3:]
     if calibration is None:
-        source, sampled, center = filled, mask.cpu().bool(), grid.center
-        on_grid = (torch.arange(width) - grid.offset) % grid.acceleration == 0
+        source, sampled, center = filled, mask, grid.center
     else:
         if calibration.shape[:-2] != kspace.shape[:-2]:
             raise InputError(
@@ -146,37 +153,94 @@ def grappa(
                 f"{tuple(kspace.shape[:-2])}, then readout and lines"
             )
         source, center = calibration.resolve_conj().to(kspace), (0, calibration.shape[-1])
-        sampled = on_grid = torch.zeros(center[1], dtype=torch.bool)
-    per_line = max(source.shape[-2] - points + 1, 0)
-    for lines in (wanted, *range((wanted - 1) // 2 * 2, 1, -2)):  # even ones are symmetric about the gap
-        windows = _windows(sampled, on_grid, center, grid.acceleration, lines)
-        if windows.fewest * per_line >= coils * points * lines * (ENOUGH if lines > 2 else 1):
-            break
-    else:
-        there, need = center[1] - center[0], grid.acceleration + -(-2 * coils * points // max(per_line, 1))
-        raise InputError(
-            f"{count(there, 'centre line')} of {source.shape[-2]} points {'is' if there == 1 else 'are'} too few for GRAPPA with "
-            f"{count(coils, 'coil')} at acceleration {grid.acceleration}: {need} are enough for the smallest "
-            f"kernel ({points} × 2 lines)"
-        )
-
+        sampled = torch.ones(center[1], dtype=torch.bool)
+    usual, *others = _plan(mask, grid, sampled, center, (coils, source.shape[-2]), kernel_size)
+    usual, *others = (part._replace(windows=part.windows.to(kspace.device)) for part in (usual, *others))
     columns, place = (index.to(kspace.device) for index in _missing_columns(mask, grid))
-    condition = 1.0
+    outer = mask.clone()
+    outer[grid.center[0] : grid.center[1]] = False
+    outer = outer.nonzero().flatten().to(kspace.device)
+
+    found = [torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64, device=kspace.device)]
     flat = zip(filled.view(-1, coils, height, width), source.reshape(-1, *source.shape[-3:]), strict=True)
     for number, (target, fitted) in enumerate(flat):
         if not fitted.isfinite().all():
             raise InputError(f"k-space of slice {number} holds values that are not finite")
-        level = torch.view_as_real(fitted[..., center[0] : center[1]]).double().square().sum(-1).mean()
-        weights, normal = calibrate(
-            fitted, windows, grid.acceleration, (points, lines), level + (level == 0), regularization
-        )
+        block = fitted[..., center[0] : center[1]]
+        noise, level = noise_energy(block), energy(block).mean()
+        level = level + (level == 0)
+        fit = functools.partial(calibrate, fitted, points=points, noise=noise, level=level, ridge=regularization)
+        weights, normal, ridge = fit(usual.windows, usual.pattern, outer=energy(target[..., outer]).mean())
         made = apply_kernel(target[..., grid.offset :: grid.acceleration], weights)
         target[..., columns] = made.permute(1, 2, 3, 0).flatten(2)[..., place]
+        for windows, pattern, start in others:
+            near = torch.stack([target[..., start + i] for i in pattern.sources], -1)
+            weights, *_ = fit(windows, pattern, outer=energy(near).mean(), most=MOST)
+            near = F.pad(near, (0, 0, points // 2, points // 2)).unfold(1, points, 1)
+            made = torch.einsum("chnp,kdcpn->kdh", near, weights)
+            for line, values in zip(pattern.targets, made, strict=True):
+                target[..., start + line] = values
         if return_report:
             values = torch.linalg.eigvalsh(normal)
-            condition = max(condition, (values[:, -1] / values[:, 0]).max().item())
-    report = Report((points, lines), grid.acceleration, grid.offset, center, condition)
-    return (filled, report) if return_report else filled
+            found.append(torch.stack(((values[:, -1] / values[:, 0]).max(), ridge.max(), noise.sqrt())))
+    if not return_report:
+        return filled
+    lines = len(usual.pattern.sources)
+    worst = torch.stack(found).amax(0).tolist()
+    return filled, Report((points, lines), grid.acceleration, grid.offset, grid.center, *worst)
+
+
+class Part(NamedTuple):
+    """A kernel: the windows that it is fitted to, its pattern, and the column of the first source where it is applied."""
+
+    windows: Windows
+    pattern: Pattern
+    start: int
+
+
+def _plan(
+    mask: Tensor,
+    grid: Grid,
+    sampled: Tensor,
+    center: tuple[int, int],
+    size: tuple[int, int],
+    kernel_size: tuple[int, int],
+) -> list[Part]:
+    """The kernel of the grid, then one for each gap at the centre block or an edge that has other lines beside it.
+
+    size: coils, and readouts of the calibration. InputError: too few centre lines.
+    """
+    (coils, height), (points, wanted), step = size, kernel_size, grid.acceleration
+    per_line = max(height - points + 1, 0)
+
+    def plenty(windows: Windows, lines: int, enough: int) -> bool:
+        return windows.fewest * per_line >= coils * points * lines * (enough if lines > 2 else 1)
+
+    for lines in (wanted, *range((wanted - 1) // 2 * 2, 1, -2)):  # even ones are symmetric about the gap
+        pattern = regular(step, lines)
+        windows = find_windows(sampled, pattern)
+        wide = len(windows.shared[0]) >= 2 * pattern.sources[-1]
+        if plenty(windows, lines, COVERED if wide else ENOUGH):
+            break
+    else:
+        there, need = center[1] - center[0], step + -(-2 * coils * points // max(per_line, 1))
+        raise InputError(
+            f"{count(there, 'centre line')} of {height} points {'is' if there == 1 else 'are'} too few for GRAPPA with "
+            f"{count(coils, 'coil')} at acceleration {step}: {need} are enough for the smallest "
+            f"kernel ({points} × 2 lines)"
+        )
+    parts, acquired = [Part(windows, pattern, 0)], mask.nonzero().flatten().tolist()
+    ends = [-1] * (grid.reach[0] == 0), [len(mask)] * (grid.reach[1] == len(mask))
+    for gap in itertools.pairwise((*ends[0], *acquired, *ends[1])):
+        if gap[1] - gap[0] == 1 or nearest(acquired, gap, step, lines)[0] == pattern:
+            continue
+        for fewer in range(wanted, 0, -1):
+            other, start = nearest(acquired, gap, step, fewer)
+            windows = find_windows(sampled, other)
+            if plenty(windows, len(other.sources), ENOUGH_ONCE):
+                parts.append(Part(windows, other, start))
+                break
+    return parts
 
 
 def apply_kernel(lines: Tensor, weights: Tensor) -> Tensor:
@@ -192,71 +256,6 @@ def apply_kernel(lines: Tensor, weights: Tensor) -> Tensor:
     return F.conv2d(padded.unsqueeze(0), weights.flatten(0, 1))[0].unflatten(0, (kinds, coils))
 
 
-class Windows(NamedTuple):
-    """First source columns of the windows to fit: `shared` serve every kind of missing line, `own[r − 1]` only kind r."""
-
-    shared: Tensor
-    own: list[Tensor]
-
-    @property
-    def fewest(self) -> int:
-        return len(self.shared) + min(map(len, self.own))
-
-
-def _windows(sampled: Tensor, on_grid: Tensor, center: tuple[int, int], step: int, lines: int) -> Windows:
-    """All windows inside the centre block, and those on the grid around it whose target was acquired."""
-    span = (lines - 1) * step
-    start = torch.arange(max(len(sampled) - span, 0))
-    inside = (start >= center[0]) & (start + span < center[1])
-    around = on_grid[start] & ~inside
-    for line in range(lines):
-        around &= sampled[start + line * step]
-    target = start + (lines - 1) // 2 * step
-    return Windows(start[inside], [start[around & sampled[target + kind]] for kind in range(1, step)])
-
-
-def calibrate(
-    lines: Tensor, windows: Windows, step: int, kernel: tuple[int, int], level: Tensor, regularization: float
-) -> tuple[Tensor, Tensor]:
-    """Weights (R − 1, C, C, points, n) that predict the samples between grid lines, fitted to lines (C, H, W).
-
-    level: the mean energy of a calibration sample. Minimises Σ w² |source · weights − target|² + λ |weights|², λ being
-    `regularization` of the mean eigenvalue; one Cholesky solve in double precision for all kinds. Also returns the
-    regularised normal matrices (R − 1, K, K).
-    """
-    kinds = list(range(1, step))
-    gram, right = _normal(lines, windows.shared, step, kernel, kinds, level)
-    gram, right = gram.repeat(step - 1, 1, 1), right.unflatten(1, (step - 1, -1)).transpose(0, 1).contiguous()
-    for kind, own in zip(kinds, windows.own, strict=True):
-        more = _normal(lines, own, step, kernel, [kind], level)
-        gram[kind - 1] += more[0]
-        right[kind - 1] += more[1]
-    diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    mean = diagonal.real.mean(-1, keepdim=True)
-    diagonal += regularization * mean + (mean == 0)  # an empty slice: anything invertible
-    weights = torch.cholesky_solve(right, torch.linalg.cholesky(gram)).mT
-    return weights.to(lines.dtype).unflatten(-1, (len(lines), *kernel)), gram
-
-
-def _normal(
-    x: Tensor, start: Tensor, step: int, kernel: tuple[int, int], kinds: list[int], level: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Weighted normal matrix (K, K) and right-hand sides (K, kinds · C) of the windows that start at columns `start`."""
-    points, count = kernel
-    edge = points // 2
-    middle = start + (count - 1) // 2 * step
-    start = start.unsqueeze(1) + torch.arange(count) * step
-    target = middle.unsqueeze(1) + torch.tensor(kinds)
-    source = x[..., start.to(x.device)].unfold(1, points, 1)  # C, H', windows, n, points
-    source = source.permute(1, 2, 0, 4, 3).flatten(2).flatten(0, 1).to(torch.complex128)
-    made = x[:, edge : x.shape[1] - edge][..., target.to(x.device)]  # C, H', windows, kinds
-    made = made.permute(1, 2, 3, 0).flatten(2).flatten(0, 1).to(torch.complex128)
-    energy = torch.view_as_real(source).square().sum(-1).mean(-1, keepdim=True)
-    weight = (energy / level + FLOOR).pow(-0.375)
-    source, made = source * weight, made * weight
-    return source.mH @ source, source.mH @ made
-
-
 def _missing_columns(mask: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Columns to be filled, and where apply_kernel's lines, in the order (interval, kind), hold them."""
     step, width = grid.acceleration, len(mask)
@@ -264,5 +263,5 @@ def _missing_columns(mask: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     columns = (torch.arange(intervals).unsqueeze(1) - 1) * step + grid.offset + torch.arange(1, step)
     columns = columns.flatten()
     place = ((columns >= grid.reach[0]) & (columns < grid.reach[1])).nonzero().flatten()
-    place = place[~mask.cpu().bool()[columns[place]]]
+    place = place[~mask[columns[place]]]
     return columns[place], place

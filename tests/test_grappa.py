@@ -4,6 +4,8 @@ import functools
 
 import pytest
 import torch
+from skimage.data import shepp_logan_phantom
+from skimage.transform import resize
 
 from lib import InputError, coils, metrics, sense
 from lib.grappa import apply_kernel, center_block, find_grid, grappa
@@ -91,6 +93,57 @@ def test_at_least_as_good_as_pygrappa_in_the_same_window():
     assert report.kernel == (5, 4)
     theirs = peer((full * mask)[0].numpy(), full[0, ..., 22:58].numpy(), kernel_size=(5, 13), coil_axis=0)
     assert image_error(filled, full) <= 1.05 * image_error(torch.from_numpy(theirs).to(torch.complex64)[None], full)
+
+
+@functools.cache
+def phantom(num_coils, height, width, noise):
+    """K-space (C, H, W) of scikit-image's Shepp–Logan phantom without noise, and with it."""
+    image = torch.from_numpy(resize(shepp_logan_phantom(), (height, width), order=1, anti_aliasing=True)).float()
+    maps = coils.simulate((1, height, width), num_coils, 1)[0]
+    phase = coils.smooth_phase((1, height, width), 1)[0]
+    clean, noisy = (coils.acquire(image / image.max(), maps, std, phase, 1) for std in (0.0, noise))
+    return clean, noisy
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.003, 0.01, 0.03])
+@pytest.mark.parametrize(
+    ("num_coils", "height", "width", "step", "offset", "center"),
+    [(6, 44, 49, 2, 1, 20), (4, 48, 48, 3, 0, 18), (8, 41, 52, 4, 1, 22)],
+)
+def test_noise_or_not_it_is_at_least_as_good_as_pygrappa(num_coils, height, width, step, offset, center, noise):
+    from pygrappa import grappa as peer
+
+    truth, full = phantom(num_coils, height, width, noise)
+    mask = grid(width, step, offset, center)
+    start = (width - center + 1) // 2
+    masked, block = (full * mask).numpy(), full[..., start : start + center].numpy()
+    ours = grappa(full * mask, mask)
+    for window in ((5, 5), (5, 3 * step + 1 + step % 2)):  # the default, and one that sees four acquired lines
+        theirs = torch.from_numpy(peer(masked, block, kernel_size=window, coil_axis=0)).to(torch.complex64)
+        theirs = torch.where(mask, full, theirs)
+        behind = 20 * torch.log10((ours - truth).norm() / (theirs - truth).norm())
+        assert behind < 0.5, window  # dB; one draw of the noise more or less
+        expected = metrics.ssim(rss(ifft2c(theirs))[None], rss(ifft2c(truth))[None])
+        assert metrics.ssim(rss(ifft2c(ours))[None], rss(ifft2c(truth))[None]) >= expected - 1e-3, window
+
+
+@pytest.mark.parametrize("num_coils", [2, 8, 16])
+def test_the_report_states_the_noise_and_the_ridge_that_follows_from_it(num_coils):
+    mask = grid(60, 3, 0, 24)
+    ridges = []
+    for std in (0.003, 0.01, 0.03):
+        _, full = phantom(num_coils, 56, 60, std)
+        full = full.clone()
+        full[1:2] *= num_coils == 2  # a coil without signal says nothing about the noise
+        _, report = grappa(full * mask, mask, return_report=True)
+        assert report.noise == pytest.approx(std * 2**0.5, rel=0.25)
+        assert grappa(1e6 * full * mask, mask, return_report=True)[1].noise == pytest.approx(1e6 * report.noise)
+        ridges.append(report.ridge)
+    assert ridges[0] < ridges[1] < ridges[2]
+    clean, _ = phantom(num_coils, 56, 60, 0.0)
+    _, report = grappa(clean * mask, mask, return_report=True)
+    assert report.noise < 1e-3 and report.ridge < ridges[0]
+    assert grappa(full * mask, mask, regularization=0.02, return_report=True)[1].ridge == 0.02
 
 
 def test_batches_equal_slices_and_leading_axes_stay():

@@ -21,6 +21,7 @@ from lib.kspace import center_crop, fft2c, ifft2c, rss
 from lib.sampling import Mask
 
 KEY = "image_grappa"
+METHOD = 2  # counts the changes of what `lib.grappa` makes from the same settings
 ALIKE = 0.9  # correlation of the low-resolution images; one case has .99, two heads have .5 to .8
 
 
@@ -34,8 +35,8 @@ def prepare(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
     """The HDF5 file whose `image_grappa` (S, h, w), float32, belongs to a file's k-space under its mask.
 
     SNU's own where the file has its mask from there. Else <folder>/grappa/<name>-<key>.h5, made here with a line of
-    progress if it isn't there: the key is a checksum of the mask, of `settings` (`lib.grappa.grappa`'s) and of the file, so
-    whatever changes, another file is made, and those of an older state of the k-space are deleted.
+    progress if it isn't there: the key is a checksum of the mask, of `settings` (`lib.grappa.grappa`'s), of METHOD and of
+    the file, so whatever changes, another file is made, and those of an older state of the k-space are deleted.
     """
     if file.grappa_path and file.mask:
         _check_case(file, mask)
@@ -44,7 +45,7 @@ def prepare(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
     if not is_whole(file.path):  # a large file's checksum is of samples: its time counts too
         state += f" {file.path.stat().st_mtime_ns}"
     columns = "".join("01"[int(c)] for c in mask.columns)
-    about = {"mask": columns, "settings": settings, "shape": list(file.target_shape), "kspace": state}
+    about = {"method": METHOD, "mask": columns, "settings": settings, "shape": list(file.target_shape), "kspace": state}
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     name = file.path.name.removesuffix(".h5")  # a.hdf5 beside a.h5 has its own
     path = file.path.parent / "grappa" / f"{name}-{key}.h5"

@@ -66,7 +66,7 @@ class VarNetRCAN(nn.Module):
         statistics: str = "joint",
         residual: bool = False,
         grappa_kernel: Sequence[int] = (7, 4),
-        grappa_regularization: float = 3e-3,
+        grappa_regularization: float | None = None,
     ):
         if statistics not in ("joint", "channel"):
             raise InputError(f"VarNetRCAN: statistics is {statistics!r}, expected joint or channel")

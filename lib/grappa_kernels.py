@@ -1,0 +1,183 @@
+"""GRAPPA's kernels: which acquired lines fill a gap, and weights fitted to fully sampled lines.
+
+Every equation is divided by its sources' magnitude to the power 3/4: the kernel's error grows with the signal, so an
+unweighted fit is ruled by the few samples around the centre of k-space and amplifies noise everywhere else (the
+reason for high-pass GRAPPA: Huang et al., MRM 2008).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+FLOOR = 1e-3  # of the mean energy: below it noise rules, and all equations count alike
+LEAST = 1e-4  # the ridge without noise
+OUTSIDE = 0.3  # of the unexplained share of the energy: what is added to the ridge where a kernel extrapolates
+MOST = 16  # equations per unknown from which on every n-th readout will do for a kernel of few gaps
+WINDOW = 200  # the most samples, over all coils, of a window that shows the noise
+
+
+class Pattern(NamedTuple):
+    """Columns that a kernel reads and makes, counted from the first one that it reads."""
+
+    sources: tuple[int, ...]
+    targets: tuple[int, ...]
+
+    @property
+    def extrapolates(self) -> bool:
+        return self.targets[0] < 0 or self.targets[-1] > self.sources[-1]
+
+
+class Windows(NamedTuple):
+    """Columns of the windows to fit, sources (N, n) and targets (N, kinds): `shared` serve all kinds, `own` one each."""
+
+    shared: tuple[Tensor, Tensor]
+    own: list[tuple[Tensor, Tensor]]
+
+    @property
+    def fewest(self) -> int:
+        """How many there are for the kind that has the fewest."""
+        return len(self.shared[0]) + min(len(sources) for sources, _ in self.own)
+
+    def to(self, device: torch.device) -> "Windows":
+        shared, *own = [(sources.to(device), targets.to(device)) for sources, targets in (self.shared, *self.own)]
+        return Windows(shared, own)
+
+
+def regular(step: int, lines: int) -> Pattern:
+    """The kernel of a gap amid `lines` lines of the grid, every step-th."""
+    before = (lines - 1) // 2 * step
+    return Pattern(tuple(range(0, lines * step, step)), tuple(range(before + 1, before + step)))
+
+
+def nearest(acquired: list[int], gap: tuple[int, int], step: int, lines: int) -> tuple[Pattern, int]:
+    """What fills the gap between two lines, and the column of its first source.
+
+    The sources are the `lines` acquired lines nearest to the gap, and none further away than those of `regular` are.
+    """
+    first, last = gap
+    distance = {line: max(first - line, line - last) for line in acquired}
+    near = [line for line in acquired if distance[line] < (lines + 1) // 2 * step]
+    near = sorted(sorted(near, key=distance.__getitem__)[:lines])
+    return Pattern(tuple(line - near[0] for line in near), tuple(range(first + 1 - near[0], last - near[0]))), near[0]
+
+
+def find_windows(sampled: Tensor, pattern: Pattern) -> Windows:
+    """All windows of a pattern whose sources and targets are `sampled` (W,), bool; those of some targets only are `own`."""
+    start = torch.arange(max(len(sampled) - pattern.sources[-1], 0)).unsqueeze(1)
+    sources, targets = start + torch.tensor(pattern.sources), start + torch.tensor(pattern.targets)
+    inside = (targets >= 0) & (targets < len(sampled))
+    there = sampled[targets.clamp(0, len(sampled) - 1)] & inside & sampled[sources].all(1, keepdim=True)
+    every = there.all(1)
+    kinds = [there[:, kind] & ~every for kind in range(len(pattern.targets))]
+    own = [(sources[fits], targets[fits, kind : kind + 1]) for kind, fits in enumerate(kinds)]
+    return Windows((sources[every], targets[every]), own)
+
+
+def energy(x: Tensor) -> Tensor:
+    """|x|² of complex x, in double precision."""
+    return torch.view_as_real(x).double().square().sum(-1)
+
+
+def noise_energy(lines: Tensor) -> Tensor:
+    """Energy of the noise in a sample, E|n|², of fully sampled lines (C, H, W), from the null space of their windows.
+
+    With smooth coils some combination of the samples in a small window holds no signal (Uecker et al., MRM 2014): the
+    smallest eigenvalue of the windows' covariance is the noise's energy, but for the factor of Marchenko and Pastur's
+    law. Coils without any signal are left out.
+    """
+    coils, height, width = lines.shape
+    side = max(min(math.isqrt(WINDOW // coils), width // 2, height // 2, 7), 1)
+    windows = lines.unfold(1, side, 1).unfold(2, side, 1)  # C, H', W', side, side
+    every = max(windows.shape[1] * windows.shape[2] // (MOST * coils * side**2), 1)
+    windows = windows[:, ::every].permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1).to(torch.complex128)
+    count, size = windows.shape
+    gram = windows.mH @ windows / count
+    diagonal = gram.diagonal().real
+    total = diagonal.sum()
+    gram = gram + torch.diag((diagonal == 0) * (total + (total == 0)))
+    smallest = torch.linalg.eigvalsh(gram)[0].clamp_min(0) * (total > 0)
+    return smallest / (1 - min(math.sqrt(size / count), 0.7)) ** 2
+
+
+def calibrate(
+    lines: Tensor,
+    windows: Windows,
+    pattern: Pattern,
+    points: int,
+    noise: Tensor,
+    level: Tensor,
+    outer: Tensor,
+    ridge: float | None = None,
+    most: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (kinds, C, C, points, n) that predict a pattern's targets from its sources, fitted to lines (C, H, W).
+
+    Minimises Σ w² |source · weights − target|² + λ |weights|², λ being `ridge` of the mean eigenvalue, by Cholesky
+    solves in double precision.
+
+    windows: of `find_windows`, on the lines' device
+    points: readout points, odd
+    noise, level, outer: mean energy per sample of the noise, of the centre lines, and of the samples that the weights
+        will be applied to
+    ridge: None chooses it: model errors fall with the signal, noise doesn't, and the sources to be applied to are weaker
+        than those fitted to; to weigh the two as they will be there, noise / outer − noise / fitted is missing from the
+        normal matrix. A kernel that extrapolates gets more in any case.
+    most: limit of equations per unknown
+
+    Also returns the regularised normal matrices (kinds, K, K) and the ridges (kinds,).
+    """
+    coils, kinds = len(lines), len(pattern.targets)
+    power = energy(lines).sum(0)
+    gram, right, square, total = _normal(lines, power, windows.shared, points, level, most)
+    gram, right = gram.repeat(kinds, 1, 1), right.unflatten(1, (kinds, coils)).transpose(0, 1).contiguous()
+    square, total = square.unflatten(0, (kinds, coils)).sum(1), total.repeat(kinds)
+    for kind, own in enumerate(windows.own):
+        if len(own[0]):
+            more = _normal(lines, power, own, points, level, most)
+            gram[kind] += more[0]
+            right[kind] += more[1]
+            square[kind] += more[2].sum()
+            total[kind] += more[3]
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    mean = diagonal.real.mean(-1)
+    mean = mean + (mean == 0)  # an empty slice: anything invertible
+    if ridge is None:
+        signal, fitted = (outer - noise).clamp_min(0.1 * noise), mean / total
+        missing = noise / (signal + (signal == 0)) - noise / fitted
+        ridges = LEAST + missing.clamp(0, 1e3)
+    else:
+        ridges = torch.full_like(mean, ridge)
+    diagonal += (ridges * mean).unsqueeze(-1)
+    if pattern.extrapolates:
+        explained = (_solve(gram, right).conj() * right).real.sum((1, 2)) / (square + (square == 0))
+        more = OUTSIDE * (1 - explained).clamp(0, 1)
+        diagonal += (more * mean).unsqueeze(-1)
+        ridges = ridges + more
+    weights = _solve(gram, right).mT.to(lines.dtype)
+    return weights.unflatten(-1, (coils, points, len(pattern.sources))), gram, ridges
+
+
+def _solve(gram: Tensor, right: Tensor) -> Tensor:
+    return torch.cholesky_solve(right, torch.linalg.cholesky_ex(gram)[0])
+
+
+def _normal(
+    x: Tensor, power: Tensor, windows: tuple[Tensor, Tensor], points: int, level: Tensor, most: int | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weighted normal matrix (K, K), right-hand sides (K, kinds · C), targets' squares (kinds · C,) and sum of weights.
+
+    x (C, H, W), its energy over coils `power` (H, W), windows' columns (N, n) and (N, kinds).
+    """
+    sources, targets = windows
+    rows, unknowns = x.shape[1] - points + 1, len(x) * points * sources.shape[1]
+    every = 1 if most is None else max(len(sources) * rows // (most * unknowns), 1)
+    source = x[..., sources].unfold(1, points, every)  # C, H', windows, n, points
+    source = source.permute(1, 2, 0, 4, 3).flatten(2).flatten(0, 1).to(torch.complex128)
+    made = x[:, points // 2 : points // 2 + rows : every][..., targets]  # C, H', windows, kinds
+    made = made.permute(1, 2, 3, 0).flatten(2).flatten(0, 1).to(torch.complex128)
+    seen = power[:, sources].sum(-1).unfold(0, points, every).sum(-1).flatten() / unknowns
+    weight = (seen / level + FLOOR).pow(-0.75)
+    weighted = (source * weight.unsqueeze(1)).mH
+    return weighted @ source, weighted @ made, weight @ energy(made), weight.sum()
