@@ -166,10 +166,10 @@ def grappa(
     for number, (target, fitted) in enumerate(flat):
         if not fitted.isfinite().all():
             raise InputError(f"k-space of slice {number} holds values that are not finite")
-        block = fitted[..., center[0] : center[1]]
-        noise, level = noise_energy(block), energy(block).mean()
+        power = energy(fitted).sum(0)
+        noise, level = noise_energy(fitted[..., center[0] : center[1]]), power[:, center[0] : center[1]].mean() / coils
         level = level + (level == 0)
-        fit = functools.partial(calibrate, fitted, points=points, noise=noise, level=level, ridge=regularization)
+        fit = functools.partial(calibrate, fitted, power, points=points, noise=noise, level=level, ridge=regularization)
         weights, normal, ridge = fit(usual.windows, usual.pattern, outer=energy(target[..., outer]).mean())
         made = apply_kernel(target[..., grid.offset :: grid.acceleration], weights)
         target[..., columns] = made.permute(1, 2, 3, 0).flatten(2)[..., place]
@@ -232,11 +232,13 @@ def _plan(
     parts, acquired = [Part(windows, pattern, 0)], mask.nonzero().flatten().tolist()
     ends = [-1] * (grid.reach[0] == 0), [len(mask)] * (grid.reach[1] == len(mask))
     for gap in itertools.pairwise((*ends[0], *acquired, *ends[1])):
-        if gap[1] - gap[0] == 1 or nearest(acquired, gap, step, lines)[0] == pattern:
+        first = gap[0] - (lines - 1) // 2 * step
+        on_grid = gap[1] - gap[0] == step and {*gap, *range(first, first + lines * step, step)}.issubset(acquired)
+        if gap[1] - gap[0] == 1 or on_grid:
             continue
         for fewer in range(wanted, 0, -1):
             other, start = nearest(acquired, gap, step, fewer)
-            windows = find_windows(sampled, other)
+            windows = find_windows(sampled, other)._replace(own=[])
             if plenty(windows, len(other.sources), ENOUGH_ONCE):
                 parts.append(Part(windows, other, start))
                 break

@@ -14,8 +14,8 @@ from torch import Tensor
 FLOOR = 1e-3  # of the mean energy: below it noise rules, and all equations count alike
 LEAST = 1e-4  # the ridge without noise
 OUTSIDE = 0.3  # of the unexplained share of the energy: what is added to the ridge where a kernel extrapolates
-MOST = 16  # equations per unknown from which on every n-th readout will do for a kernel of few gaps
-WINDOW = 200  # the most samples, over all coils, of a window that shows the noise
+MOST = 16  # equations per unknown from which on every n-th readout will do for a kernel of one gap
+WINDOW = 100  # the most samples, over all coils, of a window that shows the noise
 
 
 class Pattern(NamedTuple):
@@ -38,7 +38,7 @@ class Windows(NamedTuple):
     @property
     def fewest(self) -> int:
         """How many there are for the kind that has the fewest."""
-        return len(self.shared[0]) + min(len(sources) for sources, _ in self.own)
+        return len(self.shared[0]) + min((len(sources) for sources, _ in self.own), default=0)
 
     def to(self, device: torch.device) -> "Windows":
         shared, *own = [(sources.to(device), targets.to(device)) for sources, targets in (self.shared, *self.own)]
@@ -90,7 +90,7 @@ def noise_energy(lines: Tensor) -> Tensor:
     coils, height, width = lines.shape
     side = max(min(math.isqrt(WINDOW // coils), width // 2, height // 2, 7), 1)
     windows = lines.unfold(1, side, 1).unfold(2, side, 1)  # C, H', W', side, side
-    every = max(windows.shape[1] * windows.shape[2] // (MOST * coils * side**2), 1)
+    every = max(windows.shape[1] * windows.shape[2] // (16 * coils * side**2), 1)
     windows = windows[:, ::every].permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1).to(torch.complex128)
     count, size = windows.shape
     gram = windows.mH @ windows / count
@@ -103,6 +103,7 @@ def noise_energy(lines: Tensor) -> Tensor:
 
 def calibrate(
     lines: Tensor,
+    power: Tensor,
     windows: Windows,
     pattern: Pattern,
     points: int,
@@ -117,7 +118,8 @@ def calibrate(
     Minimises Σ w² |source · weights − target|² + λ |weights|², λ being `ridge` of the mean eigenvalue, by Cholesky
     solves in double precision.
 
-    windows: of `find_windows`, on the lines' device
+    power: the lines' energy over coils, (H, W)
+    windows: of `find_windows`, on the lines' device; without `own`, all kinds share one normal matrix
     points: readout points, odd
     noise, level, outer: mean energy per sample of the noise, of the centre lines, and of the samples that the weights
         will be applied to
@@ -126,13 +128,12 @@ def calibrate(
         normal matrix. A kernel that extrapolates gets more in any case.
     most: limit of equations per unknown
 
-    Also returns the regularised normal matrices (kinds, K, K) and the ridges (kinds,).
+    Also returns the regularised normal matrices (kinds or 1, K, K) and their ridges.
     """
-    coils, kinds = len(lines), len(pattern.targets)
-    power = energy(lines).sum(0)
+    coils, kinds = len(lines), len(windows.own) or 1
     gram, right, square, total = _normal(lines, power, windows.shared, points, level, most)
-    gram, right = gram.repeat(kinds, 1, 1), right.unflatten(1, (kinds, coils)).transpose(0, 1).contiguous()
-    square, total = square.unflatten(0, (kinds, coils)).sum(1), total.repeat(kinds)
+    gram, right = gram.repeat(kinds, 1, 1), right.unflatten(1, (kinds, -1)).transpose(0, 1).contiguous()
+    square, total = square.unflatten(0, (kinds, -1)).sum(1), total.repeat(kinds)
     for kind, own in enumerate(windows.own):
         if len(own[0]):
             more = _normal(lines, power, own, points, level, most)
@@ -156,7 +157,7 @@ def calibrate(
         diagonal += (more * mean).unsqueeze(-1)
         ridges = ridges + more
     weights = _solve(gram, right).mT.to(lines.dtype)
-    return weights.unflatten(-1, (coils, points, len(pattern.sources))), gram, ridges
+    return weights.reshape(-1, coils, coils, points, len(pattern.sources)), gram, ridges
 
 
 def _solve(gram: Tensor, right: Tensor) -> Tensor:
