@@ -18,11 +18,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib import InputError, count
-from lib.grappa_kernels import MOST, Pattern, Windows, calibrate, energy, find_windows, nearest, noise_energy, regular
+from lib.grappa_kernels import (
+    MOST,
+    Pattern,
+    Windows,
+    calibrate,
+    energy,
+    find_windows,
+    mean_energy,
+    nearest,
+    noise_energy,
+    regular,
+)
 
 ENOUGH = 16  # equations per unknown from which on a kernel of more than two lines pays
 COVERED = 6  # the same, where the centre block is three times as wide as the kernel
-ENOUGH_ONCE = 2  # the same for the kernel of a single gap
+BESIDE = 2  # lines that fill a gap at the centre block or an edge: those next to it; more gained nothing
+ENOUGH_ONCE = 2  # equations per unknown that a kernel of more than two lines for one such gap needs
 
 
 class Grid(NamedTuple):
@@ -154,7 +166,9 @@ def grappa(
             )
         source, center = calibration.resolve_conj().to(kspace), (0, calibration.shape[-1])
         sampled = torch.ones(center[1], dtype=torch.bool)
-    usual, *others = _plan(mask, grid, sampled, center, (coils, source.shape[-2]), kernel_size)
+    low, high = max(center[0] - (wanted - 1) * grid.acceleration, 0), center[1] + (wanted - 1) * grid.acceleration
+    block = slice(center[0] - low, center[1] - low)
+    usual, *others = _plan(mask, grid, sampled[low:high], center, (coils, source.shape[-2]), kernel_size)
     usual, *others = (part._replace(windows=part.windows.to(kspace.device)) for part in (usual, *others))
     columns, place = (index.to(kspace.device) for index in _missing_columns(mask, grid))
     outer = mask.clone()
@@ -164,25 +178,30 @@ def grappa(
     found = [torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64, device=kspace.device)]
     flat = zip(filled.view(-1, coils, height, width), source.reshape(-1, *source.shape[-3:]), strict=True)
     for number, (target, fitted) in enumerate(flat):
-        if not fitted.isfinite().all():
+        if not torch.view_as_real(fitted).isfinite().all():
             raise InputError(f"k-space of slice {number} holds values that are not finite")
-        power = energy(fitted).sum(0)
-        noise, level = noise_energy(fitted[..., center[0] : center[1]]), power[:, center[0] : center[1]].mean() / coils
+        level = mean_energy(fitted[..., center[0] : center[1]])
         level = level + (level == 0)
-        fit = functools.partial(calibrate, fitted, power, points=points, noise=noise, level=level, ridge=regularization)
-        weights, normal, ridge = fit(usual.windows, usual.pattern, outer=energy(target[..., outer]).mean())
-        made = apply_kernel(target[..., grid.offset :: grid.acceleration], weights)
+        fitted = (fitted[..., low:high] / level.sqrt()).mT.contiguous()  # squares stay within single precision
+        if regularization is not None:  # it may be too small for single precision
+            fitted = fitted.to(torch.complex128)
+        noise = noise_energy(fitted[:, block])
+        fit = functools.partial(
+            calibrate, fitted, energy(fitted).sum(0), points=points, noise=noise, ridge=regularization
+        )
+        weights, normal, ridge = fit(usual.windows, usual.pattern, outer=mean_energy(target[..., outer]) / level)
+        made = apply_kernel(target[..., grid.offset :: grid.acceleration], weights.to(target.dtype))
         target[..., columns] = made.permute(1, 2, 3, 0).flatten(2)[..., place]
         for windows, pattern, start in others:
             near = torch.stack([target[..., start + i] for i in pattern.sources], -1)
-            weights, *_ = fit(windows, pattern, outer=energy(near).mean(), most=MOST)
+            weights, *_ = fit(windows, pattern, outer=mean_energy(near) / level, most=MOST)
             near = F.pad(near, (0, 0, points // 2, points // 2)).unfold(1, points, 1)
-            made = torch.einsum("chnp,kdcpn->kdh", near, weights)
+            made = torch.einsum("chnp,kdcpn->kdh", near, weights.to(target.dtype))
             for line, values in zip(pattern.targets, made, strict=True):
                 target[..., start + line] = values
         if return_report:
             values = torch.linalg.eigvalsh(normal)
-            found.append(torch.stack(((values[:, -1] / values[:, 0]).max(), ridge.max(), noise.sqrt())))
+            found.append(torch.stack(((values[:, -1] / values[:, 0]).max(), ridge.max(), (noise * level).sqrt())))
     if not return_report:
         return filled
     lines = len(usual.pattern.sources)
@@ -236,7 +255,7 @@ def _plan(
         on_grid = gap[1] - gap[0] == step and {*gap, *range(first, first + lines * step, step)}.issubset(acquired)
         if gap[1] - gap[0] == 1 or on_grid:
             continue
-        for fewer in range(wanted, 0, -1):
+        for fewer in range(min(wanted, BESIDE), 0, -1):
             other, start = nearest(acquired, gap, step, fewer)
             windows = find_windows(sampled, other)._replace(own=[])
             if plenty(windows, len(other.sources), ENOUGH_ONCE):

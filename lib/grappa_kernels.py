@@ -13,8 +13,8 @@ from torch import Tensor
 
 FLOOR = 1e-3  # of the mean energy: below it noise rules, and all equations count alike
 LEAST = 1e-4  # the ridge without noise
-OUTSIDE = 0.3  # of the unexplained share of the energy: what is added to the ridge where a kernel extrapolates
-MOST = 16  # equations per unknown from which on every n-th readout will do for a kernel of one gap
+OUTSIDE = 0.1  # of the unexplained share of the energy: what is added to the ridge where a kernel extrapolates
+MOST = 8  # equations per unknown from which on every n-th readout will do for a kernel of one gap
 WINDOW = 100  # the most samples, over all coils, of a window that shows the noise
 
 
@@ -80,18 +80,23 @@ def energy(x: Tensor) -> Tensor:
     return torch.view_as_real(x).double().square().sum(-1)
 
 
+def mean_energy(x: Tensor) -> Tensor:
+    """The mean of |x|² as a number in double precision."""
+    return torch.linalg.vector_norm(x).double().square() / x.numel()
+
+
 def noise_energy(lines: Tensor) -> Tensor:
-    """Energy of the noise in a sample, E|n|², of fully sampled lines (C, H, W), from the null space of their windows.
+    """Energy of the noise in a sample, E|n|², of fully sampled lines (C, W, H), from the null space of their windows.
 
     With smooth coils some combination of the samples in a small window holds no signal (Uecker et al., MRM 2014): the
     smallest eigenvalue of the windows' covariance is the noise's energy, but for the factor of Marchenko and Pastur's
     law. Coils without any signal are left out.
     """
-    coils, height, width = lines.shape
+    coils, width, height = lines.shape
     side = max(min(math.isqrt(WINDOW // coils), width // 2, height // 2, 7), 1)
     windows = lines.unfold(1, side, 1).unfold(2, side, 1)  # C, H', W', side, side
     every = max(windows.shape[1] * windows.shape[2] // (16 * coils * side**2), 1)
-    windows = windows[:, ::every].permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1).to(torch.complex128)
+    windows = windows[:, :, ::every].permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1).to(torch.complex128)
     count, size = windows.shape
     gram = windows.mH @ windows / count
     diagonal = gram.diagonal().real
@@ -108,21 +113,20 @@ def calibrate(
     pattern: Pattern,
     points: int,
     noise: Tensor,
-    level: Tensor,
     outer: Tensor,
     ridge: float | None = None,
     most: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights (kinds, C, C, points, n) that predict a pattern's targets from its sources, fitted to lines (C, H, W).
+    """Weights (kinds, C, C, points, n) that predict a pattern's targets from its sources, fitted to lines (C, W, H).
 
     Minimises Σ w² |source · weights − target|² + λ |weights|², λ being `ridge` of the mean eigenvalue, by Cholesky
-    solves in double precision.
+    solves in double precision (the sums before are in that of the lines).
 
-    power: the lines' energy over coils, (H, W)
+    lines: centre lines of mean energy 1
+    power: the lines' energy over coils, (W, H)
     windows: of `find_windows`, on the lines' device; without `own`, all kinds share one normal matrix
     points: readout points, odd
-    noise, level, outer: mean energy per sample of the noise, of the centre lines, and of the samples that the weights
-        will be applied to
+    noise, outer: mean energy per sample of the noise, and of the samples that the weights will be applied to
     ridge: None chooses it: model errors fall with the signal, noise doesn't, and the sources to be applied to are weaker
         than those fitted to; to weigh the two as they will be there, noise / outer − noise / fitted is missing from the
         normal matrix. A kernel that extrapolates gets more in any case.
@@ -131,12 +135,12 @@ def calibrate(
     Also returns the regularised normal matrices (kinds or 1, K, K) and their ridges.
     """
     coils, kinds = len(lines), len(windows.own) or 1
-    gram, right, square, total = _normal(lines, power, windows.shared, points, level, most)
+    gram, right, square, total = _normal(lines, power, windows.shared, points, most)
     gram, right = gram.repeat(kinds, 1, 1), right.unflatten(1, (kinds, -1)).transpose(0, 1).contiguous()
     square, total = square.unflatten(0, (kinds, -1)).sum(1), total.repeat(kinds)
     for kind, own in enumerate(windows.own):
         if len(own[0]):
-            more = _normal(lines, power, own, points, level, most)
+            more = _normal(lines, power, own, points, most)
             gram[kind] += more[0]
             right[kind] += more[1]
             square[kind] += more[2].sum()
@@ -156,7 +160,7 @@ def calibrate(
         more = OUTSIDE * (1 - explained).clamp(0, 1)
         diagonal += (more * mean).unsqueeze(-1)
         ridges = ridges + more
-    weights = _solve(gram, right).mT.to(lines.dtype)
+    weights = _solve(gram, right).mT
     return weights.reshape(-1, coils, coils, points, len(pattern.sources)), gram, ridges
 
 
@@ -165,20 +169,21 @@ def _solve(gram: Tensor, right: Tensor) -> Tensor:
 
 
 def _normal(
-    x: Tensor, power: Tensor, windows: tuple[Tensor, Tensor], points: int, level: Tensor, most: int | None
+    x: Tensor, power: Tensor, windows: tuple[Tensor, Tensor], points: int, most: int | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Weighted normal matrix (K, K), right-hand sides (K, kinds · C), targets' squares (kinds · C,) and sum of weights.
 
-    x (C, H, W), its energy over coils `power` (H, W), windows' columns (N, n) and (N, kinds).
+    x (C, W, H), its energy over coils `power` (W, H), windows' columns (N, n) and (N, kinds).
     """
     sources, targets = windows
-    rows, unknowns = x.shape[1] - points + 1, len(x) * points * sources.shape[1]
+    rows, unknowns = x.shape[-1] - points + 1, len(x) * points * sources.shape[1]
     every = 1 if most is None else max(len(sources) * rows // (most * unknowns), 1)
-    source = x[..., sources].unfold(1, points, every)  # C, H', windows, n, points
-    source = source.permute(1, 2, 0, 4, 3).flatten(2).flatten(0, 1).to(torch.complex128)
-    made = x[:, points // 2 : points // 2 + rows : every][..., targets]  # C, H', windows, kinds
-    made = made.permute(1, 2, 3, 0).flatten(2).flatten(0, 1).to(torch.complex128)
-    seen = power[:, sources].sum(-1).unfold(0, points, every).sum(-1).flatten() / unknowns
-    weight = (seen / level + FLOOR).pow(-0.75)
-    weighted = (source * weight.unsqueeze(1)).mH
-    return weighted @ source, weighted @ made, weight @ energy(made), weight.sum()
+    source = x[:, sources].unfold(-1, points, every)  # C, windows, n, H', points
+    source = source.permute(0, 4, 2, 1, 3).flatten(3).flatten(0, 2)
+    made = x[:, targets][..., points // 2 : points // 2 + rows : every]  # C, windows, kinds, H'
+    made = made.permute(2, 0, 1, 3).flatten(2).flatten(0, 1)
+    seen = power[sources].sum(1).unfold(-1, points, every).sum(-1).flatten() / unknowns
+    weight = (seen + FLOOR).pow(-0.75)
+    weighted = (source * weight.to(x.real.dtype)).conj()
+    gram, right = ((weighted @ y.mT).to(torch.complex128) for y in (source, made))
+    return gram, right, energy(made) @ weight, weight.sum()

@@ -122,9 +122,9 @@ def test_noise_or_not_it_is_at_least_as_good_as_pygrappa(num_coils, height, widt
         theirs = torch.from_numpy(peer(masked, block, kernel_size=window, coil_axis=0)).to(torch.complex64)
         theirs = torch.where(mask, full, theirs)
         behind = 20 * torch.log10((ours - truth).norm() / (theirs - truth).norm())
-        assert behind < 0.5, window  # dB; one draw of the noise more or less
+        assert behind < (0 if window == (5, 5) else 0.5), window  # dB; at R 3 and .003 the wide one is .46 ahead
         expected = metrics.ssim(rss(ifft2c(theirs))[None], rss(ifft2c(truth))[None])
-        assert metrics.ssim(rss(ifft2c(ours))[None], rss(ifft2c(truth))[None]) >= expected - 1e-3, window
+        assert metrics.ssim(rss(ifft2c(ours))[None], rss(ifft2c(truth))[None]) >= expected - 5e-4, window
 
 
 @pytest.mark.parametrize("num_coils", [2, 8, 16])
