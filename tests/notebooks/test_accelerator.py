@@ -19,7 +19,7 @@ RUNS = {  # in this order: a cascade starts from a VarNet, and 30 evaluates both
     "20_train_cine": {"data": "cine", "network_type": "UNet2D1D", "network_settings": {"head": "relu"}},
     "21_train_kspace": {"data": "kspace"},
     "22_train_cascade": {"data": "kspace", "augmentation": {"flip": 0.5, "shift": 2, "cutmix": 0.5}},
-    "23_train_slices": {"data": "slices", "class_weights": [1.0, 2.0, 1.0, 1.0, 1.0, 1.0]},
+    "23_train_slices": {"data": "slices", "class_weights": [1.0, 2.0, 1.0]},
     "24_train_volumes": {"data": "volumes"},
     "25_train_pairs": {"data": "pairs", "network_settings": {"encoder": "plain"}},
     "30_evaluate_reconstruction": {
