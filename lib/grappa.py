@@ -175,7 +175,7 @@ def grappa(
     outer[grid.center[0] : grid.center[1]] = False
     outer = outer.nonzero().flatten().to(kspace.device)
 
-    found = [torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64, device=kspace.device)]
+    found = []
     flat = zip(filled.view(-1, coils, height, width), source.reshape(-1, *source.shape[-3:]), strict=True)
     for number, (target, fitted) in enumerate(flat):
         if not torch.view_as_real(fitted).isfinite().all():
@@ -205,7 +205,7 @@ def grappa(
     if not return_report:
         return filled
     lines = len(usual.pattern.sources)
-    worst = torch.stack(found).amax(0).tolist()
+    worst = torch.stack(found).amax(0).tolist() if found else (1.0, 0.0, 0.0)
     return filled, Report((points, lines), grid.acceleration, grid.offset, grid.center, *worst)
 
 
