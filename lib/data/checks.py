@@ -143,7 +143,8 @@ def _target(path: Path, file: h5py.File, slices: int, coils: int):
         if len(shape) != 3 or shape[0] != slices:
             raise InputError(f"{source}: {key}: shape {shape}, expected ({slices}, H, W), one image a slice of kspace")
         rows, columns = file["kspace"].shape[-2:]
-        _check_fits(source, key, shape[1:], (rows, max(columns, shape[2])))
+        if shape[1] > rows:
+            _check_fits(source, key, shape[1:], (rows, columns))
         maximum = number(opened.attrs, "max", source)
         if maximum is None:
             maximum = float(found[:].max())
