@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("recipe", type=Path, help="a YAML list of tasks, such as those in runs/")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run these tasks alone")
     parser.add_argument("--quick", action="store_true", help="the same code at tiny sizes")
-    parser.add_argument("--resume", action="store_true", help="keep tasks that are done, continue the others")
+    parser.add_argument("--resume", action="store_true", help="keep what is done, continue the rest, train longer")
     parser.add_argument("--detach", action="store_true", help="run in the background, safe from a closed terminal")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         from lib import planning, recipes
 
         if given.detach:
-            planning.plan(given.recipe, given.only, given.quick)
+            planning.plan(given.recipe, given.only, given.quick, given.resume)
             return _detach(given)
         results = recipes.run(given.recipe, given.only, given.quick, given.resume)
     except InputError as error:

@@ -12,15 +12,13 @@ from typing import Any
 
 import yaml
 
-from lib import ROOT, InputError, cine_config, needs, runs, tasks
+from lib import ROOT, InputError, cine_config, needs, runs, short, status, tasks
 from lib.data import checks, prepared
 from lib.files import check_writable
-from lib.files import read as read_json
 
 # Of an entry, besides its notebook's parameters:
 KEYS = ("task_name", "notebook", "runs", "reuse", "notify", "output_data_dir")
 OURS = ("run_dir", "inputs")  # parameters that the runner gives
-UNCOMPARED = ("run_dir", "interactive")  # parameters that don't change the result
 
 
 @dataclass
@@ -55,15 +53,52 @@ class Task:
         """The prepared set that it makes or reads."""
         return (ROOT / self.parameters["data"]).resolve() if self.parameters.get("data") else None
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """Its run's task.json."""
+        return {"task": self.name, "notebook": self.notebook.stem, "parameters": self.parameters}
+
     def same(self, run: Path) -> bool:
-        """Whether `run` is of this notebook with these parameters."""
-        try:
-            found = read_json(run / "task.json")
-            found = found["notebook"], found["parameters"]
-        except (OSError, ValueError, KeyError, TypeError):
+        """Whether `run` is of this notebook with these parameters, and begun after the runs that it reads."""
+        found = status.begun(run)
+        if not found or found["parameters"].keys() != self.parameters.keys() or self._outdated(run):
             return False
-        mine, its = ({k: v for k, v in p.items() if k not in UNCOMPARED} for p in (self.parameters, found[1]))
-        return found[0] == self.notebook.stem and its == mine
+        return not status.differences(run, self.description) and not status.prolonged(run, self.description)
+
+    def earlier(self) -> Path | None:
+        """The newest run of this task that --resume keeps or goes on with: none of its `status.differences` matters."""
+        fit = (p for p in self._begun() if not status.differences(p, self.description) and not self._outdated(p))
+        return next(fit, None)
+
+    def check_resume(self) -> None:
+        """InputError if --resume would begin it again, since its runs were begun with other parameters.
+
+        What it reads is left out, since its turn decides about that.
+        """
+        known = self.parameters.keys() - {"inputs", *(["saved_network_weights"] if self.weights else [])}
+        mine = self.description | {"parameters": {k: self.parameters[k] for k in known}}
+        if self.reuse and any(status.recorded(p)["status"] == "ok" and self.same(p) for p in runs.history()):
+            return
+        found = self._begun()
+        tried = [p for p in found if status.recorded(p)["status"] != "skipped"]
+        if tried and all(status.differences(p, mine) for p in found):
+            raise InputError(
+                f"--resume: {short(tried[0])} was begun with {'; '.join(status.differences(tried[0], mine))}: give the "
+                f"same to go on with it, or start again: without --resume, this task alone by --only {self.name}"
+            )
+
+    def _begun(self) -> list[Path]:
+        """The runs of this task, notebook and `quick`, the newest first."""
+        mine = self.notebook.stem, self.parameters.get("quick")
+        found = [(p, status.begun(p)) for p in reversed(runs.history(self.name))]
+        return [p for p, its in found if its and (its["notebook"], its["parameters"].get("quick")) == mine]
+
+    def _outdated(self, run: Path) -> bool:
+        """Whether a run that it reads was begun, or gone on with, after `run`; skipped ones have read nothing."""
+        mine, given = status.recorded(run), [self.parameters.get("saved_network_weights")]
+        given += self.parameters.get("inputs") or ()
+        then = [status.recorded(ROOT / name).get("started", "") for name in given if name]
+        return mine["status"] != "skipped" and any(mine["started"] < started for started in then)
 
 
 class _Loader(yaml.SafeLoader):
@@ -104,8 +139,11 @@ def read(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task]:
-    """The tasks of a recipe, each checked against its notebook; one InputError with a line for every problem."""
+def plan(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool = False) -> list[Task]:
+    """The tasks of a recipe, each checked against its notebook and, with `resume`, against its runs.
+
+    One InputError with a line for every problem.
+    """
     entries, planned, names, problems = read(path), [], [], []
     for number, entry in enumerate(entries, 1):
         with _noting(problems, f"recipe {path}: "):
@@ -128,6 +166,8 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False) -> list[Task
                         needs.check_run(run)
         with _noting(problems, f"recipe {path}: task {task.name}: "):
             _check_data(task, planned[: planned.index(task)])
+            if resume:
+                task.check_resume()
     for root in {task.output or runs.RUNS for task in planned}:
         with _noting(problems, f"recipe {path}: "):
             check_writable(root, runs.ELSEWHERE)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib import InputError, kernels, notify, runs
+from lib import InputError, kernels, notify, runs, short
 from lib.files import read
 from lib.planning import Task, located, plan
-from lib.status import take
+from lib.status import prolonged, take
 
 
 @dataclass
@@ -29,9 +29,10 @@ def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool 
     """Runs a recipe's tasks in order, each in a kernel of its own, and says what each cell does.
 
     A task that fails doesn't stop the others, except those that read its run or, after a preparing notebook
-    (1x), its data: they are skipped. `resume` keeps what is done and continues what isn't in its old folder.
+    (1x), its data: they are skipped. `resume` keeps what is done and continues, in its old folder, what isn't or is to
+    train longer. InputError, and nothing is started, where a task's runs were begun with other parameters.
     """
-    planned, results, bad_data = plan(path, only, quick), {}, {}
+    planned, results, bad_data = plan(path, only, quick, resume), {}, {}
     tell = notify.Notifier(any(task.notify for task in planned))
     tell.send(f"{path.name} has started: {len(planned)} tasks", "\n".join(task.name for task in planned))
     try:
@@ -69,19 +70,19 @@ def _use(task: Task, ours: dict[str, Result], path: Path) -> None:
 
 
 def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> Result:
-    old = next((p for p in reversed(runs.history(task.name)) if task.same(p)), None) if resume else None
+    old = task.earlier() if resume else None
     state = runs.status(old) if old else {"status": None}
     if not cause:
-        done = [old] if state["status"] == "ok" else reversed(runs.history()) if task.reuse else []
-        for run in done:
+        for run in [*([old] if old else []), *(reversed(runs.history()) if task.reuse else ())]:
             if runs.status(run)["status"] == "ok" and task.same(run):
                 return Result(task.name, run, "ok", kept=True)
     if state["status"] == "running":
         return Result(task.name, old, "failed", f"still running as process {state['pid']}: wait for it or stop it")
-    run = runs.create(task.name, task.output) if state["status"] in (None, "ok") else old
-    description = {"task": task.name, "notebook": task.notebook.stem, "parameters": task.parameters}
+    longer = prolonged(old, task.description) if old else ""
+    again = old and (state["status"] != "ok" or longer and not cause)  # what is done stays so if it can't go on now
+    run = old if again else runs.create(task.name, task.output)
     try:
-        take(run, description, decided=True)
+        take(run, task.description, decided=True)
     except InputError as problem:  # another --resume was quicker
         return Result(task.name, run, "failed", str(problem))
     if cause:
@@ -89,6 +90,8 @@ def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> 
         runs.mark(run, "skipped", error, new=True)
         return Result(task.name, run, "skipped", error)
     print(f"{title} · {task.notebook.name} → {run}", flush=True)
+    if again and longer:
+        print(f"{title} · continuing {short(run)} {longer}", flush=True)
     try:
         error = _execute(task, run, title)
     except KeyboardInterrupt:

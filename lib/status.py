@@ -106,21 +106,37 @@ def take(path: Path, task: dict[str, Any], decided: bool = False) -> None:
 def differences(path: Path, task: dict[str, Any]) -> list[str]:
     """What keeps a run from being gone on with as `task`, such as "loss 'l1', not 'ssim'": [] where nothing does.
 
-    FREE parameters may differ, and those in GROWS be more: such runs train on.
+    FREE parameters may differ, and those in GROWS be more: such runs train on, see `prolonged`. So may what only one has.
     """
     if not (path / "task.json").exists():
         return []
-    try:
-        found = read(path / "task.json")
-        notebook, its = found["notebook"], dict(found["parameters"])
-    except (OSError, ValueError, KeyError, TypeError):
+    if not (found := begun(path)):
         return ["a task.json that is unreadable"]
-    if notebook != task["notebook"]:
-        return [f"notebook {notebook}, not {task['notebook']}"]
-    mine = task["parameters"]
+    if found["notebook"] != task["notebook"]:
+        return [f"notebook {found['notebook']}, not {task['notebook']}"]
+    its, mine = found["parameters"], task["parameters"]
     more = {k for k in GROWS if isinstance(its.get(k), int) and isinstance(mine.get(k), int) and its[k] <= mine[k]}
     keys = [k for k in its if k in mine and k not in (*FREE, *more) and its[k] != mine[k]]
     return [f"{k} {its[k]!r}, not {mine[k]!r}" for k in keys]
+
+
+def prolonged(path: Path, task: dict[str, Any]) -> str:
+    """What a run without `differences` trains on with, such as "for 6 epochs instead of 5"; "" if its training is the same."""
+    its, mine = begun(path)["parameters"], task["parameters"]
+    words = [f"for {mine[k]} {k} instead of {its[k]}" for k in GROWS if k in its and k in mine and its[k] != mine[k]]
+    then, now = (p.get("early_stopping") or {} for p in (its, mine))
+    if then != now and (then.get("use") or now.get("use")):
+        words.append(f"with early_stopping {now} instead of {then}")
+    return " and ".join(words)
+
+
+def begun(path: Path) -> dict[str, Any]:
+    """task.json as it stands there: with which notebook and parameters a run was begun; {} where it is missing or unreadable."""
+    try:
+        found = read(path / "task.json")
+        return found | {"notebook": found["notebook"], "parameters": dict(found["parameters"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 @contextlib.contextmanager

@@ -16,8 +16,10 @@ APART = (
 def before(run: runs.Run) -> str | None:
     """The newest good run that trained the same network anew on the same data with the same loss, by the same notebook.
 
-    Prints which it is and what else differs (such as epochs), or what differs in the newest one and None is returned.
+    Prints which it is and what else differs (such as epochs), or what differs in the newest one and None is returned; None, too, for a run that has trained already and goes on.
     """
+    if (run / "checkpoints" / "last.pt").exists():
+        return None  # it goes on with its own
     task, told = read(run / "task.json"), False
     mine = _description(run.path)
     for path in reversed(runs.history()):

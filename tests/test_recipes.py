@@ -269,6 +269,64 @@ def test_resume_goes_on_in_the_same_folders(executed):
     assert "[2/4] good · ok already" in second.stdout and "continued from checkpoint" in second.stdout
 
 
+TRAINING = """
+- task_name: trained
+  notebook: 20_toy
+  epochs: 5
+  code: |
+    import torch
+    from fastai.data.core import DataLoaders
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+    from lib import train
+    torch.manual_seed(0)
+    rows = TensorDataset(torch.randn(8, 4), torch.randn(8, 1))
+    dls = DataLoaders(DataLoader(rows, 2, shuffle=True), DataLoader(rows, 4), device=torch.device("cpu"))
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.3), nn.Linear(4, 1))
+    learn = train.Learner(dls, model, loss_func=nn.functional.mse_loss, opt_func=train.optimizer("Adam", 1e-2))
+    with learn.no_bar(), learn.no_logging():
+        constant = train.schedule("constant", learning_rate=1e-2, epochs=epochs)
+        learn.fit(epochs, cbs=[constant, train.History(run.path, tensorboard=False), train.Checkpoint(run.path)])
+    torch.save(model.state_dict(), run / "weights.pt")
+- {task_name: other, notebook: 21_toy}
+- {task_name: reads, notebook: 21_toy, runs: [trained]}
+"""
+
+
+@pytest.mark.timeout(600)
+def test_resume_trains_longer_and_refuses_what_else_differs(tmp_path):
+    """Weights and epochs of 5, then 6, equal those of 6 at once; what reads the run is done again, the rest is kept."""
+    longer, weights = TRAINING.replace("epochs: 5", "epochs: 6"), []
+    for name, texts in (("twice", (TRAINING, longer)), ("once", (longer,))):
+        place = tmp_path / name
+        toys.write(place / "notebooks", "20_toy")
+        toys.write(place / "notebooks", "21_toy")
+        for text in texts:
+            (place / "r.yaml").write_text(text)
+            done = toys.run(place, place / "r.yaml", "--resume")
+            assert done.returncode == 0, done.stdout + done.stderr
+        (run,) = (place / "runs" / "trained").iterdir()
+        assert len((run / "history.csv").read_text().splitlines()) == 7
+        assert json.loads((run / "task.json").read_text())["parameters"]["epochs"] == 6
+        weights.append(torch.load(run / "weights.pt"))
+        if name == "twice":
+            assert re.search(r"trained · continuing \S+ for 6 epochs instead of 5$", done.stdout, re.M)
+            assert "continuing after epoch 5 of 6" in done.stdout and "other · ok already" in done.stdout
+            assert len(list((place / "runs" / "reads").iterdir())) == 2
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+    before = {p: p.read_bytes() for p in place.glob("runs/*/*/*.json")}
+    for old, new, words in (
+        ("epochs: 6", "epochs: 4", "epochs 6, not 4"),
+        ("epochs: 6", "epochs: 7\n  factor: 0.25", "factor 0.5, not 0.25"),
+    ):
+        (place / "r.yaml").write_text(longer.replace(old, new))
+        done = toys.run(place, place / "r.yaml", "--resume")
+        assert done.returncode == 2 and done.stdout == ""
+        assert "task trained: --resume: " in done.stderr and words in done.stderr and "--only trained" in done.stderr
+    assert before == {p: p.read_bytes() for p in place.glob("runs/*/*/*.json")}
+
+
 def test_reuse_takes_a_good_run_with_the_same_parameters(executed):
     folder, *_ = executed
     entry = "- {task_name: again, notebook: 21_toy, reuse: true, epochs: 2, code: \"import sys; print('loud', file=sys.stderr)\"}"
