@@ -71,7 +71,7 @@ class Task:
         return next(fit, None)
 
     def check_resume(self) -> None:
-        """InputError if --resume would begin it again, since its runs were begun with other parameters.
+        """InputError if --resume would train it again from the start, since its runs were begun with other parameters.
 
         What it reads is left out, since its turn decides about that.
         """
@@ -80,7 +80,7 @@ class Task:
         if self.reuse and any(status.recorded(p)["status"] == "ok" and self.same(p) for p in runs.history()):
             return
         found = self._begun()
-        tried = [p for p in found if status.recorded(p)["status"] != "skipped"]
+        tried = [p for p in found if (p / "checkpoints" / "last.pt").exists()]
         if tried and all(status.differences(p, mine) for p in found):
             raise InputError(
                 f"--resume: {short(tried[0])} was begun with {'; '.join(status.differences(tried[0], mine))}: give the "
