@@ -13,7 +13,7 @@ import yaml
 
 from lib import ROOT
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for all of them
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for all of them
 
 # What the demo doesn't run; of a system's recipe one network is enough.
 CINE = ("prepare_cine", "train_unet2d1d", "evaluate_cine", "view_cine")
@@ -51,7 +51,7 @@ def done(tmp_path_factory):
     (place / "runs" / "all.yaml").write_text(yaml.safe_dump(recipe))
     environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs")}
     command = [sys.executable, "-m", "lib", str(place / "runs" / "all.yaml"), "--quick"]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=1500, env=environment)
     runs = {}
     for path in (place / "runs").glob("*/*/task.json"):
         runs.setdefault(json.loads(path.read_text())["notebook"], []).append(path.parent)
