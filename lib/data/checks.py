@@ -13,7 +13,6 @@ import numpy as np
 from lib import InputError
 from lib.data.hdf5 import dataset, number, open_hdf5, text
 from lib.data.header import read_header
-from lib.data.plausible import acquired_columns, check_rows, check_target, check_values
 from lib.files import fingerprint, list_files, read, remember, state, write
 
 SPLITS = ("train", "val", "test")
@@ -66,6 +65,8 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
     `values` also reads every slice, refuses NaN, inf and all-zero k-space, and compares one slice with what k-space
     and its target should be (`lib.data.plausible`). Raises InputError with one line.
     """
+    from lib.data import plausible  # with torch, which planning does without
+
     path = Path(path)
     with open_hdf5(path) as file:
         kspace = _kspace(path, file)
@@ -75,7 +76,7 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
         recon, padding, spacing = (height, width), (0, 0), None
         if "ismrmrd_header" in set(file):
             header = read_header(path, dataset(file, "ismrmrd_header", "SO")[()], width)
-            check_rows(path, kspace.shape, header)
+            plausible.check_rows(path, kspace.shape, header)
             recon, spacing = header.recon, header.spacing
             if header.padding is None:
                 assumed.append(f"no kspace_encoding_step_1 in its header: all {width} columns measured")
@@ -87,12 +88,12 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
             target_shape = _input_shape(_twin(path), (height, width)) or (min(recon[0], height), min(recon[1], width))
             assumed.append("no target: it can be reconstructed, not trained on or scored")
         own = _own_mask(path, file, width) if "mask" in set(file) else None
-        columns, padding, more = acquired_columns(kspace, own, padding)
+        columns, padding, more = plausible.acquired_columns(kspace, own, padding)
         assumed += more
         if values:
-            assumed += check_values(path, kspace)
+            assumed += plausible.check_values(path, kspace)
             if target:
-                assumed += check_target(kspace, target_path, target, maximum)
+                assumed += plausible.check_target(kspace, target_path, target, maximum)
         person = text(file.attrs, "patient_id", path, path.stem)
     grappa_path = _grappa(_twin(path), slices, target_shape)
     return KspaceFile(
