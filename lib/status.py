@@ -39,7 +39,7 @@ def recorded(path: Path) -> dict[str, Any]:
     try:
         found = read(path / "status.json")
         known = {"status": str, "started": str, "seconds": (int, float)}
-        known |= {"pid": int, "process_started": (int, float), "host": str, "heartbeat": str}
+        known |= {"pid": (int, type(None)), "process_started": (int, float), "host": str, "heartbeat": str}
         sound = all(isinstance(found[key], kind) for key, kind in known.items())
         times = [datetime.fromisoformat(found[key]) for key in ("started", "heartbeat")]
         return found if sound and all(time.tzinfo for time in times) else {}

@@ -7,7 +7,7 @@ import scans
 import torch
 
 from lib import InputError
-from lib.data import checks
+from lib.data import checks, plausible
 from lib.data.kspace import KspaceSlices, index
 from lib.kspace import center_crop, ifft2c, rss
 
@@ -286,7 +286,7 @@ def test_a_virtual_array_whose_source_is_gone_is_refused(tmp_path, key):
 
 
 def test_splits_and_persons_are_refused_before_values_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(checks, "check_values", lambda *_: pytest.fail("values were read"))
+    monkeypatch.setattr(plausible, "check_values", lambda *_: pytest.fail("values were read"))
     source = tmp_path / "scans"
     train, lost = make(source / "train" / "a.h5"), make(source / "b.h5")
     with pytest.raises(InputError, match="b.h5: in no folder named train, val or test"):
