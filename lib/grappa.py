@@ -34,7 +34,6 @@ from lib.grappa_kernels import (
 ENOUGH = 16  # equations per unknown from which on a kernel of more than two lines pays
 COVERED = 6  # the same, where the centre block is three times as wide as the kernel
 BESIDE = 2  # lines that fill a gap at the centre block or an edge: those next to it; more gained nothing
-ENOUGH_ONCE = 2  # equations per unknown that a kernel of more than two lines for one such gap needs
 
 
 class Grid(NamedTuple):
@@ -232,7 +231,7 @@ def _plan(
     (coils, height), (points, wanted), step = size, kernel_size, grid.acceleration
     per_line = max(height - points + 1, 0)
 
-    def plenty(windows: Windows, lines: int, enough: int) -> bool:
+    def plenty(windows: Windows, lines: int, enough: int = 1) -> bool:
         return windows.fewest * per_line >= coils * points * lines * (enough if lines > 2 else 1)
 
     for lines in (wanted, *range((wanted - 1) // 2 * 2, 1, -2)):  # even ones are symmetric about the gap
@@ -258,7 +257,7 @@ def _plan(
         for fewer in range(min(wanted, BESIDE), 0, -1):
             other, start = nearest(acquired, gap, step, fewer)
             windows = find_windows(sampled, other)._replace(own=[])
-            if plenty(windows, len(other.sources), ENOUGH_ONCE):
+            if plenty(windows, len(other.sources)):
                 parts.append(Part(windows, other, start))
                 break
     return parts

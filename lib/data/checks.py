@@ -65,7 +65,7 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
     `values` also reads every slice, refuses NaN, inf and all-zero k-space, and compares one slice with what k-space
     and its target should be (`lib.data.plausible`). Raises InputError with one line.
     """
-    from lib.data import plausible  # with torch, which planning does without
+    import lib.data.plausible as plausible  # with torch, which planning does without
 
     path = Path(path)
     with open_hdf5(path) as file:
