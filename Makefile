@@ -39,7 +39,7 @@ benchmark: $(PEERS)
 	$(RUN) -m lib runs/benchmark.yaml
 
 reproduce: $(PEERS)
-	$(RUN) -m lib.reproduce
+	$(RUN) -m tools.reproduce
 
 readme: $(READY)
-	$(RUN) -m lib.readme
+	$(RUN) -m tools.readme

@@ -9,7 +9,8 @@ import tomllib
 import pytest
 import yaml
 
-from lib import ROOT, readme, tasks
+from lib import ROOT, tasks
+from tools import readme
 
 NOTEBOOKS = sorted(
     ROOT / name

@@ -1,4 +1,4 @@
-"""python -m lib.reproduce: runs every recipe whose results are committed, then rewrites the README's tables.
+"""python -m tools.reproduce: runs every recipe whose results are committed, then rewrites the README's tables.
 
 What stands before: how long each takes, from the comment at its head.
 """
@@ -31,7 +31,7 @@ def main(folder: Path = ROOT / "runs") -> int:
         print(f"{recipe.name:22} {needed:4} minutes")
     print(f"{'all, on two CPU cores':22} {sum(planned.values()):4} minutes\n", flush=True)
     failed = [r.name for r in planned if subprocess.run([sys.executable, "-m", "lib", str(r)], cwd=ROOT).returncode]
-    written = subprocess.run([sys.executable, "-m", "lib.readme", "--collect"], cwd=ROOT).returncode == 0
+    written = subprocess.run([sys.executable, "-m", "tools.readme", "--collect"], cwd=ROOT).returncode == 0
     print(f"failed: {', '.join(failed)}" if failed else "all recipes ended well")
     print("README.md has the new results" if written else "README.md is as it was")
     return len(failed) + (not written)

@@ -1,4 +1,4 @@
-"""python -m lib.readme: writes the README's tables from runs/results; --collect first takes those from the newest runs.
+"""python -m tools.readme: writes the README's tables from runs/results; --collect first takes those from the newest runs.
 
 A table stands between `<!-- NAME -->` and `<!-- end NAME -->`; NAME is a key of TABLES.
 """
@@ -276,7 +276,7 @@ def generate(text: str) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m lib.readme", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.readme", description=__doc__)
     parser.add_argument("--collect", action="store_true", help="take the results from the newest good runs first")
     if parser.parse_args().collect:
         collect()

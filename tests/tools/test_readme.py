@@ -2,7 +2,8 @@
 
 import pytest
 
-from lib import InputError, benchmark, files, readme
+from lib import InputError, files
+from tools import readme
 
 ABOUT = {"date": "2026-01-01", "machine": "Linux x86_64", "cores": 2, "device": "cpu", "versions": {"torch": "2.15.0"}}
 ROW = {"person": "a", "method": "GRAPPA", "acceleration": 4, "achieved": 2.5, "ssim": 0.5, "psnr": 20.04}
@@ -72,10 +73,3 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     assert readme.generate(made) == made
     with pytest.raises(InputError, match="no markers <!-- demo -->"):
         readme.generate("nothing")
-
-
-def test_pairs_are_timed_in_turn():
-    calls = []
-    found = benchmark.pair(lambda: calls.append("a"), lambda: calls.append("b"), 3)
-    assert calls == ["a", "b"] * 4 and found["pairs"] == 3  # the first pair warms up
-    assert found["ratio_min"] <= found["ratio"] <= found["ratio_max"]

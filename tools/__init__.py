@@ -1,0 +1,1 @@
+"""For maintainers: the README's tables, and the runs that they come from. Run from the repository's root."""
