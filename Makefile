@@ -11,7 +11,7 @@ help:
 	@echo "make lab        set up .venv, then JupyterLab on copies of the notebooks, in my_notebooks/"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make benchmark  speed against the peers"
-	@echo "make reproduce  every recipe whose results are committed, then the tables of the README (two hours)"
+	@echo "make reproduce  every recipe whose results are committed, then the tables of README and docs (two hours)"
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Echotrain needs Python 3.11 or newer, this is ' + sys.version.split()[0])"

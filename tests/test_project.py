@@ -1,4 +1,4 @@
-"""The project around the code: pins, licences, notebooks in git, and a README that says what was measured."""
+"""The project around the code: pins, licenses, and notebooks in git."""
 
 import ast
 import json
@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from lib import ROOT, tasks
-from tools import readme
 
 NOTEBOOKS = sorted(
     ROOT / name
@@ -56,17 +55,6 @@ def test_licences_are_there():
     sources = (ROOT / "data" / "samples" / "README.md").read_text()
     for licence in ("BSD-2-Clause", "BSD-3-Clause", "MIT", "Apache-2.0"):
         assert licence in sources and licence in notices
-
-
-def test_readme_equals_results():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.generate(text) == text, "run `make readme`"
-
-
-def test_readme_shows_pictures_and_files_that_exist():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    local = [m for m in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in m]
-    assert local and all((ROOT / path).exists() for path in local)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

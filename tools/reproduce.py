@@ -1,6 +1,6 @@
-"""python -m tools.reproduce: runs every recipe whose results are committed, then rewrites the README's tables.
+"""python -m tools.reproduce: runs every recipe whose results are committed, then rewrites the tables of results.
 
-What stands before: how long each takes, from the comment at its head.
+It prints first how long each takes, from the comment at the head of the recipe.
 """
 
 import re
@@ -9,19 +9,33 @@ import sys
 from pathlib import Path
 
 from lib import ROOT, InputError
+from tools.tables import table
 
-RECIPES = (
-    "demo", "kspace", "cine", "cine_ablation", "cascade", "segmentation2d", "segmentation3d", "benchmark",
-)  # fmt: skip
+RECIPES = {  # name: what it does
+    "demo": "VarNet and U-Net for one acceleration, against the untrained methods",
+    "kspace": "the same for several accelerations, and a genuine raw scan",
+    "cine": "the four cine U-Nets on beating hearts",
+    "cine_ablation": "what the published head and regularization of the cine networks cost",
+    "cascade": "VarNet, GRAPPA and RCAN, step by step",
+    "segmentation2d": "tissue, organs and lesions in slices",
+    "segmentation3d": "organs in volumes",
+    "benchmark": "speed and memory",
+}
 
 
 def minutes(recipe: Path) -> int:
-    """How long a recipe says that it takes; InputError where its comment doesn't."""
+    """How long a recipe says that it takes; InputError if its comment doesn't."""
     head = " ".join(line.lstrip("# ") for line in recipe.read_text(encoding="utf-8").splitlines()[:4])
     found = re.search(r"about (\d+) minutes", head, re.I)
     if not found:
         raise InputError(f"{recipe}: its comment doesn't say `about N minutes`")
     return int(found[1])
+
+
+def recipes(folder: Path = ROOT / "runs") -> str:
+    """A table of RECIPES with their minutes."""
+    rows = [[f"`runs/{name}.yaml`", what, str(minutes(folder / f"{name}.yaml"))] for name, what in RECIPES.items()]
+    return table(["recipe", "what it does", "minutes on two CPU cores"], rows, words=2)
 
 
 def main(folder: Path = ROOT / "runs") -> int:
@@ -33,7 +47,7 @@ def main(folder: Path = ROOT / "runs") -> int:
     failed = [r.name for r in planned if subprocess.run([sys.executable, "-m", "lib", str(r)], cwd=ROOT).returncode]
     written = subprocess.run([sys.executable, "-m", "tools.readme", "--collect"], cwd=ROOT).returncode == 0
     print(f"failed: {', '.join(failed)}" if failed else "all recipes ended well")
-    print("README.md has the new results" if written else "README.md is as it was")
+    print("README.md and docs/results.md have the new results" if written else "the pages are as they were")
     return len(failed) + (not written)
 
 

@@ -1,4 +1,4 @@
-"""The README's pictures of what is seen in JupyterLab: `python tests/browser/screens.py [NAME …]` after `make demo`.
+"""The pictures of JupyterLab in README and docs: `python tests/browser/screens.py [NAME …]` after `make demo`.
 
 `segmentation` needs `runs/segmentation3d.yaml` too, `cine` needs `runs/cine.yaml`. Nothing is drawn: each notebook runs in a real Lab, and a part of
 the page is photographed.
@@ -10,10 +10,12 @@ import tempfile
 from pathlib import Path
 
 from lab import Lab, find_chromium, open_lab
+from PIL import Image, ImageChops
 from test_notebooks_in_lab import errors, open_copy
 
 from lib import ROOT
 
+PICTURES = ROOT / "docs" / "pictures"
 CINE = ["aliased", "sliding window", "UNet2D2D"]
 SCREENS = {  # notebook, its parameters, the part of the page, and a button pressed before
     "overview": ("00_overview", {}, ".jp-OutputArea-output:has(table) >> nth=-1"),
@@ -34,6 +36,16 @@ async def photograph(page, selector: str, path: Path, button: str = "") -> None:
     await part.scroll_into_view_if_needed()
     await asyncio.sleep(1)
     await part.screenshot(path=path)
+    trim(path)
+
+
+def trim(path: Path, margin: int = 8) -> None:
+    """Cuts off the white to the right of a picture and below it."""
+    picture = Image.open(path).convert("RGB")
+    box = ImageChops.invert(picture).getbbox()
+    picture.crop((0, 0, min(box[2] + margin, picture.width), min(box[3] + margin, picture.height))).save(
+        path, optimize=True
+    )
 
 
 def shoot(lab: Lab, name: str, folder: Path) -> None:
@@ -47,8 +59,8 @@ def shoot(lab: Lab, name: str, folder: Path) -> None:
             raise SystemExit(f"{notebook}: {found[0].ename}: {found[0].evalue}")
         if name == "overview":  # its table of notebooks, at the end
             lab.do(page.evaluate("window.panel.content.scrollToItem(window.panel.content.widgets.length - 1)"))
-        lab.do(photograph(page, selector, ROOT / "docs" / f"screen_{name}.png", *button))
-        print(f"docs/screen_{name}.png, errors in the console: {len(lab.told)}")
+        lab.do(photograph(page, selector, PICTURES / f"screen_{name}.png", *button))
+        print(f"screen_{name}.png, errors in the console: {len(lab.told)}")
 
 
 def main() -> None:

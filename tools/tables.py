@@ -1,0 +1,205 @@
+"""The tables of docs/results.md, each made from what a run wrote into runs/results: markdown, with what was measured where."""
+
+from collections.abc import Iterable
+from typing import Any
+
+Result = dict[str, Any]  # a file of runs/results
+
+
+def table(head: list[str], rows: list[list[str]], words: int = 1) -> str:
+    """A markdown table whose first `words` columns are text and whose others are numbers."""
+    lines = [head, ["---"] * words + ["---:"] * (len(head) - words), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def measured(result: Result) -> str:
+    """When and where a result was measured, in a sentence."""
+    torch = result["versions"].get("torch", "?")
+    return f"Measured on {result['date']}, {result['machine']}, {result['cores']} cores, {result['device']}, torch {torch}."
+
+
+def unique(rows: list[Result], key: str) -> list[Any]:
+    """The different values of `key`, in the rows' order."""
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def mean(rows: Iterable[Result], key: str) -> float:
+    """The mean over rows; NaN if there are none."""
+    values = [row[key] for row in rows]
+    return sum(values) / len(values) if values else float("nan")
+
+
+# Reconstruction
+
+
+def by_person(result: Result) -> str:
+    """A column per person."""
+    rows = result["metrics"]["persons"]
+    people, cells = unique(rows, "person"), {}
+    for row in rows:
+        cells[row["method"], row["person"]] = f"{row['ssim']:.3f} / {row['psnr']:.1f}"
+    lines = [[method, *(cells.get((method, p), "n/a") for p in people)] for method in unique(rows, "method")]
+    head = [f"SSIM / PSNR (dB) at {rows[0]['achieved']:.2f}× achieved", *people]
+    return f"{table(head, lines)}\n\n*Sample data.* {measured(result)}"
+
+
+def lesions(result: Result) -> str:
+    """The contrast of each lesion that every method keeps, and which method comes closest to the truth."""
+    cases = result["metrics"]["lesions"]
+    names = list(next(iter(cases.values())))
+    rows = [[name, *(f"{case[name]:.3f}" for case in cases.values())] for name in names]
+    closest = {}
+    for name, case in cases.items():
+        errors = {method: abs(value - case["truth"]) for method, value in case.items() if method != "truth"}
+        closest[name] = min(errors, key=errors.get, default="none")
+    words = ", ".join(f"{method} for {name}" for name, method in closest.items())
+    return f"{table(['contrast of the lesion against its rim', *cases], rows)}\n\nClosest to the truth: {words}."
+
+
+def by_acceleration(result: Result) -> str:
+    """Means over people, a column per nominal acceleration, against both targets, and what comes closest to the truth."""
+    noise_free = ("ssim_noise_free_foreground", "psnr_noise_free_foreground")
+    recorded = _means(result, "mean over people, against the recorded image", "ssim", "psnr")
+    truth = _means(result, "mean over people, foreground only, against the noise-free truth", *noise_free)
+    rows, closest = result["metrics"]["persons"], {}
+    for rate in unique(rows, "acceleration"):
+        scores = {m: _at(rows, rate, noise_free[0], m) for m in unique(rows, "method")}
+        closest.setdefault(max(scores, key=scores.get), []).append(f"R {rate}")
+    words = "; ".join(f"{method} at {', '.join(rates)}" for method, rates in closest.items())
+    return (
+        f"SSIM / PSNR (dB):\n\n{recorded}\n\n{truth}\n\nHighest SSIM against the noise-free truth: {words}.\n\n"
+        f"*Sample data.* {measured(result)}"
+    )
+
+
+def _at(rows: list[Result], rate: float, key: str, method: str | None = None) -> float:
+    return mean((r for r in rows if r["acceleration"] == rate and method in (None, r["method"])), key)
+
+
+def _means(result: Result, title: str, ssim: str, psnr: str) -> str:
+    rows = result["metrics"]["persons"]
+    rates, lines = unique(rows, "acceleration"), []
+    for method in unique(rows, "method"):
+        scores = (f"{_at(rows, rate, ssim, method):.3f} / {_at(rows, rate, psnr, method):.1f}" for rate in rates)
+        lines.append([method, *scores])
+    return table([title, *(f"{_at(rows, rate, 'achieved'):.2f}× achieved (R {rate})" for rate in rates)], lines)
+
+
+def by_kind(result: Result) -> str:
+    """Means over series, a column per kind of heart."""
+    rows = result["metrics"]["persons"]
+    methods, kinds = unique(rows, "method"), unique(rows, "group")
+    parts = {(m, k): [r for r in rows if (r["method"], r["group"]) == (m, k)] for m in methods for k in kinds}
+    keys = {"ssim": ".3f", "psnr": ".1f", "ssim3d": ".3f", "nrmse": ".3f"}
+
+    def cell(part: list[Result]) -> str:
+        return " / ".join(f"{mean(part, key):{style}}" for key, style in keys.items())
+
+    lines = [[m, *(cell(parts[m, k]) for k in kinds)] for m in methods]
+    head = ["SSIM / PSNR (dB) / SSIM 3D / NRMSE", *(f"{k} (n = {len(parts[methods[0], k])})" for k in kinds)]
+    sampled = f"{rows[0]['achieved']:.1f}× achieved (nominal {rows[0]['acceleration']:g}×)"
+    return f"{table(head, lines)}\n\n*Sample data*, {sampled}. {measured(result)}"
+
+
+def ranking(result: Result) -> str:
+    """The cine networks by SSIM, with what their training costs."""
+    head = ["network", "SSIM", "PSNR", "parameters", "training, min", "training, peak MiB"]
+    head += ["one step at published size, GiB", "with checkpointing, GiB"]
+    needed, rows = result["metrics"]["published_size_GiB"], []
+    for name, r in result["metrics"]["ranking"].items():
+        line = [name, f"{r['ssim']:.3f}", f"{r['psnr']:.1f}", f"{r['parameters']:,.0f}", f"{r['training, min']:.1f}"]
+        line += [f"{r['training, peak MiB']:.0f}"]
+        rows.append(line + [f"{sum(needed[n].values()):.2f}" for n in (name, f"{name}, checkpointing")])
+    return table(head, rows)
+
+
+def ladder(result: Result) -> str:
+    """A table per acceleration: each step's scores, its gain over the step above with the interval, and its cost."""
+    tables, timings = [], result["timings"]
+    for nominal in unique(result["metrics"]["ladder"], "acceleration"):
+        steps = [step for step in result["metrics"]["ladder"] if step["acceleration"] == nominal]
+        achieved = next(step["achieved"] for step in steps if step.get("achieved"))
+        head = [f"{achieved:.2f}× achieved (nominal {nominal}×)", "SSIM / SSIM foreground / PSNR", "gain in SSIM"]
+        head += ["helps", "s per slice", "memory, MiB", "training, min", "training, peak MiB"]
+        tables.append(table(head, [_step(step, timings) for step in steps]))
+    tables.append(f"*Sample data.* {measured(result)}")
+    return "\n\n".join(tables)
+
+
+def _step(step: Result, timings: Result) -> list[str]:
+    method = step["method"]
+    if step["ssim"] is None:
+        return [method, *["n/a"] * 7]
+    line = [method, f"{step['ssim']:.4f} / {step['ssim_foreground']:.4f} / {step['psnr']:.2f}"]
+    if step["gain"] is None:
+        line += ["", ""]
+    else:
+        line += [f"{step['gain']:+.4f} ({step['low']:+.4f} … {step['high']:+.4f})"]
+        line += [f"{step['helps']}, for {step['people']} people"]
+    line += [f"{timings['seconds_a_slice'][method]:.3f}", f"{timings['bytes_held'][method] / 2**20:.0f}"]
+    trained = timings["training"].get(method, {})
+    known = [trained.get(key) for key in ("training, min", "training, peak MiB")]
+    return [*line, *("" if value is None else f"{value:.0f}" for value in known)]
+
+
+# Segmentation
+
+
+def classes(result: Result) -> str:
+    """A row per run and class except the background; before the mean over lesions, a row per person."""
+    rows = []
+    for task, scores in result["metrics"]["classes"].items():
+        if len(scores) == 2:  # lesions
+            for case, r in result["metrics"]["persons"][task].items():
+                rows.append([f"{case} (n = {r['slices']} slices)", f"{r['lesion']:.3f}", "", "", ""])
+        for name, r in list(scores.items())[1:]:
+            distance = "n/a" if r["hausdorff95"] is None else f"{r['hausdorff95']:.1f}"
+            dice = f"{r['dice']:.3f} ({r['low']:.3f} … {r['high']:.3f})"
+            label = f"{task.removeprefix('train_')}: {name}"
+            rows.append([label, dice, distance, str(r["missed"]), f"{100 * r['both empty']:.0f} %"])
+    head = ["held out", "Dice (interval over slices)", "Hausdorff 95, mm", "in one only", "in neither"]
+    return f"{table(head, rows)}\n\n*Sample data.* {measured(result)}"
+
+
+# Speed and memory
+
+
+def memory(result: Result) -> str:
+    """What a training step of the cascade holds, and how quickly samples are read."""
+    steps, speed = result["metrics"]["steps"], result["metrics"]["samples_a_second"]
+    plain, rows = steps["without checkpointing"]["bytes"], []
+    for name, s in steps.items():
+        rows.append([name, f"{s['bytes'] / 2**20:.0f}", f"{s['bytes'] / plain:.2f}", f"{s['seconds']:.1f}"])
+    rates = ", ".join(f"{rate:.0f} with {n} {'worker' if n == '1' else 'workers'}" for n, rate in speed.items())
+    head = ["one training step", "MiB", "share of the plain step", "s"]
+    return f"{table(head, rows)}\n\nSamples read per second: {rates}. {measured(result)}"
+
+
+def parts(result: Result) -> str:
+    """A row per number of processes that share a volume; then bf16 against fp32."""
+    metrics, about, rows = result["metrics"], result["metrics"]["about"], []
+    for n, s in metrics["steps"].items():
+        peak = about["held_GiB"][f"{n}, {about['size']}"]
+        share = s["saved"] / metrics["steps"]["1"]["saved"]
+        line = [n, f"{s['saved'] / 2**20:.0f}", f"{share:.3f}", f"{peak * 1024:.0f}", f"{s['seconds']:.1f}"]
+        rows.append([*line, f"{metrics['largest'][n]}³" if n in metrics["largest"] else "none"])
+    head = ["processes", "saved for the backward pass, MiB each", "share of one process", "peak, MiB each"]
+    head += ["s per step", f"largest cube within {about['limit_GiB']:g} GiB each"]
+    words = "; ".join(
+        f"{name} {p['seconds a step']:.2f} s per step (convolutions ran in {p['ran']}), final smoothed loss {p['last loss']:.3f}"
+        for name, p in metrics["precision"].items()
+    )
+    cubes = ", ".join(f"{side}³" for side in about["sizes"])
+    text = f"A volume of {about['size']}³, {about['base_filters']} base filters, depth 4; cubes tried: {cubes}."
+    return f"{table(head, rows)}\n\n{text} Precision, validation included: {words}. {measured(result)}"
+
+
+def speed(result: Result) -> str:
+    """Ours against the peers, pair by pair, and GRAPPA's SSIM."""
+    rows = []
+    for name, r in result["metrics"]["results"].items():
+        spread = f"{r['ratio_min']:.1f} … {r['ratio_max']:.1f}"
+        rows.append([name, f"{r['ratio']:.1f}", spread, f"{r['ours_seconds']:.3g}"])
+    ssim = "; ".join(f"{name} {value:.3f}" for name, value in result["metrics"]["ssim"].items())
+    head = ["ours against the peer", "times as fast (median)", "range of pairs", "ours, s"]
+    return f"{table(head, rows)}\n\nGRAPPA's SSIM on that slice: {ssim}. {measured(result)}"
