@@ -33,7 +33,7 @@ test-slow: $(PEERS)
 	$(RUN) -m pytest -m slow
 
 lab: $(READY)
-	$(RUN) -m lib.lab
+	$(RUN) -m lib.recipes.lab
 
 benchmark: $(PEERS)
 	$(RUN) -m lib runs/benchmark.yaml

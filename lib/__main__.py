@@ -22,19 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        from lib import planning, recipes
+        from lib.recipes import execute, plan
 
         if given.detach:
-            planning.plan(given.recipe, given.only, given.quick, given.resume)
+            plan.plan(given.recipe, given.only, given.quick, given.resume)
             return _detach(given)
-        results = recipes.run(given.recipe, given.only, given.quick, given.resume)
+        results = execute.run(given.recipe, given.only, given.quick, given.resume)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume goes on from here", file=sys.stderr)
         return 130
-    recipes.report(results)
+    execute.report(results)
     return 0 if all(result.status == "ok" for result in results) else 1
 
 

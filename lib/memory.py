@@ -1,22 +1,14 @@
 """How much memory a training step needs: computed without running it, and measured after it ran."""
 
-import json
 import resource
-import statistics
-import subprocess
-import sys
-import time
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import psutil
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-from lib import ROOT, InputError
 
 
 class _Live(TorchDispatchMode):
@@ -92,48 +84,3 @@ class Peak:
 
 def _mark() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def fresh_step(
-    network: str, settings: dict[str, Any], shape: list[int], device: str, seed: int = 0
-) -> dict[str, float]:
-    """`bytes` and `seconds` of a training step of a cascade in a process of its own, where nothing was held before.
-
-    shape: (1, C, H, W) of its k-space. bytes: of the first step, beyond what the network and its input took: resident
-    memory on a CPU, torch's counter on a GPU. seconds: median of three later steps. InputError with the process's last line where it fails.
-    """
-    request = json.dumps({"network": network, "settings": settings, "shape": shape, "device": device, "seed": seed})
-    done = subprocess.run([sys.executable, "-m", "lib.memory", request], capture_output=True, text=True, cwd=ROOT)
-    if done.returncode:
-        raise InputError(f"a step of {network}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return json.loads(done.stdout)
-
-
-def _step(network: str, settings: dict[str, Any], shape: list[int], device: str, seed: int) -> dict[str, float]:
-    from lib.models import build
-
-    torch.manual_seed(seed)
-    model = build(network, **settings).train().to(device)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
-    kspace = torch.randn(shape, dtype=torch.complex64, device=device)
-    mask = torch.ones(shape[0], 1, 1, shape[-1], dtype=torch.bool, device=device)
-    given = (kspace, mask, torch.rand(shape[0], *shape[2:], device=device))
-
-    def step() -> float:
-        begun = time.perf_counter()
-        optimizer.zero_grad()
-        model(*given).square().mean().backward()
-        optimizer.step()
-        if given[0].is_cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter() - begun
-
-    start = torch.cuda.memory_allocated() if given[0].is_cuda else 0
-    peak = Peak(torch.device(device))
-    step()
-    held = (peak.bytes() or 0) - start  # 0: a step smaller than what importing torch once took leaves no mark
-    return {"bytes": held, "seconds": statistics.median(step() for _ in range(3))}
-
-
-if __name__ == "__main__":
-    print(json.dumps(_step(**json.loads(sys.argv[1]))))

@@ -91,15 +91,16 @@ def begin() -> torch.device:
     begin.library = torch.library.Library("_", "IMPL", "PrivateUse1")  # it holds as long as the object lives
     begin.library.fallback(lambda function, *args, **kwargs: _computed(function, args, kwargs), "PrivateUse1")
 
-    from lib import sliding, train
-    from lib.models import blocks, cine, rcan, volume
-    from lib.train import learner, precision
+    from lib import training
+    from lib.inference import sliding_window
+    from lib.models import blocks, cine_unet, rcan, unet3d
+    from lib.training import learner, precision
 
     place, save, load, scaler = torch.device(NAME, 0), torch.save, torch.load, torch.amp.GradScaler
-    learner.device = train.device = lambda devices="auto": place
-    for module in (blocks, precision, sliding):
+    learner.device = training.device = lambda devices="auto": place
+    for module in (blocks, precision, sliding_window):
         module.autocast = lambda kind, precision: contextlib.nullcontext()
-    for module in (cine, rcan, volume):
+    for module in (cine_unet, rcan, unet3d):
         module.recomputed = lambda block, x: block(x)
     torch.amp.GradScaler = lambda kind, enabled: scaler("cpu", enabled=enabled)
     torch.save = lambda x, file: save(_map(lambda t: t.detach().cpu(), x), file)
@@ -114,7 +115,7 @@ def begin() -> torch.device:
 
 def run(notebook: str, parameters: dict) -> dict:
     """The names that a notebook's cells leave, run from top to bottom with these parameters."""
-    from lib import tasks
+    from lib.runs import parameters as tasks
 
     path = tasks.notebook(notebook)
     names = {"__name__": "__main__", "display": lambda *_: None}

@@ -12,9 +12,8 @@ _skipped: list[str] = []
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty folder for runs, in place of runs/."""
-    from lib import runs
 
-    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr("lib.runs.run.RUNS", tmp_path / "runs")
     return tmp_path / "runs"
 
 

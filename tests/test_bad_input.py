@@ -10,7 +10,8 @@ import pytest
 import toys
 
 from lib import ROOT
-from lib.data import checks, samples
+from lib.data import checks
+from lib.phantoms import sample_scans
 
 GOOD = np.ones((2, 3, 24, 20), np.complex64)
 
@@ -63,11 +64,13 @@ IN_THE_KERNEL = ("nan", "inf", "zero")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
     jobs = [
-        j._replace(slices=j.slices[:1]) for j in samples.plan() if j.name in ("brain_a_00", "brain_a_slab", "brain_b")
+        j._replace(slices=j.slices[:1])
+        for j in sample_scans.plan()
+        if j.name in ("brain_a_00", "brain_a_slab", "brain_b")
     ]
     for job in jobs:
-        samples.write(folder / job.split / f"{job.name}.h5", job, (24, 20), 2, 20.0, voxel=9.0)
-    samples.write_index(folder, jobs)
+        sample_scans.write(folder / job.split / f"{job.name}.h5", job, (24, 20), 2, 20.0, voxel=9.0)
+    sample_scans.write_index(folder, jobs)
     return folder
 
 

@@ -9,8 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from lib import ROOT, InputError, files, manifest, runs
+from lib import ROOT, InputError, files, runs
 from lib.data import checks
+from lib.runs import manifest
 
 WRITER = """
 import sys, time
@@ -56,13 +57,13 @@ def test_what_a_killed_process_left_is_deleted_and_what_a_living_one_writes_stay
 
 
 def test_a_task_that_starts_again_deletes_what_its_killed_runs_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RUNS", tmp_path)
+    monkeypatch.setattr("lib.runs.run.RUNS", tmp_path)
     before = tmp_path / "predict" / "20260101-000000" / "predictions"
     before.mkdir(parents=True)
     killed(before / "result.h5")
     assert names(before)
     runs.start("10_prepare_kspace", {"task_name": "predict"})
-    runs._update("failed", "test")
+    runs.run._update("failed", "test")
     assert not names(before)
 
 

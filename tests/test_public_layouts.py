@@ -7,8 +7,10 @@ import pytest
 import torch
 from fastmri.data.transforms import center_crop_to_smallest
 
-from lib import evaluate, losses, predict
-from lib.data.kspace import KspaceSlices, dataloaders, index, inputs_of, split_files
+from lib import losses
+from lib.data.fastmri import KspaceSlices, dataloaders, index, inputs_of, split_files
+from lib.evaluation import reconstruction
+from lib.inference import predict
 from lib.models import build
 
 MASK = {"kind": "random", "acceleration": 4, "center_fraction": 0.08}
@@ -56,7 +58,7 @@ def test_it_trains_predicts_and_is_scored(prepared, network, tmp_path):
             for group in file.values():
                 assert np.isfinite(group["output"][:]).all() and ("truth" in group) == (split == "val")
     files = split_files(prepared, "val")[:1]
-    found = evaluate.compare(
+    found = reconstruction.compare(
         files, {k: MASK[k] for k in ("kind", "center_fraction")}, [4], {network: model}, tmp_path / "r.h5"
     )
     assert {"zero-filled", network} <= set(found.scores.method) and np.isfinite(found.scores.ssim).all()

@@ -12,7 +12,7 @@ def prepared(data: str | Path, quick: bool = False) -> Path:
 
 
 def look(path: str | Path, **settings):
-    """What is this file? Settings as in `lib.look.look`; prints it and returns a figure."""
-    from lib.look import look
+    """What is this file? Settings as in `lib.evaluation.look.look`; prints it and returns a figure."""
+    from lib.evaluation.look import look
 
     return look(path, **settings)

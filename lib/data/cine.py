@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lib import ROOT, InputError, coils, realtime
-from lib.data import samples
+from lib import ROOT, InputError
 from lib.data.checks import SPLITS, entries, write_set
 from lib.data.hdf5 import dataset, one_text, open_hdf5
-from lib.data.hearts import heart
-from lib.data.loading import loaders
+from lib.data.loaders import loaders
 from lib.files import replacing
+from lib.kspace import coils, radial
+from lib.phantoms import sample_scans
+from lib.phantoms.heart import heart
 
 KEYS = {"x": "imagesRecon", "y": "imagesTrue"}
 FILES = tuple(f"{side}_{split}" for split in SPLITS for side in "xy")
@@ -182,7 +183,7 @@ class CineSeries(Dataset):
 def dataloaders(folder: Path, **settings: Any):
     """fastai DataLoaders of a prepared set's train and val series: input (N, axis 1, axis 2, T) | truth, the same.
 
-    Settings as in `lib.data.loading.loaders`.
+    Settings as in `lib.data.loaders.loaders`.
     """
     train, valid = (CineSeries(split_pairs(folder, split)) for split in ("train", "val"))
     return loaders(train, valid, 1, folder, **settings)
@@ -191,19 +192,19 @@ def dataloaders(folder: Path, **settings: Any):
 # Making a set from simulated hearts and the real one
 
 
-def acquire(fine: Tensor, seed: int, how: realtime.Sampling, num_coils: int, snr: float, pixel: float):
+def acquire(fine: Tensor, seed: int, how: radial.Sampling, num_coils: int, snr: float, pixel: float):
     """(aliased, truth), both (T, n, n), of a fine series (T, 2n, 2n) whose pixels are `pixel` mm wide.
 
-    Object phase, coils and noise are simulated (`lib.coils`). snr: mean signal of the brighter half over the noise of
+    Object phase, coils and noise are simulated (`lib.kspace.coils`). snr: mean signal of the brighter half over the noise of
     one real or imaginary part, fully sampled. Both are divided by one number that the data give without the truth: the
     99.9th percentile of the mean over time, in which the spokes of all frames together sample k-space fully.
     """
     shape = (1, *fine.shape[1:])
     maps = coils.simulate(shape, num_coils, seed, voxel=(8.0, pixel, pixel))[0]
     phase = coils.smooth_phase(shape, seed)[0]
-    truth = realtime.fully_sampled(fine)
+    truth = radial.fully_sampled(fine)
     noise = float(truth[truth > truth.median()].mean()) / snr
-    seen = realtime.aliased(fine * torch.polar(torch.ones_like(phase), phase), maps, how, noise, seed)
+    seen = radial.aliased(fine * torch.polar(torch.ones_like(phase), phase), maps, how, noise, seed)
     scale = float(np.percentile(seen.mean(0).numpy(), 99.9))
     return seen / scale, truth / scale
 
@@ -213,7 +214,7 @@ def real_heart(size: int, frames: int) -> tuple[Tensor, float]:
 
     It has 16 frames of 256×256: T may be less than `frames`, and a larger size is an InputError.
     """
-    scan = samples.scan("heart_cine")
+    scan = sample_scans.scan("heart_cine")
     series = torch.from_numpy(scan.volume[:frames, ::-1].copy())
     if 2 * size > min(series.shape[1:]):
         raise InputError(f"size {size}: the real heart has {series.shape[1]} pixels, expected at most half as many")
@@ -261,5 +262,5 @@ def simulated(split: int, count: int, size: int, frames: int, trajectory: str, a
     for n in range(count):
         anatomy, spokes, scanner = np.random.SeedSequence((settings["seed"], split, n)).generate_state(3)
         fine = torch.from_numpy(heart(2 * size, frames, int(anatomy))).permute(2, 0, 1)
-        how = realtime.sampling(trajectory, size, frames, acceleration, int(spokes))
+        how = radial.sampling(trajectory, size, frames, acceleration, int(spokes))
         yield acquire(fine, int(scanner), how, settings["num_coils"], settings["snr"], 180 / (2 * size))

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lib import InputError
-from lib.data.cases import CaseFile, split_cases
-from lib.data.loading import loaders
-from lib.data.volumes import attributes, middle
+from lib.data.case_files import CaseFile, split_cases
+from lib.data.lits import attributes, middle
+from lib.data.loaders import loaders
 
 CROPS = ("around", "grid", "uniform")
 COUNT = 54  # crops a volume, of the LiTS source
@@ -173,7 +173,7 @@ def dataloaders(
 ):  # fmt: skip
     """fastai DataLoaders of a prepared set's patches: image (N, 1, d, h, w) | target.
 
-    Training patches as `VolumePatches` makes them; of each val volume the covering grid, not augmented. Settings as in `lib.data.loading.loaders`.
+    Training patches as `VolumePatches` makes them; of each val volume the covering grid, not augmented. Settings as in `lib.data.loaders.loaders`.
     """
     train, val = (split_cases(folder, split) for split in ("train", "val"))
     extra = {"count": count, "organ": organ, "fresh": fresh, "augmentation": augmentation}

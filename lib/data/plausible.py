@@ -10,10 +10,11 @@ import h5py
 import numpy as np
 import torch
 
-from lib import InputError, count
+from lib import InputError
 from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.header import Header
 from lib.kspace import center_crop, ifft2c, rss
+from lib.text import pluralize
 
 SCALE = 5.0  # how far a target or its maximum may be from k-space's RSS; beyond, it is of another scale
 
@@ -42,8 +43,8 @@ def acquired_columns(kspace: h5py.Dataset, own: np.ndarray | None, padding: tupl
     inside[: padding[0]] = inside[width - padding[1] :] = False
     empty, holes = _empty(kspace, inside if own is None else inside & own)
     if own is not None:
-        told = [f"{count(int((own & ~inside).sum()), 'column')} of its mask never encoded, by its header"]
-        told.append(f"{count(int((own & inside & empty).sum()), 'column')} of its mask without data: not acquired")
+        told = [f"{pluralize(int((own & ~inside).sum()), 'column')} of its mask never encoded, by its header"]
+        told.append(f"{pluralize(int((own & inside & empty).sum()), 'column')} of its mask without data: not acquired")
         return _told(own & inside & ~empty), padding, [t for t in told if not t.startswith("0 ")] + holes
     full = np.flatnonzero(inside & ~empty)
     if empty[full[0] : full[-1]].any():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch.utils.data import DataLoader, Dataset
 
-from lib.data.kspace import Case, KspaceSlices
+from lib.data.fastmri import Case, KspaceSlices
 
 
 class _Cases(Dataset):

@@ -11,19 +11,20 @@ from typing import Any
 
 from torch import nn
 
-from lib import InputError, nearest
+from lib import InputError
+from lib.text import did_you_mean
 
 MODELS: dict[str, str | Callable[..., nn.Module]] = {
-    "UNet3D": "lib.models.cine:UNet3D",
-    "UNet2D1D": "lib.models.cine:UNet2D1D",
-    "UNet2D2D": "lib.models.cine:UNet2D2D",
-    "UNet3D_old": "lib.models.cine:UNet3D_old",
-    "UNet": "lib.models.unet:UNet",
+    "UNet3D": "lib.models.cine_unet:UNet3D",
+    "UNet2D1D": "lib.models.cine_unet:UNet2D1D",
+    "UNet2D2D": "lib.models.cine_unet:UNet2D2D",
+    "UNet3D_old": "lib.models.cine_unet:UNet3D_old",
+    "UNet": "lib.models.fastmri_unet:UNet",
     "VarNet": "lib.models.varnet:VarNet",
     "RCAN": "lib.models.rcan:RCAN",
-    "VarNetRCAN": "lib.models.cascade:VarNetRCAN",
-    "UNet2D": "lib.models.slices:UNet2D",
-    "VolumeUNet": "lib.models.volume:VolumeUNet",
+    "VarNetRCAN": "lib.models.varnet_rcan:VarNetRCAN",
+    "UNet2D": "lib.models.unet2d:UNet2D",
+    "VolumeUNet": "lib.models.unet3d:VolumeUNet",
     "ResUNet": "lib.models.resunet:ResUNet",
 }
 
@@ -61,7 +62,7 @@ def build(name: str, /, **settings) -> nn.Module:
     for key in settings:
         if key not in known:
             raise InputError(
-                f"{name}: setting {key!r} is unknown: {nearest(key, known)}expected one of {', '.join(known) or 'none'}"
+                f"{name}: setting {key!r} is unknown: {did_you_mean(key, known)}expected one of {', '.join(known) or 'none'}"
             )
     try:
         return steady(network(**settings))
@@ -75,7 +76,9 @@ def build(name: str, /, **settings) -> nn.Module:
 
 def _network(name: str) -> Callable[..., nn.Module]:
     if name not in MODELS:
-        raise InputError(f"network {name!r} is unknown: {nearest(name, MODELS)}expected one of {', '.join(MODELS)}")
+        raise InputError(
+            f"network {name!r} is unknown: {did_you_mean(name, MODELS)}expected one of {', '.join(MODELS)}"
+        )
     network = MODELS[name]
     if isinstance(network, str):
         module, _, attribute = network.partition(":")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lib import ROOT, InputError
 from lib.models.blocks import channels_last, check_counts
-from lib.models.state import tensors, under
+from lib.models.state_dict import tensors, under
 
 WIDTHS = (64, 128, 256, 512)
 

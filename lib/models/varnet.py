@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lib import InputError
 from lib.kspace import ifftc, rss
 from lib.models.blocks import check_counts, check_flags
-from lib.models.unet import UNet
+from lib.models.fastmri_unet import UNet
 
 
 class NormUNet(nn.Module):

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from lib import InputError
 from lib.models import blocks
-from lib.parallel import layers, norms
+from lib.parallel import halo_layers, synced_norms
 from lib.parallel.guard import Guard
-from lib.parallel.norms import Part, Slab, summed
+from lib.parallel.synced_norms import Part, Slab, summed
 
 
 def _ruled(rule: type[Slab], *classes: type[nn.Module]) -> dict[type, type]:
@@ -31,16 +31,16 @@ def _ruled(rule: type[Slab], *classes: type[nn.Module]) -> dict[type, type]:
 
 
 RULES = {
-    **_ruled(layers.Conv, nn.Conv2d, nn.Conv3d),
-    **_ruled(layers.ConvTranspose, nn.ConvTranspose2d, nn.ConvTranspose3d),
-    **_ruled(layers.Pool, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool2d, nn.AvgPool3d),
-    **_ruled(layers.Upsample, nn.Upsample),
-    **_ruled(layers.Dropout, nn.Dropout),
-    **_ruled(layers.ChannelDropout, nn.Dropout2d, nn.Dropout3d),
-    **_ruled(norms.BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
-    **_ruled(norms.InstanceNorm, nn.InstanceNorm2d, nn.InstanceNorm3d),
-    **_ruled(norms.OurInstanceNorm, blocks.InstanceNorm),
-    **_ruled(norms.GroupNorm, nn.GroupNorm, blocks.GroupNorm),
+    **_ruled(halo_layers.Conv, nn.Conv2d, nn.Conv3d),
+    **_ruled(halo_layers.ConvTranspose, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    **_ruled(halo_layers.Pool, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool2d, nn.AvgPool3d),
+    **_ruled(halo_layers.Upsample, nn.Upsample),
+    **_ruled(halo_layers.Dropout, nn.Dropout),
+    **_ruled(halo_layers.ChannelDropout, nn.Dropout2d, nn.Dropout3d),
+    **_ruled(synced_norms.BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    **_ruled(synced_norms.InstanceNorm, nn.InstanceNorm2d, nn.InstanceNorm3d),
+    **_ruled(synced_norms.OurInstanceNorm, blocks.InstanceNorm),
+    **_ruled(synced_norms.GroupNorm, nn.GroupNorm, blocks.GroupNorm),
 }
 LOCAL = {  # each value by itself, or the channels of each position; and containers, which may be empty
     nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.GLU,
@@ -104,7 +104,7 @@ def synchronise(model: nn.Module, group: dist.ProcessGroup | None = None) -> nn.
     """The model, its batch norms changed in place to take their statistics over a group (too): for data parallelism."""
     part = Part(0, group)
     for name, module, rule in _named(model) if part.size > 1 else ():
-        if rule and issubclass(rule, norms.BatchNorm):
+        if rule and issubclass(rule, synced_norms.BatchNorm):
             module.__class__, module._path = rule, name
             if not any(part.members() <= p.members() for p in module._ranks):  # none is counted twice
                 module._ranks = (*(p for p in module._ranks if not p.members() <= part.members()), part)
@@ -141,7 +141,7 @@ def total(x: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
     def over_ranks(x: Tensor) -> Tensor:
         return summed(x.clone(memory_format=torch.contiguous_format), (part,))
 
-    return layers.Linear.apply(x, over_ranks, over_ranks) if part.size > 1 else x
+    return halo_layers.Linear.apply(x, over_ranks, over_ranks) if part.size > 1 else x
 
 
 def reduce_grads(model: nn.Module, group: dist.ProcessGroup | None = None) -> None:

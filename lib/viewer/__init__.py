@@ -1,11 +1,11 @@
 """Widgets for notebooks; the only part of lib that knows ipywidgets."""
 
-from lib.predict import case_names, result_of
+from lib.inference.predict import case_names, result_of
 from lib.viewer.kspace_playground import KSpacePlayground
+from lib.viewer.loading import case
 from lib.viewer.run_comparison import RunComparison, show_case
 from lib.viewer.run_picker import RunPicker
 from lib.viewer.slice_viewer import SliceViewer, show
-from lib.viewer.sources import case
 
 __all__ = [
     "KSpacePlayground",

@@ -5,9 +5,9 @@ from typing import Any
 
 import ipywidgets
 
-from lib.viewer.parts import WINDOWED
-from lib.viewer.pictures import status
-from lib.viewer.slices import CMAPS, Slices, View
+from lib.viewer.complex_parts import WINDOWED
+from lib.viewer.labels import status
+from lib.viewer.slice_model import CMAPS, Slices, View
 
 GAINS = (1, 2, 5, 10, 20, 50)
 CSS = """<style>

@@ -8,9 +8,9 @@ from skimage import transform
 
 from lib import InputError, array
 from lib.data.nifti import apart
-from lib.panels import magnitude
-from lib.viewer.parts import is_mask
-from lib.viewer.sources import Source
+from lib.plots.panels import magnitude
+from lib.viewer.complex_parts import is_mask
+from lib.viewer.loading import Source
 
 
 class ShapeError(InputError):

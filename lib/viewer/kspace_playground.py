@@ -7,11 +7,12 @@ from typing import Any
 import ipywidgets
 import numpy as np
 
-from lib import plots, said
-from lib.playground import CHOICES, ERROR, SHOWN, SIZE, Playground, Settings, View, check, describe
+from lib import plots
+from lib.text import one_line
 from lib.viewer.controls import tell
-from lib.viewer.paint import GAP, beside, paint, png
-from lib.viewer.pictures import labels_of, status
+from lib.viewer.labels import labels_of, status
+from lib.viewer.pixels import GAP, beside, paint, png
+from lib.viewer.playground import CHOICES, ERROR, SHOWN, SIZE, Playground, Settings, View, check, describe
 
 SNRS = (5.0, 10.0, 20.0, 50.0, 100.0, float("inf"))
 LABELS = {
@@ -76,7 +77,7 @@ class KSpacePlayground(ipywidgets.VBox):
             try:
                 self._answer(settings)
             except Exception as error:  # a thread's traceback would be lost
-                tell(self.line, said(error))
+                tell(self.line, one_line(error))
 
     def _answer(self, settings: Settings) -> None:
         slow, gain = settings.shown != SHOWN[0], self.playground.gain

@@ -17,11 +17,11 @@ from torch import nn
 
 from lib import InputError, plots
 from lib.kspace import center_crop
-from lib.listing import duration
-from lib.preview import ERROR, Panels
+from lib.runs.listing import duration
+from lib.viewer.labels import TEXT, labels_of, status
 from lib.viewer.line_chart import charts
-from lib.viewer.paint import GAP, beside, lay, paint, png, resize
-from lib.viewer.pictures import TEXT, labels_of, status
+from lib.viewer.pixels import GAP, beside, lay, paint, png, resize
+from lib.viewer.training_preview import ERROR, Panels
 
 LIMIT, GUESS, GAIN, CANDIDATES, BEAT = 0.02, 0.05, 5.0, 8, 1.0
 WIDTH, HEIGHT = 930, 320  # pixels of the preview, at most
@@ -39,7 +39,7 @@ class LiveChart(Callback):
     Until its first picture a placeholder stands there, and in between a line tells the step, once in BEAT seconds.
 
     For `train.fit`, beside `train.History`, whose rows it draws (on resuming, those before too). preview: one of
-    lib.preview's functions; the case is the validation item of most contrast of CANDIDATES. It leaves no trace: random
+    lib.viewer.training_preview's functions; the case is the validation item of most contrast of CANDIDATES. It leaves no trace: random
     states, modes and buffers stay as they are. Not `interactive`, or in one of several processes that train together,
     it does nothing. `seconds`: what it took so far; `share`: of the time from the training's begin to its last drawing.
     InputError: no History among the callbacks.

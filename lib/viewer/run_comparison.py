@@ -8,13 +8,16 @@ from typing import Any
 import ipywidgets
 from matplotlib.figure import Figure
 
-from lib import InputError, compare, listing, paired, plots, said
-from lib.compare import Images
+from lib import InputError, plots
+from lib.evaluation import paired, run_comparison
+from lib.evaluation.run_comparison import Images
+from lib.runs import listing
+from lib.text import one_line
 from lib.viewer.controls import choice, message, tell
-from lib.viewer.pictures import TEXT, status
+from lib.viewer.labels import TEXT, status
+from lib.viewer.loading import case as read_case
 from lib.viewer.run_picker import RunPicker
 from lib.viewer.slice_viewer import SliceViewer, show
-from lib.viewer.sources import case as read_case
 
 NONE = {"–": ""}  # where there is nothing to choose
 
@@ -28,7 +31,7 @@ def show_case(
     `interactive` where the shapes of cases without a truth do.
     """
     cases = {path: read_case(path, case) for path in dict.fromkeys(source.path for source in compared.values())}
-    classes, found = compare.classes(compared), {name: cases[source.path] for name, source in compared.items()}
+    classes, found = run_comparison.classes(compared), {name: cases[source.path] for name, source in compared.items()}
     outputs = {name: found[name].volumes[source.image] for name, source in compared.items()}
     first = next(iter(found.values()))
     settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "planes": first.planes}
@@ -77,7 +80,7 @@ class RunComparison(ipywidgets.VBox):
 
     def read(self) -> None:
         """Compares the runs now chosen."""
-        self.named = compare.named(self.picker.value)
+        self.named = run_comparison.named(self.picker.value)
         several = len(self.named) > 1
         for part in self.parts:
             part.layout.display = None if several else "none"
@@ -96,20 +99,20 @@ class RunComparison(ipywidgets.VBox):
         try:
             call()
         except Exception as error:
-            tell(self.message, said(error))
+            tell(self.message, one_line(error))
 
     def _read_all(self) -> None:
-        self.histories, self.compared = compare.histories(self.named), compare.images(self.named)
-        differing = compare.settings(self.named)
+        self.histories, self.compared = run_comparison.histories(self.named), run_comparison.images(self.named)
+        differing = run_comparison.settings(self.named)
         self.settings.value = listing.html(differing) if len(differing) else _line("All settings are the same.")
         cases, self.busy = self._cases(), True
         try:
-            _choose(self.curve, compare.columns(self.histories, self.named))
+            _choose(self.curve, run_comparison.columns(self.histories, self.named))
             _choose(self.case, {case: case for case in cases}, self.first_case)
         finally:
             self.busy = False
         self.metrics.value = self._metrics()
-        remarks = compare.remarks(self.named, self.histories, self.compared)
+        remarks = run_comparison.remarks(self.named, self.histories, self.compared)
         if self.first_case and self.first_case not in cases:
             remarks.append(f"case {self.first_case}: not one that all these runs have")
         self.message.value = "".join(map(_line, remarks))
@@ -118,7 +121,7 @@ class RunComparison(ipywidgets.VBox):
 
     def _draw(self) -> None:
         """The chosen curve of all runs in one axes."""
-        lines = compare.curves(self.histories, self.curve.value) if self.curve.value else {}
+        lines = run_comparison.curves(self.histories, self.curve.value) if self.curve.value else {}
         self.plot.layout.display, self.no_curves.layout.display = (None, "none") if lines else ("none", None)
         if lines:
             file = BytesIO()
@@ -129,13 +132,13 @@ class RunComparison(ipywidgets.VBox):
         try:
             scored = paired.scores(self.compared) if len(self.compared) > 1 else paired.NO_SCORES
         except Exception as error:
-            return _line(said(error))
+            return _line(one_line(error))
         table = listing.html(paired.in_words(paired.differences(scored))) if len(scored) else ""
         return table + _line(paired.caption(scored))
 
     def _cases(self) -> list[str]:
         try:
-            return compare.cases(self.compared)
+            return run_comparison.cases(self.compared)
         except (InputError, OSError):
             return []
 
@@ -153,7 +156,7 @@ class RunComparison(ipywidgets.VBox):
             self.viewer = show_case(self.compared, self.case.value, True, self.gain)
             self.images.children = [self.viewer]
         except Exception as error:
-            self.images.children = [ipywidgets.HTML(_line(said(error)))]
+            self.images.children = [ipywidgets.HTML(_line(one_line(error)))]
 
     def _clear(self) -> None:
         """Frees the viewer and its volumes."""

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import ipywidgets
 import traitlets
 
-from lib import ROOT, attempt, listing, runs
-from lib.listing import Row
+from lib import ROOT, runs
+from lib.runs import listing
+from lib.runs.listing import Row
+from lib.text import value_or_error
 from lib.viewer.controls import CSS as CHOICES
 from lib.viewer.controls import STYLE, bar, button, choice, message, tell
-from lib.viewer.pictures import status
+from lib.viewer.labels import status
 
 
 class Column(NamedTuple):
@@ -101,7 +103,7 @@ class RunPicker(ipywidgets.VBox):
         ])  # fmt: skip
         self.add_class("run-picker")
         given = [value] if isinstance(value, str | PathLike) else dict.fromkeys(value)
-        found = [attempt(_run_folder, one) for one in given]
+        found = [value_or_error(_run_folder, one) for one in given]
         self.value = tuple(dict.fromkeys(str(path) for path, _ in found if path))
         tell(self.message, " · ".join(why for _, why in found if why))
         for control in (self.search, self.status):

@@ -11,13 +11,14 @@ from typing import Any
 import ipywidgets
 from matplotlib.figure import Figure
 
-from lib import RUNS, plots, said
-from lib import scores as scoring
+from lib import RUNS, plots
+from lib.evaluation import slice_scores as scoring
+from lib.text import one_line
 from lib.viewer.controls import CSS, Controls, bar, button, choice, message, tell
 from lib.viewer.grid import ShapeError
-from lib.viewer.paint import beside, png
-from lib.viewer.pictures import TEXT, caption, figure, first_view, labels_of, legend, lines, sharp
-from lib.viewer.slices import Slices, Tile, View
+from lib.viewer.labels import TEXT, caption, figure, first_view, labels_of, legend, lines, sharp
+from lib.viewer.pixels import beside, png
+from lib.viewer.slice_model import Slices, Tile, View
 
 FRAMES = 32  # pictures kept, of up to a megabyte each
 
@@ -61,10 +62,10 @@ class SliceViewer(ipywidgets.VBox):
             self.slices = Slices(volumes, **settings)
             self._arrange(first_view(self.slices, start, window, gain))
         except Exception as error:  # a value that nothing can be made of, a file that can't be read
-            tell(self.message, said(error))
+            tell(self.message, one_line(error))
             self.children = [self.message]
             if isinstance(error, ShapeError):
-                print(said(error))  # an executed notebook keeps it
+                print(one_line(error))  # an executed notebook keeps it
                 again = lambda _: self._build(volumes, start, window, gain, settings | {"resample": True})  # noqa: E731
                 self.children = [self.message, button("Resample to one grid", again)]
 
@@ -115,7 +116,7 @@ class SliceViewer(ipywidgets.VBox):
         try:
             call(value)
         except Exception as error:
-            tell(self.message, said(error))
+            tell(self.message, one_line(error))
 
     def _show(self, view: View) -> None:
         """Images first, then their scores, which take longer than a picture."""

@@ -8,7 +8,7 @@ import pytest
 
 from lib import InputError
 from lib.data import checks
-from lib.data.kspace import index
+from lib.data.fastmri import index
 
 
 def make(path, kspace=None, **more):

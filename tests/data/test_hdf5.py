@@ -8,10 +8,11 @@ import h5py
 import numpy as np
 import pytest
 
-from lib import ROOT, InputError, predict, viewer
-from lib.data import cases, checks, cine
-from lib.data.kspace import index, split_files
-from lib.look import look
+from lib import ROOT, InputError, viewer
+from lib.data import case_files, checks, cine
+from lib.data.fastmri import index, split_files
+from lib.evaluation.look import look
+from lib.inference import predict
 
 KSPACE = np.random.default_rng(0).standard_normal((2, 3, 16, 12)).astype(np.complex64)
 IMAGES = np.sqrt(
@@ -78,7 +79,7 @@ READERS = {
     "header": lambda p, v: checks.kspace_file(write(p / "a.h5", {"kspace": KSPACE, "ismrmrd_header": v})),
     "SNU": lambda p, v: checks.kspace_file(snu(p, v)),
     "cine": lambda p, v: cine.series_file(write(p / "a.h5", {"imagesRecon": v}), "x"),
-    "case": lambda p, v: cases.case_file(write(p / "a.h5", {"image": v}, classes=["a"], names=["1"], spacing=[1, 1, 1])),
+    "case": lambda p, v: case_files.case_file(write(p / "a.h5", {"image": v}, classes=["a"], names=["1"], spacing=[1, 1, 1])),
     "result": lambda p, v: predict.read_result(write(p / "a.h5", {"a/input": IMAGES, "a/output": v})),
     "viewer": lambda p, v: viewer.case(write(p / "a.h5", {"a/output": v})),
     "look": lambda p, v: look(write(p / "a.h5", {"kspace": v})),

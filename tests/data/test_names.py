@@ -8,11 +8,13 @@ import pytest
 import torch
 from scans import smooth
 
-from lib import InputError, evaluate, models, predict
+from lib import InputError, models
 from lib.data.checks import kspace_file
-from lib.data.grappa import image
-from lib.data.kspace import KspaceSlices, index, split_files
+from lib.data.fastmri import KspaceSlices, index, split_files
+from lib.data.grappa_cache import image
 from lib.data.names import path_names
+from lib.evaluation import reconstruction
+from lib.inference import predict
 from lib.kspace import ifft2c, rss
 
 MASK = {"kind": "equispaced", "acceleration": 2, "num_low_frequencies": 8}
@@ -54,9 +56,11 @@ def test_two_files_of_one_name_are_two_cases_everywhere(tmp_path):
     assert all(np.array_equal(sent[f"{n[:4]}/x.h5"], volumes["output"]) for n, volumes in found.items())
 
     about = {"kind": "equispaced", "num_low_frequencies": 8}
-    scores = evaluate.compare(files, about, [2], {}, tmp_path / "e.h5", baselines=["zero-filled", "GRAPPA"]).scores
+    scores = reconstruction.compare(
+        files, about, [2], {}, tmp_path / "e.h5", baselines=["zero-filled", "GRAPPA"]
+    ).scores
     assert list(predict.read_result(tmp_path / "e.h5")) == ["acc4_x", "acc8_x"] == list(dict.fromkeys(scores.case))
-    people = evaluate.per_person(scores)  # one person, whatever the number of files
+    people = reconstruction.per_person(scores)  # one person, whatever the number of files
     assert len(people) == 2 and set(people.person) == {"somebody"}
     each = scores[scores.method == "GRAPPA"].ssim
     assert people[people.method == "GRAPPA"].ssim.item() == pytest.approx(each.mean())

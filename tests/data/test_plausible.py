@@ -8,7 +8,7 @@ import torch
 
 from lib import InputError
 from lib.data import checks, plausible
-from lib.data.kspace import KspaceSlices, index
+from lib.data.fastmri import KspaceSlices, index
 from lib.kspace import center_crop, ifft2c, rss
 
 MASK = {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 8}

@@ -108,12 +108,12 @@ import tempfile
 from pathlib import Path
 import accelerator
 place = accelerator.begin()
-from test_train import fit, learner
-from lib import train
+from test_training import fit, learner
+from lib import training
 with tempfile.TemporaryDirectory() as run:
     for epochs in (1, 2):
         learn = learner(device=place)
-        fit(learn, epochs, train.History(Path(run), tensorboard=False), train.Checkpoint(Path(run)))
+        fit(learn, epochs, training.History(Path(run), tensorboard=False), training.Checkpoint(Path(run)))
         states = learn.opt.opt.state.values()
         assert {s["step"].device.type for s in states} == {"cpu"}
         assert {s["exp_avg"].device.type for s in states} == {"pretended"}
@@ -127,9 +127,9 @@ import tempfile
 from pathlib import Path
 import accelerator
 place = accelerator.begin()
-from lib.baselines import BASELINES
+from lib.evaluation.baselines import BASELINES
 from lib.data import checks, samples
-from lib.data.kspace import KspaceSlices
+from lib.data.fastmri import KspaceSlices
 job = next(j for j in samples.plan() if j.name == "brain_b")._replace(slices=range(8, 9))
 with tempfile.TemporaryDirectory() as folder:
     samples.write(Path(folder) / "a.h5", job, (40, 32), 4, 40.0, voxel=5.0)

@@ -7,8 +7,9 @@ from matplotlib import colormaps
 from PIL import Image
 
 from lib import InputError
-from lib.playground import ERROR, KSPACE, MASK, SHOWN, SPREAD, TRUTH, Playground, Settings, View
-from lib.viewer import KSpacePlayground, paint
+from lib.viewer import KSpacePlayground
+from lib.viewer import pixels as paint
+from lib.viewer.playground import ERROR, KSPACE, MASK, SHOWN, SPREAD, TRUTH, Playground, Settings, View
 
 
 class Toy:

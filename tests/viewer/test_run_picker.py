@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lib import InputError, compare
+from lib import InputError
+from lib.evaluation import run_comparison
 from lib.viewer import RunComparison, RunPicker, show_case
 
 HISTORY = "epoch,train_loss,valid_loss\n1,0.5,0.4\n2,0.3,0.35\n"
@@ -244,7 +245,7 @@ def test_different_data_are_refused_in_a_line(folder):
 
 
 def test_the_same_case_as_a_picture(folder):
-    compared = compare.images(compare.named(two(folder)))
+    compared = run_comparison.images(run_comparison.named(two(folder)))
     figure = show_case(compared, "p1_x", False, gain=4)
     assert isinstance(figure, Figure)
     titles = [" ".join(ax.get_title().split()) for ax in figure.axes]
@@ -256,7 +257,7 @@ def test_segmentations_are_laid_over_the_image(folder):
     label = (fake_runs.volumes(0)["truth"] > 0.5).astype("uint8")
     result = {"x": {"input": fake_runs.volumes(0)["truth"], "output": label, "truth": label}}
     paths = [fake_runs.make(folder, t, n, result=result, classes=["none", "liver"]) for n, t in enumerate("ab")]
-    compared = compare.images(compare.named(paths))
+    compared = run_comparison.images(run_comparison.named(paths))
     figure = show_case(compared, "x", False)
     assert [ax.get_title() for ax in figure.axes] == ["a", "b", "truth"]
     assert [ax.get_xlabel().replace("\u00a0", " ") for ax in figure.axes] == ["Dice liver 1.000"] * 2 + [""]

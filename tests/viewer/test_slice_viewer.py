@@ -17,9 +17,10 @@ from PIL import Image
 
 import lib
 from lib import InputError, metrics, plots
-from lib.viewer import SliceViewer, paint, show
-from lib.viewer.paint import BAD, CLASS_COLORS, lay
-from lib.viewer.slices import CMAPS, Slices
+from lib.viewer import SliceViewer, show
+from lib.viewer import pixels as paint
+from lib.viewer.pixels import BAD, CLASS_COLORS, lay
+from lib.viewer.slice_model import CMAPS, Slices
 
 RNG = np.random.default_rng(0)
 

@@ -1,0 +1,289 @@
+"""Multi-coil k-space in fastMRI's or SNU's layout as batches for fastai, and as named cases for people.
+
+Letters: C coils, H readout, W phase encode, (h, w) the target's size.
+"""
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lib import InputError, models
+from lib.data.checks import SPLITS, KspaceFile, check_persons, entries, kspace_file, source_files, write_set
+from lib.data.grappa_cache import KEY as GRAPPA
+from lib.data.grappa_cache import image as grappa_image
+from lib.data.grappa_cache import prepare as prepare_grappa
+from lib.data.kspace_augment import Move, check_cutmix, check_turns, draw_move
+from lib.data.loaders import check_sizes, loaders
+from lib.data.names import path_names
+from lib.kspace import center_crop, flip_count, ifft2c, rss
+from lib.kspace.sampling import Mask, make_mask
+from lib.runs.parameters import CASCADE, IMPLIED, KSPACE
+from lib.text import pluralize
+
+KINDS = {"kspace": 3, "image": 1, "cascade": 4}  # how many tensors a network of that kind takes
+SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val", "valid": "val", "leaderboard": "test"}
+
+
+def index(source: Path, folder: Path, seed: int = 0) -> Path:
+    """Check every k-space file under `source` (all values are read), print what is assumed, write folder/set.json.
+
+    Headers, splits and persons come first, for all files, before any values are read.
+    Splits come from folder names with the words train, val (validation) or test (leaderboard); where no folder has any,
+    persons are divided 80/10/10 (fewer than three persons: all test). Which rule was used is printed. InputError where
+    only some files are in such folders. The files stay where they are. Returns the index's path.
+    """
+    source = Path(source).absolute()
+    paths = source_files(source)
+    print(f"{pluralize(len(paths), 'file')}: headers first, then all values", flush=True)
+    files = [kspace_file(path) for path in paths]
+    split = _splits(files, source, seed)
+    check_persons(folder, [{"split": split[f.path], "person": f.person} for f in files])
+    for part in set(split.values()):
+        path_names([path for path, its in split.items() if its == part])
+    for i, file in enumerate(files):  # what takes long comes last
+        files[i] = file = kspace_file(file.path, values=True)
+        about = f"{file.layout}, {file.slices} slices, {file.coils} coils, {file.shape[0]}×{file.shape[1]}"
+        print(f"[{i + 1}/{len(files)}] {file.path.name}: {about}{''.join(f'; {a}' for a in file.assumed)}", flush=True)
+    listed = [
+        {"split": split[f.path], "path": str(f.path), "person": f.person, "slices": f.slices, "layout": f.layout,
+         "coils": f.coils, "shape": f.shape, "target": f.target, "assumed": f.assumed}
+        for f in files
+    ]  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_set(folder, str(source), "measured k-space", listed, parameters={"seed": seed})
+
+
+def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]:
+    named = {}
+    for f in files:
+        words = re.split(r"[^a-z]+", " ".join([source.name, *f.path.relative_to(source).parts[:-1]]).lower())
+        named[f.path] = next((SPLIT_WORDS[w] for w in reversed(words) if w in SPLIT_WORDS), None)
+    if all(named.values()):
+        print("splits: by the names of folders", flush=True)
+        return named
+    if any(named.values()):
+        lost = next(p for p, split in named.items() if not split)
+        raise InputError(f"{lost}: in no folder named train, val or test, as other files of {source} are: move it")
+    print(f"splits: no folder is named train, val or test: persons are drawn with seed {seed}", flush=True)
+    persons = sorted({f.person for f in files})
+    order = np.random.default_rng(seed).permutation(len(persons))
+    held = max(1, len(persons) // 10) if len(persons) > 2 else len(persons)
+    place = {persons[p]: "test" if i < held else "val" if i < 2 * held else "train" for i, p in enumerate(order)}
+    return {f.path: place[f.person] for f in files}
+
+
+class Case(NamedTuple):
+    """One slice with everything by name; images are (h, w), k-space (C, H, W), spacing in mm. Missing things are None.
+
+    id: the file's `path_names`, joined by _, so that no two files of a split share it.
+    """
+
+    kspace: Tensor
+    mask: Mask
+    masked_kspace: Tensor
+    grappa: Tensor | None
+    zero_filled: Tensor
+    target: Tensor | None
+    noise_free: Tensor | None
+    sensitivity_maps: Tensor | None
+    maximum: float
+    id: str
+    slice: int
+    person: str
+    file: Path
+    spacing: tuple[float, float, float] | None
+
+
+def sizes_of(file: KspaceFile) -> tuple[int, ...]:
+    """What must be equal within a batch: coils, k-space and target."""
+    return (file.coils, *file.shape, *file.target_shape)
+
+
+class KspaceSlices(Dataset):
+    """Slices of k-space files, undersampled on reading.
+
+    mask: make_mask's settings (kind, acceleration, num_low_frequencies or center_fraction); `acceleration` may be a
+    list to draw from. With `fresh`, masks are drawn from (seed, epoch, index), otherwise from the file's name as in
+    fastMRI, so that a file always has the same. A file's own mask goes before. Items are asked for by index, or by
+    (epoch, index) as `BucketSampler` gives them: nothing depends on which worker reads what, or when.
+
+    grappa: settings of `lib.kspace.grappa.grappa`; each file's GRAPPA images are then made (or found) first. They belong to one
+    mask, so `fresh` is refused. augmentation: settings of `lib.data.kspace_augment.draw_move`, for items, not for cases;
+    there is no shift along an axis that the target is cropped along.
+    """
+
+    def __init__(
+        self, files: list[KspaceFile], mask: dict[str, Any], kind: str = "kspace", seed: int = 0, fresh: bool = False,
+        grappa: dict[str, Any] | None = None, augmentation: dict[str, Any] | None = None,
+    ):  # fmt: skip
+        if kind not in KINDS:
+            raise InputError(f"kind: {kind!r}, expected one of {', '.join(KINDS)}")
+        if grappa and fresh:
+            raise InputError("GRAPPA images belong to one mask a file: masks can't be fresh")
+        self.files, self.mask, self.kind, self.seed, self.fresh = files, mask, kind, seed, fresh
+        self.grappa, self.augmentation = grappa, augmentation or {}
+        self.names = {path: "_".join(name) for path, name in path_names(f.path for f in files).items()}
+        self.index = [(f, s) for f in files for s in range(f.slices)]
+        self.sizes = [sizes_of(f) for f, _ in self.index]
+        for file in files:
+            check_turns(file, **self.augmentation)
+        self.grappa_paths = {f.path: prepare_grappa(f, self.mask_of(f), grappa) for f in files} if grappa else {}
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def case(self, i: int, epoch: int = 0) -> Case:
+        """The i-th slice by name."""
+        return self._read(i, epoch, ("noise_free", "sensitivity_maps"), True)
+
+    def _read(self, i: int, epoch: int, keys: tuple[str, ...], zero_filled: bool) -> Case:
+        """A case with those of the file's arrays in `keys`; without its zero-filled image where nobody needs it."""
+        file, s = self.index[i]
+        with h5py.File(file.path, "r") as data:
+            kspace = torch.from_numpy(data["kspace"][s].astype(np.complex64))
+            extra = {k: torch.from_numpy(data[k][s]) for k in keys if k in data}
+        kspace = kspace if kspace.ndim == 3 else kspace.unsqueeze(0)
+        mask = self.mask_of(file, i, epoch)
+        masked = kspace * mask.columns
+        filled = self.grappa_image(file.path, s) if self.grappa else None
+        seen = center_crop(rss(ifft2c(masked)), file.target_shape) if zero_filled or file.maximum is None else None
+        target = None
+        if file.target:
+            with h5py.File(file.target_path, "r") as data:
+                target = center_crop(torch.from_numpy(data[file.target][s].astype(np.float32)), file.target_shape)
+        maximum = file.maximum if file.maximum is not None else float(seen.max())
+        return Case(
+            kspace, mask, masked, filled, seen, target, extra.get("noise_free"), extra.get("sensitivity_maps"), maximum,
+            self.names[file.path], s, file.person, file.path, file.spacing,
+        )  # fmt: skip
+
+    def grappa_image(self, path: Path, s: int) -> Tensor:
+        """GRAPPA's image (h, w) of slice s of a file, as it was made before."""
+        with h5py.File(self.grappa_paths[path], "r") as data:
+            return torch.from_numpy(data[GRAPPA][s].astype(np.float32))
+
+    def mask_of(self, file: KspaceFile, i: int = 0, epoch: int = 0) -> Mask:
+        """The file's own mask, or the one drawn for slice i in `epoch`."""
+        if file.columns:
+            return file_mask(torch.tensor(file.columns), file.padding)
+        seed = (self.seed, epoch, i) if self.fresh else tuple(map(ord, file.path.name))
+        settings = dict(self.mask)
+        choices = settings["acceleration"]
+        if isinstance(choices, list | tuple):
+            settings["acceleration"] = choices[int(np.random.default_rng(seed).integers(len(choices)))]
+        return make_mask(width=file.shape[1], padding=file.padding, seed=seed, **settings)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
+        epoch, i = key if isinstance(key, tuple) else (0, key)
+        seen = self.kind == "image" or (self.kind == "cascade" and not self.grappa)
+        moved = bool(self.augmentation)
+        case = self._read(i, epoch, (), seen and not moved)
+        if moved:
+            case = self._moved(
+                case, self.index[i][0].target_shape, draw_move((self.seed, epoch, i), **self.augmentation), seen
+            )
+        return self.item(case)
+
+    def item(self, case: Case) -> tuple[Tensor, ...]:
+        """A case as the network gets it: its inputs, the target if there is one, the maximum and, of images, mean and std."""
+        maximum = torch.tensor(case.maximum, dtype=torch.float32)
+        target = () if case.target is None else (case.target,)
+        sampled, count = (case.masked_kspace, case.mask.columns.reshape(1, 1, -1)), torch.tensor(case.mask.center_count)
+        if self.kind == "kspace":
+            return (*sampled, count, *target, maximum)
+        if self.kind == "cascade":
+            return (*sampled, case.zero_filled if case.grappa is None else case.grappa, count, *target, maximum)
+        image = case.zero_filled
+        mean, std = image.mean(), image.std()
+        image = ((image - mean) / (std + 1e-11)).clamp(-6, 6)
+        return (image.unsqueeze(0), *target, maximum, mean, std)
+
+    def _moved(self, case: Case, shape: tuple[int, int], move: Move, seen: bool) -> Case:
+        """The case after `move`, zero-filled if `seen`; a quarter turn acts on full k-space, mask and GRAPPA come after."""
+        # Where the target is a crop, a shift would bring in what it doesn't hold.
+        sizes = zip(move.shift, shape, case.kspace.shape[-2:], strict=True)
+        move = move._replace(shift=tuple(d if s == w else 0 for d, s, w in sizes))
+        columns, count = move.mask(case.mask.columns), case.mask.num_low_frequencies
+        count = count if move.quarter_turn else flip_count(count, move.axes)
+        full = case.kspace if move.quarter_turn else case.masked_kspace
+        masked = move.kspace(full, shape) * columns
+        filled = case.grappa
+        if filled is not None:
+            filled = grappa_image(masked, columns, shape, self.grappa) if move.quarter_turn else move.image(filled)
+        return case._replace(
+            masked_kspace=masked, grappa=filled,
+            mask=dataclasses.replace(case.mask, columns=columns, num_low_frequencies=count),
+            zero_filled=center_crop(rss(ifft2c(masked)), shape) if seen else None,
+            target=None if case.target is None else move.image(case.target),
+        )  # fmt: skip
+
+
+def inputs_of(network: nn.Module | str) -> dict[str, Any]:
+    """`kind`, and for a cascade its `grappa` settings: what `KspaceSlices` and `dataloaders` need to feed a network.
+
+    network: one, or its name in MODELS. It is fed by what its forward calls its inputs: masked_kspace (and grappa), or
+    anything else for normalised images. InputError for networks that another notebook than 21 and 22 trains.
+    """
+    if isinstance(network, str):
+        with torch.device("meta"):  # no memory, no time
+            network = models.build(network)
+    network = getattr(network, "model", network)  # inside a SelfEnsemble
+    name, inputs = type(network).__name__, inspect.signature(network.forward).parameters
+    if IMPLIED.get(name, KSPACE) not in (KSPACE, CASCADE):
+        known = [n for n, trains in IMPLIED.items() if trains in (KSPACE, CASCADE)]
+        raise InputError(f"{name}: no network for k-space, expected one of {', '.join(known)}")
+    kind = ("cascade" if "grappa" in inputs else "kspace") if "masked_kspace" in inputs else "image"
+    return {"kind": kind, "grappa": network.grappa if getattr(network, "use_grappa", False) else None}
+
+
+def file_mask(columns: Tensor, padding: tuple[int, int] = (0, 0)) -> Mask:
+    """A mask (W,) that a file brought along; its centre lines are the run of sampled columns around W // 2."""
+    width, middle = len(columns), len(columns) // 2
+    left = int(columns[:middle].flip(0).int().cumprod(0).sum())
+    right = int(columns[middle:].int().cumprod(0).sum())
+    rate = (width - sum(padding)) / max(int(columns.sum()), 1)
+    return Mask(columns, "file", rate, left + right if right else 0, None, padding, 0)
+
+
+def split_files(folder: Path, split: str, need_target: bool = True) -> list[KspaceFile]:
+    """The checked files of one split of a prepared set; InputError where there are none, or targets are missing."""
+    folder = Path(folder)
+    files = [kspace_file(folder / e["path"])._replace(person=e["person"]) for e in entries(folder, split)]
+    without = [f.path.name for f in files if f.target is None]
+    if need_target and without:
+        raise InputError(
+            f"{folder / without[0]}: no target ({len(without)} files of {split}): needed to train or score"
+        )
+    return files
+
+
+def dataloaders(
+    folder: Path, mask: dict[str, Any], kind: str = "kspace", *, seed: int = 0, grappa: dict[str, Any] | None = None,
+    augmentation: dict[str, Any] | None = None, **settings: Any,
+):  # fmt: skip
+    """fastai DataLoaders of a prepared set's train and val slices, of `kind`; settings as in `lib.data.loaders.loaders`:
+
+    "kspace" (VarNet): kspace (N, C, H, W) complex64, mask (N, 1, 1, W) bool, centre lines (N,) as the masks were made
+    with, 0 of a file's own mask, as in fastMRI | target (N, h, w), max (N,);
+    "image" (UNet): zero-filled RSS (N, 1, h, w), of mean 0 and std 1, clamped to ±6 | target, max, mean, std;
+    "cascade" (VarNetRCAN): kspace, mask, GRAPPA's image (N, h, w) (without `grappa`: the zero-filled one), centre lines |
+    target, max.
+
+    Masks are fresh each epoch, but in a cascade, where each file has one. Only training is augmented.
+    """
+    files, held_out, fresh = split_files(folder, "train"), split_files(folder, "val"), kind != "cascade"
+    batch_size = settings.get("batch_size", 1)
+    check_cutmix((augmentation or {}).get("cutmix", 0.0), batch_size)
+    for part, size in ((files, batch_size), (held_out, settings.get("eval_batch_size") or batch_size)):
+        check_sizes(folder, map(sizes_of, part), size, settings.get("bucket_sampling", False))  # before GRAPPA is made
+    train = KspaceSlices(files, mask, kind, seed, fresh, grappa=grappa, augmentation=augmentation)
+    valid = KspaceSlices(held_out, mask, kind, seed, grappa=grappa)
+    return loaders(train, valid, KINDS[kind], folder, seed=seed, **settings)

@@ -1,0 +1,169 @@
+"""HipMRI's folders of 2-D NIfTI slices (CSIRO, doi 10.25919/45t8-p065) as prepared cases, a case a patient and week."""
+
+import itertools
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from tqdm import tqdm
+
+from lib import InputError
+from lib.data import nifti
+from lib.data.case_files import write_case
+from lib.data.checks import write_set
+from lib.data.classes import check_named, whole
+from lib.files import list_files
+
+CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")
+FOLDERS = {"train": "train", "val": "validate", "test": "test"}
+NAME = re.compile(r"(case|seg)_(\d+)_week_(\d+)_slice_(\d+)\.nii(\.gz)?$", re.I)
+
+
+class Slice(NamedTuple):
+    """The two files of one slice; `label` is None where there is none."""
+
+    image: Path
+    label: Path | None
+    patient: str
+    week: str
+    number: int
+
+
+def find(source: Path) -> dict[str, list[Slice]]:
+    """The slices of source/keras_slices_{train,validate,test}, by split, with their keras_slices_seg_… labels.
+
+    Files of other names are refused. InputError: no such folders, an image without label or a label without image (in
+    train and validate; a test folder without any label is for prediction), an empty folder, a patient in two splits.
+    """
+    source, found = Path(source), {}
+    for split, word in FOLDERS.items():
+        images = _named(source / f"keras_slices_{word}", "case")
+        labels = _named(source / f"keras_slices_seg_{word}", "seg")
+        if not images and not labels:
+            continue
+        unlabelled = split == "test" and not labels
+        for kind, other, ours in (("label", images, labels), ("image", labels, images)):
+            lost = next((key for key in other if key not in ours), None)
+            if lost and not unlabelled:
+                raise InputError(
+                    f"{other[lost]}: no {kind} beside it in keras_slices_{'seg_' * (kind == 'label')}{word}"
+                )
+        found[split] = [Slice(path, labels.get(key), key[0], key[1], key[2]) for key, path in sorted(images.items())]
+    if not found:
+        raise InputError(f"{source}: no keras_slices_train, _validate or _test in it, expected HipMRI's folders")
+    owner: dict[str, str] = {}
+    for split, slices in found.items():
+        for patient in {s.patient for s in slices}:
+            if owner.setdefault(patient, split) != split:
+                raise InputError(
+                    f"{source}: patient {patient} is in both {owner[patient]} and {split}: split by patient"
+                )
+    return found
+
+
+def _named(folder: Path, kind: str) -> dict[tuple[str, str, int], Path]:
+    if not folder.is_dir():
+        return {}
+    paths = list_files(folder, (".nii", ".nii.gz"), deep=False)
+    if not paths:
+        raise InputError(f"{folder}: empty, expected {kind}_PPP_week_W_slice_S.nii.gz files")
+    found = {}
+    for path in paths:
+        match = NAME.fullmatch(path.name)
+        if not match or match[1].lower() != kind:
+            raise InputError(f"{path}: expected a name like {kind}_004_week_0_slice_7.nii.gz")
+        found[match[2], match[3], int(match[4])] = path
+    return found
+
+
+def prepare(
+    source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: str = "pad", affine_from: str = "both", **about: Any
+) -> Path:  # fmt: skip
+    """Write every case of HipMRI's folders to folder/<split>/case_PPP_week_W.h5 and folder/set.json, with a bar a split.
+
+    odd: what becomes of slices whose size isn't the most common one: "pad" brings all to the largest height and width,
+    the case's least value on both sides (of labels 0); "drop" leaves them out, as the source does. Only one case is in memory at a time.
+    Files are (H, W), further axes of 1 allowed. affine_from: as in `lib.data.nifti.agreed`. The pixels'
+    size is that of a case's first slice. InputError names the files, before anything is written: other axes, sizes or affines within a
+    pair; later for labels without a class (those within .01 of a whole number are rounded). Returns set.json's path.
+    """
+    if odd not in ("pad", "drop"):
+        raise InputError(f"odd: got {odd!r}, expected pad or drop")
+    found = find(source)
+    every = tqdm(
+        [s for slices in found.values() for s in slices], "checking", unit="slice", file=sys.stdout, mininterval=1
+    )
+    headers = {s.image: _header(s, affine_from) for s in every}
+    _tell_lost(headers)
+    shapes = {path: shape for path, (shape, _) in headers.items()}
+    counts = Counter(shapes.values())
+    usual = counts.most_common(1)[0][0]
+    size = usual if odd == "drop" else tuple(max(shape[axis] for shape in counts) for axis in (0, 1))
+    entries, dropped = [], 0
+    for split, slices in found.items():
+        with tqdm(total=len(slices), desc=f"reading {split}", unit="slice", file=sys.stdout, mininterval=1) as bar:
+            for (patient, week), group in itertools.groupby(slices, lambda s: (s.patient, s.week)):
+                group = list(group)
+                kept = [s for s in group if odd == "pad" or shapes[s.image] == usual]
+                dropped += len(group) - len(kept)
+                if kept:
+                    about_it = (f"case_{patient}_week_{week}", kept, classes, size, headers[kept[0].image][1])
+                    entries.append(_write(folder, split, *about_it))
+                bar.update(len(group))
+    print(
+        f"{sum(counts.values()) - dropped} slices of {size[0]}×{size[1]}, {dropped} dropped; sizes found: {dict(counts)}"
+    )
+    return write_set(
+        folder, str(source), "labelled slices", entries, unit="mm", classes=list(classes), size=list(size), odd=odd,
+        dropped=dropped, sizes={"×".join(map(str, k)): v for k, v in counts.items()}, **about,
+    )  # fmt: skip
+
+
+def _header(s: Slice, affine_from: str) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape (H, W) of a slice, and its affine (4, 3) that maps (row, column, 1) to mm."""
+    shape, affine = nifti.header(s.image, 2)
+    if s.label:
+        affine, _ = nifti.agreed(s.image, s.label, (shape, affine), nifti.header(s.label, 2), affine_from)
+    return shape, affine
+
+
+def _tell_lost(headers: dict[Path, tuple[tuple[int, ...], np.ndarray]]) -> None:
+    lost = [path for path, header in headers.items() if nifti.is_lost(*header)]
+    if lost:
+        other = next((f", unlike {path}" for path in headers.keys() - set(lost)), "")
+        print(
+            f"{lost[0]}: the identity as affine{other} ({len(lost)} of {len(headers)} slices): pixels taken as 1×1 mm"
+        )
+
+
+def _write(
+    folder: Path, split: str, name: str, slices: list[Slice], classes: Sequence[str], size, affine: np.ndarray
+) -> dict[str, Any]:
+    images = [nifti.values(s.image, 2) for s in slices]
+    labels = [_label(s.label, classes) for s in slices if s.label]
+    fill, sizes = min(image.min() for image in images), voxel_sizes(affine)
+    across = [*np.cross(affine[:3, 0], affine[:3, 1]) / sizes.prod(), 0]  # 1 mm
+    path, person = folder / split / f"{name}.h5", slices[0].patient
+    write_case(
+        path, np.stack([_padded(image, size, fill) for image in images]),
+        np.stack([_padded(label, size) for label in labels]) if labels else None, person=person, classes=classes,
+        names=[str(s.number) for s in slices], spacing=(1.0, *sizes), affine=np.column_stack([across, affine]),
+    )  # fmt: skip
+    about = {"slices": len(slices), "label": bool(labels)}
+    return {"split": split, "path": f"{split}/{path.name}", "person": person, **about}
+
+
+def _label(path: Path, classes: Sequence[str]) -> np.ndarray:
+    label = whole(f"{path}:", nifti.values(path, 2))
+    check_named(f"{path}:", np.bincount(label.ravel(), minlength=256), np.arange(256), classes)
+    return label
+
+
+def _padded(image: np.ndarray, size: tuple[int, int], fill: float = 0) -> np.ndarray:
+    margins = [(size[axis] - image.shape[axis]) for axis in (0, 1)]
+    return np.pad(image, [(m // 2, m - m // 2) for m in margins], constant_values=fill)

@@ -1,0 +1,240 @@
+"""Volumes and their segmentations, NIfTI or npy, as prepared cases, one a volume, and labels back on the original grid.
+
+Cases are (D, H, W) = (z, y, x): inferior to superior, posterior to anterior, left to right, the axes of the file that lie
+closest. `affine` maps indices (z, y, x, 1) of a case to mm (x, y, z, 1); a file's own maps its indices (i, j, k, 1).
+"""
+
+import gzip
+import sys
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import apply_orientation, io_orientation
+from scipy import ndimage
+from tqdm import tqdm
+
+from lib import InputError
+from lib.data import nifti
+from lib.data.case_files import write_case
+from lib.data.checks import write_set
+from lib.data.classes import check_named, whole
+from lib.data.hdf5 import open_hdf5
+from lib.data.lits_matching import SEGMENTATIONS, SPLIT, VOLUMES, find, placed
+from lib.data.windows import Cuts
+from lib.files import write
+
+CLASSES = ("background", "liver", "tumour")
+CHUNK = 32  # voxels a side of what is read at once
+SLAB = 1 << 22  # voxels that go back to the original grid at once
+
+
+def prepare(
+    source: Path, folder: Path, volume_files: str | Mapping[str, str] = VOLUMES,
+    segmentation_files: str | Mapping[str, str] = SEGMENTATIONS, split: Mapping[str, Any] = SPLIT,
+    persons: Mapping[str, str] | None = None, *, classes: Sequence[str] = CLASSES,
+    relabel: Mapping[int, int] | None = None, window: Sequence[float] | str | None = "auto",
+    size: Sequence[int] | None = None, spacing: Sequence[float] | None = None, npy_voxel: Sequence[float] = (1, 1, 1),
+    affine_from: str = "both", identity_voxel: Sequence[float] | Mapping[str, Sequence[float]] | None = None, **about: Any,
+) -> Path:  # fmt: skip
+    """Write the cases that `find` finds to folder/<split>/<id>.h5, and folder/set.json, with a bar; returns its path.
+
+    image (D, H, W) float32: `window` [low, high] → 0 … 1, cut off there ("auto": −160 … 240 HU of CT, of others the least
+    value to the 99.9th percentile, as `lib.data.windows` tells them apart; None: values as they are, as the LiTS source has
+    them), then resampled to `size` [d, h, w], or to about `spacing` [d, h, w] mm (its extent kept: a whole number of
+    voxels). By cubic splines between the voxels' outer edges, edge values going on outside, no smoothing before (the
+    source: between the outer voxels' centres). label uint8: the nearest voxel; relabel {value: class} before that.
+    What a window cuts off is printed, with a warning where a given one cuts off over 1 %.
+    npy_voxel: mm along x, y, z of npy files, which can't say. affine_from, identity_voxel: see `placed`. Besides the attributes of every case: original_shape,
+    original_affine, source (the file's name), boxes (C, 3, 2), each class's first voxels and those behind its last ones
+    (zeros: not there), window [low, high] unless None, and fill, what stands outside the image: 0 in a window, else the file's minimum.
+
+    All names and headers are checked first. One volume is in memory at a time: at most 12 bytes a voxel of the file.
+    InputError names the file: not readable, not three axes, image and label not on the same grid in the same place, a
+    value that is NaN or inf or has no class (labels within .01 of a whole number are rounded), a person in two splits (but those of about["shared_persons"]).
+    """
+    if size and spacing:
+        raise InputError(f"size {list(size)} and spacing {list(spacing)}: give one of them")
+    if window and window != "auto" and not (_numbers(window, 2) and window[0] < window[1]):
+        raise InputError(f"window: got {window}, expected [low, high], auto or None")
+    for name, three, kind in (("size", size, int), ("spacing", spacing, Real), ("npy_voxel", npy_voxel, Real)):
+        if three and not (_numbers(three, 3, kind) and min(three) > 0):
+            words = "whole numbers" if kind is int else "numbers"
+            raise InputError(f"{name}: got {list(three)}, expected three {words} above 0")
+    table = np.arange(256)
+    for value, c in (relabel or {}).items():
+        if not (str(value).isdigit() and int(value) < 256 and isinstance(c, int) and 0 <= c < len(classes)):
+            raise InputError(f"relabel: {value}: {c}, expected labels 0 … 255 and classes 0 … {len(classes) - 1}")
+        table[int(value)] = c
+    found = find(source, volume_files, segmentation_files, split, persons)
+    jobs = [(name, pair) for name, pairs in found.items() for pair in pairs]
+    affines = placed(jobs, about.get("shared_persons", ()), npy_voxel, affine_from, identity_voxel)
+    entries, cuts = [], Cuts(window) if window else None
+    bar = tqdm(jobs, desc="reading", unit="volume", file=sys.stdout, mininterval=1)
+    for (name, pair), (affine, its_affine) in zip(bar, affines, strict=True):
+        image, affine, original = _canonical(pair.volume, affine)
+        bounds = cuts.choose(pair.volume.name, image) if cuts else None
+        fill, shape = 0.0 if cuts else float(image.min()), tuple(size) if size else image.shape
+        if spacing:
+            extent = np.multiply(image.shape, voxel_sizes(affine))
+            shape = tuple(max(1, round(mm / wanted)) for mm, wanted in zip(extent, spacing, strict=True))
+        image, affine = _resampled(image, affine, shape, bounds)
+        label, boxes, counts = None, np.zeros((len(classes), 3, 2), int), None
+        if pair.segmentation:
+            label = _nearest(_classes(pair.segmentation, its_affine, table, classes), shape)
+            for c, box in enumerate(ndimage.find_objects(label, len(classes) - 1), 1):
+                boxes[c] = [(s.start, s.stop) for s in box] if box else 0
+            counts = _counts(label)[: len(classes)].tolist()
+        path = folder / name / f"{pair.id}.h5"
+        write_case(
+            path, image, label, person=pair.person, classes=classes, names=[str(z) for z in range(shape[0])],
+            spacing=voxel_sizes(affine), affine=affine, chunks=tuple(min(n, CHUNK) for n in shape), source=pair.volume.name,
+            boxes=boxes, fill=fill, **original, **({"window": bounds} if bounds else {}),
+        )  # fmt: skip
+        entries.append(
+            {"split": name, "path": f"{name}/{path.name}", "person": pair.person, "shape": shape, "voxels": counts}
+        )
+    if cuts:
+        cuts.tell()
+    return write_set(
+        folder, str(source), "labelled volumes", entries, unit="mm", classes=list(classes), relabel=dict(relabel or {}),
+        window=window, size=size, spacing=spacing, affine_from=affine_from, identity_voxel=identity_voxel, **about,
+    )  # fmt: skip
+
+
+def _numbers(values: Sequence[Any], count: int, kind: type = Real) -> bool:
+    return len(values) == count and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
+
+
+def _canonical(path: Path, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Values (z, y, x) float32, their affine, and what brings them back to the file's grid."""
+    values = nifti.values(path)
+    turned = apply_orientation(values, io_orientation(affine)).transpose(2, 1, 0)
+    original = {"original_shape": values.shape, "original_affine": affine}
+    return turned, nifti.canonical(values.shape, affine)[1][:, [2, 1, 0, 3]], original
+
+
+def _resampled(
+    image: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], window: Sequence[float] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    if window:
+        np.clip(image, *window, out=image)
+        image -= window[0]
+        image /= window[1] - window[0]
+    if shape == image.shape:
+        return image, affine
+    steps = np.divide(image.shape, shape)
+    image = np.stack([_zoom(plane, shape[1:]) for plane in image])
+    image = np.stack([_zoom(rows, (shape[0], shape[2])) for rows in image.transpose(1, 0, 2)], 1)
+    if window:
+        np.clip(image, 0, 1, out=image)  # splines overshoot
+    moved = np.diag([*steps, 1.0])
+    moved[:3, 3] = (steps - 1) / 2
+    return image, affine @ moved
+
+
+def _zoom(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """By cubic splines; of a volume plane by plane, then along the third axis: the same as all at once, in less memory."""
+    if plane.shape == shape:
+        return plane
+    return ndimage.zoom(plane, np.divide(shape, plane.shape), order=3, mode="nearest", grid_mode=True)
+
+
+def _classes(path: Path, affine: np.ndarray, table: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Classes (z, y, x) uint8 of a segmentation; InputError for a value without one."""
+    label = whole(f"{path}:", _canonical(path, affine)[0])
+    check_named(f"{path}:", _counts(label), table, classes, ", or relabel")
+    return table.astype(np.uint8)[label]
+
+
+def _counts(label: np.ndarray) -> np.ndarray:
+    """Voxels of each value 0 … 255, plane by plane: bincount takes 8 bytes a voxel."""
+    return sum(np.bincount(plane.ravel(), minlength=256) for plane in label)
+
+
+def _nearest(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The voxel in which each new voxel's centre lies."""
+    where = [((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(label.shape, shape, strict=True)]
+    return label[np.ix_(*where)]
+
+
+def attributes(path: Path) -> dict[str, Any]:
+    """All attributes of a case, as `to_original` needs them; InputError where it isn't a volume's."""
+    with open_hdf5(path) as file:
+        if "original_affine" not in file.attrs:
+            raise InputError(f"{path}: no prepared volume, expected one that 13_prepare_volumes wrote")
+        return dict(file.attrs)
+
+
+def to_original(labels: Any, case: Mapping[str, Any]) -> np.ndarray:
+    """Labels (D, H, W) of a case on the grid of the file that it was made of: uint8, that file's shape and axes.
+
+    labels: an array or an HDF5 data set. case: the case's attributes. The class whose share, interpolated linearly, is
+    largest (of equal ones the first). Exact where nothing was resampled. Slab by slab of the last axis: memory holds the
+    result and a slab. InputError: another shape.
+    """
+    matrix = np.linalg.inv(case["affine"]) @ case["original_affine"]
+    shape = tuple(map(int, case["original_shape"]))
+    axes = abs(matrix[:3, :3]).argmax(0)  # the case's axis along which each of the file's goes
+    expected = tuple(np.rint(abs(matrix[:3, :3]) @ shape).astype(int).tolist())
+    if tuple(labels.shape) != expected:
+        raise InputError(f"{case['source']}: labels of {tuple(labels.shape)}, its prepared case is {expected}")
+    where = [
+        (matrix[axis, i] * np.arange(n) + matrix[axis, 3]).clip(0, expected[axis] - 1)
+        for i, (axis, n) in enumerate(zip(axes, shape, strict=True))
+    ]
+    out, count = np.empty(shape, np.uint8), max(1, SLAB // (shape[0] * shape[1]))
+    for first in range(0, shape[2], count):
+        at = where[2][first : first + count]
+        low, high = int(at.min()), int(np.ceil(at.max())) + 1
+        box = np.asarray(labels[(slice(None),) * axes[2] + (slice(low, high),)]).transpose(axes)
+        out[..., first : first + count] = _at(box, [*where[:2], at - low])
+    return out
+
+
+def _at(box: np.ndarray, where: list[np.ndarray]) -> np.ndarray:
+    best, result = 0.0, np.uint8(0)
+    for c in np.unique(box):
+        share = (box == c).astype(np.float32)
+        for axis, at in enumerate(where):
+            below = at.astype(int)
+            above = np.minimum(below + 1, box.shape[axis] - 1)
+            weight = (at - below).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(3)])
+            share = share.take(below, axis) * (1 - weight) + share.take(above, axis) * weight
+        result = np.where(share > best, c, result)
+        best = np.maximum(share, best)
+    return result
+
+
+def save_nifti(path: Path, labels: np.ndarray, case: Mapping[str, Any]) -> None:
+    """Write labels on the original grid as .nii or .nii.gz, uint8, with the affine of the file that the case was made of."""
+    shape = tuple(map(int, case["original_shape"]))
+    if labels.shape != shape:
+        raise InputError(f"{path}: labels of {labels.shape}, {case['source']} is {shape}")
+    image = nibabel.Nifti1Image(labels.astype(np.uint8), case["original_affine"])
+    image.header.set_xyzt_units("mm")
+    content = image.to_bytes()
+    write(path, gzip.compress(content, mtime=0) if Path(path).suffix == ".gz" else content)
+
+
+def middle(boxes: np.ndarray) -> np.ndarray | None:
+    """The middle voxel (3,) of the box around all `boxes` (K, 3, 2): (first + last) // 2, as the LiTS source rounds."""
+    boxes = boxes[boxes[:, 0, 1] > 0]
+    return (boxes[..., 0].min(0) + boxes[..., 1].max(0) - 1) // 2 if len(boxes) else None
+
+
+def planes(volume: Any, spacing: Sequence[float], at: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    """The axial, coronal and sagittal plane of (D, H, W) through voxel `at` (None: the middle), as they are looked at: head
+    or front up, the person's right (or front) on the left. Pixels are square, as wide as the smallest spacing.
+    """
+    z, y, x = (n // 2 for n in volume.shape) if at is None else map(int, at)
+    found = {"axial": (volume[z], (1, 2)), "coronal": (volume[:, y], (0, 2)), "sagittal": (volume[:, :, x], (0, 1))}
+    made = {}
+    for name, (plane, axes) in found.items():
+        shape = tuple(round(volume.shape[axis] * spacing[axis] / min(spacing)) for axis in axes)
+        made[name] = _nearest(plane, shape)[::-1, ::-1]
+    return made

@@ -1,0 +1,66 @@
+"""fastai's DataLoaders from data sets whose items may be asked for by (epoch, index)."""
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from lib import InputError
+from lib.data.bucket_sampler import BucketSampler
+from lib.parallel import mesh
+
+
+def check_sizes(folder: Path, sizes: Iterable[tuple[int, ...]], batch_size: int, bucket_sampling: bool) -> None:
+    """InputError where batches of more than one item would hold items of several sizes."""
+    found = sorted(set(sizes))
+    if batch_size > 1 and len(found) > 1 and not bucket_sampling:
+        raise InputError(
+            f"{folder}: data of {len(found)} sizes, {found[0]} and {found[1]}, can't share a batch: "
+            "use BucketSampler (bucket_sampling: true) or set batch_size to 1"
+        )
+
+
+def loaders(
+    train: Dataset, valid: Dataset, inputs: int, folder: Path, batch_size: int = 1, eval_batch_size: int | None = None,
+    num_workers: int | None = 0, steps_per_epoch: int | None = None, seed: int = 0, device: torch.device | str = "cpu",
+    bucket_sampling: bool = False, drop_last: bool = False,
+):  # fmt: skip
+    """fastai DataLoaders whose batches are tuples, `inputs` network inputs first.
+
+    Training is shuffled by (seed, epoch); steps_per_epoch None: one pass. num_workers None: 4 on a GPU, 0 on a CPU. A data
+    set's `sizes` are those of its items: InputError naming the folder where a batch would hold several, unless
+    `bucket_sampling` puts items of one size together. Where several processes train together, each reads its share of a
+    batch, and its part of partitioned volumes.
+    """
+    from fastai.data.core import DataLoaders
+
+    eval_batch_size = eval_batch_size or batch_size
+    for data, size in ((train, batch_size), (valid, eval_batch_size)):
+        check_sizes(folder, data.sizes, size, bucket_sampling)
+    if batch_size % mesh.current().shares:
+        raise InputError(f"batch_size: {batch_size} can't be shared by {mesh.current().shares} processes evenly")
+    on_gpu = torch.device(device).type == "cuda"
+    num_workers = workers(num_workers, device)
+    options = {"num_workers": num_workers, "pin_memory": on_gpu}
+    parts = {axis: part[:2] for axis, part in mesh.current().parts.items()}
+    options |= {"collate_fn": partial(_part, parts=parts)} if parts else {}  # a worker may know nothing of this process
+    mine = {"share": mesh.current().share, "shares": mesh.current().shares}
+    order = BucketSampler(train.sizes, batch_size, seed, steps_per_epoch, drop_last, **mine)
+    held_out = BucketSampler(valid.sizes, eval_batch_size, shuffle=False, **mine)
+    dls = DataLoaders(
+        DataLoader(train, batch_sampler=order, persistent_workers=num_workers > 0, **options),
+        DataLoader(valid, batch_sampler=held_out, **options),
+    )
+    dls.n_inp, dls._device = inputs, torch.device(device)  # fastai takes a device with its own loaders only
+    return dls
+
+
+def workers(number: int | None, device: torch.device | str) -> int:
+    """How many processes read data: `number`, or, where None, 4 on a GPU and 0 on a CPU."""
+    return (4 if torch.device(device).type == "cuda" else 0) if number is None else number
+
+
+def _part(items: list[tuple[torch.Tensor, ...]], parts: mesh.Parts) -> list[torch.Tensor]:
+    return [mesh.slab(x, parts) for x in default_collate(items)]

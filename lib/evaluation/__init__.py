@@ -1,0 +1,1 @@
+"""Scores, baselines and comparisons of what networks make."""

@@ -1,0 +1,73 @@
+"""Reconstruction without a trained network: what the networks are compared with, of k-space and of cine."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from lib import InputError
+from lib.data.fastmri import Case
+from lib.kspace import ifft2c, radial, rss
+from lib.kspace.grappa import grappa
+from lib.kspace.sense import cg_sense, estimate_maps, tv_sense
+from lib.runs.parameters import choose
+
+
+def _stack(cases: list[Case], device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Masked k-space (S, C, H, W), on the device, and mask (W,) of one file's slices."""
+    columns = cases[0].mask.columns
+    if any(not torch.equal(columns, c.mask.columns) for c in cases):
+        raise InputError(f"{cases[0].file}: its slices have different masks, expected one a file")
+    return torch.stack([c.masked_kspace for c in cases]).to(device), columns
+
+
+def zero_filled(cases: list[Case], device: torch.device | str = "cpu") -> Tensor:
+    """RSS of the acquired lines alone, (S, H, W)."""
+    return rss(ifft2c(_stack(cases, device)[0])).cpu()
+
+
+def by_grappa(cases: list[Case], device: torch.device | str = "cpu") -> Tensor:
+    """RSS of k-space filled by GRAPPA; 7 readout points by 4 lines did best on the validation slab."""
+    kspace, columns = _stack(cases, device)
+    return rss(ifft2c(grappa(kspace, columns, kernel_size=(7, 4)))).cpu()
+
+
+def by_cg_sense(cases: list[Case], device: torch.device | str = "cpu") -> Tensor:
+    """CG-SENSE with the true maps of the simulation: an oracle that no scanner has."""
+    if cases[0].sensitivity_maps is None:
+        raise InputError("the true coil maps are not known")
+    kspace, columns = _stack(cases, device)
+    return cg_sense(kspace, torch.stack([c.sensitivity_maps for c in cases]).to(device), columns).abs().cpu()
+
+
+def by_tv(cases: list[Case], device: torch.device | str = "cpu") -> Tensor:
+    """Compressed sensing: SENSE with total variation, maps estimated from the centre lines."""
+    kspace, columns = _stack(cases, device)
+    return tv_sense(kspace, estimate_maps(kspace, columns), columns).abs().cpu()
+
+
+# One file's slices and a device → images on the CPU, in k-space's size.
+BASELINES: dict[str, Callable[..., Tensor]] = {
+    "zero-filled": zero_filled,
+    "GRAPPA": by_grappa,
+    "TV-SENSE": by_tv,
+    "CG-SENSE (oracle maps)": by_cg_sense,
+}
+
+SERIES_BASELINES: dict[str, Callable[[Tensor], Tensor]] = {
+    "aliased": lambda series: series,
+    "sliding window": radial.sliding_window,
+    "temporal median": radial.temporal_median,
+}
+
+
+def chosen(names: Sequence[str] | None, cine: bool) -> list[str]:
+    """The baselines of a notebook's parameter: those that are named, all of the kind of data where None.
+
+    InputError for one that the kind of data doesn't have.
+    """
+    known = list(SERIES_BASELINES if cine else BASELINES)
+    for name in names or ():
+        if name not in known:
+            raise InputError(f"baselines: {choose(name, known)}")
+    return known if names is None else list(dict.fromkeys(names))

@@ -1,0 +1,270 @@
+"""What is this file? Its kind in words, and its mask, zero-filled, GRAPPA and network images in one figure."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import nibabel
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lib import ROOT, InputError, plots
+from lib.data.checks import kspace_file
+from lib.data.fastmri import KspaceSlices
+from lib.data.hdf5 import dataset, open_hdf5
+from lib.data.nifti import looked_at, opened
+from lib.kspace import center_crop, fftc, ifft2c, ifftc, rss
+from lib.kspace.grappa import grappa
+from lib.kspace.sampling import Mask
+from lib.plots.panels import window_of
+from lib.runs.weights import load_weights, settings_of
+from lib.text import one_line, pluralize
+
+KINDS = ("kspace", "image")
+LARGEST = 1 << 25  # pixels of an image that is shown
+HDF5 = (".h5", ".hdf5")
+COLORS = (("r", "g", "b"), ("r", "g", "b", "a"))
+COMPLEX = (("real", "imag"), ("real", "imaginary"), ("re", "im"), ("r", "i"))
+
+
+def look(
+    path: str | Path, slice: int | None = None, weights: str | Path = "runs/weights/demo_varnet",
+    kind: str | None = None,
+) -> Figure:  # fmt: skip
+    """Print what a file is and show one slice of it.
+
+    path: k-space in fastMRI's or SNU's layout, or an array in .npy, .nii, .nii.gz or HDF5 (the first one in it with numbers
+    along two axes). A real array is images (…, H, W); a complex one, also as records of two numbers or along a last axis
+    of 2, is images or k-space (H, W), (coils, H, W) or (slices, coils, H, W): what it is taken as is printed.
+    Relative paths count from ROOT. K-space without a mask is fully sampled: an
+    equispaced mask of every 4th line is put on it to show what the methods make of it. slice: the middle one of k-space,
+    four of images, where None. weights: folder of a trained VarNet, or a .pt file with fastMRI's published ones.
+    kind: "image" or "kspace", what a complex array is. InputError where the file is none of these.
+    """
+    if kind not in (None, *KINDS):
+        raise InputError(f"kind: got {kind!r}, expected one of {', '.join(KINDS)}, or None")
+    path = ROOT / Path(path).expanduser()
+    if path.suffix in HDF5 and kind != "image":
+        with open_hdf5(path) as file:
+            layout = "kspace" in set(file)  # a dangling link, too
+        if layout:
+            return _look_at_kspace(path, slice, weights)
+    with _opened(path) as array:
+        if kind == "kspace" and array.kind != "complex":
+            raise InputError(f"{path}: kind: got 'kspace', expected complex numbers in it, found {array.kind} ones")
+        print(f"{path.name}: {array.told}")
+        complexes = array.kind == "complex" and (kind or _guess(path, array)) == "kspace"
+        return _look_at_coils(path, array, slice) if complexes else _look_at_images(path, array, slice)
+
+
+class _Array(NamedTuple):
+    """An array (…, H, W) of "real", "complex" or "color" values, read where `values` asks; told: what it is."""
+
+    path: Path
+    stored: Any
+    shape: tuple[int, ...]
+    kind: str
+    told: str
+
+    def values(self, *at: int) -> np.ndarray:
+        """The part of these leading indices, in numbers (colors along a last axis)."""
+        try:
+            part = np.asarray(self.stored[at])
+        except Exception as error:  # a part that is damaged, or a compression that isn't known here
+            raise InputError(f"{self.path}: can't be read ({one_line(error)[:120]})") from None
+        fields = part.dtype.names
+        if self.kind == "complex" and not np.iscomplexobj(part):
+            real, imaginary = (part[f] for f in fields) if fields else np.moveaxis(part, -1, 0)
+            return real + 1j * imaginary
+        return np.stack([part[f] for f in fields[:3]], -1) if fields else part
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Array]:
+    """The array of a file that is no k-space of a known layout; InputError where there is none."""
+    if path.suffix in HDF5:
+        with open_hdf5(path) as file:
+            yield _first(path, file)
+        return
+    try:
+        if path.suffix == ".npy":
+            stored, told = np.load(path, mmap_mode="r", allow_pickle=False), ""
+        elif path.name.endswith((".nii", ".nii.gz")):
+            told = _pose(path)
+            stored = looked_at(path).volume
+        else:
+            raise InputError(f"{path}: unknown kind of file, expected .h5, .hdf5, .npy, .nii or .nii.gz")
+    except InputError:
+        raise
+    except Exception as error:  # readers fail in many ways with what isn't such a file
+        raise InputError(f"{path}: can't be read ({one_line(error)[:120]})") from None
+    found, why = _array(path, stored, "an array", told)
+    if found is None:
+        raise InputError(f"{path}: {why}")
+    yield found
+
+
+def _first(path: Path, file: h5py.File) -> _Array:
+    """The first array of an HDF5 file that can be shown; what else is there is told."""
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    reasons = []
+    for name in names:
+        others = f"; {pluralize(len(names) - 1, 'other data set')} in the file" if len(names) > 1 else ""
+        found, why = _array(path, file[name], f"its first array of numbers is {name!r},", others)
+        if found is not None:
+            dataset(file[name].parent, name.split("/")[-1], "fiubcV")  # all its parts are there
+            return found
+        reasons.append(f"{name}: {why}")
+    more = f" … ({len(reasons)} in all)" if len(reasons) > 3 else ""
+    raise InputError(
+        f"{path}: holds no array of two axes or more with numbers ({'; '.join(reasons[:3]) or 'it is empty'}{more})"
+    )
+
+
+def _array(path: Path, stored: Any, named: str, more: str) -> tuple[_Array | None, str]:
+    """(an array that can be shown, ""), or (None, the reason why it can't)."""
+    shape, dtype = stored.shape, stored.dtype
+    if shape is None or len(shape) < 2 or 0 in shape:
+        return (
+            None,
+            "nothing in it" if shape is None else f"an array {shape}, expected at least two axes, none of them empty",
+        )
+    fields = tuple(map(str.lower, dtype.names or ()))
+    about = f"{shape} of {'records of ' + ', '.join(dtype.names) if fields else dtype}"
+    value = dtype[0] if fields else dtype
+    kind, axis = "complex" if value.kind == "c" else "real", None
+    if fields in COLORS or (not fields and len(shape) > 2 and shape[-1] == 3 and value == np.uint8):
+        kind, axis = "color", "red, green and blue"
+    elif fields in COMPLEX or (not fields and len(shape) > 2 and shape[-1] == 2 and value.kind == "f"):
+        kind, axis = "complex", "real and imaginary part"
+    if value.kind not in "biufc" or (fields and not axis) or (kind == "color" and value != np.uint8):
+        return None, f"{about}, expected numbers"
+    if axis and not fields:
+        shape, about = shape[:-1], f"{about}, the last axis taken as {axis}"
+    if shape[-2] * shape[-1] > LARGEST:
+        return None, f"{about}: images of {shape[-2]} × {shape[-1]} are too large to be shown"
+    return _Array(path, stored, shape, kind, f"{named} {about}{', images' * (kind != 'complex')}{more}"), ""
+
+
+def _pose(path: Path) -> str:
+    """How a NIfTI lies in space, by its header."""
+    image = opened(path)
+    if len(image.shape) < 2 or 0 in image.shape:
+        raise InputError(f"{path}: an array {image.shape}, expected at least two axes, none of them empty")
+    axes = "".join(code or "?" for code in nibabel.aff2axcodes(image.affine))
+    unit = image.header.get_xyzt_units()[0].replace("unknown", "mm (no unit given)")
+    spacing = " × ".join(f"{zoom:.3g}" for zoom in image.header.get_zooms()[:3])
+    rows = " ".join(f"[{' '.join(f'{value:.4g}' for value in row)}]" for row in image.affine[:3])
+    named = [name for name in ("sform", "qform") if image.header[f"{name}_code"] > 0]
+    where = f"by its {named[0]}" if named else "neither sform nor qform: where it lies isn't known"
+    return (
+        f"\nstored {image.shape}, axes {axes} (what each grows towards), {spacing} {unit}; affine {rows}, {where}\n"
+        "shown as slices from the feet up, the front on top, the person's right on the left"
+    )
+
+
+def _guess(path: Path, array: _Array) -> str:
+    """ "kspace" where the energy of a middle plane lies in fewer points than its Fourier transform's, else "image"."""
+    plane = torch.from_numpy(array.values(*(n // 2 for n in array.shape[:-2])).astype(np.complex64))
+    peaks = [float(power.max() / power.mean()) for power in (abs(x).square() for x in (plane, ifft2c(plane)))]
+    kind = "image" if peaks[0] < peaks[1] else "kspace"
+    words = {"kspace": ("k-space", "lies in few points"), "image": ("an image and not as k-space", "is spread out")}[
+        kind
+    ]
+    other = next(k for k in KINDS if k != kind)
+    print(f"{path.name}: taken as {words[0]}, since its energy {words[1]}; kind={other!r} decides otherwise")
+    return kind
+
+
+def _look_at_coils(path: Path, array: _Array, index: int | None) -> Figure:
+    """The RSS of a slice of k-space (H, W), (coils, H, W) or (slices, coils, H, W)."""
+    if len(array.shape) > 4:
+        raise InputError(
+            f"{path}: complex, {array.shape}: expected (H, W), (coils, H, W) or (slices, coils, H, W) of k-space"
+        )
+    slices, coils, height, width = (1,) * (4 - len(array.shape)) + array.shape
+    print(f"{pluralize(slices, 'slice')}, {pluralize(coils, 'coil')}, {height} readout × {width} phase encodes")
+    index = _checked(path, index, slices)
+    kspace = array.values(index) if len(array.shape) == 4 else array.values().reshape(coils, height, width)
+    return plots.montage({"RSS of the inverse FFT": rss(ifft2c(torch.from_numpy(kspace.astype(np.complex64))))})
+
+
+def _look_at_images(path: Path, array: _Array, index: int | None) -> Figure:
+    """One image, or four evenly chosen ones; complex ones as magnitudes."""
+    leading = array.shape[:-2]
+    images = int(np.prod(leading))
+    shown = np.linspace(0, images - 1, min(4, images)).astype(int)
+    if index is not None:
+        shown = [_checked(path, index, images)]
+    return plots.montage({f"image {i}": array.values(*np.unravel_index(i, leading)) for i in shown})
+
+
+def _checked(path: Path, index: int | None, slices: int) -> int:
+    """The slice to show, the middle one where None."""
+    if index is not None and not 0 <= index < slices:
+        raise InputError(f"{path}: slice: got {index}, expected 0 to {slices - 1}")
+    return slices // 2 if index is None else index
+
+
+def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figure:
+    file = kspace_file(path)
+    height, width = file.shape
+    center = max(round(0.08 * width), 16 if width >= 64 else 4)
+    settings = {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": center}
+    slices = KspaceSlices([file], settings)
+    index = _checked(path, index, file.slices)
+    print(
+        f"{path.name}: {file.layout} layout · {pluralize(file.slices, 'slice')} · {pluralize(file.coils, 'coil')} · {height} readout × {width} phase "
+        f"encodes · person {file.person} · target {file.target or 'none'}"
+    )
+    for assumption in file.assumed:
+        print(f"assumed: {assumption}")
+    case = slices.case(index)
+    shape = tuple(case.zero_filled.shape)
+    print(f"slice {case.slice} · mask: {'its own' if file.mask else 'put on here'}, {case.mask.achieved:.2f}× achieved")
+    panels: dict[str, Any] = {"mask": case.mask.columns.float().expand(file.shape) * float(case.zero_filled.max())}
+    panels["zero-filled"] = case.zero_filled
+    cut = _rows(case.masked_kspace, shape[0])
+    about = f" (on the {shape[0]} rows of {height} that are shown)" if shape[0] < height else ""
+    for name, method in (("GRAPPA", _grappa), ("VarNet", partial(_varnet, weights=weights))):
+        print(f"{name}{about} …", flush=True)
+        panels[name] = _try(lambda method=method: center_crop(method(cut, case.mask), shape))
+    truth = case.target
+    if truth is not None:
+        panels["truth"] = truth
+    elif not file.mask:
+        truth = panels["fully sampled"] = center_crop(rss(ifft2c(case.kspace)), shape)
+    window = window_of({"truth": truth} if truth is not None else {n: p for n, p in panels.items() if n != "mask"})
+    return plots.montage(panels, window, columns=len(panels), title=f"{path.name}, slice {case.slice}")
+
+
+def _rows(kspace: Tensor, rows: int) -> Tensor:
+    """K-space (C, H, W) of the central rows of the image alone: the readout is always sampled, so this is exact."""
+    if rows == kspace.shape[-2]:
+        return kspace
+    return fftc(center_crop(ifftc(kspace, (-2,)), (rows, kspace.shape[-1])), (-2,))
+
+
+def _try(method: Callable[[], Tensor]) -> Tensor | str:
+    try:
+        return method()
+    except InputError as error:
+        return str(error)
+
+
+def _grappa(kspace: Tensor, mask: Mask) -> Tensor:
+    return rss(ifft2c(grappa(kspace, mask.columns)))
+
+
+@torch.no_grad()
+def _varnet(kspace: Tensor, mask: Mask, weights: str | Path) -> Tensor:
+    from lib.models import build
+
+    model = load_weights(build("VarNet", **settings_of(weights, "VarNet")), weights)
+    return model.eval()(kspace[None], mask.columns.view(1, 1, 1, -1), mask.center_count)[0]

@@ -1,0 +1,222 @@
+"""Two runs or more side by side: what was set differently, how they learnt, which images of theirs are compared."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from lib import InputError
+from lib.data.hdf5 import open_hdf5
+from lib.evaluation import baselines
+from lib.files import read
+from lib.runs import listing
+from lib.text import value_or_error
+
+IGNORED = ("run_dir", "task_name", "interactive", "notify")  # parameters that change no result
+BASELINES = (*baselines.BASELINES, *baselines.SERIES_BASELINES)
+NOT_OUTPUTS = ("input", "truth", "noise_free", "probability")
+LOSS = re.compile(r"(loss|class_weights)(\.|$)")  # parameters that change what a loss's numbers mean
+
+
+def named(paths: Iterable[os.PathLike | str]) -> dict[str, Path]:
+    """Short and different names for run folders: the task, the time where a task has several, the whole path at last."""
+    paths = list(dict.fromkeys(map(Path, paths)))
+    names = [p.parent.name for p in paths]
+    for longer in (lambda p: f"{p.parent.name} {p.name}", str):
+        names = [n if names.count(n) == 1 else longer(p) for n, p in zip(names, paths, strict=True)]
+    return dict(zip(names, paths, strict=True))
+
+
+def newest(most: int = 2) -> list[Path]:
+    """The newest `most` good runs of the same notebook and data with a history or predictions, older first; else []."""
+    found: dict[str, list[Path]] = {}
+    for row in listing.rows():
+        if row.status == "ok" and any((row.path / name).is_file() for name in ("history.csv", "predictions/result.h5")):
+            alike = found.setdefault(f"{row.notebook} {_made_on(row.path) or row.path}", [])
+            alike.append(row.path)
+            if len(alike) == most:
+                return alike[::-1]
+    return []
+
+
+def _made_on(path: Path) -> Any:
+    """The checksums of the data that a run has recorded."""
+    try:
+        return read(path / "manifest.json").get("data")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+# What was set
+
+
+def settings(given: Mapping[str, Path]) -> pd.DataFrame:
+    """The parameters that differ: a row a dotted key such as optimizer.learning_rate, a column a run, "–" where it has none.
+
+    Of runs of different notebooks, parameters that only some of them have are left out.
+    """
+    flat = {name: _parameters(path) for name, path in given.items()}
+    keys = list(dict.fromkeys(key for values in flat.values() for key in values))
+    groups = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    if len({values["notebook"] for values in flat.values() if values}) > 1:
+        every = [{key.partition(".")[0] for key in values} for values in flat.values() if values]
+        keys = [key for key in keys if all(key.partition(".")[0] in its for its in every)]
+    keys.sort(key=lambda key: groups.index(key.partition(".")[0]))
+    rows = {k: {n: values.get(k, "–") for n, values in flat.items()} for k in keys}
+    rows = {k: row for k, row in rows.items() if len(set(row.values())) > 1}
+    table = pd.DataFrame([list(row.values()) for row in rows.values()], columns=list(given))
+    table.insert(0, "setting", list(rows), allow_duplicates=True)  # a task may have that name
+    return table
+
+
+def _parameters(path: Path) -> dict[str, str]:
+    try:
+        task = read(path / "task.json")
+        kept = {k: v for k, v in task["parameters"].items() if k not in IGNORED}
+        return {"notebook": task["notebook"]} | _flat(kept)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = str(value)
+    return found
+
+
+# How they learnt
+
+
+def histories(given: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
+    """The history.csv of each run that has one with at least one epoch; epochs count from 1, as older runs' didn't."""
+    found = {}
+    for name, path in given.items():
+        try:
+            history = pd.read_csv(path / "history.csv")
+        except (OSError, ValueError):  # missing, empty or cut off
+            continue
+        if len(history) and "epoch" in history:
+            found[name] = history.assign(epoch=history["epoch"] + 1) if history["epoch"][0] == 0 else history
+    return found
+
+
+def columns(found: Mapping[str, pd.DataFrame], given: Mapping[str, Path]) -> dict[str, str]:
+    """{column: its name on an axis} of the curves there are, first those that all runs have, of the validation.
+
+    Losses come after the metrics, and say so, where the runs of `given` were trained with different ones.
+    """
+    every = dict.fromkeys(c for h in found.values() for c in h.select_dtypes("number") if c not in ("epoch", "seconds"))
+    settings = [_parameters(given[name]) for name in found]
+    apart = len({tuple((k, v) for k, v in its.items() if LOSS.match(k)) for its in settings}) > 1
+    names = {c: f"{c}, of different losses" if apart and c.endswith("loss") else c for c in every}
+
+    def rank(column: str) -> tuple[bool, ...]:
+        lacking = any(column not in h for h in found.values())
+        return (
+            column == "learning_rate",
+            lacking,
+            names[column] != column,
+            column == "train_loss",
+            column != "valid_loss",
+        )
+
+    return {column: names[column] for column in sorted(every, key=rank)}
+
+
+def curves(found: Mapping[str, pd.DataFrame], column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{run: (epochs, values)} of the runs that have the column, for `plots.curves`."""
+    numbers = {name: history.select_dtypes("number") for name, history in found.items()}  # a damaged file holds texts
+    return {n: (h["epoch"].to_numpy(), h[column].to_numpy()) for n, h in numbers.items() if {column, "epoch"} <= set(h)}
+
+
+# What they made
+
+
+class Images(NamedTuple):
+    """One network's images in a run: the result.h5 and which of its images they are."""
+
+    path: Path
+    image: str
+
+
+def images(given: Mapping[str, Path]) -> dict[str, Images]:
+    """What is compared: each run's `output`; of an evaluation each network's images (without networks, each method's)."""
+    found = {}
+    for name, path in given.items():
+        result = path / "predictions" / "result.h5"
+        try:
+            with open_hdf5(result) as file:
+                group = file.get(next(iter(file), ""))
+                there = [k for k in group if k not in NOT_OUTPUTS] if isinstance(group, h5py.Group) else []
+        except InputError:
+            continue
+        if "output" in there:
+            found[name] = Images(result, "output")
+        else:
+            networks = [k for k in there if k not in BASELINES] or there
+            found |= {f"{name}: {image}": Images(result, image) for image in networks}
+    return found
+
+
+def cases(compared: Mapping[str, Images]) -> list[str]:
+    """The cases that all of them have, in the first one's order."""
+    every = []
+    for source in compared.values():
+        with open_hdf5(source.path) as file:
+            every.append([case for case in file if source.image in (file.get(case) or ())])
+    return [case for case in (every[0] if every else []) if all(case in its for its in every)]
+
+
+def case_of(compared: Mapping[str, Images], wanted: str | None) -> str | None:
+    """The case that is wanted, else the first that all have, None where there is none; InputError where some lack it."""
+    there = cases(compared)
+    if wanted is not None and wanted not in there:
+        raise InputError(f"case {wanted}: not one that all these runs have; those are {', '.join(there) or 'none'}")
+    return wanted or next(iter(there), None)
+
+
+def classes(compared: Mapping[str, Images]) -> list[str]:
+    """The classes of segmentations; [] of reconstructions. InputError where both, or different classes, are compared."""
+    found = {}
+    for name, source in compared.items():
+        with open_hdf5(source.path) as file:
+            found[name] = [str(c) for c in next(iter(file.values())).attrs.get("classes", ())]
+    first = next(iter(found), "")
+    for name, its in found.items():
+        if its != found[first]:
+            said = [", ".join(c) or "no classes (a reconstruction)" for c in (found[first], its)]
+            raise InputError(f"{first} has {said[0]}; {name} has {said[1]}: expected runs of one kind")
+    return found.get(first, [])
+
+
+def remarks(given: Mapping[str, Path], learnt: Mapping[str, Any], shown: Mapping[str, Images]) -> list[str]:
+    """A line for each thing that a run lacks, and why; learnt: its `histories`, shown: its `images`."""
+    found = []
+    for name, path in given.items():
+        row = listing.row(path)
+        if row.status != "ok":
+            found.append(
+                f"{name}: {row.status}{f' ({row.message})' if row.message else ''}: what it has so far is shown"
+            )
+        if name not in learnt and (path / "history.csv").exists():
+            found.append(f"{name}: its history.csv holds no epochs yet")
+        elif name in learnt and not columns({name: learnt[name]}, given):
+            found.append(f"{name}: its history.csv holds no numbers")
+        if not any(source.path.is_relative_to(path) for source in shown.values()):
+            result = path / "predictions" / "result.h5"
+            why = "can't be read, or holds no cases" if result.exists() else "is missing"
+            found.append(f"{name}: predictions/result.h5 {why}, so there are no images and no metrics by case")
+    if len(shown) > 1:
+        named_classes, why = value_or_error(classes, shown)
+        if why or not cases(shown):
+            found.append(why or "they have no case in common, so none is shown or scored")
+    return found

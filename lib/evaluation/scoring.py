@@ -1,0 +1,90 @@
+"""Scores of whole volumes and series against what is known of the truth, and of lesions in them."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lib import InputError, metrics
+from lib.data.fastmri import Case
+from lib.data.hdf5 import dataset, open_hdf5
+from lib.inference.predict import read_result
+
+
+def score_result(path: Path) -> pd.DataFrame:
+    """Every image of a result.h5 against its own truth: a row a case and method, fastMRI's three metrics."""
+    rows = []
+    for case, images in read_result(path).items():
+        for name in (n for n in images if n not in ("input", "truth", "noise_free") and "truth" in images):
+            scores = {m: metrics.METRICS[m](images[name], images["truth"]) for m in ("ssim", "psnr", "nmse")}
+            run = Path(path).parent.parent
+            rows.append({"file": f"{run.parent.name} {run.name}", "case": case, "method": name} | scores)
+    return pd.DataFrame(rows)
+
+
+def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
+    """A series' metrics, frames as slices: fastMRI's three, and `ssim3d` and `nrmse`, which the cine source reports."""
+    values: dict[str, Any] = {n: metrics.METRICS[n](output, truth) for n in ("ssim", "psnr", "nmse")}
+    fits = min(truth.shape) >= metrics.WINDOW  # a series of fewer frames has no 3-D window
+    values["ssim3d"] = metrics.ssim3d(output, truth) if fits else float("nan")
+    values["nrmse"] = values["nmse"] ** 0.5
+    values["ssim_slices"] = metrics.per_slice(metrics.ssim, output, truth, float(truth.max())).tolist()
+    return values | {"ssim_interval": metrics.bootstrap_interval(values["ssim_slices"])}
+
+
+def score(
+    output: Tensor, cases: list[Case], foreground_threshold: float = metrics.CHALLENGE_THRESHOLD
+) -> dict[str, Any]:
+    """Volume SSIM, PSNR and NMSE of one person's slices, by fastMRI's definitions; ssim_foreground by the SNU challenge's.
+
+    Against the target as recorded (noisy RSS) and, where it is known, the noise-free truth (`_noise_free`), there also
+    over the foreground alone (`_noise_free_foreground`). foreground_threshold: of ssim_foreground, in the data's units. `ssim_slices` lists the slices' values, `ssim_interval` is a
+    block-bootstrap interval of their mean: it tells how much the choice of slices matters, not how other people do.
+    """
+    target = torch.stack([c.target for c in cases])
+    names = ("ssim", "psnr", "nmse")
+    values: dict[str, Any] = {n: metrics.METRICS[n](output, target) for n in names}
+    values["ssim_foreground"] = metrics.ssim_foreground(output, target, threshold=foreground_threshold)
+    values["ssim_slices"] = metrics.per_slice(metrics.ssim, output, target, float(target.max())).tolist()
+    values["ssim_interval"] = metrics.bootstrap_interval(values["ssim_slices"])
+    if cases[0].noise_free is not None:
+        truth = torch.stack([c.noise_free for c in cases])
+        where = metrics.foreground(truth)
+        values |= {f"{n}_noise_free": metrics.METRICS[n](output, truth) for n in names}
+        values |= {f"{n}_noise_free_foreground": metrics.METRICS[n](output, truth, where=where) for n in names}
+    return values
+
+
+def lesion_contrast(volume: Tensor | np.ndarray, lesion: np.ndarray, rim: int = 3) -> float:
+    """(mean in the lesion − mean in the rim around it) / mean in the rim; the rim is `rim` pixels wide, in the slice."""
+    from scipy.ndimage import binary_dilation
+
+    ring = np.stack([binary_dilation(s, iterations=rim + 1) & ~binary_dilation(s) if s.any() else s for s in lesion])
+    volume = np.asarray(volume)
+    return float((volume[lesion].mean() - volume[ring].mean()) / volume[ring].mean())
+
+
+def lesions(path: Path, methods: list[str]) -> dict[str, dict[str, float]]:
+    """{case: {"truth" and each method: `lesion_contrast`}} of a result.h5's cases whose k-space files have a `lesion` mask.
+
+    lesion: (S, H, W), of the truth's size, not 0 where the lesion is; the preparation of the samples records it.
+    InputError where it is of another size.
+    """
+    found = {}
+    with h5py.File(path, "r") as result:
+        for case, group in result.items():
+            with open_hdf5(Path(group.attrs["file"])) as data:
+                where = dataset(data, "lesion")[:] > 0 if "lesion" in data else np.zeros(0, bool)
+            if not where.any():
+                continue
+            if where.shape != group["truth"].shape:
+                raise InputError(f"{group.attrs['file']}: lesion is {where.shape}, expected {group['truth'].shape}")
+            named = {"truth": "noise_free" if "noise_free" in group else "truth"} | {
+                m: m for m in methods if m in group
+            }
+            found[case] = {name: lesion_contrast(group[key][:], where) for name, key in named.items()}
+    return found

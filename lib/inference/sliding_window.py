@@ -1,0 +1,111 @@
+"""Whole-volume prediction by overlapping windows with Gaussian weights (MONAI's), slab by slab.
+
+Only the planes that later windows still touch are kept: memory is bounded by one window's depth, not by classes × volume.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib import InputError
+from lib.data.case_files import CaseFile
+from lib.data.hdf5 import open_hdf5
+from lib.files import replacing
+from lib.losses.segmentation import probabilities
+from lib.models.blocks import autocast
+
+
+@torch.no_grad()
+def slabs(
+    model: nn.Module, volume, patch: Sequence[int], overlap: float = 0.5, batch_size: int = 1, device="cpu",
+    outside: float = 0.0, precision: str = "fp32",
+) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
+    """(first plane, probabilities (C, d, H, W) on the CPU) of a volume (D, H, W), from its first plane to its last.
+
+    volume: an array or an HDF5 data set, read window by window. patch: (d, h, w) of a window; overlap: the share of it that
+    the next one covers. A volume smaller than a window is filled up with `outside` on both sides. The mean over windows of
+    their probabilities is what MONAI's `sliding_window_inference` gives. precision: of the network alone, fp32, bf16 or,
+    on a GPU, fp16; probabilities are float32. InputError for an overlap outside 0 … 1.
+    """
+    from monai.data.utils import compute_importance_map, dense_patch_slices  # seconds
+
+    if not 0 <= overlap < 1:
+        raise InputError(f"overlap: got {overlap}, expected a share of at least 0 and below 1")
+    model, patch = model.to(device).eval(), tuple(patch)
+    size = tuple(max(extent, p) for extent, p in zip(volume.shape, patch, strict=True))
+    before = [(s - extent) // 2 for s, extent in zip(size, volume.shape, strict=True)]
+    kept = [slice(b, b + extent) for b, extent in zip(before, volume.shape, strict=True)]
+    weight = compute_importance_map(patch, mode="gaussian", device=device)
+    weight = weight.clamp(min=max(weight[weight > 0].min().item(), 1e-3))
+    step = [max(int(p * (1 - overlap)), 1) for p in patch]
+    starts = [
+        [w[0].start for w in dense_patch_slices((s,), (p,), (n,))] for s, p, n in zip(size, patch, step, strict=True)
+    ]
+    corners = list(product(*starts[1:]))
+    totals = weights = None
+    for z, following in pairwise([*starts[0], size[0]]):
+        for i in range(0, len(corners), batch_size):
+            part = corners[i : i + batch_size]
+            windows = torch.stack([_window(volume, (z, *c), patch, before, outside) for c in part])
+            with autocast(torch.device(device).type, precision):
+                output = model(windows[:, None].to(device))
+            found = probabilities(output.float())
+            if totals is None:
+                totals = torch.zeros(found.shape[1], patch[0], *size[1:], device=device)
+                weights = torch.zeros(patch[0], *size[1:], device=device)
+            for (y, x), p in zip(part, found, strict=True):
+                totals[:, :, y : y + patch[1], x : x + patch[2]] += p * weight
+                weights[:, y : y + patch[1], x : x + patch[2]] += weight
+        done = following - z
+        first, last = max(z, kept[0].start), min(following, kept[0].stop)
+        if first < last:
+            at = (slice(first - z, last - z), *kept[1:])
+            yield first - kept[0].start, (totals[:, *at] / weights[at]).cpu()
+        totals, weights = (F.pad(x[..., done:, :, :], (0, 0, 0, 0, 0, done)) for x in (totals, weights))
+
+
+def segment(
+    model: nn.Module, cases: list[CaseFile], path: Path, patch: Sequence[int], overlap: float = 0.5, batch_size: int = 1,
+    device="cpu", precision: str = "fp32",
+) -> Path:  # fmt: skip
+    """Write result.h5 of whole volumes: one group a case with `input`, `output` and, if known, `truth`, all (D, H, W).
+
+    As `lib.inference.predict.segment` does for slices; the attribute `volume` says that distances are those of volumes. Prints a line
+    a case; written under a temporary name and renamed. Returns the path.
+    """
+    with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
+        for case in cases:
+            group, found, size = result.create_group(case.id, track_order=True), [], (case.slices, *case.size)
+            keys = {"output": np.uint8, "input": np.float32} | ({"truth": np.uint8} if case.label else {})
+            for key, kind in keys.items():
+                group.create_dataset(key, size, kind, compression="gzip", chunks=(1, *case.size))
+            with open_hdf5(case.path) as file:
+                how = (patch, overlap, batch_size, device, float(file.attrs["fill"]), precision)
+                group.attrs["affine"] = file.attrs["affine"]
+                for first, p in slabs(model, file["image"], *how):
+                    at = slice(first, first + p.shape[1])
+                    group["output"][at], group["input"][at] = p.argmax(0), file["image"][at]
+                    if case.label:
+                        group["truth"][at] = label = file["label"][at]
+                        right = p.gather(0, torch.from_numpy(label.astype(np.int64))[None])
+                        found.append(right.double().mean((1, 2, 3)) * p.shape[1])
+            group.attrs["person"], group.attrs["file"], group.attrs["volume"] = case.person, str(case.path), True
+            group.attrs["classes"], group.attrs["spacing"] = list(case.classes), case.spacing
+            group.attrs["names"] = list(map(str, range(case.slices)))
+            group.attrs["probability_of_truth"] = float(sum(found)) / case.slices if found else float("nan")
+            print(f"segmented {case.id}: {'×'.join(map(str, size))}", flush=True)
+    return Path(path)
+
+
+def _window(volume, start: Sequence[int], patch: Sequence[int], before: Sequence[int], outside: float) -> Tensor:
+    """The window (d, h, w) at `start` of the volume with `before` voxels in front, `outside` where there is none."""
+    ranges = [(s - b, s - b + p) for s, p, b in zip(start, patch, before, strict=True)]
+    inner = tuple(slice(max(a, 0), min(b, n)) for (a, b), n in zip(ranges, volume.shape, strict=True))
+    widths = [(i.start - a, b - i.stop) for i, (a, b) in zip(inner, ranges, strict=True)]
+    return torch.from_numpy(np.pad(volume[inner].astype(np.float32), widths, constant_values=outside))

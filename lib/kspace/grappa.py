@@ -1,0 +1,288 @@
+"""GRAPPA: missing phase-encode lines filled from acquired ones by weights fitted to the fully sampled centre.
+
+K-space is (..., C, H, W): coils, readout, phase encode. The acquired lines are a regular grid (every R-th line) and a
+contiguous block of centre lines (ACS). Source: Griswold et al., MRM 2002, with a Tikhonov term in the fit.
+
+Three things differ from the textbook. Windows that reach out of the centre block are fitted too where all that they
+need was acquired. The equations are weighted, and the Tikhonov term follows the noise: see `lib.kspace.grappa_kernels`. And
+gaps beside the centre block or an edge have kernels of their own, made from the acquired lines nearest to them.
+"""
+
+import functools
+import itertools
+from collections import Counter
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib import InputError
+from lib.kspace.grappa_kernels import (
+    MOST,
+    Pattern,
+    Windows,
+    calibrate,
+    energy,
+    find_windows,
+    mean_energy,
+    nearest,
+    noise_energy,
+    regular,
+)
+from lib.text import pluralize
+
+ENOUGH = 16  # equations per unknown from which on a kernel of more than two lines pays
+COVERED = 6  # the same, where the centre block is three times as wide as the kernel
+BESIDE = 2  # lines that fill a gap at the centre block or an edge: those next to it; more gained nothing
+
+
+class Grid(NamedTuple):
+    """The sampling pattern of a mask: lines offset, offset + R, … and the block center[0] … center[1] − 1."""
+
+    acceleration: int
+    offset: int
+    center: tuple[int, int]
+    reach: tuple[int, int]  # the columns to be filled lie in reach[0] … reach[1] − 1
+
+
+class Report(NamedTuple):
+    """What a GRAPPA run used; of several slices and kinds of line, the largest condition, ridge and noise."""
+
+    kernel: tuple[int, int]  # readout points, acquired lines; (0, 0) where nothing was missing
+    acceleration: int
+    offset: int
+    center: tuple[int, int]  # the lines fitted to
+    condition: float  # of the regularised normal matrix
+    ridge: float  # Tikhonov term of the grid's kernel, as a fraction of the mean eigenvalue
+    noise: float  # standard deviation of a complex sample, estimated from the centre lines
+
+
+def center_block(mask: Tensor) -> tuple[int, int]:
+    """Start and stop of the contiguous run of acquired lines about W // 2, or nearest to it, of a mask (W,)."""
+    lines = mask.flatten().nonzero().flatten().tolist()
+    if not lines:
+        raise InputError(f"mask of {mask.numel()} lines: none is acquired, expected at least a block of centre lines")
+    start = min(lines, key=lambda line: abs(line - mask.numel() // 2))
+    stop = start + 1
+    while start - 1 in lines:
+        start -= 1
+    while stop in lines:
+        stop += 1
+    return start, stop
+
+
+def find_grid(mask: Tensor) -> Grid:
+    """Read the acceleration, offset and centre block off a mask (W,), True or non-zero where a line was acquired.
+
+    A side of k-space on which R lines or more lie beyond the last acquired one was never encoded (zero padding) and is
+    out of reach; otherwise the reach goes to the edge. One contiguous block of half the lines or more is a fully
+    sampled scan. InputError names the gap that breaks the grid.
+    """
+    start, stop = center_block(mask)
+    width, lines = mask.numel(), mask.flatten().nonzero().flatten().tolist()
+    sampled, first, last = set(lines), lines[0], lines[-1]
+    outside = [line for line in lines if not start <= line < stop]
+    if not outside:
+        if 2 * len(lines) < width:
+            raise InputError(
+                f"mask is not a GRAPPA grid: no line is acquired around the centre block {start}–{stop - 1}"
+            )
+        return Grid(1, 0, (start, stop), (first, last + 1))
+    for step in range(2, width):
+        offset = outside[0] % step
+        if all(line % step == offset for line in outside) and sampled.issuperset(
+            range(first + (offset - first) % step, last + 1, step)
+        ):
+            reach = (0 if first < step else first, width if width - 1 - last < step else last + 1)
+            return Grid(step, offset, (start, stop), reach)
+    raise InputError(f"mask is not a GRAPPA grid: {_broken(outside, start, stop)}")
+
+
+def _broken(outside: list[int], start: int, stop: int) -> str:
+    """Say which gap or which change of phase across the centre block start … stop − 1 keeps lines from being a grid."""
+    before = [line for line in outside if line < start]
+    after = [line for line in outside if line >= stop]
+    pairs = [*zip(before, before[1:], strict=False), *zip(after, after[1:], strict=False)]
+    usual = Counter(b - a for a, b in pairs).most_common(1)[0][0] if pairs else 0
+    beside = [*zip(before[-1:], [start], strict=False), *zip([stop - 1], after[:1], strict=False)]
+    wrong = [(a, b) for a, b in pairs if b - a != usual] + [(a, b) for a, b in beside if usual and b - a > usual]
+    if wrong:
+        a, b = min(wrong)
+        return f"lines {a} and {b} are {b - a} apart where the others are {usual}"
+    return (
+        f"the lines before the centre block {start}–{stop - 1} (… {before[-1]}) and after it ({after[0]} …) "
+        f"are not on one grid of every {usual or 'R'}-th line"
+    )
+
+
+@torch.no_grad()
+def grappa(
+    kspace: Tensor,
+    mask: Tensor,
+    kernel_size: tuple[int, int] = (5, 4),
+    regularization: float | None = None,
+    calibration: Tensor | None = None,
+    return_report: bool = False,
+) -> Tensor | tuple[Tensor, Report]:
+    """Fill the missing lines of kspace (..., C, H, W), complex, zero where mask (W,) is False.
+
+    kernel_size: readout points (odd) and the most acquired lines that a missing sample is made from; on the grid the
+        next smaller even number of lines is used where the centre block gives a wider kernel fewer than ENOUGH
+        equations per unknown, or fewer than COVERED though it is three times as wide (two well-determined
+        lines then beat four)
+    regularization: Tikhonov term, as a fraction of the mean eigenvalue of the normal matrix; None chooses it for each
+        slice and kernel from the noise in the centre lines and the signal in the others
+    calibration (..., C, H', Wc): fully sampled lines to fit the weights to, instead of the mask's centre block
+
+    Returns k-space of the same shape, in which acquired samples are unchanged, and the Report if asked for. Sources
+    beyond the edges of k-space count as zero; see `find_grid` for the columns that are left zero.
+    InputError: mask without a grid, too few centre lines, shapes that don't fit, values that aren't finite.
+    """
+    points, wanted = kernel_size
+    if points < 1 or points % 2 == 0 or wanted < 2:
+        raise InputError(f"kernel_size is {kernel_size}, expected an odd number of readout points and at least 2 lines")
+    if regularization is not None and not regularization > 0:
+        raise InputError(f"regularization is {regularization}, expected more than 0, or None")
+    if not kspace.is_complex() or kspace.ndim < 3 or mask.shape != kspace.shape[-1:]:
+        raise InputError(
+            f"k-space is {kspace.dtype} {tuple(kspace.shape)} and mask {tuple(mask.shape)}, "
+            "expected complex (..., C, H, W) and (W,)"
+        )
+    mask = mask.cpu() != 0
+    grid = find_grid(mask)
+    filled = kspace.resolve_conj().clone(memory_format=torch.contiguous_format)
+    if grid.acceleration == 1:
+        return (filled, Report((0, 0), 1, grid.offset, grid.center, 1.0, 0.0, 0.0)) if return_report else filled
+
+    coils, height, width = kspace.shape[-3:]
+    if calibration is None:
+        source, sampled, center = filled, mask, grid.center
+    else:
+        if calibration.shape[:-2] != kspace.shape[:-2]:
+            raise InputError(
+                f"calibration is {tuple(calibration.shape)}, expected the leading axes and coils of k-space, "
+                f"{tuple(kspace.shape[:-2])}, then readout and lines"
+            )
+        source, center = calibration.resolve_conj().to(kspace), (0, calibration.shape[-1])
+        sampled = torch.ones(center[1], dtype=torch.bool)
+    low, high = max(center[0] - (wanted - 1) * grid.acceleration, 0), center[1] + (wanted - 1) * grid.acceleration
+    block = slice(center[0] - low, center[1] - low)
+    usual, *others = _plan(mask, grid, sampled[low:high], center, (coils, source.shape[-2]), kernel_size)
+    usual, *others = (part._replace(windows=part.windows.to(kspace.device)) for part in (usual, *others))
+    columns, place = (index.to(kspace.device) for index in _missing_columns(mask, grid))
+    outer = mask.clone()
+    outer[grid.center[0] : grid.center[1]] = False
+    outer = outer.nonzero().flatten().to(kspace.device)
+
+    found = []
+    flat = zip(filled.view(-1, coils, height, width), source.reshape(-1, *source.shape[-3:]), strict=True)
+    for number, (target, fitted) in enumerate(flat):
+        if not torch.view_as_real(fitted).isfinite().all():
+            raise InputError(f"k-space of slice {number} holds values that are not finite")
+        level = mean_energy(fitted[..., center[0] : center[1]])
+        level = level + (level == 0)
+        fitted = (fitted[..., low:high] / level.sqrt()).mT.contiguous()  # squares stay within single precision
+        if regularization is not None:  # it may be too small for single precision
+            fitted = fitted.to(torch.complex128)
+        noise = noise_energy(fitted[:, block])
+        fit = functools.partial(
+            calibrate, fitted, energy(fitted).sum(0), points=points, noise=noise, ridge=regularization
+        )
+        weights, normal, ridge = fit(usual.windows, usual.pattern, outer=mean_energy(target[..., outer]) / level)
+        made = apply_kernel(target[..., grid.offset :: grid.acceleration], weights.to(target.dtype))
+        target[..., columns] = made.permute(1, 2, 3, 0).flatten(2)[..., place]
+        for windows, pattern, start in others:
+            near = torch.stack([target[..., start + i] for i in pattern.sources], -1)
+            weights, *_ = fit(windows, pattern, outer=mean_energy(near) / level, most=MOST)
+            near = F.pad(near, (0, 0, points // 2, points // 2)).unfold(1, points, 1)
+            made = torch.einsum("chnp,kdcpn->kdh", near, weights.to(target.dtype))
+            for line, values in zip(pattern.targets, made, strict=True):
+                target[..., start + line] = values
+        if return_report:
+            values = torch.linalg.eigvalsh(normal)
+            found.append(torch.stack(((values[:, -1] / values[:, 0]).max(), ridge.max(), (noise * level).sqrt())))
+    if not return_report:
+        return filled
+    lines = len(usual.pattern.sources)
+    worst = torch.stack(found).amax(0).tolist() if found else (1.0, 0.0, 0.0)
+    return filled, Report((points, lines), grid.acceleration, grid.offset, grid.center, *worst)
+
+
+class Part(NamedTuple):
+    """A kernel: the windows that it is fitted to, its pattern, and the column of the first source where it is applied."""
+
+    windows: Windows
+    pattern: Pattern
+    start: int
+
+
+def _plan(
+    mask: Tensor,
+    grid: Grid,
+    sampled: Tensor,
+    center: tuple[int, int],
+    size: tuple[int, int],
+    kernel_size: tuple[int, int],
+) -> list[Part]:
+    """The kernel of the grid, then one for each gap at the centre block or an edge that has other lines beside it.
+
+    size: coils, and readouts of the calibration. InputError: too few centre lines.
+    """
+    (coils, height), (points, wanted), step = size, kernel_size, grid.acceleration
+    per_line = max(height - points + 1, 0)
+
+    def plenty(windows: Windows, lines: int, enough: int = 1) -> bool:
+        return windows.fewest * per_line >= coils * points * lines * (enough if lines > 2 else 1)
+
+    for lines in (wanted, *range((wanted - 1) // 2 * 2, 1, -2)):  # even ones are symmetric about the gap
+        pattern = regular(step, lines)
+        windows = find_windows(sampled, pattern)
+        wide = len(windows.shared[0]) >= 2 * pattern.sources[-1]
+        if plenty(windows, lines, COVERED if wide else ENOUGH):
+            break
+    else:
+        there, need = center[1] - center[0], step + -(-2 * coils * points // max(per_line, 1))
+        raise InputError(
+            f"{pluralize(there, 'centre line')} of {height} points {'is' if there == 1 else 'are'} too few for GRAPPA with "
+            f"{pluralize(coils, 'coil')} at acceleration {step}: {need} are enough for the smallest "
+            f"kernel ({points} × 2 lines)"
+        )
+    parts, acquired = [Part(windows, pattern, 0)], mask.nonzero().flatten().tolist()
+    ends = [-1] * (grid.reach[0] == 0), [len(mask)] * (grid.reach[1] == len(mask))
+    for gap in itertools.pairwise((*ends[0], *acquired, *ends[1])):
+        first = gap[0] - (lines - 1) // 2 * step
+        on_grid = gap[1] - gap[0] == step and {*gap, *range(first, first + lines * step, step)}.issubset(acquired)
+        if gap[1] - gap[0] == 1 or on_grid:
+            continue
+        for fewer in range(min(wanted, BESIDE), 0, -1):
+            other, start = nearest(acquired, gap, step, fewer)
+            windows = find_windows(sampled, other)._replace(own=[])
+            if plenty(windows, len(other.sources)):
+                parts.append(Part(windows, other, start))
+                break
+    return parts
+
+
+def apply_kernel(lines: Tensor, weights: Tensor) -> Tensor:
+    """GRAPPA's convolution, from grid lines to the missing lines between them; linear in both arguments.
+
+    lines (C, H, G): the acquired lines of the grid; weights (R − 1, C, C, points, n) from `calibrate`
+    → (R − 1, C, H, G + 1): [r − 1, …, j] is the line r places after grid line j − 1, r = 1 … R − 1. Zeros stand for
+    samples beyond the edges.
+    """
+    kinds, coils, _, points, count = weights.shape
+    before = (count + 1) // 2
+    padded = F.pad(lines, (before, count - before, points // 2, points // 2))
+    return F.conv2d(padded.unsqueeze(0), weights.flatten(0, 1))[0].unflatten(0, (kinds, coils))
+
+
+def _missing_columns(mask: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Columns to be filled, and where apply_kernel's lines, in the order (interval, kind), hold them."""
+    step, width = grid.acceleration, len(mask)
+    intervals = len(range(grid.offset, width, step)) + 1
+    columns = (torch.arange(intervals).unsqueeze(1) - 1) * step + grid.offset + torch.arange(1, step)
+    columns = columns.flatten()
+    place = ((columns >= grid.reach[0]) & (columns < grid.reach[1])).nonzero().flatten()
+    place = place[~mask[columns[place]]]
+    return columns[place], place

@@ -1,0 +1,202 @@
+"""Which phase-encode lines a scan acquires: fastMRI's five kinds of Cartesian mask.
+
+Every kind samples a block of centre lines and adds lines outside it. Lines are counted along W, with the zero frequency
+at index W // 2 and the centre block of n lines at (W − n + 1) // 2. With the same seed and no padding each kind equals
+the class of the fastMRI package that it names, so `seed=file_name` gives the masks that published results were measured
+with.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib import InputError
+from lib.kspace.fourier import ifftc
+from lib.text import did_you_mean
+
+Seed = int | str | tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A sampling mask and how it came about.
+
+    columns: (W,) bool, True where acquired. acceleration: the one asked for. num_low_frequencies: centre lines.
+    offset: first line of the grid, None where there is no grid. padding: (left, right) columns that the scanner never
+    encoded. seed: gives the same mask again, also where none was asked for.
+    """
+
+    columns: Tensor
+    kind: str
+    acceleration: float
+    num_low_frequencies: int
+    offset: int | None
+    padding: tuple[int, int]
+    seed: Seed
+
+    @property
+    def achieved(self) -> float:
+        """Encoded columns / acquired columns; padding counts as neither. Infinite where nothing is acquired."""
+        acquired = int(self.columns.sum())
+        return (self.columns.numel() - sum(self.padding)) / acquired if acquired else math.inf
+
+    @property
+    def center_count(self) -> int:
+        """The centre lines that VarNet is given, as in fastMRI: those that the mask was made with.
+
+        0, "look for them in the columns", of a mask that wasn't made here.
+        """
+        return self.num_low_frequencies if self.kind in _GRIDS else 0
+
+
+def make_mask(
+    kind: str,
+    width: int,
+    acceleration: float,
+    center_fraction: float | None = None,
+    num_low_frequencies: int | None = None,
+    offset: int | None = None,
+    padding: tuple[int, int] = (0, 0),
+    seed: Seed | None = None,
+) -> Mask:
+    """A mask over `width` lines; the centre is given either as a fraction of `width` or as a count of lines.
+
+    kind: `random` (each outer line with one probability, W / acceleration lines expected) · `equispaced` (every
+    acceleration-th line, a true GRAPPA grid; with the centre the achieved acceleration is lower) ·
+    `equispaced_fraction` (a wider step, rounded to lines, that reaches the acceleration; not equidistant) · `magic`
+    (two grids, offset to interleave under conjugate symmetry; Defazio, arXiv 1912.01101) · `magic_fraction` (magic with
+    a wider step; a centre given as a fraction is limited to W / acceleration lines).
+    Where the centre alone reaches the acceleration, random and the two fraction kinds sample the centre only.
+
+    acceleration: ≥ 1, a whole number for equispaced and magic. offset: the grid's first line, drawn where None.
+    padding: (left, right) counts of outer columns that are not sampled. seed: int, tuple of ints or a string such as the
+    file's name (as the tuple of its code points); None draws one, which the mask then names.
+    Raises InputError for anything out of range.
+    """
+    if kind not in _GRIDS:
+        raise InputError(f"mask kind {kind!r}: {did_you_mean(kind, _GRIDS)}expected one of {', '.join(_GRIDS)}")
+    if width < 1:
+        raise InputError(f"mask width {width}: expected at least 1 column")
+    if not 1 <= acceleration < math.inf:
+        raise InputError(f"mask acceleration {acceleration}: expected a number of at least 1")
+    lines = _centre_lines(kind, width, acceleration, center_fraction, num_low_frequencies)
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+
+    grid, offset = _GRIDS[kind](width, acceleration, lines, offset, _generator(seed))
+    start = (width - lines + 1) // 2
+    grid[start : start + lines] = True
+    left, right = padding
+    if not (left >= 0 and right >= 0 and left + right < width):
+        raise InputError(f"mask padding {(left, right)}: expected two counts that leave some of the {width} columns")
+    if lines and (left > start or width - right < start + lines):
+        raise InputError(
+            f"mask padding {(left, right)}: cuts into the {lines} centre lines {start} to {start + lines - 1} of {width}"
+        )
+    grid[:left] = grid[width - right :] = False
+    return Mask(torch.from_numpy(grid), kind, acceleration, lines, offset, (left, right), seed)
+
+
+def point_spread(columns: Tensor) -> Tensor:
+    """What one point becomes along W when only `columns` (W,) are acquired: magnitude (W,), centred, peak 1."""
+    if not columns.any():
+        raise InputError(f"point_spread: none of the {columns.numel()} columns is acquired")
+    spread = ifftc(columns.to(torch.float32), (-1,)).abs()
+    return spread / spread.max()
+
+
+def _centre_lines(kind: str, width: int, acceleration: float, fraction: float | None, count: int | None) -> int:
+    if (fraction is None) == (count is None):
+        raise InputError(
+            f"mask centre: give one of center_fraction and num_low_frequencies, found {fraction} and {count}"
+        )
+    if count is not None:
+        if not 0 <= count <= width:
+            raise InputError(f"mask num_low_frequencies {count}: expected 0 to the width, {width}")
+        return int(count)
+    if not 0 <= fraction <= 1:
+        raise InputError(f"mask center_fraction {fraction}: expected 0 to 1")
+    lines = round(width * fraction)
+    return max(min(lines, round(width / acceleration)), 1) if kind == "magic_fraction" else lines
+
+
+def _generator(seed: Seed) -> np.random.RandomState:
+    """numpy's legacy generator, whose streams are frozen and which fastMRI's masks are drawn from."""
+    try:
+        rng = np.random.RandomState(tuple(map(ord, seed)) if isinstance(seed, str) else seed)
+    except (TypeError, ValueError):
+        raise InputError(f"mask seed {seed!r}: expected an int or ints in 0…2³²−1, or some text") from None
+    rng.randint(1)  # fastMRI picks one of its list of accelerations first
+    return rng
+
+
+def _offset(offset: int | None, step: int, rng: np.random.RandomState) -> int:
+    if offset is None:
+        return int(rng.randint(0, high=step))
+    if not 0 <= offset < step:
+        raise InputError(f"mask offset {offset}: expected 0 to {step - 1}, less than the grid's step")
+    return int(offset)
+
+
+def _whole(kind: str, acceleration: float) -> int:
+    if acceleration != int(acceleration):
+        raise InputError(f"mask acceleration {acceleration}: {kind} needs a whole number, the grid's step")
+    return int(acceleration)
+
+
+def _random(width, acceleration, lines, offset, rng):
+    if offset is not None:
+        raise InputError(f"mask offset {offset}: a random mask has no grid and takes none")
+    outside = width - lines
+    probability = (width / acceleration - lines) / outside if outside else 0
+    return rng.uniform(size=width) < probability, None
+
+
+def _equispaced(width, acceleration, lines, offset, rng):
+    step = _whole("equispaced", acceleration)
+    offset = _offset(offset, step, rng)
+    return np.arange(width) % step == offset, offset
+
+
+def _equispaced_fraction(width, acceleration, lines, offset, rng):
+    grid = np.zeros(width, dtype=bool)
+    if lines * acceleration >= width:
+        return grid, None
+    step = acceleration * (lines - width) / (lines * acceleration - width)
+    offset = _offset(offset, round(step), rng)
+    grid[np.around(np.arange(offset, width - 1, step)).astype(int)] = True
+    return grid, offset
+
+
+def _magic(width, acceleration, lines, offset, rng):
+    step = _whole("magic", acceleration)
+    offset = _offset(offset, step, rng)
+    positive, negative = (offset + 1, offset + 2) if offset % 2 == 0 else (offset + 2, offset - 1)
+    # Frequencies 0, 1, … take the first grid; −1, −2, … take the second, counted from the zero frequency outwards.
+    grid = np.zeros(width, dtype=bool)
+    half = (width + 1) // 2
+    grid[positive:half:step] = True
+    grid[half:] = np.isin(np.arange(width - half), np.arange(negative, width - half, step))[::-1]
+    return np.fft.fftshift(grid), offset
+
+
+def _magic_fraction(width, acceleration, lines, offset, rng):
+    outer = round(width / acceleration) - lines
+    if outer <= 0:
+        return np.zeros(width, dtype=bool), None
+    return _magic(width, round(width / outer), lines, offset, rng)
+
+
+# width, acceleration, centre lines, offset or None, generator → (W,) bool of the lines outside the centre, offset used
+_GRIDS: dict[str, Callable[..., tuple[np.ndarray, int | None]]] = {
+    "random": _random,
+    "equispaced": _equispaced,
+    "equispaced_fraction": _equispaced_fraction,
+    "magic": _magic,
+    "magic_fraction": _magic_fraction,
+}
+KINDS = tuple(_GRIDS)

@@ -1,0 +1,192 @@
+"""Training losses and the metrics shown while training; all are called `(output, *targets)` as a batch gives them.
+
+Targets are `target, max` (the "kspace" and "cascade" batches), `target, max, mean, std` (the "image" batch, whose
+network works on normalised images) or `target` alone. output: (N, H, W) or (N, 1, H, W), target: (N, H, W) in the
+data's units, max, mean and std: (N,), max the maximum of the slice's file.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lib import InputError, metrics
+from lib.metrics.reconstruction import UNBIASED
+from lib.text import did_you_mean
+
+CLAMP = 6.0  # fastMRI cuts normalised images off at so many standard deviations
+EPSILON = 1e-11  # and adds this to them, in the data's units
+
+
+def unnormalise(output: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalised output (N, …) in the data's units, by each slice's mean and std (N,); float32 at least."""
+    output = output.to(torch.promote_types(output.dtype, torch.float32))
+    return output * _along(std, output) + _along(mean, output)
+
+
+class SSIMLoss(nn.Module):
+    """1 − SSIM, `metrics.ssim`'s with data range `max`: uniform 7×7, sample covariance, mean over slices; in float32.
+
+    An "image" batch's output is un-normalised first. Sriram et al., MICCAI 2020 (E2E-VarNet).
+    """
+
+    def forward(
+        self, output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
+    ) -> Tensor:
+        output, target = _data_units(output, target, mean, std)
+        if min(output.shape[-2:]) < metrics.WINDOW:
+            raise InputError(f"ssim loss: images of {tuple(output.shape[-2:])} are smaller than the 7×7 window")
+        return 1 - metrics.ssim_map(output, target, _along(max, output), metrics.box_mean, UNBIASED).mean()
+
+
+class L1Loss(nn.Module):
+    """Mean absolute error, in numbers around 1 whatever the data's units.
+
+    "image" batch: between the normalised output and the target normalised by the same mean and std and cut off at ±6,
+    as fastMRI trains its U-Net. With `max` alone: as a fraction of it. With neither: as it is.
+    """
+
+    def forward(
+        self,
+        output: Tensor,
+        target: Tensor,
+        max: Tensor | None = None,
+        mean: Tensor | None = None,
+        std: Tensor | None = None,
+    ) -> Tensor:
+        output, target = _network_units(output, target, max, mean, std)
+        return (output - target).abs().mean()
+
+
+class MSELoss(nn.Module):
+    """Mean squared error, in the same units as `L1Loss`."""
+
+    def forward(
+        self,
+        output: Tensor,
+        target: Tensor,
+        max: Tensor | None = None,
+        mean: Tensor | None = None,
+        std: Tensor | None = None,
+    ) -> Tensor:
+        output, target = _network_units(output, target, max, mean, std)
+        return (output - target).square().mean()
+
+
+class SSIML1Loss(nn.Module):
+    """SSIMLoss + 5 · L1Loss, about the same size each: SSIM alone leaves the brightness free (Zhao et al., IEEE TCI 2017)."""
+
+    def forward(self, output: Tensor, *targets: Tensor) -> Tensor:
+        return SSIMLoss()(output, *targets) + 5 * L1Loss()(output, *targets)
+
+
+class SSIMForegroundLoss(nn.Module):
+    """1 − SSIM of output · m and target · m, m the SNU challenge's foreground of the target (`challenge_foreground`).
+
+    threshold: of the foreground, in the data's units; the challenge's is fastMRI's 5e-5. SSIM as in SSIMLoss, the zeroed
+    background included, where both agree.
+    """
+
+    def __init__(self, threshold: float = metrics.CHALLENGE_THRESHOLD):
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(
+        self, output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
+    ) -> Tensor:
+        output, target = _data_units(output, target, mean, std)
+        mask = metrics.challenge_foreground(target, self.threshold)
+        return SSIMLoss()(output * mask, target * mask, max)
+
+
+LOSSES: dict[str, type[nn.Module]] = {
+    "ssim": SSIMLoss, "l1": L1Loss, "mse": MSELoss, "ssim_l1": SSIML1Loss, "ssim_foreground": SSIMForegroundLoss,
+}  # fmt: skip
+
+
+def by_name(name: str, foreground_threshold: float = metrics.CHALLENGE_THRESHOLD) -> nn.Module:
+    """The loss of that name in LOSSES, upper or lower case; InputError with the nearest name where there is none.
+
+    foreground_threshold: for ssim_foreground, in the data's units.
+    """
+    loss = lookup("loss", name, LOSSES)
+    return loss(foreground_threshold) if loss is SSIMForegroundLoss else loss()
+
+
+def ssim_slices(
+    output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
+) -> Tensor:
+    """Mean SSIM over the batch's slices, data range `max`: averaged over a set it is fastMRI's SSIM over slices."""
+    with torch.no_grad():
+        return 1 - SSIMLoss()(output, target, max, mean, std)
+
+
+def psnr_slices(
+    output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
+) -> Tensor:
+    """Mean over slices of each slice's own PSNR with data range `max`, in dB, 138 at most; not the volume's PSNR."""
+    with torch.no_grad():
+        output, target = _data_units(output, target, mean, std)
+        error = ((output - target) / _along(max, output)).square().flatten(1).mean(1)
+        return -10 * error.clamp_min(torch.finfo(torch.float32).eps ** 2).log10().mean()
+
+
+def nmse_slices(
+    output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
+) -> Tensor:
+    """Mean over slices of each slice's own ‖output − target‖² / ‖target‖²; 0 where the target is all zero.
+
+    Not the volume's NMSE: there bright slices weigh more. `max` only keeps the squares in float32's range.
+    """
+    with torch.no_grad():
+        output, target = _data_units(output, target, mean, std)
+        scale = _along(max, output)
+        error = ((output - target) / scale).square().flatten(1).sum(1)
+        energy = (target / scale).square().flatten(1).sum(1)
+        return torch.where(energy > 0, error / energy, 0).mean()
+
+
+TRAINING_METRICS: dict[str, Callable[..., Tensor]] = {"ssim": ssim_slices, "psnr": psnr_slices, "nmse": nmse_slices}
+
+
+def training_metric(name: str) -> Callable[..., Tensor]:
+    """The metric that goes by `name` while training; its own name ends in `_slices`, for what it averages over."""
+    return lookup("metric", name, TRAINING_METRICS)
+
+
+def lookup(what: str, name: str, table: dict):
+    key = str(name).lower().removesuffix("_slices")
+    if key not in table:
+        raise InputError(f"{what} {name!r}: {did_you_mean(key, table)}expected one of {', '.join(table)}")
+    return table[key]
+
+
+def _along(values: Tensor, like: Tensor) -> Tensor:
+    """(N,) as (N, 1, …), to be broadcast against (N, …)."""
+    return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _pair(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float32 at least, without the output's channel: SSIM of 1e-4-sized data is NaN in half precision."""
+    if output.ndim == target.ndim + 1 and output.shape[1] == 1:
+        output = output.squeeze(1)
+    if output.shape != target.shape:
+        raise InputError(f"loss: the output is {tuple(output.shape)}, the target {tuple(target.shape)}")
+    dtype = torch.promote_types(output.dtype, torch.float32)
+    return output.to(dtype), target.to(dtype)
+
+
+def _data_units(output: Tensor, target: Tensor, mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
+    output, target = _pair(output, target)
+    return (output if mean is None else unnormalise(output, mean, std)), target
+
+
+def _network_units(
+    output: Tensor, target: Tensor, max: Tensor | None, mean: Tensor | None, std: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    output, target = _pair(output, target)
+    if mean is not None:
+        return output, ((target - _along(mean, target)) / (_along(std, target) + EPSILON)).clamp(-CLAMP, CLAMP)
+    if max is not None:
+        return output / _along(max, output), target / _along(max, target)
+    return output, target

@@ -1,0 +1,143 @@
+"""Weights from files into networks, with a word on what doesn't fit."""
+
+import argparse
+import pathlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib import InputError
+from lib.text import short
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")  # keys under which trainers keep the weights
+COMMON = re.compile(r"((module|model|varnet|unet|net|network|_orig_mod)\.)*")  # what wrappers put before the names
+# Beside the weights arguments and paths may lie, as in SNU's best_model.pt: plain values, whose making runs nothing.
+PLAIN = [
+    argparse.Namespace,
+    *(
+        (pure, f"{module}.{name}")
+        for pure in (pathlib.PurePosixPath, pathlib.PureWindowsPath)
+        for module in ("pathlib", "pathlib._local")  # the latter: written by Python 3.13
+        for name in (pure.__name__, pure.__name__.removeprefix("Pure"))
+    ),
+]
+
+
+def opened(path: Path) -> Any:
+    """What torch.save has put into a file, on the CPU: tensors, plain values, paths and argparse's; nothing else is made or run.
+
+    InputError: no such file, a damaged one, or one with objects of other types, which are named.
+    """
+    try:
+        with torch.serialization.safe_globals(PLAIN):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{short(path)}: no such file of weights") from None
+    except Exception as error:
+        words = " ".join(str(error).split())
+        if found := re.search(r"GLOBAL (\S+)", words):
+            kind = found[1].removeprefix("__builtin__.")
+            raise InputError(
+                f"{short(path)}: holds objects of {kind}, which could run code: expected tensors alone; where the file "
+                "was made, save the network's state_dict()"
+            ) from None
+        reason = words.partition(". ")[0][:120]
+        raise InputError(f"{short(path)}: damaged, or no file of weights ({type(error).__name__}: {reason})") from None
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a .pt file's state_dict, alone or in a trainer's checkpoint.
+
+    InputError: no such file, a damaged one, one without weights.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except FileNotFoundError:
+            raise InputError(f"{short(path)}: no such file of weights") from None
+        except Exception as error:
+            raise InputError(f"{short(path)}: damaged, or no file of weights ({error})") from None
+    found = content = opened(path)
+    while inner := [found[k] for k in WRAPPERS if isinstance(found, Mapping) and isinstance(found.get(k), Mapping)]:
+        found = inner[0]
+    weights = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, Mapping) else {}
+    if not weights:
+        what = f"keys {_some(content)}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        raise InputError(f"{short(path)}: no weights: got {what}, expected a state_dict, alone or as {WRAPPERS[0]}")
+    return weights
+
+
+def fill(model: nn.Module, found: dict[str, Tensor], path: Path) -> nn.Module:
+    """The model with the tensors `found` in `path`; InputError naming the first keys of each side that don't fit.
+
+    A prefix of all names, such as `module.` or `varnet.`, is taken off, and what stands without it is left aside.
+    """
+    wanted = model.state_dict()
+    found = under(found, wanted, path)
+    missing, extra = [k for k in wanted if k not in found], [k for k in found if k not in wanted]
+    wrong = [f"{_some(missing)} missing"] if missing else []
+    wrong += [f"{_some(extra)} too many"] if extra else []
+    shapes = [(k, tuple(found[k].shape), tuple(v.shape)) for k, v in wanted.items() if k in found]
+    other = [f"{k} is {its}, expected {mine}" for k, its, mine in shapes if its != mine]
+    wrong += [_some(other)] if other else []
+    if wrong:
+        raise InputError(f"{short(path)}: weights don't fit {type(model).__name__}: {'; '.join(wrong)}")
+    model.load_state_dict(found, strict=True)
+    return model
+
+
+def under(found: dict[str, Tensor], wanted: Iterable[str], path: Path) -> dict[str, Tensor]:
+    """`found` without the prefix under which most of the `wanted` names stand: none, a common one, or the only one.
+
+    InputError where two others have as many.
+    """
+    wanted, counts = set(wanted), Counter()
+    for key in found:
+        parts = key.split(".")
+        rests = ((".".join(parts[:i]), ".".join(parts[i:])) for i in range(len(parts)))
+        counts.update(f"{prefix}." * bool(prefix) for prefix, rest in rests if rest in wanted)
+    best = [prefix for prefix, n in counts.items() if n == max(counts.values())]
+    prefixes = [p for p in best if COMMON.fullmatch(p)] or best or [""]
+    prefix = min(prefixes, key=len)
+    if len(prefixes) > 1 and not COMMON.fullmatch(prefix):
+        raise InputError(f"{short(path)}: weights of several networks: under {_some(sorted(best))}; expected one")
+    return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+
+
+def settings_in(kind: str, found: dict[str, Tensor], path: Path) -> dict[str, int]:
+    """The settings of a VarNet or UNet that the shapes of its weights tell; {} of other networks and other weights."""
+    first = "down_sample_layers.0.layers.0.weight"
+    if kind == "UNet":
+        found = under(found, [first], path)
+        return _unet(found) if first in found else {}
+    if kind == "VarNet":
+        parts = {"": "cascades.0.model.unet.", "sens_": "sens_net.norm_unet.unet."}
+        found = under(found, [part + first for part in parts.values()], path)
+        if all(part + first in found for part in parts.values()):
+            settings = {"num_cascades": len({k.split(".")[1] for k in found if k.startswith("cascades.")})}
+            for name, part in parts.items():
+                inner = _unet({k.removeprefix(part): v for k, v in found.items() if k.startswith(part)})
+                settings |= {f"{name}chans": inner["chans"], f"{name}pools": inner["num_pool_layers"]}
+            return settings
+    return {}
+
+
+def _unet(found: dict[str, Tensor]) -> dict[str, int]:
+    chans, in_chans = found["down_sample_layers.0.layers.0.weight"].shape[:2]
+    pools = len({k.split(".")[1] for k in found if k.startswith("down_sample_layers.")})
+    last = found.get(f"up_conv.{pools - 1}.1.weight")
+    settings = {"in_chans": in_chans, "chans": chans, "num_pool_layers": pools}
+    return settings | ({} if last is None else {"out_chans": len(last)})
+
+
+def _some(names: Iterable[object]) -> str:
+    """The first three, and how many more."""
+    names = [str(name) for name in names]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,82 @@
+"""The labelled sample scans as data for segmentation, in the layouts of HipMRI and LiTS."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from scipy import ndimage
+
+from lib.phantoms.sample_scans import Scan, place, scan, scan_file
+
+TISSUE = ("background", "cortical grey matter", "inside the white surface")
+ORGANS = ("background", "liver", "spleen", "kidneys")
+
+
+def resampled(name: str, voxel: float, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A sample scan and its labels, (slices, H, W) float32 and uint8, resampled in the slice to `voxel` mm and cut or padded
+    to `size`. brain_a: T1 and tissue; abdomen_a, abdomen_b: CT in HU cut off at −160 … 240 and raised to 0 … 400, and
+    organs (a network's predictions).
+    """
+    image_name, label_name = {"brain_a": ("brain_a_t1", "brain_a_tissue")}.get(name, (f"{name}_ct", f"{name}_organs"))
+    made = []
+    for part, order in ((image_name, 1), (label_name, 0)):
+        found = scan(part)
+        volume = found.volume.clip(-160, 240) + 160 if part.endswith("_ct") else found.volume
+        factors = (1.0, *(s / voxel for s in found.spacing[1:]))
+        volume = ndimage.zoom(volume, factors, order=order, mode="nearest", grid_mode=True)
+        made.append(place(Scan(volume, (found.spacing[0], voxel, voxel)), (size[0] * voxel, size[1] * voxel)).volume)
+    return made[0].astype(np.float32), made[1].astype(np.uint8)
+
+
+def slabs(
+    count: int, thickness: float, held: int, splits: tuple[str, ...], middle: int, gap_mm: float = 10.0
+) -> dict[str, list[int]]:
+    """Slices of one person: `held` neighbouring ones for each of `splits`, side by side about `middle`, all others train,
+    but for those within `gap_mm` of a held-out slice.
+    """
+    gap = int(np.ceil(gap_mm / thickness))
+    first = middle - (len(splits) * (held + gap) - gap) // 2
+    parts = {s: [*range(first + i * (held + gap), first + i * (held + gap) + held)] for i, s in enumerate(splits)}
+    taken = {s + d for part in parts.values() for s in part for d in range(-gap, gap + 1)}
+    return {"train": [s for s in range(count) if s not in taken], **parts}
+
+
+def write_hipmri(folder: Path, split: str, patient: int, image: np.ndarray, label: np.ndarray, voxel: float) -> None:
+    """Slices (S, H, W) and their labels in HipMRI's folders and file names, as patient PPP's week 0."""
+    for s, pair in enumerate(zip(image, label, strict=True)):
+        for prefix, kind, values in zip(("case", "seg"), ("", "seg_"), pair, strict=True):
+            path = folder / f"keras_slices_{kind}{split}" / f"{prefix}_{patient:03d}_week_0_slice_{s}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values, np.diag([voxel, voxel, 1, 1])), path)
+
+
+def write_lits(folder: Path, held: int = 8) -> dict[str, Any]:
+    """Write the abdomens in LiTS's names: volume-<case>.nii.gz in HU and segmentation-<case>.nii.gz. Returns what
+    `lib.data.lits.prepare` has to know of them: split, persons, classes, which labels count as another class, a note.
+
+    abdomen_a's `held` planes from the lowest one with spleen on validate, and what lies below and above them, at least
+    10 mm away, trains; abdomen_b tests. Kidneys count as background, since abdomen_b shows none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ct, organs = (nibabel.load(scan_file(f"abdomen_a_{part}")) for part in ("ct", "organs"))
+    first = int((np.asarray(organs.dataobj) == ORGANS.index("spleen")).any((0, 1)).argmax())
+    parts = slabs(ct.shape[2], float(ct.header.get_zooms()[2]), held, ("val",), first + held // 2)
+    below = sum(z < first for z in parts["train"])
+    cuts = {
+        "abdomen_a_lower": slice(below), "abdomen_a_upper": slice(parts["train"][below], None),
+        "abdomen_a_slab": slice(first, first + held),
+    }  # fmt: skip
+    for kind, image in (("volume", ct), ("segmentation", organs)):
+        for case, planes in cuts.items():
+            nibabel.save(image.slicer[:, :, planes], folder / f"{kind}-{case}.nii.gz")
+        name = f"abdomen_b_{'ct' if image is ct else 'organs'}"
+        shutil.copy(scan_file(name), folder / f"{kind}-abdomen_b.nii.gz")
+    return {
+        "split": {"val": ["volume-abdomen_a_slab"], "test": ["volume-abdomen_b"]}, "classes": ORGANS[:3],
+        "persons": {f"volume-{case}": "abdomen_a" for case in cuts} | {"volume-abdomen_b": "abdomen_b"},
+        "relabel": {3: 0}, "shared_persons": ["abdomen_a"], "sample_data": "abdomen",
+        "note": "abdomen_a trains, a slab of it validates, at least 10 mm from the training planes; abdomen_b (another "
+        "person) tests; a network drew the labels; kidneys count as background",
+    }  # fmt: skip

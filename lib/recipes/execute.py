@@ -1,0 +1,188 @@
+"""Runs the tasks of a recipe in order, each by papermill in a kernel of its own, and says how they went."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib import InputError, runs
+from lib.files import read
+from lib.recipes import kernels, notify
+from lib.recipes.plan import Task, located, plan
+from lib.runs.status_file import prolonged, take
+from lib.text import short
+
+
+@dataclass
+class Result:
+    """How a task went: its run folder, ok | failed | skipped, the error's one line, and whether it ran just now."""
+
+    name: str
+    run: Path
+    status: str
+    error: str | None = None
+    kept: bool = False
+
+
+def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool = False) -> list[Result]:
+    """Runs a recipe's tasks in order, each in a kernel of its own, and says what each cell does.
+
+    A task that fails doesn't stop the others, except those that read its run or, after a preparing notebook
+    (1x), its data: they are skipped. `resume` keeps what is done and continues, in its old folder, what isn't or is to
+    train longer. InputError, and nothing is started, where a task's runs were begun with other parameters.
+    """
+    planned, results, bad_data = plan(path, only, quick, resume), {}, {}
+    tell = notify.Notifier(any(task.notify for task in planned))
+    tell.send(f"{path.name} has started: {len(planned)} tasks", "\n".join(task.name for task in planned))
+    try:
+        for number, task in enumerate(planned, 1):
+            title = f"[{number}/{len(planned)}] {task.name}"
+            ours = {name: results[name] for name in task.reads if name in results}
+            cause = next((r for r in ours.values() if r.status != "ok"), bad_data.get(task.data))
+            _use(task, ours, path)
+            if task.notify and not cause:
+                tell.send(f"{title} has started")
+            result = results[task.name] = _run_or_keep(task, title, resume, cause)
+            if result.status != "ok" and task.prepares:
+                bad_data[task.data] = result
+            print(f"{title} · {result.status}{' already' if result.kept else ''}{_behind(result.error)}", flush=True)
+            if result.status == "failed":
+                tell.send(f"{title} failed", f"{result.error}\n\n{notify.last_lines(result.run / 'notebook.ipynb')}")
+            elif task.notify:
+                tell.send(f"{title}: {result.status}", str(result.run))
+    except BaseException as error:
+        tell.send(f"{path.name} has stopped", f"{type(error).__name__}: {error}")
+        raise
+    ended = [f"{result.name}: {result.status}{_behind(result.error)}" for result in results.values()]
+    tell.send(f"{path.name} has ended", "\n".join(ended))
+    return list(results.values())
+
+
+def _use(task: Task, ours: dict[str, Result], path: Path) -> None:
+    """Puts the run folders that a task reads into its parameters: this execution's, else the newest good ones."""
+    if "inputs" in task.parameters:
+        found = [ours[n].run if n in ours else runs.find(located(n, path)) for n in task.runs]
+        task.values["inputs"] = task.parameters["inputs"] = [str(p) for p in found]
+    if task.weights:
+        found = ours[task.weights].run if task.weights in ours else runs.find(task.weights)
+        task.values["saved_network_weights"] = task.parameters["saved_network_weights"] = str(found)
+
+
+def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> Result:
+    old = task.earlier() if resume else None
+    state = runs.status(old) if old else {"status": None}
+    if not cause:
+        for run in [*([old] if old else []), *(reversed(runs.history()) if task.reuse else ())]:
+            if runs.status(run)["status"] == "ok" and task.same(run):
+                return Result(task.name, run, "ok", kept=True)
+    if state["status"] == "running":
+        return Result(task.name, old, "failed", f"still running as process {state['pid']}: wait for it or stop it")
+    longer = prolonged(old, task.description) if old else ""
+    again = old and (state["status"] != "ok" or longer and not cause)  # what is done stays so if it can't go on now
+    run = old if again else runs.create(task.name, task.output)
+    try:
+        take(run, task.description, decided=True)
+    except InputError as problem:  # another --resume was quicker
+        return Result(task.name, run, "failed", str(problem))
+    if cause:
+        error = f"task {cause.name} {cause.status}"
+        runs.mark(run, "skipped", error, new=True)
+        return Result(task.name, run, "skipped", error)
+    print(f"{title} · {task.notebook.name} → {run}", flush=True)
+    if again and longer:
+        print(f"{title} · continuing {short(run)} {longer}", flush=True)
+    try:
+        error = _execute(task, run, title)
+    except KeyboardInterrupt:
+        if runs.status(run)["status"] != "ok":
+            runs.mark(run, "failed", "interrupted")
+        raise
+    if error:
+        runs.mark(run, "failed", error)
+    return Result(task.name, run, "failed" if error else "ok", error)
+
+
+def _execute(task: Task, run: Path, title: str) -> str | None:
+    """Runs a task's notebook into run/notebook.ipynb; the error's one line, or None where it went well."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    cells = [c for c in read(task.notebook)["cells"] if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+    hidden, log, terminal = run / ".notebook.ipynb", run / "kernel.log", sys.stdout.isatty()
+    processes, begun, error, broke = kernels.Kernels(), 0, None, True
+
+    def tell(cell: Any, cell_index: int) -> None:
+        nonlocal begun
+        begun += 1
+        os.replace(hidden, run / "notebook.ipynb")  # as it is now: a half-run notebook can be read
+        if not terminal:
+            print(f"{title} · cell {begun}/{len(cells) + 1}", flush=True)
+
+    for _ in range(2):  # a kernel that fails to start is tried once more
+        try:
+            with open(log, "wb") as output, processes:
+                papermill.execute_notebook(
+                    _braces(task.notebook), _braces(hidden), task.values | {"run_dir": str(run)},
+                    kernel_name="python3", language="python", kernel_manager_class=kernels.manager(processes, output),
+                    on_cell_execute=tell, start_timeout=120, iopub_timeout=60,
+                    stdout_file=kernels.Terminal() if terminal else sys.stdout,
+                    progress_bar={"desc": title, "mininterval": 0} if terminal else False,
+                )  # fmt: skip
+            error, broke = None, False
+        except papermill.PapermillExecutionError as failure:
+            broke = False
+            error = failure.evalue if failure.ename == "InputError" else f"{failure.ename}: {failure.evalue}"
+        except DeadKernelError:
+            error = kernels.death(processes[-1].returncode)
+        except Exception as failure:  # the kernel's start, or the machine's
+            error = f"{type(failure).__name__}: {failure} (kernel.log may say more)"
+        finally:
+            if hidden.exists():
+                os.replace(hidden, run / "notebook.ipynb")
+        if begun or processes.interrupted:
+            break
+    if error is None and runs.status(run)["status"] != "ok":
+        code = processes[-1].returncode or 0
+        error = kernels.death(code) if code < 0 else "the notebook ended without runs.finish"
+    if not broke or processes.interrupted or not log.stat().st_size:
+        log.unlink()  # it is of use only where the kernel itself broke
+    if processes.interrupted:
+        raise KeyboardInterrupt
+    return error and kernels.one_line(error)
+
+
+def _braces(path: Path) -> str:
+    return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats its paths
+
+
+def _behind(error: str | None) -> str:
+    return f" · {error}" if error else ""
+
+
+def report(results: list[Result]) -> None:
+    """Prints a table of tasks with seconds and main metrics, then where notebooks and figures lie, then what failed."""
+    width = max(len(r.name) for r in results)
+    print(f"\n{'task':{width}}  status   seconds")
+    for result in results:
+        seconds = f"{runs.status(result.run)['seconds']:7.1f}"
+        print(f"{result.name:{width}}  {result.status:7}  {seconds}  {result.error or ''}".rstrip())
+        for name, value in runs.headline(result.run).items():
+            numbers = value.items() if isinstance(value, dict) else [("", value)]
+            print(f"{'':{width}}  {name}: {' · '.join(f'{k} {_number(v)}'.strip() for k, v in numbers)}")
+    print()
+    for result in results:
+        for path in [result.run / "notebook.ipynb", *sorted((result.run / "figures").glob("*.png"))]:
+            if path.exists():
+                print(path)
+    sys.stdout.flush()
+    failed = next((r for r in results if r.status == "failed"), None)
+    if failed:
+        print(f"task {failed.name} failed: {failed.error}", file=sys.stderr, flush=True)
+
+
+def _number(value: Any) -> str:
+    return "n/a" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,68 @@
+"""What a task needs of prepared sets and of runs, checked by set.json and result.h5 before anything starts."""
+
+from pathlib import Path
+from typing import Any
+
+from lib import ROOT, InputError
+from lib.data import prepared
+from lib.data.checks import SPLITS, read_set
+from lib.data.hdf5 import open_hdf5
+from lib.runs import parameters as tasks
+
+TRUTHS = ("target", "label", "voxels")  # keys of a file in set.json that are null or false where its truth is missing
+
+
+def predicted(notebook: str, task_type: str) -> str:
+    """The split that a training notebook (2x) writes predictions of."""
+    if notebook == tasks.CINE:  # a cine's evaluation is of its test series
+        return "val" if task_type == "train" else "test"
+    return "val" if task_type in ("train", "evaluate") else "test"
+
+
+def splits(notebook: str, parameters: dict[str, Any]) -> dict[str, bool]:
+    """{split that a task reads: whether it needs truths}; targets, true series or labels are truths."""
+    if notebook == tasks.EVALUATE:
+        return {parameters["split"]: True}
+    kind = parameters.get("task_type") or ""
+    needed = {predicted(notebook, kind): kind == "evaluate"} if kind else {}
+    return needed | (dict.fromkeys(("train", "val"), True) if "train" in kind else {})
+
+
+def check_set(folder: Path, needed: dict[str, bool], what: str) -> None:
+    """InputError where a needed split of a prepared set is empty or has files without the truths needed; what: needs them."""
+    content = read_set(folder)
+    for split, scored in needed.items():
+        if not content["counts"][split]:
+            raise InputError(f"{folder}: its set.json lists no files for {split}: {what} needs them")
+        without = _without_truth(content, split) if scored else []
+        if without:
+            good = [s for s in SPLITS if content["counts"][s] and not _without_truth(content, s)]
+            words = f"no target or label ({len(without)} files of {split}): {what} needs it"
+            raise InputError(f"{folder / without[0]}: {words}; complete: {', '.join(good) or 'no split'}")
+
+
+def check_run(run: Path) -> None:
+    """InputError where a run has no predictions with truths beside them."""
+    check_result(run / "predictions" / "result.h5")
+
+
+def check_result(path: Path) -> None:
+    """InputError where a result.h5 is missing or no case of it has a truth."""
+    with open_hdf5(ROOT / path) as file:
+        if not any("truth" in group for group in file.values()):
+            raise InputError(f"{path}: no truths in it: nothing to score")
+
+
+def check_data(notebook: str, parameters: dict[str, Any]) -> None:
+    """`check_set` of the set that a task reads, as its notebook and parameters need it."""
+    folder = prepared(parameters["data"], parameters.get("quick", False))
+    kind = parameters.get("task_type")
+    check_set(folder, splits(notebook, parameters), f"task_type {kind}" if kind else notebook)
+
+
+def _without_truth(content: dict[str, Any], split: str) -> list[str]:
+    files = [entry for entry in content["files"] if entry["split"] == split]
+    if content.get("kind") == "cine":
+        known = {entry["person"] for entry in files if entry["side"] == "y"}
+        return [entry["path"] for entry in files if entry["person"] not in known]
+    return [entry["path"] for entry in files if any(entry.get(key, True) in (None, False) for key in TRUTHS)]

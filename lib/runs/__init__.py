@@ -1,0 +1,28 @@
+"""A task's parameters, its run folder, its weights, and what runs there are."""
+
+from lib.runs.run import (
+    NOT_TASKS,
+    WEIGHTS,
+    Run,
+    create,
+    find,
+    finish,
+    has_weights,
+    headline,
+    history,
+    load_model,
+    mark,
+    only,
+    opened,
+    roots,
+    save_model,
+    start,
+    status,
+    table,
+    weights_of,
+)  # fmt: skip
+
+__all__ = [
+    "NOT_TASKS", "WEIGHTS", "Run", "create", "find", "finish", "has_weights", "headline", "history", "load_model", "mark",
+    "only", "opened", "roots", "save_model", "start", "status", "table", "weights_of",
+]  # fmt: skip

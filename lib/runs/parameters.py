@@ -1,0 +1,247 @@
+"""A task's parameters: read from the notebook that has them, checked before anything starts."""
+
+import ast
+import importlib
+import io
+import json
+import math
+import os
+import tokenize
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+
+from lib import ROOT, InputError
+from lib.runs.schema import Augmentation, Shared
+from lib.text import did_you_mean
+
+MINE = ROOT / "my_notebooks"  # the user's copies, which `make lab` opens: see lib.recipes.lab
+CINE, KSPACE, CASCADE = "20_train_cine", "21_train_kspace", "22_train_cascade"
+SLICES, VOLUMES, PAIRS = "23_train_slices", "24_train_volumes", "25_train_pairs"
+EVALUATE, EVALUATE_LABELS = "30_evaluate_reconstruction", "31_evaluate_segmentation"
+IMPLIED = {  # network_type → the notebook that trains it
+    "UNet3D": CINE, "UNet2D1D": CINE, "UNet2D2D": CINE, "UNet3D_old": CINE, "VarNet": KSPACE, "UNet": KSPACE,
+    "VarNetRCAN": CASCADE, "UNet2D": SLICES, "VolumeUNet": VOLUMES, "ResUNet": PAIRS,
+}  # fmt: skip
+# Where the losses and metrics of a notebook have their names, if not in lib.losses:
+NAMES = {CINE: "lib.losses.keras"} | dict.fromkeys((SLICES, VOLUMES, PAIRS), "lib.losses.segmentation")
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # a task's name: it becomes a folder's
+WORDS = {
+    "int": "an integer", "float": "a number", "str": "a text", "bool": "true or false", "path": "a path",
+    "list": "a list", "dict": "a mapping", "None": "null",
+}  # fmt: skip
+
+
+class Parameter(NamedTuple):
+    """One line of a parameters cell: its default, its type as written (`int|None`) and the comment behind it."""
+
+    default: Any
+    type: str
+    help: str
+
+
+OF_IMAGES = ("flip", "rotate", "crop")
+AUGMENTATIONS = {  # notebook → the settings that it has
+    CASCADE: ("flip", "half_turn", "quarter_turn", "shift", "cutmix"), SLICES: OF_IMAGES, PAIRS: OF_IMAGES,
+    VOLUMES: ("flips", "intensity"),
+}  # fmt: skip
+
+
+def notebook(name: str) -> Path:
+    """The file of a notebook named with or without .ipynb; ECHOTRAIN_NOTEBOOKS may name another folder.
+
+    In a kernel of Lab's on one of the user's copies it is the copy.
+    """
+    mine = "JPY_SESSION_NAME" in os.environ and Path.cwd() == MINE
+    folder = Path(os.environ.get("ECHOTRAIN_NOTEBOOKS", MINE if mine else ROOT / "notebooks")).resolve()
+    path = folder / (name if name.endswith(".ipynb") else f"{name}.ipynb")
+    if Path(name).name != name or not path.is_file():
+        raise InputError(f"notebook: {choose(name.removesuffix('.ipynb'), [p.stem for p in folder.glob('*.ipynb')])}")
+    return path
+
+
+def choose(name: object, names: Iterable[str]) -> str:
+    """The words for a name that isn't among `names`: the nearest ones, then all."""
+    names = sorted(names)
+    return f"got {_show(name)}, {did_you_mean(name, names)}expected one of: {', '.join(names) or 'none'}"
+
+
+def parameters(path: Path) -> dict[str, Parameter]:
+    """The parameters of a notebook, in its order: the literals of the cell tagged `parameters`.
+
+    Each is `name = literal  # type: TYPE  help`, TYPE one or more of int, float, str, bool, path, list, dict, None
+    joined by `|`. Raises InputError where the file is no notebook or the cell holds anything else.
+    """
+    path = Path(path)
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", ())]
+        source = "".join(tagged[0]["source"]) if tagged else ""
+        tree = ast.parse(source)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, SyntaxError) as error:
+        raise InputError(f"{path}: no notebook with a readable parameters cell ({error})") from None
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found = {}
+    for statement in tree.body:
+        lines = range(statement.lineno, statement.end_lineno + 1)
+        typed = [comments[i] for i in lines if comments.get(i, "").startswith("type:")]
+        kind, _, text = typed[0].removeprefix("type:").strip().partition(" ") if typed else ("", "", "")
+        try:
+            (target,) = statement.targets
+            found[target.id] = Parameter(ast.literal_eval(statement.value), kind, text.strip())
+            if not kind or not WORDS.keys() >= set(kind.split("|")):
+                raise ValueError
+        except (AttributeError, ValueError, TypeError):
+            where = f"{path.name}: parameters cell, line {statement.lineno}"
+            found_line = source.splitlines()[statement.lineno - 1].strip()
+            raise InputError(f"{where}: got {found_line!r}, expected `name = literal  # type: TYPE  help`") from None
+    return found
+
+
+def check(path: Path, values: dict[str, Any], task: str | None = None) -> dict[str, Any]:
+    """All parameters of the notebook `path`, `values` over its defaults; InputError names the task and the key."""
+    complete = check_values(path, values, task)
+    check_names(complete, task or Path(path).stem, Path(path).stem)
+    return complete
+
+
+def check_values(path: Path, values: dict[str, Any], task: str | None = None) -> dict[str, Any]:
+    """The quick part of `check`: names, types and ranges, without importing torch."""
+    where, known = f"task {task}" if task else Path(path).stem, parameters(path)
+    for name in values:
+        if name not in known:
+            raise InputError(f"{where}: unknown parameter of {Path(path).stem}: {choose(name, known)}")
+    complete = {name: parameter.default for name, parameter in known.items()} | values
+    for name, value in complete.items():
+        complete[name] = _typed(value, known[name].type.split("|"), name, where)
+    if complete.get("task_name", "") is None and complete.get("network_type"):
+        complete["task_name"] = f"train_{complete['network_type'].lower()}"
+    if {"network_type", "network_settings"} <= known.keys():
+        complete["network_settings"] = _settings(complete, known)
+    if complete.get("task_type") in ("predict", "evaluate") and not complete.get("saved_network_weights", True):
+        raise InputError(
+            f"{where}: task_type {complete['task_type']}: saved_network_weights is missing: whose network?"
+        )
+    shared = {k: v for k, v in complete.items() if k in Shared.model_fields and v is not None}
+    try:
+        complete |= Shared.model_validate(shared).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_explain(error.errors()[0], shared | values)}") from None
+    for name in complete.get("augmentation") or {}:
+        if name not in AUGMENTATIONS.get(Path(path).stem, Augmentation.model_fields):
+            raise InputError(f"{where}: augmentation: unknown key: {choose(name, AUGMENTATIONS[Path(path).stem])}")
+    return complete
+
+
+def _typed(value: Any, kinds: list[str], name: str, where: str) -> Any:
+    kind = {type(None): "None", bool: "bool", int: "int", float: "float", list: "list", dict: "dict"}.get(type(value))
+    if isinstance(value, str | Path):
+        kind, value = "path" if isinstance(value, Path) or "str" not in kinds else "str", str(value)
+    if kind == "int" and "int" not in kinds:
+        kind, value = "float", float(value) if "float" in kinds else value
+    if kind not in kinds or (kind == "path" and not value) or (kind == "float" and not math.isfinite(value)):
+        field = Shared.model_fields.get(name)
+        words = [field.description] if field else [WORDS[k] for k in kinds if k != "None"]
+        words += ["null"] if "None" in kinds else []
+        raise InputError(f"{where}: {name}: got {_show(value)}, expected {' or '.join(words)}")
+    return value
+
+
+def _explain(error: dict[str, Any], given: dict[str, Any]) -> str:
+    """One line for pydantic's first error: the key, what was found, what is expected."""
+    keys, model = [k for k in error["loc"] if isinstance(k, str)], Shared
+    field, path = model.model_fields[keys[0]], keys[0]
+    for key in keys[1:]:
+        model = field.annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            break  # inside a union: the field itself says what is expected
+        if error["type"] == "extra_forbidden":
+            return f"{path}: unknown key: {choose(key, model.model_fields)}"
+        field, path = model.model_fields[key], f"{path}.{key}"
+    if error["type"] == "missing":
+        return f"{path}: missing, expected {field.description}"
+    if error["type"] == "value_error" and str(error["ctx"]["error"]):
+        return f"{path}.{error['ctx']['error']}"
+    value = given
+    for key in path.split("."):
+        value = value[key]
+    return f"{path}: got {_show(value)}, expected {field.description}"
+
+
+def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
+    """The slow part of `check`: that network, settings, loss, metrics and devices exist. Imports what it needs."""
+    where = f"task {task}"
+    if complete.get("network_type") is not None:
+        import torch
+
+        from lib import models
+
+        if complete["network_type"] not in models.MODELS:
+            raise InputError(f"{where}: network_type: {choose(complete['network_type'], models.MODELS)}")
+        settings = dict(complete.get("network_settings") or {})
+        if "regularization" in settings and "regularization" in complete:
+            raise InputError(f"{where}: network_settings: regularization is a parameter of its own: give it there")
+        if (complete.get("regularization") or {}).get("type"):
+            settings["regularization"] = complete["regularization"]
+        try:
+            with torch.device("meta"):  # no memory, no time
+                models.build(complete["network_type"], **settings)
+        except InputError as error:
+            raise InputError(f"{where}: network_settings: {error}") from None
+    implied = IMPLIED.get(complete.get("network_type"))  # of a copy of a notebook
+    try:
+        names = importlib.import_module(NAMES.get(notebook) or NAMES.get(implied, "lib.losses"))
+        if complete.get("loss") is not None:
+            names.by_name(complete["loss"])
+        for name in complete.get("metrics") or ():
+            names.training_metric(name)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    if complete.get("mask"):
+        from lib.kspace.sampling import KINDS
+
+        if complete["mask"]["kind"] not in KINDS:
+            raise InputError(f"{where}: mask: kind: {choose(complete['mask']['kind'], KINDS)}")
+    if "devices" in complete:
+        _check_devices(complete["devices"], complete.get("partition"), where)
+
+
+def _settings(complete: dict[str, Any], defaults: dict[str, Parameter]) -> dict[str, Any] | None:
+    """network_settings; {} where they are the defaults of another network_type than the task's, which hasn't all of them."""
+    kind, settings = complete["network_type"], complete["network_settings"]
+    if not settings or kind == defaults["network_type"].default or settings != defaults["network_settings"].default:
+        return settings
+    from lib import models  # which imports torch
+
+    return settings if kind not in models.MODELS or models.known(kind, settings) == settings else {}
+
+
+def _check_devices(devices: str | int | list, partition: Any, where: str) -> None:
+    import torch
+
+    from lib.parallel import mesh
+
+    there, wanted = torch.cuda.device_count(), 0
+    if not mesh.on_cpu(devices):
+        wanted = max(devices) + 1 if isinstance(devices, list) else devices if isinstance(devices, int) else 1
+    if wanted > there and "RANK" not in os.environ:  # a process that helps to train sees its own GPUs only
+        raise InputError(
+            f"{where}: devices: got {devices}, this machine has {there} GPUs (processes on its CPU: [cpu, cpu])"
+        )
+    try:
+        mesh.shares(devices, mesh.partition_of(partition))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _show(value: Any) -> str:
+    text = repr(str(value) if isinstance(value, Path) else value)
+    return "null" if value is None else text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,301 @@
+"""The run folder: runs/<task>/<time>/, what every notebook starts, finishes and finds its results in."""
+
+import ast
+import atexit
+import contextlib
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib import ROOT, RUNS, InputError
+from lib.files import check_writable, clear, read, write
+from lib.runs import error_boxes, manifest
+from lib.runs import parameters as tasks
+from lib.runs.status_file import lock, mark, owned, recorded, status, take
+from lib.text import short
+
+BEAT = 10.0  # seconds between heartbeats
+ELSEWHERE = ": ECHOTRAIN_RUNS can name another folder for runs"
+NOT_TASKS = ("weights", "results", "logs")  # folders of runs/ that hold no runs
+WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors")  # endings of files that hold nothing but weights
+_current: "Run | None" = None
+
+
+class Run(os.PathLike):
+    """One run's folder: `path`, its checked `parameters`, and `run / "figures"` for what lies in it."""
+
+    def __init__(self, path: Path, parameters: dict[str, Any] | None = None):
+        self.path, self.parameters = Path(path), parameters or {}
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def __repr__(self) -> str:
+        return f"Run({short(self.path)})"
+
+    def status(self) -> dict[str, Any]:
+        return status(self.path)
+
+    def record(self, **fields: Any) -> None:
+        """Adds fields to manifest.json; of several processes that train together, the first does."""
+        if os.environ.get("RANK", "0") != "0":
+            return
+        write(self / "manifest.json", read(self / "manifest.json") | fields)
+
+
+# A run's life
+
+
+def start(notebook: str, values: dict[str, Any]) -> Run:
+    """Checks a notebook's parameters and opens its run folder; called right after the imports with `globals()`.
+
+    The folder is `run_dir`, or a new runs/<task_name>/<YYYYmmdd-HHMMSS>. Seeds python, numpy and torch if there is a
+    `seed`. A run that this process had open before is closed as failed. InputError, before anything is written, names the
+    parameter at fault, the folder that can't be written, or why `run_dir` can't be gone on with (`lib.runs.status_file.take`).
+    """
+    global _current
+    error_boxes.watch()
+    source = tasks.notebook(notebook)
+    known = tasks.parameters(source)
+    unknown = dict.fromkeys(_injected(values) - known.keys())
+    parameters = tasks.check(source, unknown | {k: v for k, v in values.items() if k in known})
+    given = [*(parameters.get("inputs") or ()), parameters.get("saved_network_weights")]
+    inputs = [find(name) for name in given if name]
+    given = parameters.get("run_dir")
+    task = parameters.get("task_name") or re.sub(r"^\d+_", "", source.stem)
+    if not re.fullmatch(tasks.NAME, task) or task in NOT_TASKS:
+        raise InputError(
+            f"task_name: got {task!r}, expected letters, digits, _ and -, and none of {', '.join(NOT_TASKS)}"
+        )
+    if "RANK" in os.environ:  # a process that helps to train: the run is its notebook's
+        _seed(parameters.get("seed"))
+        return Run((ROOT / given).resolve(), parameters)
+    if source.stem.startswith("1") and parameters.get("data"):
+        check_writable(ROOT / parameters["data"])
+    path = (ROOT / given).resolve() if given else create(task)
+    check_writable(path, ELSEWHERE)
+    path.mkdir(parents=True, exist_ok=True)
+    if path.parent.parent in roots():
+        task = path.parent.name
+    earlier, run = _current, Run(path, parameters)
+    take(path, {"task": task, "notebook": source.stem, "parameters": parameters})
+    if earlier and earlier.path != path:
+        _update("failed", "superseded by a later start in the same process")
+    for left in {p.parent for p in path.parent.glob("*/**/.*.partial")} if path.parent.parent in roots() else ():
+        clear(left)  # result.h5 of killed runs, which may have many GB
+    _seed(parameters.get("seed"))
+    write(path / "manifest.json", manifest.of(parameters) | {"inputs": [manifest.input_of(p) for p in inputs]})
+    if _current is None:
+        atexit.register(_close)
+        threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
+    _current = run
+    return run
+
+
+def _injected(values: dict[str, Any]) -> set[str]:
+    """The names that papermill's own cell gives, in IPython's list of the cells that were run: papermill lets any pass."""
+    cells = [c for c in values.get("_ih", ()) if c.startswith("# Parameters\n") and "# type:" not in c]
+    targets = [t for cell in cells[-1:] for s in ast.parse(cell).body if isinstance(s, ast.Assign) for t in s.targets]
+    return {t.id for t in targets if isinstance(t, ast.Name)}
+
+
+def _seed(seed: int | None) -> None:
+    if seed is not None:
+        import numpy as np
+        import torch
+
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+
+def finish(run: Run, metrics: dict[str, Any] | None = None) -> None:
+    """Writes metrics.json (no timings: a rerun gives the same file) and closes the run as ok."""
+    if metrics is None:
+        (run / "metrics.json").unlink(missing_ok=True)  # what an earlier attempt left
+    else:
+        write(run / "metrics.json", metrics)
+    closed = mark(run.path, "ok")
+    print(f"{short(run.path)}: ok after {closed['seconds']:.1f} s", flush=True)
+
+
+def roots() -> list[Path]:
+    """The folders that hold runs: runs/, and those that a recipe's output_data_dir has named."""
+    listed = RUNS / ".elsewhere"
+    more = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    return [RUNS, *dict.fromkeys(Path(line) for line in more if Path(line).is_dir())]
+
+
+def create(task: str, root: Path | None = None) -> Path:
+    """A new folder <root or runs/>/<task>/<YYYYmmdd-HHMMSS>, with -2, -3 … behind it when that second is taken.
+
+    InputError where it can't be made, such as on a disk that is read-only.
+    """
+    check_writable((root or RUNS) / task, ELSEWHERE)
+    if root and root not in roots():
+        root.mkdir(parents=True, exist_ok=True)
+        RUNS.mkdir(parents=True, exist_ok=True)
+        with open(RUNS / ".elsewhere", "a", encoding="utf-8") as listed:
+            listed.write(f"{root}\n")
+    stamp, number = time.strftime("%Y%m%d-%H%M%S"), 1
+    while True:
+        path = (root or RUNS) / task / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def opened() -> Run | None:
+    """The run that this process has started and not ended, also where a cell of it has failed."""
+    state = owned(_current.path) if _current else {}
+    return _current if state.get("status") in ("running", "failed") else None
+
+
+def _beat() -> None:
+    while True:
+        time.sleep(BEAT)
+        with lock, contextlib.suppress(OSError):
+            if error_boxes.busy and opened():  # maybe the one after a cell that failed
+                mark(_current.path, "running")
+            else:
+                _update("running")
+
+
+def _close() -> None:
+    _update("failed", "stopped before the end")
+
+
+def _update(status: str, error: str | None = None) -> None:
+    with lock, contextlib.suppress(OSError):  # a full or absent disk is for the notebook to report
+        if _current and owned(_current.path).get("status") == "running":
+            mark(_current.path, status, error)
+
+
+# What runs there are
+
+
+def history(task: str = "*") -> list[Path]:
+    """Run folders of a task (or all), the one started last at the end."""
+    states = [(recorded(p.parent), p.parent) for r in roots() for p in r.glob(f"{task}/*/status.json")]
+    found = [(s["started"], p.name, p) for s, p in states if s.get("started") and p.parent.name not in NOT_TASKS]
+    return [p for *_, p in sorted(found)]
+
+
+def find(task: os.PathLike | str) -> Path:
+    """The newest good run of a task, or the run, folder or file of weights that a path leads to; InputError where none is."""
+    folder = ROOT / task
+    if (folder / "model.json").is_file() or folder.is_file():
+        return folder.resolve()
+    if folder.suffix in WEIGHTS:
+        raise InputError(f"{folder}: no such file of weights")
+    if (folder / "status.json").is_file():
+        found = status(folder)
+        if found["status"] != "ok":
+            said = f"{found['status']} ({found['error']})" if found["error"] else found["status"]
+            raise InputError(f"run {short(folder)}: {said}, expected one that ended ok")
+        return folder.resolve()
+    name = folder.name if folder.parent.resolve() in roots() else os.fspath(task)  # its folder, too
+    all_runs = history(name) if re.fullmatch(tasks.NAME, name) else []
+    good = [p for p in all_runs if recorded(p).get("status") == "ok"]
+    if good:
+        return good[-1]
+    there = sorted({p.parent.name for p in history() if recorded(p).get("status") == "ok"})
+    maker, states = _maker(name), ", ".join(f"{p.name} {status(p)['status']}" for p in all_runs[-5:])
+    found = f"none has ended ok ({states})" if states else tasks.choose(name, there)
+    raise InputError(f"run {name}: {found}{f'; {maker} makes it' if maker else ''}")
+
+
+def only(inputs: Sequence[os.PathLike | str]) -> os.PathLike | str:
+    """The one that a notebook's `inputs` hold; InputError for none or several."""
+    if len(inputs) != 1:
+        raise InputError(f"inputs (runs in a recipe): got {len(inputs)}, expected one")
+    return inputs[0]
+
+
+def _maker(task: str) -> str:
+    for recipe in sorted((ROOT / "runs").glob("*.yaml")):
+        if re.search(rf"^\W*task_name:\s*['\"]?{re.escape(task)}['\"]?\s*(#.*)?$", recipe.read_text("utf-8"), re.M):
+            return f"`python -m lib {short(recipe)} --only {task}`"
+    made = [p for p in (ROOT / "notebooks").glob("*.ipynb") if re.sub(r"^\d+_", "", p.stem) == task]
+    return f"notebooks/{made[0].name}" if made else ""
+
+
+def table(runs: Iterable[os.PathLike | str] | None = None):
+    """A pandas table, a row a run that is sound (all of them by default): task, time, status, seconds, …, headline metrics, path."""
+    import pandas as pd
+
+    rows = []
+    for path in history() if runs is None else [Path(r) for r in runs]:
+        try:
+            state, task = status(path), read(path / "task.json")
+            row = {"task": path.parent.name, "time": path.name, "status": state["status"], "seconds": state["seconds"]}
+            row |= {"notebook": task["notebook"], "network": task["parameters"].get("network_type")}
+            main = headline(path).items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # damaged: lib.runs.listing shows it
+        for name, value in main:
+            row |= {f"{name} {k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+        rows.append(row | {"path": str(path)})
+    first = ["task", "time", "status", "seconds", "notebook", "network"]
+    metrics = [k for row in rows for k in row if k not in first and k != "path"]
+    return pd.DataFrame(rows, columns=[*first, *dict.fromkeys(metrics), "path"])
+
+
+def headline(path: Path) -> dict[str, Any]:
+    """The main metrics of a run: metrics.json's `headline`, name → number or row → {name → number}."""
+    try:
+        return read(path / "metrics.json").get("headline", {})
+    except OSError:
+        return {}
+
+
+# Weights
+
+
+def save_model(run: os.PathLike | str, name: str, settings: dict[str, Any], model: Any, **fed: Any) -> None:
+    """Writes model_weights/model.safetensors and model.json: all that `load_model` needs to rebuild the network.
+
+    fed: how its input was made (such as normalise="z_score"), for `lib.runs.weights.fed_with`.
+    """
+    from safetensors.torch import save
+
+    from lib import models
+
+    folder, settings = Path(run) / "model_weights", models.complete(name, settings)  # another default mustn't change it
+    write(folder / "model.safetensors", save({k: v.detach().cpu().clone() for k, v in model.state_dict().items()}))
+    write(folder / "model.json", {"name": name, "settings": settings} | ({"fed": fed} if fed else {}))
+
+
+def has_weights(path: Path) -> bool:
+    """Whether a folder is a run's, or one of weights."""
+    return any((path / name).exists() for name in ("model_weights", "model.json", "model.safetensors", "status.json"))
+
+
+def weights_of(source: os.PathLike | str) -> Path:
+    """The file of weights that `source` is, or the folder with them: of weights, of a run, of a task's newest good run."""
+    path = ROOT / source
+    if not path.is_file() and not has_weights(path):  # a task may be called as a folder here
+        path = find(source)
+    return path / "model_weights" if (path / "model_weights").is_dir() else path
+
+
+def load_model(run: os.PathLike | str):
+    """The network of a run (or of a folder of weights, or of a task's newest good run), on the CPU, in eval mode."""
+    from lib import models
+    from lib.models.state_dict import fill, tensors
+
+    folder = weights_of(run)
+    if not ((folder / "model.json").is_file() and (folder / "model.safetensors").is_file()):
+        raise InputError(f"{short(folder)}: no model.json and model.safetensors in it: the run has trained no network")
+    about, path = read(folder / "model.json"), folder / "model.safetensors"
+    return fill(models.build(about["name"], **about["settings"]), tensors(path), path).eval()

@@ -1,0 +1,184 @@
+"""fastai's Learner, its optimizers and schedules, and `fit`, which trains in one process or several."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from fastai.basics import AvgLoss, AvgMetric, Callback, CancelEpochException, OptimWrapper
+from fastai.basics import Learner as FastaiLearner
+from fastai.callback.all import ParamScheduler, combined_cos
+from torch import Tensor, nn
+
+from lib import InputError, memory, runs
+from lib.kspace import center_crop
+from lib.parallel import gradients, mesh
+from lib.training import distributed
+
+OPTIMIZERS = {name: getattr(torch.optim, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
+
+
+class Learner(FastaiLearner):
+    """fastai's Learner, whose epochs begin at `first_epoch` (set by `Checkpoint` when a run is resumed).
+
+    The network goes to the device of the DataLoaders, or stays where it is if they have none: left to itself, fastai
+    would put it on the first GPU that it finds.
+    """
+
+    first_epoch = 0
+
+    def __init__(self, dls: Any, model: nn.Module, *more: Any, **settings: Any):
+        if not hasattr(dls, "_device"):
+            dls._device = next(model.parameters()).device
+        super().__init__(dls, model.to(dls._device), *more, **settings)
+
+    def _do_fit(self):
+        for epoch in range(self.first_epoch, self.n_epoch):
+            self.epoch = epoch
+            self._with_events(self._do_epoch, "epoch", CancelEpochException)
+
+
+def device(devices: str | int | list = "auto") -> torch.device:
+    """Where this process's network is: `auto` (the GPU if there is one), `cpu`, a count or a list of GPUs' ids or "cpu".
+
+    Of several devices it is the first, and in a process that `fit` has started its own. A GPU becomes torch's current one.
+    """
+    if mesh.current().device:
+        return mesh.current().device
+    if mesh.on_cpu(devices):
+        return torch.device("cpu")
+    number = devices[0] if isinstance(devices, list) else 0
+    if number >= torch.cuda.device_count():
+        raise InputError(f"devices: GPU {number} asked for, this machine has {torch.cuda.device_count()}")
+    torch.cuda.set_device(number)  # else pinned memory and the like would take room on the first GPU, too
+    return torch.device("cuda", number)
+
+
+def optimizer(type: str = "Adam", learning_rate: float = 1e-3, **settings: Any) -> Callable[..., OptimWrapper]:
+    """One of torch's optimizers for `Learner(opt_func=...)`, with torch's own defaults (fastai's differ)."""
+    if type not in OPTIMIZERS:
+        raise InputError(f"optimizer type: {type!r}, expected one of {', '.join(OPTIMIZERS)}")
+    return partial(_wrap, cls=OPTIMIZERS[type], settings=settings, lr=learning_rate)
+
+
+def _wrap(params, lr, cls, settings):
+    return OptimWrapper(
+        [p for group in params for p in group] if isinstance(params[0], list) else params, cls, lr=lr, **settings
+    )
+
+
+def schedule(
+    type: str = "constant", learning_rate: float = 1e-3, epochs: int = 1, *, step_size: int = 40, gamma: float = 0.1,
+    staircase: bool = True, pct_start: float = 0.25, div: float = 25.0, div_final: float = 1e5,
+) -> ParamScheduler:  # fmt: skip
+    """The learning rate over training, as a callback for `fit`.
+
+    constant · step (× gamma every step_size epochs) · exponential (× gamma every epoch, or, not `staircase`, a little every
+    step) · one_cycle (cosine from learning_rate / div up to learning_rate in the first pct_start, then down to
+    learning_rate / div_final; Smith 2018). Momentum is left alone.
+    """
+
+    def epoch(position: float) -> int:
+        return int(position * epochs + 1e-6)
+
+    shapes = {
+        "constant": lambda position: learning_rate,
+        "step": lambda position: learning_rate * gamma ** (epoch(position) // step_size),
+        "exponential": lambda position: learning_rate * gamma ** (epoch(position) if staircase else position * epochs),
+        "one_cycle": combined_cos(pct_start, learning_rate / div, learning_rate, learning_rate / div_final),
+    }
+    if type not in shapes:
+        raise InputError(f"scheduler type: {type!r}, expected one of {', '.join(shapes)}")
+    return ParamScheduler({"lr": shapes[type]})
+
+
+def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -> None:
+    """`learn.fit(epochs, cbs=callbacks)`, without fastai's bars; with several `devices`, in a process on each.
+
+    Such a process runs the notebook's cells up to here (`lib.training.distributed`) and this notebook gets its weights. Writes
+    into the manifest which precision really ran and the peak of memory (of the first process).
+    """
+    devices, place = run.parameters.get("devices", "auto"), mesh.current()
+    if mesh.count(devices) > place.world:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        distributed.launch(run.path, devices)
+        saved = torch.load(run / "checkpoints" / "last.pt", map_location="cpu", weights_only=True)
+        learn.model.load_state_dict(saved["model"])
+        return
+    if place.world > 1:
+        if not place.rank:
+            sys.stdout = sys.__stdout__
+        callbacks = [*callbacks, Together()]
+        learn.recorder.loss, learn.metrics = _Loss(), [_Metric(m.func) for m in learn.metrics]
+        gradients.distribute(learn.model)
+        torch.manual_seed(run.parameters.get("seed", 0) + place.share)  # for dropout; the weights are drawn
+    peak = memory.Peak(device(devices))
+    try:
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(epochs, cbs=callbacks)
+    finally:
+        learn.precision.leave()  # fastai calls nothing after an exception
+    if learn.precision.ran:  # None where a resumed run had nothing left to do
+        run.record(precision_ran=learn.precision.ran, peak_bytes_of_training=peak.bytes(), processes=place.world)
+    if place.world > 1:
+        raise distributed.Trained
+
+
+class Together(Callback):
+    """Averages gradients over the processes that train together, before they are unscaled, clipped and used."""
+
+    order = 5
+
+    def before_step(self):
+        gradients.average_gradients(self.model)
+
+
+def items(learn: Learner) -> int:
+    """How many items the batch has in all processes."""
+    return learn.dl.batch_sampler.lengths[learn.iter] if mesh.current().world > 1 else len(learn.yb[0])
+
+
+class _Loss(AvgLoss):
+    """Weighs a batch by all its items: a process may have a share of it, or all where it couldn't be shared."""
+
+    def accumulate(self, learn):
+        n = items(learn)
+        self.total, self.count = self.total + learn.to_detach(learn.loss.mean()) * n, self.count + n
+
+
+class _Metric(AvgMetric):
+    """Likewise."""
+
+    def accumulate(self, learn):
+        n = items(learn)
+        self.total, self.count = self.total + learn.to_detach(self.func(learn.pred, *learn.yb)) * n, self.count + n
+
+
+class FitToTarget(Callback):
+    """Crops the output to the target's size (scanners encode more than they show), as fastMRI does."""
+
+    def after_pred(self):
+        if self.yb and self.pred.shape[-2:] != self.yb[0].shape[-2:]:
+            self.learn.pred = center_crop(self.pred, tuple(self.yb[0].shape[-2:]))
+
+
+class EpochOrder(Callback):
+    """Tells the training sampler which epoch it is, so that order and masks depend on (seed, epoch) alone."""
+
+    order = -1
+
+    def before_epoch(self):
+        self.dls.train.batch_sampler.epoch = self.epoch
+
+
+class Penalty(Callback):
+    """Adds `penalty(model)` to what training minimises; the losses that are shown stay without it."""
+
+    def __init__(self, penalty: Callable[[nn.Module], Tensor | float]):
+        self.penalty = penalty
+
+    def after_loss(self):
+        if self.training:
+            self.learn.loss_grad = self.loss_grad + self.penalty(self.model)

@@ -1,0 +1,143 @@
+"""Where a viewer's volumes come from: arrays as they are, files of NIfTI, HDF5 and NumPy, cases of a run."""
+
+import re
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from lib import ROOT, InputError
+from lib.data.case_files import of_volume, upright
+from lib.data.hdf5 import dataset, open_hdf5
+from lib.data.nifti import looked_at, turned
+from lib.inference.predict import case_names, result_of
+from lib.plots.panels import check_names, is_array
+from lib.text import one_line, value_or_error
+
+PLANES = {"slice": ("slice", "row", "column"), "frame": ("frames", "x–t", "y–t")}  # what stays the same in a plane
+ANATOMICAL = ("axial", "coronal", "sagittal")
+
+
+class Source(NamedTuple):
+    """A volume, or the reason why there is none; its spacing (z, y, x) in mm and its affine, where they are known.
+
+    affine: (4, 4), of (slice, row, column, 1) to mm. anatomical: slices are axial, the front on top. file: where it is from.
+    """
+
+    volume: Any
+    spacing: tuple[float, ...] | None = None
+    affine: np.ndarray | None = None
+    anatomical: bool = False
+    file: Path | None = None
+
+
+def read(name: str, source: Any, like: Path | None = None) -> Source:
+    """An array, a file, or a reason why there is none (given back as it is). like: see `lib.data.nifti.looked_at`.
+
+    A file is .nii, .nii.gz, .npy, or HDF5 as "file.h5:case/output"; relative paths count from the repository. Lists become
+    arrays. InputError: no such file or dataset, another ending, not numbers.
+    """
+    if isinstance(source, PathLike) or (isinstance(source, str) and _is_path(source)):
+        found = _file(name, str(source), like)
+    elif isinstance(source, (list, tuple)):
+        try:
+            found = Source(np.asarray(source))
+        except ValueError:
+            raise InputError(f"SliceViewer: {name!r} is a list of uneven lengths, expected (slices, H, W)") from None
+    else:
+        found = Source(source)
+    if not is_array(found.volume):
+        return found
+    if not hasattr(found.volume, "dtype"):
+        kind = type(found.volume).__name__
+        raise InputError(f"SliceViewer: {name!r} is a {kind}, expected an array or a file's path")
+    if getattr(found.volume.dtype, "kind", "f") not in "biufc":  # torch's have no kind
+        raise InputError(f"SliceViewer: {name!r} holds {found.volume.dtype}, expected numbers")
+    return found
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text is a path and not the reason why there is no volume."""
+    if not re.search(r"\s", text.strip()):
+        return text.lower() != "n/a" and ("/" in text or bool(re.search(r"\.\w{2,5}(:|$)", text)))
+    if ": " in text or not re.search(r"\.\w{2,5}(\.gz|:\S.*)?$", text.strip()):
+        return False  # a reason may name a file, too: with blanks only what is there, or begins as a path does
+    path = re.sub(r"(?<=\.h5):.*", "", text.strip())
+    return ("/" in path and not re.search(r"\s", path.split("/")[0])) or (ROOT / Path(path).expanduser()).is_file()
+
+
+def _file(name: str, text: str, like: Path | None) -> Source:
+    path, _, key = text.partition(".h5:") if ".h5:" in text else (text, "", "")
+    path = ROOT / Path(f"{path}.h5" if key else path).expanduser()
+    if not path.is_file():
+        raise InputError(f"SliceViewer: {name!r}: {path}: no such file")
+    if not path.name.endswith((".nii", ".nii.gz", ".npy", ".h5")):
+        raise InputError(f"SliceViewer: {name!r}: {path}: expected .nii, .nii.gz, .npy or .h5:dataset")
+    try:
+        if path.suffix == ".npy":
+            return Source(np.load(path, mmap_mode="r"), file=path)
+        return (_hdf5(path, key) if path.suffix == ".h5" else Source(*looked_at(path, like)))._replace(file=path)
+    except InputError as error:
+        raise InputError(f"SliceViewer: {name!r}: {path}: {str(error).removeprefix(f'{path}: ')}") from None
+    except Exception as error:  # readers fail in many ways with what isn't such a file
+        raise InputError(f"SliceViewer: {name!r}: {path}: can't be read ({one_line(error)[:160]})") from None
+
+
+def _hdf5(path: Path, key: str) -> Source:
+    opened, why = value_or_error(open_hdf5, path)
+    if why:
+        raise InputError(f"can't be read ({why.removeprefix(f'{path}: ')})")
+    with opened as file:
+        found = file.get(key) if key else None
+        if not isinstance(found, h5py.Dataset):
+            names: list[str] = []
+            file.visititems(lambda n, o: names.append(n) if isinstance(o, h5py.Dataset) else None)
+            mine = [name for name in names if key and name.split("/")[0] == key.split("/")[0]] or names
+            more = f" … ({len(names)} in all)" if len(mine) < len(names) or len(mine) > 8 else ""
+            raise InputError(f"no dataset {key!r}, expected one of {', '.join(mine[:8])}{more}")
+        return _stored(found, found.parent.attrs)
+
+
+def _stored(dataset: h5py.Dataset, about: Mapping[str, Any]) -> Source:
+    """A dataset as it is looked at, with what its attributes say."""
+    spacing = tuple(map(float, about["spacing"])) if "spacing" in about else None
+    affine = about["affine"] @ turned(dataset.shape) if of_volume(about) and "affine" in about else None
+    return Source(upright(dataset[:], about), spacing, affine, of_volume(about))
+
+
+class Case(NamedTuple):
+    """One case of a result.h5: its volumes by name (S, H, W), and what `SliceViewer` needs to know of them.
+
+    unit: what its slices are. spacing: (z, y, x) in mm, None where it isn't known. planes: names of the three planes.
+    mask: the columns sampled, (W,) bool, None of what isn't k-space.
+    """
+
+    volumes: dict[str, np.ndarray]
+    unit: str
+    spacing: tuple[float, ...] | None
+    classes: list[str]
+    planes: tuple[str, ...]
+    mask: np.ndarray | None
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name} {volume.shape}" for name, volume in self.volumes.items())
+        return f"Case({found}; {self.unit}s, spacing {self.spacing} mm{', classes ' * bool(self.classes)}{', '.join(self.classes)})"
+
+
+def case(source: PathLike | str, name: str | None = None) -> Case:
+    """A case (the first where None) of a task, a run folder or a result.h5, as it is looked at; InputError where it isn't there."""
+    path = result_of(source)
+    names = case_names(path)
+    check_names(str(path), [name or names[0]], names)
+    with open_hdf5(path) as file:
+        group, unit = file[name or names[0]], "frame" if file.attrs.get("first_axis") == "time" else "slice"
+        found = {key: _stored(dataset(group, key), group.attrs) for key in group}
+        first = next(iter(found.values()))
+        return Case(
+            {key: source.volume for key, source in found.items()}, unit, first.spacing,
+            [str(c) for c in group.attrs.get("classes", ())], ANATOMICAL if first.anatomical else PLANES[unit],
+            group.attrs["mask"].astype(bool) if "mask" in group.attrs else None,
+        )  # fmt: skip

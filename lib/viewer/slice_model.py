@@ -1,0 +1,285 @@
+"""Volumes cut into the panels that a viewer shows: planes, parts of complex data, error maps, zoom. No widgets."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lib import InputError, array, plots
+from lib.data.classes import whole
+from lib.evaluation import slice_scores as scoring
+from lib.evaluation.slice_scores import Scores
+from lib.plots.panels import check_names, is_array, magnitude, unavailable, window_of
+from lib.viewer.complex_parts import COMPLEX, DECIBELS, FOURIER, LOGARITHMIC, REAL, is_complex, is_mask, part_of
+from lib.viewer.grid import place
+from lib.viewer.loading import ANATOMICAL, PLANES, Case, Source, read
+from lib.viewer.pixels import lay, paint, resize
+
+CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the colour-blind too
+REACH = 10  # the first window's widths that another one may lie away from it
+FLATTEST = 100  # of a voxel, longest to shortest side
+LEAST, MOST, LINE = 260, 480, 960  # a panel's height, the width up to which it grows, and that of few in a line
+
+
+class View(NamedTuple):
+    """What is to be seen: which slice of which plane, and how it is painted. `rows`, `columns`: the box, of the plane."""
+
+    index: int
+    plane: str
+    window: tuple[float, float]
+    gain: float = 5
+    part: str = "image"
+    cmap: str = "gray"
+    opacity: float = 0.5
+    contours: bool = False
+    rows: tuple[int, int] | None = None
+    columns: tuple[int, int] | None = None
+    hidden: tuple[str, ...] = ()
+    across: int = 5  # panels in a line, at most
+    size: int = 1  # how many times as large as usual
+
+
+class Slices:
+    """Volumes (S, H, W) and what is to be seen of them; parameters and errors: see `SliceViewer`."""
+
+    def __init__(
+        self,
+        volumes: Mapping[str, Any],
+        *,
+        error_of: tuple[str, str] | Sequence[tuple[str, str]] | None = ("output", "truth"),
+        overlays: Mapping[str, Any] | None = None,
+        classes: Sequence[str] = (),
+        unit: str = "slice",
+        planes: Sequence[str] | None = None,
+        spacing: Sequence[float] | None = None,
+        title: str = "",
+        scores: Scores | None = None,
+        resample: bool = False,
+        affine_from: str = "both",
+    ):
+        if not isinstance(volumes, Mapping):
+            kind = "Case: give its .volumes" if isinstance(volumes, Case) else type(volumes).__name__
+            raise InputError(f"SliceViewer: volumes are a {kind}, expected {{name: volume}}")
+        if not isinstance(overlays, Mapping | None):
+            raise InputError(
+                f"SliceViewer: overlays are a {type(overlays).__name__}, expected {{panel: class numbers}}"
+            )
+        if odd := [name for name in volumes if not isinstance(name, str)]:
+            raise InputError(f"SliceViewer: the name {odd[0]!r} is a {type(odd[0]).__name__}, expected a text")
+        sources = {name: read(name, volume) for name, volume in volumes.items()}
+        self.volumes = {name: source.volume for name, source in sources.items()}
+        arrays = {name: volume for name, volume in self.volumes.items() if is_array(volume)}
+        if not arrays:
+            found = f"n/a only ({', '.join(volumes)})" if volumes else "no volumes"
+            raise InputError(f"SliceViewer: {found}, expected at least one volume (slices, H, W)")
+        self.first = "truth" if "truth" in arrays else max(arrays, key=lambda name: arrays[name].ndim)
+        self.shape, self.resampled = tuple(arrays[self.first].shape), set()
+        if len(self.shape) != 3 or 0 in self.shape:
+            hint = {2: ": of one image v[None]", 4: ": of a batch v[0]"}.get(len(self.shape), "")
+            raise InputError(f"SliceViewer: {self.first!r} has shape {self.shape}, expected (slices, H, W){hint}")
+        if affine_from not in ("both", "image"):
+            raise InputError(f"SliceViewer: affine_from: got {affine_from!r}, expected both or image")
+        self.grid, self.classes = sources[self.first], list(classes)
+        self.like = self.grid.file if affine_from == "image" else None
+        if self.like:
+            sources = {name: read(name, volume, self.like) for name, volume in volumes.items()}
+            self.volumes = {name: source.volume for name, source in sources.items()}
+        self.volumes |= {name: self._on_grid(repr(name), name, sources[name], resample) for name in arrays}
+        self.overlays = self._labels(overlays or {}, resample)
+        self.spacing = self._spaced(self.grid.spacing if spacing is None else spacing, unit)
+        self.errors = {f"|{output} − {truth}|": (output, truth) for output, truth in self._pairs(error_of)}
+        self.unit, self.title, self.scores = unit, title, cache(scores or self._scored())
+        usual = ANATOMICAL if self.grid.anatomical and unit != "frame" else PLANES.get(unit, PLANES["slice"])
+        self.planes = tuple(planes or usual)
+        if len({*self.planes}) != 3:
+            raise InputError(f"SliceViewer: planes are {self.planes}, expected three different names")
+        self.parts = COMPLEX if any(is_complex(volume) for volume in arrays.values()) else REAL
+
+    def _labels(self, overlays: Mapping[str, Any], resample: bool) -> dict[str, Any]:
+        check_names("SliceViewer, overlays", overlays, self.volumes)
+        found = {}
+        for name, label in ((name, read(name, label, self.like)) for name, label in overlays.items()):
+            what = f"the overlay of {name!r}"
+            if not is_array(label.volume):
+                raise InputError(f"SliceViewer: {what} is {label.volume!r}, expected class numbers {self.shape}")
+            found_there = array(label.volume)
+            numbers = whole(f"SliceViewer: {what}", found_there, np.int32)
+            if (top := int(numbers.max())) >= len(self.classes) > 0:
+                named = f"{len(self.classes)} classes are named, 0 to {len(self.classes) - 1}"
+                raise InputError(f"SliceViewer: {what} holds class {top}, {named}")
+            label = label._replace(volume=found_there if found_there.dtype.kind in "bui" else numbers)
+            found[name] = self._on_grid(what, name, label, resample, order=0)
+        return found
+
+    def _spaced(self, spacing: Sequence[float] | None, unit: str) -> tuple[float, ...]:
+        given, spacing = spacing, (1.0, 1.0, 1.0) if spacing is None else spacing
+        try:
+            spacing = tuple(map(float, spacing))
+        except (TypeError, ValueError):
+            spacing = ()
+        if len(spacing) != 3 or not all(0 < s < np.inf for s in spacing):
+            raise InputError(f"SliceViewer: spacing is {given}, expected three millimetres (z, y, x)")
+        if max(spacing) > FLATTEST * min(spacing):
+            raise InputError(f"SliceViewer: spacing is {given}, one more than {FLATTEST} times another")
+        if unit == "frame":  # time has no millimetres: x–t is about as wide as the image
+            return (spacing[2] * max(1, round(self.shape[2] / self.shape[0])), *spacing[1:])
+        return spacing
+
+    def _pairs(self, error_of: Sequence[Any] | None) -> list[tuple[str, str]]:
+        pairs = [error_of] if error_of and isinstance(error_of[0], str) else list(error_of or ())
+        if any(len(pair) != 2 for pair in pairs):
+            raise InputError(f"SliceViewer: error_of is {error_of}, expected (output, truth) or a list of such pairs")
+        if pairs == [("output", "truth")] and not {"output", "truth"} <= set(self.volumes):
+            return []  # the default, and nothing to compare
+        check_names("SliceViewer, error_of", (name for pair in pairs for name in pair), self.volumes)
+        return pairs
+
+    def _scored(self) -> Scores:
+        """Dice of every overlay against "label" or "truth", else SSIM, PSNR, NMSE of every volume against the truth."""
+        label = next((name for name in ("label", "truth") if name in self.overlays), None)
+        if label and self.classes:
+            others = {name: overlay for name, overlay in self.overlays.items() if name != label}
+            return scoring.segmentation(others, self.overlays[label], self.classes)
+        truth = next((truth for _, truth in self.errors.values()), "truth")
+        return scoring.reconstruction(self.volumes, truth) or (lambda index: {})
+
+    def _on_grid(self, what: str, name: str, source: Source, resample: bool, order: int = 1) -> Any:
+        volume, resampled = place(what, source, self.first, self.grid, resample, order)
+        if resampled:
+            self.resampled.add(name)
+        return volume
+
+    def window(self, window: tuple[float, float] | None = None) -> tuple[float, float]:
+        """`window`, or the truth's (without a truth that of all volumes but masks), from a part of the voxels."""
+        return tuple(window_of(self._sample(), window))
+
+    def limits(self, window: tuple[float, float]) -> tuple[float, float]:
+        """The smallest and largest value that a window may have: 0, the data's and the first window's own, within its REACH."""
+        values = [v[np.isfinite(v)] for v in map(magnitude, self._sample().values())]
+        low, high = (float(f([0.0, *window, *(f(v) for v in values if v.size)])) for f in (min, max))
+        reach = REACH * (window[1] - window[0])  # a single bright voxel leaves the slider usable
+        return max(low, min(0.0, window[0] - reach)), min(high, window[1] + reach)
+
+    def _sample(self) -> dict[str, Any]:
+        """Some voxels of every volume but masks."""
+        part = tuple(slice(None, None, max(1, n // most)) for n, most in zip(self.shape, (32, 256, 256), strict=True))
+        arrays = {n: v for n, v in self.volumes.items() if is_array(v) and not is_mask(v)}
+        return {name: volume[part] for name, volume in arrays.items()}
+
+    def count(self, plane: str) -> int:
+        """How many slices the plane has."""
+        return self.shape[self.planes.index(plane)]
+
+    def size(self, plane: str) -> tuple[int, int]:
+        """Rows and columns of an image of the plane."""
+        return self._turn(np.empty([n for i, n in enumerate(self.shape) if i != self.planes.index(plane)]), plane).shape
+
+    def _turn(self, image: np.ndarray, plane: str) -> np.ndarray:
+        """A cut as it is looked at: time to the right; the last slice, nearest the head, on top."""
+        if plane == self.planes[0]:
+            return image
+        return image.T if self.unit == "frame" else image[::-1]
+
+    def _cut(self, volume: Any, view: View) -> np.ndarray:
+        at: list[Any] = [slice(None)] * 3
+        at[self.planes.index(view.plane)] = view.index
+        image = volume[tuple(at)]
+        return self._turn(array(image), view.plane)
+
+    def images(self, view: View) -> dict[str, np.ndarray | str | None]:
+        """Name → the whole real image (H, W) of a part, or the reason why there is none; |differences| last, without gain."""
+        cuts = {n: self._cut(v, view) if is_array(v) else v for n, v in self.volumes.items()}
+        images = {name: part_of(cut, view.part) if is_array(cut) else cut for name, cut in cuts.items()}
+        for error, pair in self.errors.items():
+            missing = [name for name in pair if not is_array(images[name])]
+            with np.errstate(invalid="ignore"):  # inf − inf is marked as not finite
+                if missing:
+                    images[error] = images[missing[0]] if is_array(cuts[missing[0]]) else f"no {missing[0]}"
+                elif view.part in LOGARITHMIC:
+                    images[error] = "of images only"
+                elif view.part == "phase":
+                    images[error] = abs(np.angle(cuts[pair[0]] * np.conj(cuts[pair[1]])))
+                else:
+                    images[error] = abs(images[pair[0]] - images[pair[1]])
+        return {name: image for name, image in images.items() if name not in view.hidden}
+
+    def _difference(self, error: str, part: str) -> str:
+        """An error's name: of complex data it is the magnitudes' difference that is shown, not the difference's magnitude."""
+        output, truth = self.errors[error]
+        return f"||{output}| − |{truth}||" if part == "magnitude" else error
+
+    def tiles(self, view: View) -> dict[str, "Tile"]:
+        """Name (an error's with its gain) → what is painted, all of one size."""
+        rows, columns = (slice(*b) if b else slice(None) for b in (view.rows, view.columns))
+        low, high = scale = self.scale(view)
+        cmap = "twilight" if view.part == "phase" else view.cmap
+        height, width, tiles = *self.shown(view), {}
+        for name, image in self.images(view).items():
+            label = f"{self._difference(name, view.part)} ×{view.gain:g}" if name in self.errors else name
+            notes = [f"resampled to {' × '.join(map(str, self.shape))}"] if name in self.resampled else []
+            if not is_array(image):
+                tiles[label] = Tile(None, unavailable(image))
+                continue
+            if bad := np.count_nonzero(~np.isfinite(image)):
+                notes.append(f"{bad} px not finite")
+            box = image[rows, columns]
+            if name in self.errors:
+                pixels = paint(box, 0, (high - low) / view.gain, plots.ERROR_CMAP)
+            else:
+                masked = is_mask(self.volumes[name])
+                pixels = paint(box, *((0, 1) if masked else scale), "gray" if masked else cmap)
+            pixels = resize(pixels, height, width)
+            if name in self.overlays and view.part not in FOURIER:
+                label_box = resize(self._cut(self.overlays[name], view)[rows, columns], height, width)
+                pixels = lay(pixels, label_box, view.opacity, view.contours)
+            tiles[label] = Tile(pixels, " · ".join(notes))
+        return tiles
+
+    def notes(self, view: View, tiles: Mapping[str, "Tile"]) -> dict[str, str]:
+        """What stands beneath each tile's name: a volume's scores in a slice of the first plane, then the tile's own note."""
+        first = view.plane == self.planes[0] and view.part == self.parts[0]
+        scored = self.scores(view.index) if first else {}
+        texts = {name: [text_of(*score) for score in scored.get(name, {}).items()] for name in tiles}
+        return {name: " · ".join([*texts[name], *([tile.note] if tile.note else [])]) for name, tile in tiles.items()}
+
+    def scale(self, view: View) -> tuple[float, float]:
+        """The values that are painted darkest and brightest; errors are painted on their distance over the gain."""
+        top = max(map(abs, view.window))
+        of_part = dict.fromkeys(LOGARITHMIC, DECIBELS) | dict.fromkeys(("real", "imaginary"), (-top, top))
+        return (of_part | {"phase": (-np.pi, np.pi)}).get(view.part, view.window)
+
+    def shown(self, view: View) -> tuple[int, int]:
+        """Height and width of a tile: pixels square in millimetres, enlarged by a whole factor.
+
+        To `LEAST` rows if the width allows it; a box of the zoom to about the size of the whole.
+        """
+        spacing = [s for i, s in enumerate(self.spacing) if i != self.planes.index(view.plane)]
+        if self.unit == "frame" and view.plane != self.planes[0]:
+            spacing = spacing[::-1]
+        size, boxes = self.size(view.plane), (view.rows, view.columns)
+        whole = [n * s / min(spacing) for n, s in zip(size, spacing, strict=True)]
+        height, width = ((b[1] - b[0]) * n / m if b else n for b, n, m in zip(boxes, whole, size, strict=True))
+        panels = min(view.across, len(self.volumes) + len(self.errors) - len(view.hidden))
+        most = max(MOST, LINE / panels)
+        factor = _factor(*whole, LEAST, most)
+        if (height, width) != tuple(whole):
+            factor = max(factor, _factor(height, width, whole[0] * factor, 1.5 * max(most, whole[1] * factor)))
+        return max(1, round(height * factor * view.size)), max(1, round(width * factor * view.size))
+
+
+def _factor(height: float, width: float, least: float, most: float) -> int:
+    return int(max(1, min(-(-least // height), most // width)))
+
+
+class Tile(NamedTuple):
+    """A panel's pixels (height, width, 3) uint8, None where there is no image, and what is to be said of them, or why."""
+
+    pixels: np.ndarray | None
+    note: str
+
+
+def text_of(metric: str, value: float) -> str:
+    """Such as "SSIM 0.953" or "PSNR 31.2 dB", which doesn't break within."""
+    number = {"PSNR": f"{value:.1f} dB", "NMSE": f"{value:.2g}"}.get(metric, f"{value:.3f}")
+    return f"{metric} {number if not np.isnan(value) else '–'}".replace(" ", "\u00a0")

@@ -1,0 +1,112 @@
+"""Losses and metrics by Keras' names: against scikit-image, pytorch-msssim and formulas worked out in numpy."""
+
+import numpy as np
+import pytest
+import torch
+from pytorch_msssim import ssim as peer_ssim
+from skimage.metrics import normalized_root_mse, structural_similarity
+
+from lib import InputError, metrics
+from lib.losses import keras
+
+
+def pair(shape=(2, 24, 20, 9), seed=0):
+    random = np.random.default_rng(seed)
+    y = random.random(shape)
+    return np.clip(y + 0.1 * random.standard_normal(shape), 0.01, 0.99), y
+
+
+P, Y = pair()
+E = 1e-7
+EXPECTED = {
+    "mean_squared_error": ((P - Y) ** 2).mean(),
+    "mean_absolute_error": np.abs(P - Y).mean(),
+    "mean_absolute_percentage_error": 100 * (np.abs(P - Y) / np.abs(Y)).mean(),
+    "mean_squared_logarithmic_error": ((np.log(P + 1) - np.log(Y + 1)) ** 2).mean(),
+    "log_cosh": np.log(np.cosh(P - Y)).mean(),
+    "huber": np.where(np.abs(P - Y) <= 1, 0.5 * (P - Y) ** 2, np.abs(P - Y) - 0.5).mean(),
+    "kl_divergence": (Y * np.log(Y / P)).sum(-1).mean(),
+    "binary_crossentropy": -(Y * np.log(P) + (1 - Y) * np.log(1 - P)).mean(),
+    "categorical_crossentropy": -(Y * np.log(P / P.sum(-1, keepdims=True))).sum(-1).mean(),
+    "poisson": (P - Y * np.log(P)).mean(),
+    "cosine_similarity": -((P * Y).sum(-1) / np.linalg.norm(P, axis=-1) / np.linalg.norm(Y, axis=-1)).mean(),
+    "hinge": np.maximum(1 - Y * P, 0).mean(),
+    "squared_hinge": (np.maximum(1 - Y * P, 0) ** 2).mean(),
+    "categorical_hinge": np.maximum(((1 - Y) * P).max(-1) - (Y * P).sum(-1) + 1, 0).mean(),
+    "psnr_loss": -np.mean([10 * np.log10(1 / ((p - y) ** 2).mean()) for p, y in zip(P, Y, strict=True)]),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_losses_equal_their_formulas(name):
+    found = keras.by_name(name)(torch.from_numpy(P), torch.from_numpy(Y)).item()
+    assert found == pytest.approx(EXPECTED[name], rel=1e-5)
+
+
+def test_every_loss_is_checked_here():
+    assert set(keras.LOSSES) == {*EXPECTED, "ssim_loss"}
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [("MSE", "mean_squared_error"), ("mae", "mean_absolute_error"), ("logcosh", "log_cosh"), ("KLD", "kl_divergence"),
+     ("MeanSquaredError", "mean_squared_error"), ("kullback_leibler_divergence", "kl_divergence"),
+     ("BinaryCrossentropy", "binary_crossentropy"), ("Huber", "huber"), ("msle", "mean_squared_logarithmic_error")],
+)  # fmt: skip
+def test_aliases(name, of):
+    assert keras.by_name(name)(torch.from_numpy(P), torch.from_numpy(Y)).item() == pytest.approx(EXPECTED[of], rel=1e-5)
+
+
+def test_hinge_takes_labels_of_0_and_1_as_signs():
+    p, y = torch.tensor([[[[0.5, -2.0]]]]), torch.tensor([[[[1.0, 0.0]]]])
+    assert keras.by_name("hinge")(p, y).item() == pytest.approx((0.5 + 0) / 2)
+
+
+def test_ssim_is_the_gaussian_one_with_frames_as_channels():
+    p, y = (torch.from_numpy(a).movedim(-1, 1) for a in (P, Y))
+    expected = peer_ssim(p, y, data_range=1.0, win_size=11, win_sigma=1.5).item()
+    assert keras.training_metric("ssim")(torch.from_numpy(P), torch.from_numpy(Y)).item() == pytest.approx(
+        expected, abs=1e-6
+    )
+    assert keras.by_name("ssim_loss")(torch.from_numpy(P), torch.from_numpy(Y)).item() == pytest.approx(
+        1 - expected, abs=1e-6
+    )
+
+
+def test_metrics_equal_scikit_image():
+    output, truth = torch.from_numpy(P), torch.from_numpy(Y)
+    blocks = [structural_similarity(y, p, win_size=7, data_range=1.0) for p, y in zip(P, Y, strict=True)]
+    assert keras.training_metric("ssim3d")(output, truth).item() == pytest.approx(np.mean(blocks), abs=1e-6)
+    errors = [normalized_root_mse(y, p) for p, y in zip(P, Y, strict=True)]
+    assert keras.training_metric("nrmse")(output, truth).item() == pytest.approx(np.mean(errors), abs=1e-6)
+    assert metrics.ssim3d(P[0], Y[0], 1.0) == pytest.approx(blocks[0], abs=1e-6)
+
+
+def test_half_precision_is_scored_in_float32():
+    output = torch.from_numpy(P).to(torch.bfloat16)
+    assert keras.by_name("mse")(output, torch.from_numpy(Y).float()).dtype == torch.float32
+
+
+def test_gradients_are_finite():
+    for name in keras.LOSSES:
+        output = torch.from_numpy(P).requires_grad_()
+        keras.by_name(name)(output, torch.from_numpy(Y)).backward()
+        assert torch.isfinite(output.grad).all(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("SIM_loss", "did you mean ssim_loss"),
+        ("mean_sqared_error", "did you mean mean_squared_error"),
+        ("nonsense!", "expected one of"),
+    ],
+)
+def test_unknown_names_get_the_nearest(name, words):
+    with pytest.raises(InputError, match=words):
+        keras.by_name(name)
+
+
+def test_different_shapes_are_told():
+    with pytest.raises(InputError, match=r"the output is \(1, 2\), the truth \(2, 1\)"):
+        keras.by_name("mse")(torch.zeros(1, 2), torch.zeros(2, 1))
