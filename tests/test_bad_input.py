@@ -10,7 +10,7 @@ import pytest
 import toys
 
 from lib import ROOT
-from lib.data import checks
+from lib.data.index import read_set
 from lib.phantoms import sample_scans
 
 GOOD = np.ones((2, 3, 24, 20), np.complex64)
@@ -196,4 +196,4 @@ def test_bad_cine(tmp_path, name):
 
 
 def test_checks_accept_what_is_right(prepared):
-    assert checks.read_set(prepared)["counts"] == {"train": 1, "val": 1, "test": 1}
+    assert read_set(prepared)["counts"] == {"train": 1, "val": 1, "test": 1}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lib import ROOT, InputError, files, runs
-from lib.data import checks
+from lib.data.index import read_set, write_set
 from lib.runs import manifest
 
 WRITER = """
@@ -100,30 +100,30 @@ def later(path):
 
 def test_files_of_a_set_are_read_once_and_again_when_they_change(tmp_path, opened, monkeypatch):
     clock = files.Path.stat(ROOT).st_mtime + 1e9  # far from any file's time
-    monkeypatch.setattr(checks.time, "time", lambda: clock)
+    monkeypatch.setattr("lib.data.index.time.time", lambda: clock)
     for name in "ab":
         (tmp_path / name).write_bytes(name.encode() * 100)
-    checks.write_set(tmp_path, "here", "k-space", [{"split": "train", "path": n, "person": n} for n in "ab"])
+    write_set(tmp_path, "here", "k-space", [{"split": "train", "path": n, "person": n} for n in "ab"])
     assert sorted(opened) == ["a", "b"]
     files._known.clear(), opened.clear()  # another process
-    checks.read_set(tmp_path)
+    read_set(tmp_path)
     assert files.fingerprint(tmp_path / "a") == files.checksum(tmp_path / "a") and opened == []
     later(tmp_path / "b")
-    checks.read_set(tmp_path)
+    read_set(tmp_path)
     assert opened == ["b"]
     files._known.clear(), opened.clear()
-    checks.read_set(tmp_path)
+    read_set(tmp_path)
     assert opened == []  # its new time is known, too
     (tmp_path / "a").write_bytes(b"c" * 100)
     with pytest.raises(InputError, match="a: changed since"):
-        checks.read_set(tmp_path)
+        read_set(tmp_path)
 
 
 def test_a_file_that_may_still_be_written_is_read_again(tmp_path, opened):
     (tmp_path / "a").write_bytes(b"a" * 100)
-    checks.write_set(tmp_path, "here", "k-space", [{"split": "train", "path": "a", "person": "a"}])
+    write_set(tmp_path, "here", "k-space", [{"split": "train", "path": "a", "person": "a"}])
     files._known.clear(), opened.clear()
-    checks.read_set(tmp_path)
+    read_set(tmp_path)
     assert opened == ["a"]
 
 

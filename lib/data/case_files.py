@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lib import InputError
-from lib.data.checks import entries
 from lib.data.hdf5 import dataset, open_hdf5, text
+from lib.data.index import entries
 from lib.data.loaders import loaders
 from lib.files import replacing
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lib import InputError, models
-from lib.data.checks import SPLITS, KspaceFile, check_persons, entries, kspace_file, source_files, write_set
+from lib.data.fastmri_file import KspaceFile, kspace_file, source_files
 from lib.data.grappa_cache import KEY as GRAPPA
 from lib.data.grappa_cache import image as grappa_image
 from lib.data.grappa_cache import prepare as prepare_grappa
+from lib.data.index import SPLITS, check_persons, entries, write_set
 from lib.data.kspace_augment import Move, check_cutmix, check_turns, draw_move
 from lib.data.loaders import check_sizes, loaders
 from lib.data.names import path_names

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lib import InputError
-from lib.data.checks import KspaceFile
+from lib.data.fastmri_file import KspaceFile
 from lib.data.hdf5 import open_hdf5
 from lib.files import fingerprint, is_whole, replacing
 from lib.kspace import center_crop, fft2c, ifft2c, rss

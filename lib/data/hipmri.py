@@ -15,8 +15,8 @@ from tqdm import tqdm
 from lib import InputError
 from lib.data import nifti
 from lib.data.case_files import write_case
-from lib.data.checks import write_set
 from lib.data.classes import check_named, whole
+from lib.data.index import write_set
 from lib.files import list_files
 
 CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lib import InputError
 from lib.data.case_files import CaseSlices, split_cases, write_case
-from lib.data.checks import write_set
+from lib.data.index import write_set
 from lib.files import list_files, replacing
 from lib.text import pluralize
 

@@ -21,9 +21,9 @@ from tqdm import tqdm
 from lib import InputError
 from lib.data import nifti
 from lib.data.case_files import write_case
-from lib.data.checks import write_set
 from lib.data.classes import check_named, whole
 from lib.data.hdf5 import open_hdf5
+from lib.data.index import write_set
 from lib.data.lits_matching import SEGMENTATIONS, SPLIT, VOLUMES, find, placed
 from lib.data.windows import Cuts
 from lib.files import write

@@ -11,7 +11,7 @@ import numpy as np
 
 from lib import InputError
 from lib.data import nifti
-from lib.data.checks import SPLITS
+from lib.data.index import SPLITS
 from lib.files import list_files
 
 VOLUMES, SEGMENTATIONS, SPLIT = "**/volume-*", "**/segmentation-*", {"val": 31}  # LiTS: the last 31 of 131

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib import ROOT, InputError, plots
-from lib.data.checks import kspace_file
 from lib.data.fastmri import KspaceSlices
+from lib.data.fastmri_file import kspace_file
 from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.nifti import looked_at, opened
 from lib.kspace import center_crop, fftc, ifft2c, ifftc, rss

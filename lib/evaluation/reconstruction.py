@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from lib import InputError, metrics, runs
-from lib.data.checks import KspaceFile
 from lib.data.cine import CineSeries, Pair
 from lib.data.fastmri import Case, KspaceSlices, inputs_of
+from lib.data.fastmri_file import KspaceFile
 from lib.data.grappa_cache import image as grappa_image
 from lib.data.loaders import workers
 from lib.data.reading import reading, without_kspace

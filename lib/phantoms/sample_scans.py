@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from lib import ROOT, InputError
-from lib.data import checks
+from lib.data.index import write_set
 from lib.files import checksum, replacing
 from lib.kspace import center_crop, coils, fft2c, ifft2c
 
@@ -244,7 +244,7 @@ def write_index(folder: Path, jobs: list[Acquisition], **parameters) -> Path:
         j._asdict() | {"path": f"{j.split}/{j.name}.h5", "slices": len(j.slices), "source_slices": list(j.slices)}
         for j in jobs
     ]
-    return checks.write_set(
+    return write_set(
         folder, "data/samples", "simulated k-space (sample data)", files,
         shared_persons=["brain_a"], note="val is a slab of the training person, at least 10 mm from the training slices",
         parameters=parameters,

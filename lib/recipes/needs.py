@@ -5,8 +5,8 @@ from typing import Any
 
 from lib import ROOT, InputError
 from lib.data import prepared
-from lib.data.checks import SPLITS, read_set
 from lib.data.hdf5 import open_hdf5
+from lib.data.index import SPLITS, read_set
 from lib.runs import parameters as tasks
 
 TRUTHS = ("target", "label", "voxels")  # keys of a file in set.json that are null or false where its truth is missing

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from lib import ROOT, InputError, runs
-from lib.data import checks, prepared
+from lib.data import prepared
+from lib.data.fastmri_file import kspace_file, source_files
 from lib.files import check_writable
 from lib.recipes import cine_config, needs
 from lib.runs import parameters as tasks
@@ -219,8 +220,8 @@ def _check_source(notebook: str, source: Path, parameters: dict[str, Any]) -> No
     if notebook in ("12_prepare_slices", "14_prepare_pairs"):
         (hipmri if notebook.startswith("12") else lgg).find(source)
         return
-    for file in checks.source_files(source):
-        checks.kspace_file(file)
+    for file in source_files(source):
+        kspace_file(file)
 
 
 @contextlib.contextmanager

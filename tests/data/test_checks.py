@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lib import InputError
-from lib.data import checks
 from lib.data.fastmri import index
+from lib.data.fastmri_file import kspace_file
+from lib.data.index import SPLITS, read_set, write_set
 
 
 def make(path, kspace=None, **more):
@@ -22,13 +23,13 @@ def make(path, kspace=None, **more):
 
 
 def test_fastmri_file_without_header_mask_and_target_says_what_is_assumed(tmp_path):
-    file = checks.kspace_file(make(tmp_path / "a.h5"))
+    file = kspace_file(make(tmp_path / "a.h5"))
     assert (file.slices, file.coils, file.shape, file.target) == (2, 3, (8, 6), None)
     assert [a.split(":")[0] for a in file.assumed] == ["no ismrmrd_header", "no target", "no mask"]
 
 
 def test_single_coil_has_one_coil(tmp_path):
-    file = checks.kspace_file(make(tmp_path / "a.h5", np.ones((2, 8, 6), np.complex64)))
+    file = kspace_file(make(tmp_path / "a.h5", np.ones((2, 8, 6), np.complex64)))
     assert file.coils == 1 and file.shape == (8, 6)
 
 
@@ -38,7 +39,7 @@ def test_snu_files_find_their_target_beside_them(tmp_path):
     with h5py.File(tmp_path / "image" / "b.h5", "w") as file:
         file["image_label"] = np.full((2, 4, 4), 2.0, np.float32)
         file.attrs["max"] = 3.0
-    found = checks.kspace_file(path)
+    found = kspace_file(path)
     assert (found.layout, found.target, found.target_shape, found.maximum) == ("SNU", "image_label", (4, 4), 3.0)
     assert found.mask
 
@@ -65,7 +66,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, name):
     kspace, more, message = BAD[name]
     path = make(tmp_path / "bad.h5", kspace, **more)
     with pytest.raises(InputError, match=message) as error:
-        checks.kspace_file(path, values=True)
+        kspace_file(path, values=True)
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
@@ -73,15 +74,15 @@ def test_missing_key_group_and_truncated_files_are_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["image"] = np.ones(3)
     with pytest.raises(InputError, match=r"no key 'kspace' \(found image\)"):
-        checks.kspace_file(tmp_path / "a.h5")
+        kspace_file(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["kspace/0"], file["kspace/1"] = np.ones((3, 8, 6), np.complex64), np.ones((3, 8, 4), np.complex64)
     with pytest.raises(InputError, match="slices of different size"):
-        checks.kspace_file(tmp_path / "b.h5")
+        kspace_file(tmp_path / "b.h5")
     whole = make(tmp_path / "c.h5").read_bytes()
     (tmp_path / "c.h5").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"not a readable HDF5 file \(\d+ bytes"):
-        checks.kspace_file(tmp_path / "c.h5")
+        kspace_file(tmp_path / "c.h5")
 
 
 def test_index_splits_by_person_and_prints_what_is_assumed(tmp_path, capsys):
@@ -90,8 +91,8 @@ def test_index_splits_by_person_and_prints_what_is_assumed(tmp_path, capsys):
         with h5py.File(path, "a") as file:
             file.attrs["patient_id"] = f"person {i // 2}"
     index(tmp_path / "scans", tmp_path / "set")
-    content = checks.read_set(tmp_path / "set")
-    splits = {s: {e["person"] for e in content["files"] if e["split"] == s} for s in checks.SPLITS}
+    content = read_set(tmp_path / "set")
+    splits = {s: {e["person"] for e in content["files"] if e["split"] == s} for s in SPLITS}
     assert all(splits.values()) and sum(map(len, splits.values())) == 6  # nobody in two splits
     assert "no mask" in capsys.readouterr().out
 
@@ -100,29 +101,29 @@ def test_index_takes_splits_from_folder_names(tmp_path):
     for split in ("multicoil_train", "multicoil_val", "multicoil_test"):
         make(tmp_path / "scans" / split / f"{split}.h5")
     index(tmp_path / "scans", tmp_path / "set")
-    found = {e["split"]: e["person"] for e in checks.read_set(tmp_path / "set")["files"]}
-    assert found == {s: f"multicoil_{s}" for s in checks.SPLITS}
+    found = {e["split"]: e["person"] for e in read_set(tmp_path / "set")["files"]}
+    assert found == {s: f"multicoil_{s}" for s in SPLITS}
 
 
 def test_a_person_in_two_splits_is_refused(tmp_path):
     make(tmp_path / "a.h5"), make(tmp_path / "b.h5")
     files = [{"split": "train", "path": "a.h5", "person": "x"}, {"split": "test", "path": "b.h5", "person": "x"}]
     with pytest.raises(InputError, match="person x is in both train and test"):
-        checks.write_set(tmp_path, "here", "k-space", files)
+        write_set(tmp_path, "here", "k-space", files)
 
 
 def test_changed_and_missing_files_are_noticed(tmp_path):
     make(tmp_path / "a.h5")
-    checks.write_set(tmp_path, "here", "k-space", [{"split": "train", "path": "a.h5", "person": "x"}])
-    assert checks.read_set(tmp_path)["persons"]["train"] == ["x"]
+    write_set(tmp_path, "here", "k-space", [{"split": "train", "path": "a.h5", "person": "x"}])
+    assert read_set(tmp_path)["persons"]["train"] == ["x"]
     content = bytearray((tmp_path / "a.h5").read_bytes())
     content[-1] ^= 1
     (tmp_path / "a.h5").write_bytes(content)
     with pytest.raises(InputError, match="changed since"):
-        checks.read_set(tmp_path)
+        read_set(tmp_path)
     (tmp_path / "a.h5").unlink()
     with pytest.raises(InputError, match="but gone"):
-        checks.read_set(tmp_path)
+        read_set(tmp_path)
     (tmp_path / "set.json").write_text(json.dumps([]))
     with pytest.raises(InputError, match="not a valid index"):
-        checks.read_set(tmp_path)
+        read_set(tmp_path)

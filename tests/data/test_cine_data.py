@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from lib import InputError
-from lib.data import checks, cine
+from lib.data import cine
+from lib.data.index import read_set
+from lib.phantoms import cine as hearts
 
 SHAPE = (3, 12, 10, 4)
 
@@ -30,7 +32,7 @@ def six(tmp_path):
 
 def test_a_users_files_are_indexed_where_they_lie(six, tmp_path, capsys):
     cine.index(six, tmp_path / "set")
-    found = checks.read_set(tmp_path / "set")
+    found = read_set(tmp_path / "set")
     assert found["kind"] == "cine" and found["counts"] == {"train": 3, "val": 3, "test": 3}
     assert "x_train: x_train.h5, 3 series of 12×10×4" in capsys.readouterr().out
     (pair,) = cine.split_pairs(tmp_path / "set", "test")
@@ -111,13 +113,13 @@ def test_files_that_a_task_needs(six, change, task_type, words):
 
 
 def test_pairs_are_aliased_and_true_in_one_scale():
-    ((seen, truth),) = cine.simulated(0, 1, 32, 6, "cartesian", 2.0, num_coils=3, snr=50.0, seed=0)
+    ((seen, truth),) = hearts.simulated(0, 1, 32, 6, "cartesian", 2.0, num_coils=3, snr=50.0, seed=0)
     assert seen.shape == truth.shape == (6, 32, 32)
     assert np.percentile(seen.mean(0), 99.9) == pytest.approx(1)
     assert 0.7 < truth.max() < 1.6 and (seen - truth).norm() / truth.norm() > 0.05
 
 
 def test_the_real_heart_is_cut_out_on_twice_the_grid():
-    series, pixel = cine.real_heart(64, 10)
+    series, pixel = hearts.real_heart(64, 10)
     assert series.shape == (10, 128, 128) and pixel == pytest.approx(1.37) and series.max() == 1
     assert (series[5] - series[0]).abs().mean() > 0.01  # it beats

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from lib import InputError
-from lib.data import checks
 from lib.data.fastmri import KspaceSlices, dataloaders, file_mask, split_files
+from lib.data.fastmri_file import kspace_file
+from lib.data.index import write_set
 from lib.kspace import center_crop, ifft2c, rss
 from lib.phantoms import sample_scans
 
@@ -66,7 +67,7 @@ def test_a_files_own_mask_goes_first_and_padding_stays_empty(tmp_path):
     mask[[2, 6, 7, 8, 9, 10]] = 1
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["kspace"], file["mask"] = kspace * mask, mask
-    slices = KspaceSlices([checks.kspace_file(tmp_path / "a.h5")], MASK)
+    slices = KspaceSlices([kspace_file(tmp_path / "a.h5")], MASK)
     case = slices.case(0)
     assert case.mask.columns.int().tolist() == mask.astype(int).tolist() and case.mask.num_low_frequencies == 5
     assert case.target is None and len(slices[0]) == 4 and slices[0][2] == 0  # VarNet looks for them, as fastMRI's
@@ -81,7 +82,7 @@ def test_target_smaller_than_kspace_crops_the_input(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["kspace"] = np.ones((1, 2, 16, 12), np.complex64)
         file["reconstruction_rss"] = np.ones((1, 10, 8), np.float32)
-    case = KspaceSlices([checks.kspace_file(tmp_path / "a.h5")], {**MASK, "num_low_frequencies": 4}).case(0)
+    case = KspaceSlices([kspace_file(tmp_path / "a.h5")], {**MASK, "num_low_frequencies": 4}).case(0)
     assert case.zero_filled.shape == (10, 8)
     assert torch.equal(case.zero_filled, center_crop(rss(ifft2c(case.masked_kspace)), (10, 8)))
 
@@ -103,17 +104,17 @@ def test_missing_targets_and_mixed_sizes_are_refused(tmp_path):
             file["reconstruction_rss"] = np.ones((1, 16, width), np.float32)
             file.attrs["patient_id"] = name
     entries = [{"split": s, "path": f"{n}.h5", "person": n} for n, s in (("a", "train"), ("b", "train"))]
-    checks.write_set(tmp_path, "here", "k-space", [*entries])
+    write_set(tmp_path, "here", "k-space", [*entries])
     with pytest.raises(InputError, match="lists no files for val"):
         dataloaders(tmp_path, MASK)
     entries = [{"split": "train", "path": f"{n}.h5", "person": n} for n in "ab"]
     entries.append({"split": "val", "path": "a.h5", "person": "a"})
-    checks.write_set(tmp_path, "here", "k-space", entries, shared_persons=["a"])
+    write_set(tmp_path, "here", "k-space", entries, shared_persons=["a"])
     with pytest.raises(InputError, match="use BucketSampler"):
         dataloaders(tmp_path, MASK, batch_size=2)
     with h5py.File(tmp_path / "a.h5", "a") as file:
         del file["reconstruction_rss"]
-    checks.write_set(tmp_path, "here", "k-space", entries, shared_persons=["a"])
+    write_set(tmp_path, "here", "k-space", entries, shared_persons=["a"])
     with pytest.raises(InputError, match=r"a.h5: no target \(1 files of train\)"):
         dataloaders(tmp_path, MASK)
 
@@ -148,7 +149,7 @@ def wide(tmp_path_factory):
                 kspace = kspace * file["mask"][:]
             file["kspace"], file["reconstruction_rss"] = kspace.astype(np.complex64), np.ones((1, 24, 368), np.float32)
             file.attrs["max"] = 1.0
-        files.append(checks.kspace_file(folder / f"{name}.h5"))
+        files.append(kspace_file(folder / f"{name}.h5"))
     return files
 
 

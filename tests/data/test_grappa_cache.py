@@ -7,8 +7,9 @@ import torch
 from scans import smooth, snu
 
 from lib import InputError
-from lib.data import checks, grappa_cache
+from lib.data import grappa_cache
 from lib.data.fastmri import KspaceSlices
+from lib.data.fastmri_file import kspace_file, source_files
 from lib.kspace import ifft2c, rss
 from lib.kspace.grappa import grappa as fill
 
@@ -21,7 +22,7 @@ def file(tmp_path):
     kspace = torch.stack([smooth(seed=s) for s in range(2)])
     with h5py.File(tmp_path / "a.h5", "w") as data:
         data["kspace"], data["reconstruction_rss"] = kspace.numpy(), rss(ifft2c(kspace)).numpy()
-    return checks.kspace_file(tmp_path / "a.h5")
+    return kspace_file(tmp_path / "a.h5")
 
 
 def made(file):
@@ -67,11 +68,11 @@ def test_a_mask_that_grappa_cannot_use_names_the_file(file):
 
 def test_grappa_images_are_no_kspace_files(file):
     KspaceSlices([file], MASK, "cascade", grappa=KERNEL)
-    assert checks.source_files(file.path.parent) == [file.path]
+    assert source_files(file.path.parent) == [file.path]
 
 
 def test_snus_own_images_are_read(tmp_path):
-    file = checks.kspace_file(snu(tmp_path))
+    file = kspace_file(snu(tmp_path))
     slices = KspaceSlices([file], MASK, "cascade", grappa=KERNEL)
     with h5py.File(tmp_path / "image" / "brain_acc4_1.h5") as data:
         assert np.array_equal(slices.case(0).grappa, data["image_grappa"][0])
@@ -81,7 +82,7 @@ def test_snus_own_images_are_read(tmp_path):
 def test_grappa_images_of_another_size_or_case_are_refused(tmp_path):
     path = snu(tmp_path, grappa_size=(18, 16))
     with pytest.raises(InputError, match=r"image_grappa: shape \(1, 18, 16\), expected \(1, 20, 16\)"):
-        checks.kspace_file(path)
-    file = checks.kspace_file(snu(tmp_path / "b", grappa_of=3))
+        kspace_file(path)
+    file = kspace_file(snu(tmp_path / "b", grappa_of=3))
     with pytest.raises(InputError, match=r"brain_acc4_1.h5: image_grappa: slice 0 .* another case"):
         grappa_cache.prepare(file, KspaceSlices([file], MASK).mask_of(file), KERNEL)

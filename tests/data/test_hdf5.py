@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from lib import ROOT, InputError, viewer
-from lib.data import case_files, checks, cine
+from lib.data import case_files, cine
 from lib.data.fastmri import index, split_files
+from lib.data.fastmri_file import kspace_file
 from lib.evaluation.look import look
 from lib.inference import predict
 
@@ -51,9 +52,9 @@ def test_attributes_may_be_arrays_of_one(tmp_path, name):
     path = write(
         tmp_path / "k" / "a.h5", {"kspace": KSPACE, "reconstruction_rss": IMAGES}, max=one(3.5), patient_id=one("P1")
     )
-    file = checks.kspace_file(path)
+    file = kspace_file(path)
     assert (file.maximum, file.person) == (3.5, "P1")
-    assert checks.kspace_file(snu(tmp_path, max=one(3.5))).maximum == 3.5
+    assert kspace_file(snu(tmp_path, max=one(3.5))).maximum == 3.5
     series = write(tmp_path / "x.h5", {"imagesRecon": SERIES[:1]}, names=one("heart"))
     assert cine.series_file(series, "x").names == ("heart",)
 
@@ -62,22 +63,22 @@ def test_attributes_may_be_arrays_of_one(tmp_path, name):
 def test_a_maximum_that_is_no_number_is_refused(tmp_path, value):
     path = write(tmp_path / "a.h5", {"kspace": KSPACE, "reconstruction_rss": IMAGES}, max=value)
     with pytest.raises(InputError, match=r"a.h5: attribute max: .*, expected one finite number"):
-        checks.kspace_file(path)
+        kspace_file(path)
 
 
 def test_persons_of_other_kinds_are_taken_or_refused(tmp_path):
     for value, person in ((7, "7"), (h5py.Empty("S1"), "a"), ("", "a"), (b"P\xe4", "Pä")):
-        assert checks.kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE}, patient_id=value)).person == person
+        assert kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE}, patient_id=value)).person == person
     with pytest.raises(InputError, match="attribute patient_id: an array"):
-        checks.kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE}, patient_id=np.array([b"P1", b"P2"])))
+        kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE}, patient_id=np.array([b"P1", b"P2"])))
 
 
 READERS = {
-    "k-space": lambda p, v: checks.kspace_file(write(p / "a.h5", {"kspace": v})),
-    "target": lambda p, v: checks.kspace_file(write(p / "a.h5", {"kspace": KSPACE, "reconstruction_rss": v})),
-    "mask": lambda p, v: checks.kspace_file(write(p / "a.h5", {"kspace": KSPACE, "mask": v})),
-    "header": lambda p, v: checks.kspace_file(write(p / "a.h5", {"kspace": KSPACE, "ismrmrd_header": v})),
-    "SNU": lambda p, v: checks.kspace_file(snu(p, v)),
+    "k-space": lambda p, v: kspace_file(write(p / "a.h5", {"kspace": v})),
+    "target": lambda p, v: kspace_file(write(p / "a.h5", {"kspace": KSPACE, "reconstruction_rss": v})),
+    "mask": lambda p, v: kspace_file(write(p / "a.h5", {"kspace": KSPACE, "mask": v})),
+    "header": lambda p, v: kspace_file(write(p / "a.h5", {"kspace": KSPACE, "ismrmrd_header": v})),
+    "SNU": lambda p, v: kspace_file(snu(p, v)),
     "cine": lambda p, v: cine.series_file(write(p / "a.h5", {"imagesRecon": v}), "x"),
     "case": lambda p, v: case_files.case_file(write(p / "a.h5", {"image": v}, classes=["a"], names=["1"], spacing=[1, 1, 1])),
     "result": lambda p, v: predict.read_result(write(p / "a.h5", {"a/input": IMAGES, "a/output": v})),
@@ -115,7 +116,7 @@ def test_a_locked_file_is_called_locked(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     holder.stdout.readline()
     try:
-        for reader in (checks.kspace_file, predict.case_names, look):
+        for reader in (kspace_file, predict.case_names, look):
             with pytest.raises(InputError, match=r"a.h5: .*locked \(unable to lock file.*HDF5_USE_FILE_LOCKING=FALSE"):
                 reader(path)
     finally:
@@ -130,13 +131,13 @@ def test_a_forbidden_file_keeps_the_systems_words(tmp_path, monkeypatch):
 
     monkeypatch.setattr("lib.data.hdf5.Reader", forbidden)
     with pytest.raises(InputError, match="a.h5: can't be opened: Permission denied"):
-        checks.kspace_file(path)
+        kspace_file(path)
 
 
 def test_too_many_open_files_are_not_called_truncated(tmp_path):
     path = write(tmp_path / "a.h5", {"kspace": KSPACE})
     code = (
-        f"import resource, lib.data.checks as c\nresource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        f"import resource, lib.data.fastmri_file as c\nresource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
         f"try: c.open_hdf5(c.Path({str(path)!r}))\nexcept c.InputError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -154,7 +155,7 @@ def test_folders_pipes_and_links_to_nothing_are_no_files(tmp_path):
         ("no", "no such"),
     ):
         with pytest.raises(InputError, match=rf"{name}.h5: {message}"):
-            checks.kspace_file(tmp_path / f"{name}.h5")
+            kspace_file(tmp_path / f"{name}.h5")
 
 
 def test_files_that_are_links_keep_their_names_and_neighbours(tmp_path):
@@ -194,13 +195,13 @@ HEADERS = {
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_header_needs_only_what_is_read(tmp_path, name):
-    file = checks.kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE, "ismrmrd_header": HEADERS[name]}))
+    file = kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE, "ismrmrd_header": HEADERS[name]}))
     assert file.padding == (1, 1) and file.target_shape == (16, 12) and file.spacing == (5, 2, 2)
 
 
 def test_a_header_without_limits_measures_all_columns(tmp_path):
     for limits in ("", "<encodingLimits/>", LIMITS.replace("step_1", "step_2")):
-        file = checks.kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE, "ismrmrd_header": header(limits)}))
+        file = kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE, "ismrmrd_header": header(limits)}))
         assert file.padding == (0, 0) and file.assumed[0].startswith("no kspace_encoding_step_1 in its header")
 
 
@@ -215,5 +216,5 @@ def test_a_header_without_limits_measures_all_columns(tmp_path):
 )
 def test_a_headers_fault_is_named(tmp_path, text, reason):
     with pytest.raises(InputError, match="a.h5: ismrmrd_header: ") as error:
-        checks.kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE, "ismrmrd_header": text}))
+        kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE, "ismrmrd_header": text}))
     assert reason in str(error.value)

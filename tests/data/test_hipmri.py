@@ -13,7 +13,7 @@ from lib import InputError
 from lib.data import case_files
 from lib.data import hipmri as slices
 from lib.data.case_files import CaseSlices, augment, case_file, normalise, split_cases, write_case
-from lib.data.checks import read_set
+from lib.data.index import read_set
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lib import InputError, training
-from lib.data import checks
 from lib.data.bucket_sampler import BucketSampler
 from lib.data.fastmri import KspaceSlices
+from lib.data.fastmri_file import kspace_file
 from lib.data.kspace_augment import Move, draw_move
 from lib.kspace import center_crop, flip_kspace, ifft2c, rss, shift_kspace
 from lib.kspace.grappa import grappa
@@ -26,7 +26,7 @@ def write(path, kspace, target, **more):
         file["kspace"], file["reconstruction_rss"] = kspace[None].numpy(), target[None].numpy()
         for key, value in more.items():
             file[key] = value
-    return checks.kspace_file(path)
+    return kspace_file(path)
 
 
 @pytest.mark.parametrize("shape", [(32, 24), (31, 24), (32, 25), (31, 25)])
@@ -106,7 +106,7 @@ def test_a_quarter_turn_is_refused_where_the_phase_encode_cannot_move(tmp_path):
     kspace = smooth(width=32)
     write(tmp_path / "own.h5", kspace, rss(ifft2c(kspace)), mask=np.ones(32))
     with pytest.raises(InputError, match=r"own.h5: augmentation: quarter_turn needs fully sampled k-space"):
-        KspaceSlices([checks.kspace_file(tmp_path / "own.h5")], MASK, augmentation={"quarter_turn": 0.5})
+        KspaceSlices([kspace_file(tmp_path / "own.h5")], MASK, augmentation={"quarter_turn": 0.5})
     kspace = smooth(width=24)
     file = write(tmp_path / "long.h5", kspace, rss(ifft2c(kspace)))
     with pytest.raises(InputError, match=r"quarter_turn needs square k-space, this is \(32, 24\)"):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lib import InputError
 from lib.data import lgg as pairs
-from lib.data.checks import read_set
+from lib.data.index import read_set
 from lib.inference import predict
 from lib.phantoms import lesions
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from lib import InputError
 from lib.data import lits as volumes
 from lib.data.case_files import case_file, split_cases, write_case
-from lib.data.checks import read_set
+from lib.data.index import read_set
 from lib.data.lits import attributes, middle, planes, prepare, save_nifti, to_original
 from lib.data.lits_matching import find
 from lib.data.patches import VolumePatches, augment, dataloaders, grid

@@ -9,8 +9,8 @@ import torch
 from scans import smooth
 
 from lib import InputError, models
-from lib.data.checks import kspace_file
 from lib.data.fastmri import KspaceSlices, index, split_files
+from lib.data.fastmri_file import kspace_file
 from lib.data.grappa_cache import image
 from lib.data.names import path_names
 from lib.evaluation import reconstruction

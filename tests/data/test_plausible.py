@@ -7,8 +7,9 @@ import scans
 import torch
 
 from lib import InputError
-from lib.data import checks, plausible
+from lib.data import plausible
 from lib.data.fastmri import KspaceSlices, index
+from lib.data.fastmri_file import kspace_file
 from lib.kspace import center_crop, ifft2c, rss
 
 MASK = {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 8}
@@ -52,12 +53,12 @@ def indexed(folder, capsys):
 def test_single_coil_files_are_trained_on_esc(tmp_path):
     targets = {"reconstruction_rss": np.full((3, 32, 32), 7.0), "reconstruction_esc": np.full((3, 32, 32), 2.0)}
     single = make(tmp_path / "single.h5", FULL[:, 0], **targets)
-    assert checks.kspace_file(single).target == "reconstruction_esc"
-    case = KspaceSlices([checks.kspace_file(single)], MASK).case(0)
+    assert kspace_file(single).target == "reconstruction_esc"
+    case = KspaceSlices([kspace_file(single)], MASK).case(0)
     assert (case.target == 2).all() and case.maximum == 2
-    assert checks.kspace_file(make(tmp_path / "multi.h5", FULL, **targets)).target == "reconstruction_rss"
+    assert kspace_file(make(tmp_path / "multi.h5", FULL, **targets)).target == "reconstruction_rss"
     only = make(tmp_path / "only.h5", FULL[:, 0], reconstruction_rss=targets["reconstruction_rss"])
-    assert checks.kspace_file(only).target == "reconstruction_rss"
+    assert kspace_file(only).target == "reconstruction_rss"
 
 
 @pytest.mark.parametrize("padding", [(0, 0), (5, 3), (9, 0)])
@@ -74,7 +75,7 @@ def test_a_files_own_mask_ends_where_its_header_does_as_in_fastmri(tmp_path, pad
     with h5py.File(path, "a") as file:
         file.attrs["patient_id"] = "a"
     theirs = SliceDataset(path.parent, "multicoil", VarNetDataTransform(), use_dataset_cache=False)[0].mask
-    slices = KspaceSlices([checks.kspace_file(path)], MASK)
+    slices = KspaceSlices([kspace_file(path)], MASK)
     ours = slices.mask_of(slices.files[0])
     assert torch.equal(ours.columns, theirs.flatten().bool())
     assert torch.equal(slices[0][1].flatten(), ours.columns) and ours.padding == padding
@@ -85,7 +86,7 @@ def test_undersampled_kspace_without_a_mask_gets_the_one_that_its_columns_show(t
     sampled = np.zeros(48, bool)
     sampled[1::4] = sampled[20:28] = True
     path = make(tmp_path / "a.h5", FULL * sampled, ismrmrd_header=header())
-    file = checks.kspace_file(path)
+    file = kspace_file(path)
     case = KspaceSlices([file], MASK).case(0)
     assert case.mask.kind == "file" and case.mask.columns.tolist() == sampled.tolist()
     assert case.mask.achieved == 48 / sampled.sum()
@@ -96,7 +97,7 @@ def test_undersampled_kspace_without_a_mask_gets_the_one_that_its_columns_show(t
 @pytest.mark.parametrize("known", [True, False])
 def test_outer_columns_that_are_zero_are_padding(tmp_path, outer, known):
     more = {"ismrmrd_header": header(48, *outer)} if known else {}
-    file = checks.kspace_file(make(tmp_path / "a.h5", FULL * padded(*outer), **more))
+    file = kspace_file(make(tmp_path / "a.h5", FULL * padded(*outer), **more))
     assert file.columns is None and file.padding == outer
     assert any("outer" in a for a in file.assumed) != known
     mask = KspaceSlices([file], {**MASK, "acceleration": 2}).case(0).mask
@@ -107,7 +108,7 @@ def test_columns_of_a_mask_that_hold_nothing_are_not_acquired(tmp_path):
     mask = np.zeros(48)
     mask[::4] = mask[20:28] = 1
     held = mask * padded(5, 5)
-    file = checks.kspace_file(make(tmp_path / "a.h5", FULL * held, mask=mask))
+    file = kspace_file(make(tmp_path / "a.h5", FULL * held, mask=mask))
     assert list(file.columns) == (held > 0).tolist()
     assert [a for a in file.assumed if "without data" in a] == ["3 columns of its mask without data: not acquired"]
 
@@ -116,7 +117,7 @@ def test_a_mask_in_two_directions_is_refused(tmp_path):
     points = np.random.default_rng(0).random((64, 48)) < 0.2
     points[28:36, 20:28] = True
     path = make(tmp_path / "a.h5", FULL * points)
-    assert any("undersampled in two directions" in a for a in checks.kspace_file(path).assumed)
+    assert any("undersampled in two directions" in a for a in kspace_file(path).assumed)
     with pytest.raises(InputError, match="holes along both axes: undersampled in two directions"):
         index(tmp_path, tmp_path / "set")
 
@@ -156,9 +157,9 @@ def test_the_headers_readout_is_the_rows(tmp_path):
     ):
         path = make(tmp_path / f"{name}.h5", kspace, ismrmrd_header=header(**{"width": kspace.shape[-1], **more}))
         with pytest.raises(InputError, match=rf"{name}.h5: kspace: shape .* rows, its header \d+ readout points"):
-            checks.kspace_file(path)
+            kspace_file(path)
     cropped = make(tmp_path / "cropped.h5", ismrmrd_header=header(height=128, recon=(64, 48)))
-    assert checks.kspace_file(cropped).shape == (64, 48)  # without the readout's oversampling
+    assert kspace_file(cropped).shape == (64, 48)  # without the readout's oversampling
 
 
 @pytest.mark.parametrize("axes", [(-2, -1), (-2,), (-1,)])
@@ -174,12 +175,12 @@ def test_targets_and_maxima_of_another_scale_are_refused(tmp_path, factor):
     with pytest.raises(
         InputError, match="a.h5: reconstruction_rss: slice 1 is of another scale than its k-space's RSS"
     ):
-        checks.kspace_file(path, values=True)
+        kspace_file(path, values=True)
     path = make(tmp_path / "b.h5", reconstruction_rss=IMAGES)
     with h5py.File(path, "a") as file:
         file.attrs["max"] = IMAGES.max() * factor
     with pytest.raises(InputError, match="b.h5: attribute max is of another scale than the largest value of"):
-        checks.kspace_file(path, values=True)
+        kspace_file(path, values=True)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e-3, 1, 1e6])
@@ -190,8 +191,8 @@ def test_genuine_files_of_every_scale_pass_without_a_word(tmp_path, scale):
     mask[::4] = mask[20:28] = 1
     full = make(tmp_path / "full.h5", FULL * scale, **more)
     masked = make(tmp_path / "masked.h5", FULL * mask * scale, mask=mask, **more)
-    assert [a.split(":")[0] for a in checks.kspace_file(full, values=True).assumed] == ["no mask"]
-    assert checks.kspace_file(masked, values=True).assumed == ()
+    assert [a.split(":")[0] for a in kspace_file(full, values=True).assumed] == ["no mask"]
+    assert kspace_file(masked, values=True).assumed == ()
 
 
 def test_other_definitions_of_the_target_pass_and_are_named(tmp_path):
@@ -199,7 +200,7 @@ def test_other_definitions_of_the_target_pass_and_are_named(tmp_path):
         path = make(tmp_path / "a.h5", reconstruction_rss=images)
         with h5py.File(path, "a") as file:
             file.attrs["max"] = maximum or images.max()
-        return [a for a in checks.kspace_file(path, values=True).assumed if not a.startswith("no ")]
+        return [a for a in kspace_file(path, values=True).assumed if not a.startswith("no ")]
 
     assert said(IMAGES) == []
     assert said(IMAGES / np.sqrt(8)) == ["reconstruction_rss: slice 1 is 0.354 times its k-space's RSS"]
@@ -214,7 +215,7 @@ def test_targets_of_nan_are_refused_by_slice(tmp_path):
     with h5py.File(path, "a") as file:
         file.attrs["max"] = 1.0
     with pytest.raises(InputError, match="reconstruction_rss: slice 2 holds NaN"):
-        checks.kspace_file(path, values=True)
+        kspace_file(path, values=True)
 
 
 def test_slices_of_zeros_are_named(tmp_path, capsys):
@@ -230,13 +231,13 @@ def test_arrays_that_hold_nothing_are_refused_before_they_are_read(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:  # petabytes, by its shape
         file.create_dataset("kspace", (2**40, 4, 48, 40), np.complex64, chunks=(1, 4, 48, 40))
     with pytest.raises(InputError, match="a.h5: kspace: shape .*, but no values are stored in it"):
-        checks.kspace_file(tmp_path / "a.h5")
+        kspace_file(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         layout = h5py.VirtualLayout((2, 4, 48, 40), np.complex64)
         layout[:] = h5py.VirtualSource(".", "kspace", (2, 4, 48, 40))
         file.create_virtual_dataset("kspace", layout)
     with pytest.raises(InputError, match="b.h5: kspace: a part of it is itself"):
-        checks.kspace_file(tmp_path / "b.h5")
+        kspace_file(tmp_path / "b.h5")
 
 
 def test_damaged_blocks_are_named_and_not_a_traceback(tmp_path):
@@ -246,18 +247,18 @@ def test_damaged_blocks_are_named_and_not_a_traceback(tmp_path):
     content = bytearray((tmp_path / "a.h5").read_bytes())
     content[place + 100] ^= 1
     (tmp_path / "a.h5").write_bytes(content)
-    assert checks.kspace_file(tmp_path / "a.h5").slices == 3
+    assert kspace_file(tmp_path / "a.h5").slices == 3
     with pytest.raises(InputError, match="a.h5: can't be read: filter returned failure"):
-        checks.kspace_file(tmp_path / "a.h5", values=True)
+        kspace_file(tmp_path / "a.h5", values=True)
 
 
 def test_images_in_the_place_of_kspace_are_asked_about(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.standard_normal((3, 8, 64, 48)) + 1j * rng.standard_normal((3, 8, 64, 48))
-    said = checks.kspace_file(make(tmp_path / "a.h5", images), values=True).assumed
+    said = kspace_file(make(tmp_path / "a.h5", images), values=True).assumed
     assert any("is this k-space, along both axes?" in a for a in said)
     hybrid = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(FULL, -2), axis=-2), -2) + 0.01 * images
-    said = checks.kspace_file(make(tmp_path / "b.h5", hybrid), values=True).assumed
+    said = kspace_file(make(tmp_path / "b.h5", hybrid), values=True).assumed
     assert any("along the readout; is this" in a for a in said)
 
 
@@ -275,14 +276,14 @@ def test_a_virtual_array_whose_source_is_gone_is_refused(tmp_path, key):
             if name != key:
                 file[name] = values[name]
         file.create_virtual_dataset(key, layout)
-    assert checks.kspace_file(tmp_path / "a.h5", values=True).target == "reconstruction_rss"
+    assert kspace_file(tmp_path / "a.h5", values=True).target == "reconstruction_rss"
     with h5py.File(tmp_path / "slice_2.hdf", "a") as file:
         file.move(key, "elsewhere")
     with pytest.raises(InputError, match=f"a.h5: {key}: a part of it lies in slice_2.hdf {key}, which isn't there"):
-        checks.kspace_file(tmp_path / "a.h5")
+        kspace_file(tmp_path / "a.h5")
     (tmp_path / "slice_1.hdf").unlink()
     with pytest.raises(InputError, match=f"a.h5: {key}: a part of it lies in slice_1.hdf {key}, which isn't there"):
-        checks.kspace_file(tmp_path / "a.h5")
+        kspace_file(tmp_path / "a.h5")
 
 
 def test_splits_and_persons_are_refused_before_values_are_read(tmp_path, monkeypatch):

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lib import InputError, metrics, runs
-from lib.data import checks
 from lib.data.fastmri import KspaceSlices, split_files
+from lib.data.fastmri_file import kspace_file
 from lib.evaluation import baselines, reconstruction
 from lib.inference import predict
 from lib.models import build
@@ -239,7 +239,7 @@ def test_lesions_are_where_the_data_say_whatever_a_person_is_called(tmp_path):
         for key in set(a) - {"lesion"}:
             a.copy(key, b)
         b.attrs.update({**a.attrs, "patient_id": "tumour_bank_17"})
-    files = [checks.kspace_file(folder / name) for name in ("one.h5", "two.h5")]
+    files = [kspace_file(folder / name) for name in ("one.h5", "two.h5")]
     reconstruction.compare(files, CENTER, [4], {}, tmp_path / "r.h5", baselines=["zero-filled"])
     found = reconstruction.lesions(tmp_path / "r.h5", ["zero-filled"])
     assert set(found) == {"one"} and set(found["one"]) == {"truth", "zero-filled"}

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lib import InputError, models
-from lib.data import checks
 from lib.data.fastmri import KspaceSlices, split_files
+from lib.data.index import read_set
 from lib.inference import predict
 from lib.phantoms import sample_scans
 
@@ -87,4 +87,4 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_set_is_checked_once_more_on_reading(folder):
-    assert checks.read_set(folder)["kind"].endswith("(sample data)")
+    assert read_set(folder)["kind"].endswith("(sample data)")

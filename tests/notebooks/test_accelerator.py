@@ -128,13 +128,14 @@ from pathlib import Path
 import accelerator
 place = accelerator.begin()
 from lib.evaluation.baselines import BASELINES
-from lib.data import checks, samples
 from lib.data.fastmri import KspaceSlices
-job = next(j for j in samples.plan() if j.name == "brain_b")._replace(slices=range(8, 9))
+from lib.data.fastmri_file import kspace_file
+from lib.phantoms import sample_scans
+job = next(j for j in sample_scans.plan() if j.name == "brain_b")._replace(slices=range(8, 9))
 with tempfile.TemporaryDirectory() as folder:
-    samples.write(Path(folder) / "a.h5", job, (40, 32), 4, 40.0, voxel=5.0)
+    sample_scans.write(Path(folder) / "a.h5", job, (40, 32), 4, 40.0, voxel=5.0)
     mask = {"kind": "equispaced", "num_low_frequencies": 10, "acceleration": 2}
-    case = KspaceSlices([checks.kspace_file(Path(folder) / "a.h5")], mask).case(0)
+    case = KspaceSlices([kspace_file(Path(folder) / "a.h5")], mask).case(0)
     for name, method in BASELINES.items():
         here, there = method([case]), method([case], place)
         assert there.device.type == "cpu" and (here - there).norm() <= 1e-6 * here.norm(), name

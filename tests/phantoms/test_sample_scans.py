@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lib import InputError
-from lib.data import checks
+from lib.data.fastmri_file import kspace_file
+from lib.data.index import fingerprint
 from lib.kspace import ifft2c, rss
 from lib.phantoms import labelled_scans, sample_scans
 
@@ -17,7 +18,7 @@ def test_checksums_cover_every_scan_and_hold():
     assert listed == there
     for line in (sample_scans.FOLDER / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split()
-        assert checks.fingerprint(sample_scans.FOLDER / name) == digest
+        assert fingerprint(sample_scans.FOLDER / name) == digest
 
 
 def test_unknown_scan_is_refused():
@@ -69,7 +70,7 @@ def written(tmp_path_factory):
 
 
 def test_written_file_is_fastmris_layout(written):
-    file = checks.kspace_file(written / "test" / "tumour_a.h5", values=True)
+    file = kspace_file(written / "test" / "tumour_a.h5", values=True)
     assert (file.slices, file.coils, file.shape, file.padding) == (3, 4, (48, 40), (0, 0))
     assert file.spacing == (6.5, 4.0, 4.0)  # slices 6.5 mm apart (data/samples/README.md), pixels of 4 mm
     assert file.target == "reconstruction_rss" and file.person == "tumour_a" and not file.mask
