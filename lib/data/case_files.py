@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lib import InputError
+from lib.data import pictures
 from lib.data.hdf5 import dataset, open_hdf5, text
 from lib.data.index import entries
 from lib.data.loaders import loaders
@@ -168,6 +169,8 @@ class CaseSlices(Dataset):
     epoch, index). preload: keep all in memory. Items are asked for by index, or by (epoch, index).
     """
 
+    panels = staticmethod(pictures.labels)
+
     def __init__(
         self, cases: list[CaseFile], normalise: str = "none", target: Callable[[Tensor], Tensor] | None = None, *,
         channels: int = 1, augmentation: dict[str, Any] | None = None, preload: bool = False, seed: int = 0,
@@ -185,6 +188,7 @@ class CaseSlices(Dataset):
                 raise InputError(f"{case.path}: images of {case.channels} channels, the network takes {channels}")
         self.sizes = [tuple(crop) if crop else c.size for c, _ in self.index]
         self.kept = [self._read(i) for i in range(len(self.index))] if preload else None
+        self.classes = cases[0].classes if cases else ()
 
     def __len__(self) -> int:
         return len(self.index)

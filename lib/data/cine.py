@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lib import ROOT, InputError
+from lib.data import pictures
 from lib.data.hdf5 import dataset, one_text, open_hdf5
 from lib.data.index import SPLITS, entries, write_set
 from lib.data.loaders import loaders
@@ -148,6 +149,8 @@ def split_pairs(folder: Path, split: str, need_truth: bool = True) -> list[Pair]
 
 class CineSeries(Dataset):
     """Series of pairs of files; items are asked for by index, or by (epoch, index) as `BucketSampler` gives them."""
+
+    panels = staticmethod(pictures.series)
 
     def __init__(self, pairs: list[Pair]):
         self.pairs = pairs

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lib import InputError, models
+from lib.data import pictures
 from lib.data.fastmri_file import KspaceFile, kspace_file, source_files
 from lib.data.grappa_cache import KEY as GRAPPA
 from lib.data.grappa_cache import image as grappa_image
@@ -120,6 +121,8 @@ class KspaceSlices(Dataset):
     mask, so `fresh` is refused. augmentation: settings of `lib.data.kspace_augment.draw_move`, for items, not for cases;
     there is no shift along an axis that the target is cropped along.
     """
+
+    panels = staticmethod(pictures.reconstruction)
 
     def __init__(
         self, files: list[KspaceFile], mask: dict[str, Any], kind: str = "kspace", seed: int = 0, fresh: bool = False,

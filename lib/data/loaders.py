@@ -27,14 +27,14 @@ def loaders(
     num_workers: int | None = 0, steps_per_epoch: int | None = None, seed: int = 0, device: torch.device | str = "cpu",
     bucket_sampling: bool = False, drop_last: bool = False,
 ):  # fmt: skip
-    """fastai DataLoaders whose batches are tuples, `inputs` network inputs first.
+    """fastai DataLoaders (`lib.data.batches.Batches`) whose batches are tuples, `inputs` network inputs first.
 
     Training is shuffled by (seed, epoch); steps_per_epoch None: one pass. num_workers None: 4 on a GPU, 0 on a CPU. A data
     set's `sizes` are those of its items: InputError naming the folder where a batch would hold several, unless
     `bucket_sampling` puts items of one size together. Where several processes train together, each reads its share of a
     batch, and its part of partitioned volumes.
     """
-    from fastai.data.core import DataLoaders
+    from lib.data.batches import Batches
 
     eval_batch_size = eval_batch_size or batch_size
     for data, size in ((train, batch_size), (valid, eval_batch_size)):
@@ -49,7 +49,7 @@ def loaders(
     mine = {"share": mesh.current().share, "shares": mesh.current().shares}
     order = BucketSampler(train.sizes, batch_size, seed, steps_per_epoch, drop_last, **mine)
     held_out = BucketSampler(valid.sizes, eval_batch_size, shuffle=False, **mine)
-    dls = DataLoaders(
+    dls = Batches(
         DataLoader(train, batch_sampler=order, persistent_workers=num_workers > 0, **options),
         DataLoader(valid, batch_sampler=held_out, **options),
     )

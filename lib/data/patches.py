@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lib import InputError
+from lib.data import pictures
 from lib.data.case_files import CaseFile, split_cases
 from lib.data.lits import attributes, middle
 from lib.data.loaders import loaders
@@ -70,6 +71,8 @@ class VolumePatches(Dataset):
     padded evenly, its image with its `fill`, its label with 0. Items are asked for by index, or by (epoch, index). InputError naming the file: no voxel to crop around.
     """
 
+    panels = staticmethod(pictures.labels)
+
     def __init__(
         self, cases: list[CaseFile], size: Sequence[int], crops: str = "around",
         target: Callable[[Tensor], Tensor] | None = None, *, count: int | None = None, organ: str | None = None,
@@ -83,6 +86,7 @@ class VolumePatches(Dataset):
             )
         self.cases, self.size, self.crops, self.target = cases, tuple(size), crops, target
         self.fresh, self.augmentation, self.seed = fresh, augmentation or {}, seed
+        self.classes = cases[0].classes if cases else ()
         about = [attributes(c.path) for c in cases]
         self.shapes = [(c.slices, *c.size) for c in cases]
         self.fill = [float(a["fill"]) for a in about]

@@ -1,4 +1,4 @@
-"""What the segmentation notebooks share: targets, a network's stages, scores of a result.h5, and its pictures."""
+"""What the segmentation notebooks share: targets, scores of a result.h5, and its pictures."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib import InputError, models, plots
 from lib.data import lgg, lits
@@ -36,27 +35,6 @@ def _one_hot(label: Tensor, num_classes: int) -> Tensor:
 
 def _binary(label: Tensor) -> Tensor:
     return (label > 0).float()[None]
-
-
-@torch.no_grad()
-def stages(model: nn.Module, example: Tensor) -> pd.DataFrame:
-    """A row a part of the network, in the order in which they work: its output's size and its parameters."""
-    rows, hooks = [], []
-    for name, part in model.named_modules():
-        if name.count(".") == 1 or (name and "." not in name and not list(part.children())):
-
-            def note(part: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
-                count = sum(p.numel() for p in part.parameters())
-                rows.append({"part": name, "output": "×".join(map(str, output.shape[1:])), "parameters": count})
-
-            hooks.append(part.register_forward_hook(note))
-    try:
-        model.eval()(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    total = sum(p.numel() for p in model.parameters())
-    return pd.DataFrame([*rows, {"part": "all", "output": "", "parameters": total}]).set_index("part")
 
 
 class Score(NamedTuple):

@@ -1,10 +1,14 @@
 """fastai's Learner, its optimizers and schedules, and `fit`, which trains in one process or several."""
 
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from fastai.basics import AvgLoss, AvgMetric, Callback, CancelEpochException, OptimWrapper
 from fastai.basics import Learner as FastaiLearner
@@ -13,13 +17,15 @@ from torch import Tensor, nn
 
 from lib import InputError, memory, runs
 from lib.kspace import center_crop
+from lib.models.stages import stages
 from lib.parallel import gradients, mesh
 from lib.training import distributed
+from lib.training.showing import Showing
 
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
 
 
-class Learner(FastaiLearner):
+class Learner(Showing, FastaiLearner):
     """fastai's Learner, whose epochs begin at `first_epoch` (set by `Checkpoint` when a run is resumed).
 
     The network goes to the device of the DataLoaders, or stays where it is if they have none: left to itself, fastai
@@ -37,6 +43,33 @@ class Learner(FastaiLearner):
         for epoch in range(self.first_epoch, self.n_epoch):
             self.epoch = epoch
             self._with_events(self._do_epoch, "epoch", CancelEpochException)
+
+    def get_preds(self, ds_idx: int = 1, dl: Any = None, **settings: Any) -> tuple[Tensor, ...]:
+        """fastai's: outputs and targets of the validation set (0: of training), in one tensor each: items of one size."""
+        return super().get_preds(ds_idx, self.dls[ds_idx] if dl is None else dl, **settings)
+
+    def lr_find(self, **settings: Any) -> Any:
+        """fastai's: a mock training with a rising learning rate, drawn; the network is left as it was."""
+        place = self.path
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # fastai reads the weights by numpy's old names
+            self.path = Path(folder)  # it keeps them in a file meanwhile
+            try:
+                return super().lr_find(**settings)
+            finally:
+                self.path = place
+
+    def summary(self) -> pd.DataFrame:
+        """One row per part of the network: what it makes of one item of a batch, and its parameters."""
+        batch = self.dls.one_batch()[: self.dls.n_inp]
+        return stages(self.model, *(x[:1] for x in batch))
+
+    def export(self, *_: Any, **__: Any) -> None:
+        """InputError: a pickled Learner breaks with the next version of anything; it says what is written instead."""
+        raise InputError(
+            "export: a Learner is not pickled here; runs.save_model(run, name, settings, learn.model) writes safetensors, "
+            "which runs.load_model(run) reads, and lib.inference.onnx.serve writes ONNX"
+        )
 
 
 def device(devices: str | int | list = "auto") -> torch.device:

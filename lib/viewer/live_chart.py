@@ -4,7 +4,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
@@ -16,14 +16,14 @@ from IPython.display import display
 from torch import nn
 
 from lib import InputError, plots
+from lib.data.pictures import ERROR, GAIN
 from lib.kspace import center_crop
 from lib.runs.listing import duration
 from lib.viewer.labels import TEXT, labels_of, status
 from lib.viewer.line_chart import charts
 from lib.viewer.pixels import GAP, beside, lay, paint, png, resize
-from lib.viewer.training_preview import ERROR, Panels
 
-LIMIT, GUESS, GAIN, CANDIDATES, BEAT = 0.02, 0.05, 5.0, 8, 1.0
+LIMIT, GUESS, CANDIDATES, BEAT = 0.02, 0.05, 8, 1.0
 WIDTH, HEIGHT = 930, 320  # pixels of the preview, at most
 FLUSH = {"margin": "0", "max_width": "none"}
 PLACEHOLDER = (
@@ -38,17 +38,17 @@ class LiveChart(Callback):
 
     Until its first picture a placeholder stands there, and in between a line tells the step, once in BEAT seconds.
 
-    For `train.fit`, beside `train.History`, whose rows it draws (on resuming, those before too). preview: one of
-    lib.viewer.training_preview's functions; the case is the validation item of most contrast of CANDIDATES. It leaves no trace: random
-    states, modes and buffers stay as they are. Not `interactive`, or in one of several processes that train together,
+    For `training.fit`, beside `training.History`, whose rows it draws (on resuming, those before too). The case is the
+    validation item of most contrast of CANDIDATES, drawn by its data set's `panels` (lib.data.pictures). It leaves no
+    trace: random states, modes and buffers stay as they are. Not `interactive`, or in one of several processes that train together,
     it does nothing. `seconds`: what it took so far; `share`: of the time from the training's begin to its last drawing.
     InputError: no History among the callbacks.
     """
 
     order = 66  # after History, before Checkpoint may stop the training
 
-    def __init__(self, interactive: bool, preview: Callable[..., Panels]):
-        self.draws, self.preview = interactive and "RANK" not in os.environ, preview
+    def __init__(self, interactive: bool):
+        self.draws = interactive and "RANK" not in os.environ
         self.seconds, self.batch, self.cost = 0.0, None, {"chart": GUESS / 10, "preview": GUESS}
         self.drawn: dict[str, int] = {}  # the epoch that each shows
 
@@ -116,7 +116,7 @@ class LiveChart(Callback):
     def _draw_preview(self) -> None:
         with undisturbed(self.learn.model):
             try:
-                panels = self.preview(*self._predicted())
+                panels = self.dls.valid.dataset.panels(*self._predicted())
             except Exception as error:  # a picture must not end a training
                 self.widgets["labels"].value = f'<div style="{TEXT}">no preview: {escape(str(error))}</div>'
                 return
@@ -137,8 +137,8 @@ class LiveChart(Callback):
         items = (loader.dataset[i] for i in picks)
         self.batch = loader.collate_fn([max(items, key=lambda item: float(item[self.dls.n_inp].float().std()))])
 
-    def _predicted(self) -> tuple[tuple, torch.Tensor, tuple]:
-        """Inputs, output and targets of the case; the output in float32 and cropped to the target."""
+    def _predicted(self) -> tuple[tuple, tuple, torch.Tensor]:
+        """Inputs, targets and output of the case; the output in float32 and cropped to the target."""
         if self.batch is None:
             self._pick()
         count = self.dls.n_inp
@@ -148,7 +148,7 @@ class LiveChart(Callback):
             output = self.learn.model(*batch[:count]).float()
         size = tuple(batch[count].shape[-2:])
         cropped = output if output.shape[-2:] == size else center_crop(output, size)
-        return tuple(batch[:count]), cropped, tuple(batch[count:])
+        return tuple(batch[:count]), tuple(batch[count:]), cropped
 
     def _say(self, text: str) -> None:
         self.widgets["line"].value = status(text)

@@ -14,9 +14,8 @@ from lib import InputError, runs
 run = runs.start("21_toy", {})"""
 CHART = """from types import SimpleNamespace
 import torch
-from lib.viewer import training_preview
 from lib.viewer import LiveChart
-chart = LiveChart(True, training_preview.labels)
+chart = LiveChart(True)
 chart.learn = SimpleNamespace(history=True, model=torch.nn.Linear(1, 1))
 chart.before_fit()"""
 SLOW = "import time; time.sleep(600)"

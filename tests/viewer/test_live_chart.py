@@ -16,12 +16,15 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lib import InputError, training
+from lib.data import pictures
 from lib.data.bucket_sampler import BucketSampler
-from lib.viewer import LiveChart, line_chart, live_chart, training_preview
+from lib.viewer import LiveChart, line_chart, live_chart
 
 
 class Rows(TensorDataset):
     """Answers to (epoch, index)."""
+
+    panels = staticmethod(pictures.labels)
 
     def __getitem__(self, key):
         return super().__getitem__(key[1] if isinstance(key, tuple) else key)
@@ -77,7 +80,7 @@ def test_weights_are_those_of_a_training_without_it(tmp_path, shown, eager):
     states, numbers = [], []
     for chart in (False, True):
         learn = learner(sets=Drawing)
-        fit(learn, 3, tmp_path / str(chart), LiveChart(chart, training_preview.labels))
+        fit(learn, 3, tmp_path / str(chart), LiveChart(chart))
         states.append(learn.model.state_dict())
         numbers.append((torch.rand(4).tolist(), np.random.rand(4).tolist(), random.random()))
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])  # BatchNorm's buffers too
@@ -105,7 +108,7 @@ def test_headless_and_in_a_rank_it_does_nothing(tmp_path, shown, monkeypatch, ca
     if rank:
         monkeypatch.setenv("RANK", "0")
     monkeypatch.setattr("ipywidgets.Widget.__init__", lambda *a, **k: pytest.fail("a widget was made"))
-    chart = LiveChart(rank, training_preview.labels)
+    chart = LiveChart(rank)
     fit(learner(), 2, tmp_path, chart)
     assert shown == [] and chart.seconds == 0 and chart.share == 0
     assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]) == 2
@@ -139,7 +142,7 @@ def test_it_draws_as_often_as_two_percent_allow(tmp_path, shown, monkeypatch):
             drawn.append(("preview", self.epoch))
             clock.now += 0.35
 
-    chart = Slow(True, training_preview.labels)
+    chart = Slow(True)
     fit(learner(), 9, tmp_path, Epoch(), chart)
     # Each epoch earns .2 s. Both are guessed to be quicker than they are: .45 s are gone after epoch 0, so nothing is
     # drawn after 1. Then .1 s for the chart is always there, and .35 s for the preview when three charts have left it.
@@ -150,7 +153,7 @@ def test_it_draws_as_often_as_two_percent_allow(tmp_path, shown, monkeypatch):
 
 
 def test_the_chart_shows_the_rows_and_its_share(tmp_path, shown, eager):
-    fit(learner(), 3, tmp_path, LiveChart(True, training_preview.labels))
+    fit(learner(), 3, tmp_path, LiveChart(True))
     chart, labels, image, line = shown[0].children
     assert image.layout.width == "930px"
     assert chart.value.count("<svg") == 2  # losses, accuracy
@@ -174,7 +177,7 @@ def test_until_the_first_picture_a_placeholder_stands_there_and_a_line_tells_the
             _, labels, image, line = shown[0].children
             told.append((self.epoch, "live-placeholder" in labels.value, image.layout.display, image.value, line.value))
 
-    fit(learner(), 2, tmp_path, Watching(True, training_preview.labels))
+    fit(learner(), 2, tmp_path, Watching(True))
     first = [tell for tell in told if tell[0] == 0]
     assert all(placed and display == "none" and not value for _, placed, display, value, _ in first)
     assert re.search(r"epoch 1 of 2 · step 1 of \d+ · [\d.]+ s to its validation", first[0][-1])
@@ -185,14 +188,14 @@ def test_until_the_first_picture_a_placeholder_stands_there_and_a_line_tells_the
 
 def test_on_resuming_the_epochs_before_are_drawn(tmp_path, shown, eager):
     fit(learner(), 2, tmp_path, training.Checkpoint(tmp_path))
-    fit(learner(), 5, tmp_path, training.Checkpoint(tmp_path), LiveChart(True, training_preview.labels))
+    fit(learner(), 5, tmp_path, training.Checkpoint(tmp_path), LiveChart(True))
     points = re.findall(r'points="([^"]*)"', shown[0].children[0].value)
     assert [len(p.split()) for p in points] == [5, 5, 5]
 
 
 def test_a_run_with_nothing_left_to_do_is_drawn_too(tmp_path, shown):
     for _ in range(2):
-        fit(learner(), 2, tmp_path, training.Checkpoint(tmp_path), LiveChart(True, training_preview.labels))
+        fit(learner(), 2, tmp_path, training.Checkpoint(tmp_path), LiveChart(True))
     chart, *_, line = shown[1].children
     assert [len(p.split()) for p in re.findall(r'points="([^"]*)"', chart.value)] == [2, 2, 2]
     assert "2 epochs done" in line.value
@@ -201,7 +204,7 @@ def test_a_run_with_nothing_left_to_do_is_drawn_too(tmp_path, shown):
 def test_it_needs_history():
     learn = learner()
     with learn.no_bar(), learn.no_logging(), pytest.raises(InputError, match="LiveChart: no train.History among"):
-        learn.fit(1, cbs=[LiveChart(True, training_preview.labels)])
+        learn.fit(1, cbs=[LiveChart(True)])
 
 
 def test_a_preview_that_fails_does_not_end_the_training(tmp_path, shown, eager):
@@ -209,7 +212,8 @@ def test_a_preview_that_fails_does_not_end_the_training(tmp_path, shown, eager):
         raise RuntimeError("no <picture>")
 
     learn = learner()
-    fit(learn, 2, tmp_path, LiveChart(True, broken))
+    learn.dls.valid.dataset.panels = broken
+    fit(learn, 2, tmp_path, LiveChart(True))
     assert "no preview: no &lt;picture&gt;" in shown[0].children[1].value
     assert learn.epoch == 1
 
@@ -251,36 +255,6 @@ def test_training_and_validation_of_a_metric_share_a_chart():
     }
     drawn = line_chart.charts([row], 4)
     assert drawn.count("<svg") == 2 and drawn.count("<polyline") == 4 and "learning" not in drawn
-
-
-def test_previews_by_hand():
-    truth = torch.tensor([[[0.0, 1.0], [2.0, 4.0]]])
-    mean, std = torch.tensor([1.0]), torch.tensor([2.0])
-    normal = (truth - 1) / 2
-    panels = training_preview.reconstruction(
-        (normal[:, None],), normal[:, None] + 0.5, (truth, torch.tensor([4.0]), mean, std)
-    )
-    top = np.percentile(truth, 99.5)
-    np.testing.assert_allclose(panels["input"][0], truth[0] / top, rtol=1e-5)
-    np.testing.assert_allclose(panels[training_preview.ERROR][0], np.full((2, 2), 1 / top), rtol=1e-5)  # .5 · std
-    cine = torch.arange(2 * 2 * 3.0).reshape(1, 2, 2, 3)
-    shown = training_preview.series((cine,), cine * 2, (cine,))
-    np.testing.assert_allclose(shown["output"][0] / shown["truth"][0], [[2, 2], [2, 2]])
-    assert shown["truth"][0][1, 1] / shown["truth"][0][0, 0] == pytest.approx(10)  # frame 1: 1, 4, 7, 10
-
-    label = torch.zeros(1, 3, 2, 2, dtype=torch.long)
-    label[0, 2] = torch.tensor([[0, 1], [2, 2]])
-    score = torch.nn.functional.one_hot(label, 3).movedim(-1, 1).float()
-    image = torch.arange(12.0).reshape(1, 1, 3, 2, 2)
-    for target in (label, score):  # as index and one-hot
-        found = training_preview.labels((image,), -score, (target,))
-        assert found["truth"][1].tolist() == [[0, 1], [2, 2]]
-        assert found["output"][1].tolist() == [[1, 0], [0, 0]]  # the first of the highest of −one-hot
-        assert (np.diff(found["input"][0].ravel()) > 0).all() and found["input"][1] is None
-    pair = training_preview.labels(
-        (torch.rand(1, 3, 2, 2),), torch.tensor([[[[1.0, -1.0], [0.0, 3.0]]]]), (torch.ones(1, 1, 2, 2),)
-    )
-    assert pair["output"][1].tolist() == [[1, 0], [0, 1]] and pair["truth"][1].tolist() == [[1, 1], [1, 1]]
 
 
 def test_viewers_load_without_fastai():
