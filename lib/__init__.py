@@ -17,7 +17,15 @@ RUNS = Path(os.environ.get("ECHOTRAIN_RUNS", ROOT / "runs")).resolve()
 
 
 class InputError(ValueError):
-    """What the user gave can't be used; the message is one line: where, what was found, what is expected."""
+    """What the user gave can't be used: `where` (a file, key or parameter), what was `found`, what is `expected`, a `hint`.
+
+    The message is one line of the parts that are given: "where: found, expected …: hint".
+    """
+
+    def __init__(self, where: object, found: str = "", expected: str = "", hint: str = ""):
+        self.where, self.found, self.expected, self.hint = str(where), found, expected, hint
+        found = ", expected ".join(filter(None, (found, expected)))
+        super().__init__(": ".join(filter(None, (self.where, found, hint))))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""

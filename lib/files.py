@@ -72,7 +72,7 @@ def list_files(folder: os.PathLike | str, endings: tuple[str, ...], deep: bool =
     files = [path for path in found if path.name.lower().endswith(endings) and not path.is_dir()]
     for path in files:
         if not path.exists():
-            raise InputError(f"{path}: a link to {os.readlink(path)}, which isn't there: fetch the file it stands for")
+            raise InputError(path, f"a link to {os.readlink(path)}, which isn't there: fetch the file it stands for")
     return [path for path in files if path.is_file()]
 
 
@@ -101,7 +101,7 @@ def check_writable(folder: Path, hint: str = "") -> None:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise InputError(f"{folder}: can't be written ({error.strerror}){hint}") from None
+        raise InputError(folder, f"can't be written ({error.strerror}){hint}") from None
 
 
 def _plain(value: Any) -> Any:

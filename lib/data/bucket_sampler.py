@@ -32,11 +32,11 @@ class BucketSampler(Sampler):
         counts = Counter(self.sizes)
         most = max(counts.values(), default=0)
         if not most:
-            raise InputError("BucketSampler: got no items, expected at least one")
+            raise InputError("BucketSampler", "got no items", "at least one")
         if drop_last and most < batch_size and not (steps and len(counts) == 1):
             raise InputError(
-                f"drop_last: no batch is full: batch_size is {batch_size}, and of the {len(counts)} sizes the commonest "
-                f"has {most} items: expected a batch_size of at most {most}, or drop_last: false"
+                "drop_last",
+                f"no batch is full: batch_size is {batch_size}, and of the {len(counts)} sizes the commonest has {most} items: expected a batch_size of at most {most}, or drop_last: false",
             )
 
     def __len__(self) -> int:

@@ -63,10 +63,10 @@ def write_case(
     each channel. InputError where image and label don't fit, or a label has no class.
     """
     if label is not None and (label.shape[0], *label.shape[-2:]) != (image.shape[0], *image.shape[-2:]):
-        raise InputError(f"{path.stem}: the image is {image.shape}, its label {label.shape}")
+        raise InputError(path.stem, f"the image is {image.shape}, its label {label.shape}")
     if label is not None and (label.min() < 0 or label.max() >= len(classes)):
         raise InputError(
-            f"{path.stem}: labels {label.min()} … {label.max()} found, expected 0 … {len(classes) - 1} ({', '.join(classes)})"
+            path.stem, f"labels {label.min()} … {label.max()} found", f"0 … {len(classes) - 1} ({', '.join(classes)})"
         )
     with replacing(path) as partial, h5py.File(partial, "w") as file:
         file.create_dataset("image", data=image, chunks=chunks or (1, *image.shape[1:]))
@@ -84,12 +84,10 @@ def case_file(path: Path) -> CaseFile:
     """What a prepared case holds; InputError where it isn't one."""
     with open_hdf5(path) as file:
         if "image" not in set(file) or not {"classes", "names", "spacing"} <= set(file.attrs):
-            raise InputError(
-                f"{path}: no prepared case (found {', '.join(file) or 'nothing'}), expected image and label"
-            )
+            raise InputError(path, f"no prepared case (found {', '.join(file) or 'nothing'})", "image and label")
         shape, attrs = dataset(file, "image", "fiub").shape, file.attrs
         if len(shape) not in (3, 4):
-            raise InputError(f"{path}: image: shape {shape}, expected (slices, H, W) or (slices, channels, H, W)")
+            raise InputError(path, f"image: shape {shape}", "(slices, H, W) or (slices, channels, H, W)")
         return CaseFile(
             path, text(attrs, "id", path, path.stem), text(attrs, "person", path, path.stem), shape[0], shape[1] if len(shape) == 4 else 0,
             tuple(shape[-2:]), "label" in set(file), tuple(attrs["classes"]), tuple(map(float, attrs["spacing"])),
@@ -113,7 +111,9 @@ def split_cases(folder: Path, split: str, need_label: bool = True) -> list[CaseF
     found = [case_file(folder / e["path"]) for e in entries(folder, split)]
     without = [c.path.name for c in found if not c.label]
     if need_label and without:
-        raise InputError(f"{folder / without[0]}: no label ({len(without)} files of {split}): needed to train or score")
+        raise InputError(
+            f"{folder / without[0]}", f"no label ({len(without)} files of {split}): needed to train or score"
+        )
     return found
 
 
@@ -176,16 +176,16 @@ class CaseSlices(Dataset):
         channels: int = 1, augmentation: dict[str, Any] | None = None, preload: bool = False, seed: int = 0,
     ):  # fmt: skip
         if normalise not in NORMALISE:
-            raise InputError(f"normalise: got {normalise!r}, expected one of {', '.join(NORMALISE)}")
+            raise InputError("normalise", f"got {normalise!r}", f"one of {', '.join(NORMALISE)}")
         self.cases, self.normalise, self.target, self.seed = cases, normalise, target or (lambda label: label), seed
         self.channels, self.augmentation = channels, augmentation or {}
         self.index = [(c, s) for c in cases for s in range(c.slices)]
         crop = self.augmentation.get("crop")
         for case in cases:
             if crop and any(c > size for c, size in zip(crop, case.size, strict=True)):
-                raise InputError(f"{case.path}: augmentation: crop {crop} is larger than its {case.size}")
+                raise InputError(case.path, f"augmentation: crop {crop} is larger than its {case.size}")
             if (case.channels or 1) not in (1, channels):
-                raise InputError(f"{case.path}: images of {case.channels} channels, the network takes {channels}")
+                raise InputError(case.path, f"images of {case.channels} channels, the network takes {channels}")
         self.sizes = [tuple(crop) if crop else c.size for c, _ in self.index]
         self.kept = [self._read(i) for i in range(len(self.index))] if preload else None
         self.classes = cases[0].classes if cases else ()

@@ -55,15 +55,15 @@ def series_file(path: Path, side: str, values: bool = False) -> SeriesFile:
         data = dataset(file, key, "fiu")
         shape = data.shape
         if len(shape) != 4 or 0 in shape:
-            raise InputError(f"{path}: {key}: shape {shape}, expected (series, axis 1, axis 2, time)")
+            raise InputError(path, f"{key}: shape {shape}", "(series, axis 1, axis 2, time)")
         if shape[3] < 2:
-            raise InputError(f"{path}: {key}: {shape[3]} frame in {shape}, expected at least 2 in the last axis")
+            raise InputError(path, f"{key}: {shape[3]} frame in {shape}", "at least 2 in the last axis")
         low, high = np.inf, -np.inf
         for n in range(len(data) if values else 0):
             block = data[n]
             if not np.isfinite(block).all():
                 bad = int((~np.isfinite(block)).sum())
-                raise InputError(f"{path}: {key}: series {n} holds {bad} NaN or inf values, expected finite numbers")
+                raise InputError(path, f"{key}: series {n} holds {bad} NaN or inf values", "finite numbers")
             low, high = min(low, float(block.min())), max(high, float(block.max()))
         names = file.attrs.get("names", ())
     names = tuple(map(one_text, () if isinstance(names, h5py.Empty) else np.ravel(names)))
@@ -78,7 +78,7 @@ def pair(x: Path, y: Path | None) -> tuple[SeriesFile, SeriesFile | None]:
     """Check a file of inputs and its file of truths; InputError where count or shape differ."""
     inputs, truths = series_file(x, "x"), y and series_file(y, "y")
     if truths and truths.shape != inputs.shape:
-        raise InputError(f"{y}: {KEYS['y']} is {truths.shape}, expected {inputs.shape} as {KEYS['x']} of {x}")
+        raise InputError(y, f"{KEYS['y']} is {truths.shape}", f"{inputs.shape} as {KEYS['x']} of {x}")
     return inputs, truths
 
 
@@ -89,20 +89,20 @@ def check_files(files: dict[str, Any], task_type: str = "train_and_predict") -> 
     """
     for name, path in files.items():
         if name not in FILES:
-            raise InputError(f"files: got {name!r}, expected some of {', '.join(FILES)}")
+            raise InputError("files", f"got {name!r}", f"some of {', '.join(FILES)}")
         if path is not None and not isinstance(path, str | Path):
-            raise InputError(f"files: {name}: got {path!r}, expected a path")
+            raise InputError("files", f"{name}: got {path!r}", "a path")
     paths = {name: ROOT / path for name, path in files.items() if path}
     needed = ["x_train", "y_train", "x_val", "y_val"] if "train" in task_type else []
     needed += {"evaluate": ["x_test", "y_test"], "train": []}.get(task_type, ["x_test"])
     for name in needed:
         if name not in paths:
-            raise InputError(f"files: {name} is missing: task_type {task_type} needs {', '.join(needed)}")
+            raise InputError("files", f"{name} is missing: task_type {task_type} needs {', '.join(needed)}")
     for split in SPLITS:
         if f"x_{split}" in paths:
             pair(paths[f"x_{split}"], paths.get(f"y_{split}"))
         elif f"y_{split}" in paths:
-            raise InputError(f"files: y_{split} is there without x_{split}")
+            raise InputError("files", f"y_{split} is there without x_{split}")
     return paths
 
 
@@ -141,7 +141,7 @@ def split_pairs(folder: Path, split: str, need_truth: bool = True) -> list[Pair]
     for x in (e for e in listed if e["side"] == "x"):
         y = next((e for e in listed if e["side"] == "y" and e["person"] == x["person"]), None)
         if need_truth and y is None:
-            raise InputError(f"{folder / x['path']}: no file of truths beside it: needed to train or score")
+            raise InputError(f"{folder / x['path']}", "no file of truths beside it: needed to train or score")
         inputs, truths = pair(folder / x["path"], y and folder / y["path"])
         found.append(Pair(inputs, truths, x["person"]))
     return found

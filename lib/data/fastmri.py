@@ -73,7 +73,7 @@ def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]
         return named
     if any(named.values()):
         lost = next(p for p, split in named.items() if not split)
-        raise InputError(f"{lost}: in no folder named train, val or test, as other files of {source} are: move it")
+        raise InputError(lost, f"in no folder named train, val or test, as other files of {source} are: move it")
     print(f"splits: no folder is named train, val or test: persons are drawn with seed {seed}", flush=True)
     persons = sorted({f.person for f in files})
     order = np.random.default_rng(seed).permutation(len(persons))
@@ -129,9 +129,9 @@ class KspaceSlices(Dataset):
         grappa: dict[str, Any] | None = None, augmentation: dict[str, Any] | None = None,
     ):  # fmt: skip
         if kind not in KINDS:
-            raise InputError(f"kind: {kind!r}, expected one of {', '.join(KINDS)}")
+            raise InputError("kind", f"{kind!r}", f"one of {', '.join(KINDS)}")
         if grappa and fresh:
-            raise InputError("GRAPPA images belong to one mask a file: masks can't be fresh")
+            raise InputError("GRAPPA images belong to one mask a file", "masks can't be fresh")
         self.files, self.mask, self.kind, self.seed, self.fresh = files, mask, kind, seed, fresh
         self.grappa, self.augmentation = grappa, augmentation or {}
         self.names = {path: "_".join(name) for path, name in path_names(f.path for f in files).items()}
@@ -243,7 +243,7 @@ def inputs_of(network: nn.Module | str) -> dict[str, Any]:
     name, inputs = type(network).__name__, inspect.signature(network.forward).parameters
     if IMPLIED.get(name, KSPACE) not in (KSPACE, CASCADE):
         known = [n for n, trains in IMPLIED.items() if trains in (KSPACE, CASCADE)]
-        raise InputError(f"{name}: no network for k-space, expected one of {', '.join(known)}")
+        raise InputError(name, "no network for k-space", f"one of {', '.join(known)}")
     kind = ("cascade" if "grappa" in inputs else "kspace") if "masked_kspace" in inputs else "image"
     return {"kind": kind, "grappa": network.grappa if getattr(network, "use_grappa", False) else None}
 
@@ -264,7 +264,7 @@ def split_files(folder: Path, split: str, need_target: bool = True) -> list[Kspa
     without = [f.path.name for f in files if f.target is None]
     if need_target and without:
         raise InputError(
-            f"{folder / without[0]}: no target ({len(without)} files of {split}): needed to train or score"
+            f"{folder / without[0]}", f"no target ({len(without)} files of {split}): needed to train or score"
         )
     return files
 

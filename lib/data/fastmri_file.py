@@ -45,10 +45,10 @@ def source_files(source: Path) -> list[Path]:
     """The k-space files under a folder of fastMRI's or SNU's layout; InputError where there are none."""
     source = Path(source)
     if not source.is_dir():
-        raise InputError(f"{source}: no such folder, expected one with fastMRI's or SNU's k-space files")
+        raise InputError(source, "no such folder", "one with fastMRI's or SNU's k-space files")
     paths = [p for p in list_files(source, (".h5", ".hdf5")) if p.parent.name not in ("image", "grappa")]
     if not paths:
-        raise InputError(f"{source}: no .h5 files in it, expected fastMRI's or SNU's k-space files")
+        raise InputError(source, "no .h5 files in it", "fastMRI's or SNU's k-space files")
     return paths
 
 
@@ -99,12 +99,12 @@ def _kspace(path: Path, file: h5py.File) -> h5py.Dataset:
     if isinstance(file.get("kspace"), h5py.Group):
         shapes = sorted({str(v.shape) for v in file["kspace"].values() if isinstance(v, h5py.Dataset)})
         kinds = "slices of different size" if len(shapes) > 1 else "a group"
-        raise InputError(f"{path}: kspace: {kinds} {' and '.join(shapes)}; expected one array (slices, coils, H, W)")
+        raise InputError(path, f"kspace: {kinds} {' and '.join(shapes)}; expected one array (slices, coils, H, W)")
     kspace = dataset(file, "kspace", "c")
     if kspace.ndim not in (3, 4):
-        raise InputError(f"{path}: kspace: shape {kspace.shape}, expected (slices, coils, H, W) or (slices, H, W)")
+        raise InputError(path, f"kspace: shape {kspace.shape}", "(slices, coils, H, W) or (slices, H, W)")
     if 0 in kspace.shape:
-        raise InputError(f"{path}: kspace: shape {kspace.shape} is empty")
+        raise InputError(path, f"kspace: shape {kspace.shape} is empty")
     return kspace
 
 
@@ -112,10 +112,10 @@ def _own_mask(path: Path, file: h5py.File, width: int) -> np.ndarray:
     """A file's mask as (W,) bool; axes of one are no matter."""
     mask = dataset(file, "mask", "fiub")
     if mask.size != width or width not in (mask.shape or (1,)):
-        raise InputError(f"{path}: mask: shape {mask.shape}, expected ({width},), one value a column of kspace")
+        raise InputError(path, f"mask: shape {mask.shape}", f"({width},), one value a column of kspace")
     found = np.ravel(mask[()]) > 0
     if not found.any():
-        raise InputError(f"{path}: mask: none of its {width} columns is acquired")
+        raise InputError(path, f"mask: none of its {width} columns is acquired")
     return found
 
 
@@ -135,7 +135,7 @@ def _target(path: Path, file: h5py.File, slices: int, coils: int):
         found = dataset(opened, key, "fiu")
         shape = found.shape
         if len(shape) != 3 or shape[0] != slices:
-            raise InputError(f"{source}: {key}: shape {shape}, expected ({slices}, H, W), one image a slice of kspace")
+            raise InputError(source, f"{key}: shape {shape}", f"({slices}, H, W), one image a slice of kspace")
         rows, columns = file["kspace"].shape[-2:]
         if shape[1] > rows:
             _check_fits(source, key, shape[1:], (rows, columns))
@@ -168,7 +168,7 @@ def _input_shape(twin: Path | None, kspace: tuple[int, int]) -> tuple[int, int] 
 
 def _check_fits(path: Path, key: str, image: tuple[int, ...], kspace: tuple[int, ...]) -> None:
     if any(i > k for i, k in zip(image, kspace, strict=True)):
-        raise InputError(f"{path}: {key}: images of {tuple(image)}, expected at most the k-space's {tuple(kspace)}")
+        raise InputError(path, f"{key}: images of {tuple(image)}", f"at most the k-space's {tuple(kspace)}")
 
 
 def _grappa(path: Path | None, slices: int, shape: tuple[int, int]) -> Path | None:
@@ -180,5 +180,5 @@ def _grappa(path: Path | None, slices: int, shape: tuple[int, int]) -> Path | No
             return None
         found = dataset(file, "image_grappa", "fiu").shape
         if found != (slices, *shape):
-            raise InputError(f"{path}: image_grappa: shape {found}, expected {(slices, *shape)}, as its other images")
+            raise InputError(path, f"image_grappa: shape {found}", f"{(slices, *shape)}, as its other images")
     return path

@@ -57,14 +57,14 @@ def prepare(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
         slices = [k if k.ndim == 3 else k.unsqueeze(0) for k in slices]
         images = [image(k * mask.columns, mask.columns, file.target_shape, settings) for k in slices]
     except InputError as error:
-        raise InputError(f"{file.path}: GRAPPA: {error}") from None
+        raise InputError(file.path, f"GRAPPA: {error}") from None
     try:
         with replacing(path) as partial, h5py.File(partial, "w") as data:
             data[KEY] = torch.stack(images).numpy()
             data.attrs["kspace"] = state
         _clear(path, name, state)
     except OSError as error:
-        raise InputError(f"{path.parent}: GRAPPA images can't be kept there: {error.strerror or error}") from None
+        raise InputError(path.parent, f"GRAPPA images can't be kept there: {error.strerror or error}") from None
     print(f"GRAPPA of {file.path.name}: {len(images)} slices, {mask.achieved:.2f}× achieved", flush=True)
     return path
 
@@ -95,6 +95,7 @@ def _check_case(file: KspaceFile, mask: Mask) -> None:
     alike = float(torch.corrcoef(torch.stack((seen.flatten(), found.flatten())))[0, 1])
     if not alike > ALIKE:
         raise InputError(
-            f"{file.grappa_path}: {KEY}: slice {s} resembles the k-space of {file.path.name} by {alike:.2f}, expected "
-            f"more than {ALIKE}: is it another case's?"
+            file.grappa_path,
+            f"{KEY}: slice {s} resembles the k-space of {file.path.name} by {alike:.2f}",
+            f"more than {ALIKE}: is it another case's?",
         )

@@ -18,30 +18,30 @@ class Reader(h5py.File):
         path = self.filename if self.id else ""
         super().__exit__(kind, error, trace)
         if isinstance(error, OSError) and "read data" in str(error):
-            raise InputError(f"{path}: can't be read: {_short(' '.join(str(error).split()))}") from None
+            raise InputError(path, f"can't be read: {_short(' '.join(str(error).split()))}") from None
 
 
 def open_hdf5(path: Path) -> Reader:
     """The file opened to read; InputError where it is missing, locked, forbidden or isn't HDF5."""
     path = Path(path)
     if path.is_symlink() and not path.exists():
-        raise InputError(f"{path}: a link to {os.readlink(path)}, which isn't there: fetch the file it stands for")
+        raise InputError(path, f"a link to {os.readlink(path)}, which isn't there: fetch the file it stands for")
     if not path.is_file():
-        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+        raise InputError(path, f"{('not a file' if path.exists() else 'no such file')}")
     try:
         return Reader(path, "r")
     except OSError as error:
         words = " ".join(str(error).split())
         if "lock file" in words:
             raise InputError(
-                f"{path}: locked ({_short(words)}): another process writes it, or its file system has no locks; then set "
-                "HDF5_USE_FILE_LOCKING=FALSE in the environment"
+                path,
+                f"locked ({_short(words)}): another process writes it, or its file system has no locks; then set HDF5_USE_FILE_LOCKING=FALSE in the environment",
             ) from None
         if error.errno:
-            raise InputError(f"{path}: can't be opened: {os.strerror(error.errno)}") from None
+            raise InputError(path, f"can't be opened: {os.strerror(error.errno)}") from None
         size = path.stat().st_size
         raise InputError(
-            f"{path}: not a readable HDF5 file ({size} bytes; truncated, or another format): {_short(words)}"
+            path, f"not a readable HDF5 file ({size} bytes; truncated, or another format): {_short(words)}"
         ) from None
 
 
@@ -57,20 +57,20 @@ def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
     """
     path = Path(file.file.filename)
     if key not in set(file):
-        raise InputError(f"{path}: no key {key!r} (found {', '.join(sorted(file)) or 'nothing'})")
+        raise InputError(path, f"no key {key!r} (found {', '.join(sorted(file)) or 'nothing'})")
     name = f"{file.name}/{key}".lstrip("/")
     try:
         found = file[key]
     except (KeyError, OSError, RuntimeError):
         link = file.get(key, getlink=True)
         to = ":".join(filter(None, (getattr(link, "filename", ""), getattr(link, "path", ""))))
-        raise InputError(f"{path}: {name}: a link to {to or 'something'}, which isn't there") from None
+        raise InputError(path, f"{name}: a link to {to or 'something'}, which isn't there") from None
     if not isinstance(found, h5py.Dataset):
-        raise InputError(f"{path}: {name}: a {type(found).__name__.lower()}, expected an array")
+        raise InputError(path, f"{name}: a {type(found).__name__.lower()}", "an array")
     if found.shape is None:
-        raise InputError(f"{path}: {name}: holds nothing")
+        raise InputError(path, f"{name}: holds nothing")
     if found.dtype.kind not in kinds:
-        raise InputError(f"{path}: {name}: type {found.dtype}, expected {_KINDS.get(kinds, 'numbers')}")
+        raise InputError(path, f"{name}: type {found.dtype}", f"{_KINDS.get(kinds, 'numbers')}")
     _check_sources(path, name, found)
     return found
 
@@ -81,7 +81,7 @@ _KINDS = {"c": "complex64", "fiu": "real numbers", "fiub": "numbers", "SO": "a t
 def _check_sources(path: Path, key: str, found: h5py.Dataset) -> None:
     """InputError where a part of an array lies in a file or array that is gone: HDF5 gives zeros there."""
     if not (found.is_virtual or found.external or found.id.get_storage_size()):
-        raise InputError(f"{path}: {key}: shape {found.shape}, but no values are stored in it")
+        raise InputError(path, f"{key}: shape {found.shape}, but no values are stored in it")
     parts = {(s.file_name, s.dset_name) for s in found.virtual_sources()} if found.is_virtual else set()
     for name, inside in sorted(parts | {(os.fsdecode(part[0]), "") for part in found.external or ()}):
         prefix = os.environ.get("HDF5_VDS_PREFIX", "").replace("${ORIGIN}", str(path.parent))
@@ -90,7 +90,7 @@ def _check_sources(path: Path, key: str, found: h5py.Dataset) -> None:
         if "%b" not in name and not (place and _holds(place, inside)):
             raise InputError(f"{path}: {key}: a part of it lies in {name} {inside}".rstrip() + ", which isn't there")
         if name == "." and inside.strip("/") == key:
-            raise InputError(f"{path}: {key}: a part of it is itself")
+            raise InputError(path, f"{key}: a part of it is itself")
 
 
 def _holds(path: Path, key: str) -> bool:
@@ -107,7 +107,7 @@ def number(about: Mapping[str, Any], key: str, path: Path) -> float | None:
         return None
     values = np.ravel(about[key])
     if values.size != 1 or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise InputError(f"{path}: attribute {key}: {_told(about[key])}, expected one finite number")
+        raise InputError(path, f"attribute {key}: {_told(about[key])}", "one finite number")
     return float(values[0])
 
 
@@ -117,7 +117,7 @@ def text(about: Mapping[str, Any], key: str, path: Path, default: str = "") -> s
     if isinstance(value, h5py.Empty):
         return default
     if np.size(value) != 1:
-        raise InputError(f"{path}: attribute {key}: {_told(value)}, expected one text")
+        raise InputError(path, f"attribute {key}: {_told(value)}", "one text")
     return one_text(value) or default
 
 

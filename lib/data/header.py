@@ -25,7 +25,7 @@ def read_header(path: Path, text: Any, width: int) -> Header:
     try:
         root = ElementTree.fromstring(one_text(text).lstrip("\ufeff").encode(), ElementTree.XMLParser(encoding="utf-8"))
     except (ElementTree.ParseError, IndexError) as error:
-        raise InputError(f"{path}: ismrmrd_header: not XML ({error})") from None
+        raise InputError(path, f"ismrmrd_header: not XML ({error})") from None
     encoded, recon = (_matrix(path, root, space) for space in ("encodedSpace", "reconSpace"))
     field = [_number(path, root, f"reconSpace/fieldOfView_mm/{axis}", False) for axis in "zxy"]
     points = (max(_number(path, root, "reconSpace/matrixSize/z", False) or 1, 1), *recon)
@@ -38,8 +38,8 @@ def read_header(path: Path, text: Any, width: int) -> Header:
     right = width - (left + last + 1)
     if left < 0 or right < 0 or left + right >= width:
         raise InputError(
-            f"{path}: ismrmrd_header: encodes {encoded[1]} lines with centre {center} and last {last}, "
-            f"which do not fit into the {width} columns of kspace"
+            path,
+            f"ismrmrd_header: encodes {encoded[1]} lines with centre {center} and last {last}, which do not fit into the {width} columns of kspace",
         )
     return Header(encoded, recon, (left, right), spacing)
 
@@ -52,7 +52,7 @@ def _within(place: str) -> str:
 def _matrix(path: Path, root: ElementTree.Element, space: str) -> tuple[int, int]:
     x, y = (int(_number(path, root, f"{space}/matrixSize/{axis}")) for axis in "xy")
     if min(x, y) < 1:
-        raise InputError(f"{path}: ismrmrd_header: {space}: matrix {x}×{y}, expected at least 1×1")
+        raise InputError(path, f"ismrmrd_header: {space}: matrix {x}×{y}", "at least 1×1")
     return x, y
 
 
@@ -67,4 +67,4 @@ def _number(path: Path, root: ElementTree.Element, place: str, needed: bool = Tr
     except (TypeError, ValueError):
         pass
     told = "is missing" if found is None else f"is {found!r}, expected a number"
-    raise InputError(f"{path}: ismrmrd_header: not a valid ISMRMRD header: encoding/{place} {told}")
+    raise InputError(path, f"ismrmrd_header: not a valid ISMRMRD header: encoding/{place} {told}")

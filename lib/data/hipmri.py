@@ -51,18 +51,16 @@ def find(source: Path) -> dict[str, list[Slice]]:
             lost = next((key for key in other if key not in ours), None)
             if lost and not unlabelled:
                 raise InputError(
-                    f"{other[lost]}: no {kind} beside it in keras_slices_{'seg_' * (kind == 'label')}{word}"
+                    f"{other[lost]}", f"no {kind} beside it in keras_slices_{'seg_' * (kind == 'label')}{word}"
                 )
         found[split] = [Slice(path, labels.get(key), key[0], key[1], key[2]) for key, path in sorted(images.items())]
     if not found:
-        raise InputError(f"{source}: no keras_slices_train, _validate or _test in it, expected HipMRI's folders")
+        raise InputError(source, "no keras_slices_train, _validate or _test in it", "HipMRI's folders")
     owner: dict[str, str] = {}
     for split, slices in found.items():
         for patient in {s.patient for s in slices}:
             if owner.setdefault(patient, split) != split:
-                raise InputError(
-                    f"{source}: patient {patient} is in both {owner[patient]} and {split}: split by patient"
-                )
+                raise InputError(source, f"patient {patient} is in both {owner[patient]} and {split}: split by patient")
     return found
 
 
@@ -71,12 +69,12 @@ def _named(folder: Path, kind: str) -> dict[tuple[str, str, int], Path]:
         return {}
     paths = list_files(folder, (".nii", ".nii.gz"), deep=False)
     if not paths:
-        raise InputError(f"{folder}: empty, expected {kind}_PPP_week_W_slice_S.nii.gz files")
+        raise InputError(folder, "empty", f"{kind}_PPP_week_W_slice_S.nii.gz files")
     found = {}
     for path in paths:
         match = NAME.fullmatch(path.name)
         if not match or match[1].lower() != kind:
-            raise InputError(f"{path}: expected a name like {kind}_004_week_0_slice_7.nii.gz")
+            raise InputError(path, f"expected a name like {kind}_004_week_0_slice_7.nii.gz")
         found[match[2], match[3], int(match[4])] = path
     return found
 
@@ -93,7 +91,7 @@ def prepare(
     pair; later for labels without a class (those within .01 of a whole number are rounded). Returns set.json's path.
     """
     if odd not in ("pad", "drop"):
-        raise InputError(f"odd: got {odd!r}, expected pad or drop")
+        raise InputError("odd", f"got {odd!r}", "pad or drop")
     found = find(source)
     every = tqdm(
         [s for slices in found.values() for s in slices], "checking", unit="slice", file=sys.stdout, mininterval=1

@@ -21,7 +21,7 @@ def check_persons(folder: Path, files: list[dict[str, Any]], shared: Iterable[st
         first = owner.setdefault(entry["person"], entry["split"])
         if first != entry["split"] and entry["person"] not in shared:
             raise InputError(
-                f"{folder}: person {entry['person']} is in both {first} and {entry['split']}: split by person"
+                folder, f"person {entry['person']} is in both {first} and {entry['split']}: split by person"
             )
 
 
@@ -51,7 +51,7 @@ def entries(folder: Path, split: str) -> list[dict[str, Any]]:
     """The checked entries of one split of a prepared set; InputError where there are none."""
     found = [entry for entry in read_set(folder)["files"] if entry["split"] == split]
     if not found:
-        raise InputError(f"{folder}: its set.json lists no files for {split}")
+        raise InputError(folder, f"its set.json lists no files for {split}")
     return found
 
 
@@ -63,22 +63,22 @@ def read_set(folder: Path) -> dict[str, Any]:
     folder = Path(folder)
     path = folder / "set.json"
     if not path.exists():
-        raise InputError(f"{folder}: no set.json here: prepare the data first, by the notebook 1x of this data set")
+        raise InputError(folder, "no set.json here: prepare the data first, by the notebook 1x of this data set")
     try:
         content = read(path)
         files = content["files"]
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not a valid index: prepare the set anew") from None
+        raise InputError(path, "not a valid index: prepare the set anew") from None
     verified = _verified(folder)
     known = dict(verified)
     for entry in files:
         file = folder / entry["path"]
         if not file.exists():
-            raise InputError(f"{file}: listed in {path} but gone: restore it or prepare the set anew")
+            raise InputError(file, f"listed in {path} but gone: restore it or prepare the set anew")
         if verified.get(entry["path"]) == [*state(file), entry["sha256"]]:
             remember(file, entry["sha256"])
         elif file.stat().st_size != entry["bytes"] or fingerprint(file) != entry["sha256"]:
-            raise InputError(f"{file}: changed since {path} was written: prepare the set anew")
+            raise InputError(file, f"changed since {path} was written: prepare the set anew")
         else:
             known |= _settled(file, entry)
     if known != verified:

@@ -63,12 +63,12 @@ def draw_move(
 def check_turns(file: Any, quarter_turn: float = 0.0, **others: Any) -> None:
     """InputError where a 90° turn would have to move the phase encode of a KspaceFile that isn't fully sampled or square."""
     if quarter_turn and file.mask:
-        raise InputError(f"{file.path}: augmentation: quarter_turn needs fully sampled k-space, this file has a mask")
+        raise InputError(file.path, "augmentation: quarter_turn needs fully sampled k-space, this file has a mask")
     if quarter_turn and not (file.shape[0] == file.shape[1] and file.target_shape[0] == file.target_shape[1]):
-        raise InputError(f"{file.path}: augmentation: quarter_turn needs square k-space, this is {file.shape}")
+        raise InputError(file.path, f"augmentation: quarter_turn needs square k-space, this is {file.shape}")
 
 
 def check_cutmix(probability: float, batch_size: int) -> None:
     """InputError where `cutmix` is asked for of batches of one sample."""
     if probability and batch_size < 2:
-        raise InputError("augmentation: cutmix mixes samples of a batch: set batch_size to 2 at least")
+        raise InputError("augmentation", "cutmix mixes samples of a batch: set batch_size to 2 at least")

@@ -34,13 +34,13 @@ class Pair(NamedTuple):
 def images_in(folder: Path) -> list[Path]:
     """The image files of a folder, sorted; other files are skipped. InputError where there are none."""
     if not Path(folder).is_dir():
-        raise InputError(f"{folder}: no such folder, expected one with images ({', '.join(ENDINGS)})")
+        raise InputError(folder, "no such folder", f"one with images ({', '.join(ENDINGS)})")
     paths = list_files(folder, ENDINGS, deep=False)
     if not paths:
-        raise InputError(f"{folder}: no images in it, expected {', '.join(ENDINGS)}")
+        raise InputError(folder, "no images in it", f"{', '.join(ENDINGS)}")
     for first, second in zip(paths, paths[1:], strict=False):
         if first.stem == second.stem:
-            raise InputError(f"{second}: {first.name} has the same name: predictions go by it")
+            raise InputError(second, f"{first.name} has the same name: predictions go by it")
     return paths
 
 
@@ -57,7 +57,7 @@ def find(source: Path) -> list[Pair]:
         folders = sorted(p for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
         if found := [pair for folder in folders if PATIENT.match(folder.name) for pair in _kaggle(folder)]:
             return found
-    raise InputError(f"{source}: neither TCGA_… folders nor train_image and train_mask in it")
+    raise InputError(source, "neither TCGA_… folders nor train_image and train_mask in it")
 
 
 def _kaggle(folder: Path) -> list[Pair]:
@@ -90,7 +90,7 @@ def _check_mates(images: dict[str, Path], masks: dict[str, Path]) -> None:
     for here, there, kind in ((images, masks, "mask"), (masks, images, "image")):
         lost = next((path for stem, path in sorted(here.items()) if stem not in there), None)
         if lost:
-            raise InputError(f"{lost}: no {kind} belongs to it, expected one of the same name")
+            raise InputError(lost, f"no {kind} belongs to it", "one of the same name")
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -127,18 +127,16 @@ def _values(path: Path) -> np.ndarray:
     if image.mode != "P":
         values = np.asarray(image)
         if (wrong := ~(np.isfinite(values) & (values >= 0))).any():
-            raise InputError(f"{path}: the mask holds {values[wrong][0]:g}, expected 0 for background, more for lesion")
+            raise InputError(path, f"the mask holds {values[wrong][0]:g}", "0 for background, more for lesion")
         return values
     *colors, alpha = np.moveaxis(np.asarray(image.convert("RGBA")), -1, 0)
     if (alpha < 255).any():
-        raise InputError(f"{path}: a palette with transparent colors, expected opaque ones")
+        raise InputError(path, "a palette with transparent colors", "opaque ones")
     if all((color == colors[0]).all() for color in colors):
         return colors[0]
     found = np.unique(np.stack(colors, -1).reshape(-1, 3), axis=0)
     if len(found) > 2 or found[0].any():
-        raise InputError(
-            f"{path}: a palette of {pluralize(len(found), 'color')}, expected greys, or black and one color"
-        )
+        raise InputError(path, f"a palette of {pluralize(len(found), 'color')}", "greys, or black and one color")
     return np.any(colors, axis=0)
 
 
@@ -150,7 +148,7 @@ def _is_graded(values: np.ndarray) -> bool:
 def _half(path: Path, top: float) -> float:
     """Half of the maximum of masks of more than two values; InputError where it is a class's number."""
     if top in range(2, MOST_CLASSES):
-        raise InputError(f"{path}: a mask of more than two values up to {top:g}: classes? expected lesion or none")
+        raise InputError(path, f"a mask of more than two values up to {top:g}: classes? expected lesion or none")
     return top / 2
 
 
@@ -163,14 +161,14 @@ def _open(path: Path, mask: bool = False) -> Image.Image:
             image.load()
     except Exception as error:  # Pillow fails in many ways with what isn't an image
         why = getattr(error, "strerror", None) or f"{type(error).__name__}; truncated, or pixels of a rare type?"
-        raise InputError(f"{path}: not a readable image ({why})") from None
+        raise InputError(path, f"not a readable image ({why})") from None
     if frames > 1:
-        raise InputError(f"{path}: {frames} images in one file, expected one")
+        raise InputError(path, f"{frames} images in one file", "one")
     mode, grey = image.mode, image.mode.startswith(("I", "F"))
     if mask and not (grey or mode in ("1", "L", "P")):
-        raise InputError(f"{path}: a mask of {Image.getmodebands(mode)} channels ({mode}), expected a grey one")
+        raise InputError(path, f"a mask of {Image.getmodebands(mode)} channels ({mode})", "a grey one")
     if not mask and (grey or re.search(r"(RGB[AX]?|LA);16", stored)):
-        raise InputError(f"{path}: {mode} pixels of more than 8 bits, expected 8-bit grey or color")
+        raise InputError(path, f"{mode} pixels of more than 8 bits", "8-bit grey or color")
     return image
 
 
@@ -181,9 +179,9 @@ def split_persons(
     and `val` of the others validate; with val 0 the test split validates too, as in the source.
     """
     if by not in ("patient", "image"):
-        raise InputError(f"split_by: got {by!r}, expected patient or image")
+        raise InputError("split_by", f"got {by!r}", "patient or image")
     if not (0 <= val < 1 and 0 < test < 1):
-        raise InputError(f"val: got {val:g}, expected a share of at least 0 and below 1")
+        raise InputError("val", f"got {val:g}", "a share of at least 0 and below 1")
     rng = np.random.default_rng(seed)
     key = {p.image: p.person if by == "patient" else str(p.image) for p in pairs}
 
@@ -199,10 +197,10 @@ def split_persons(
     both = {key[i] for i in held} & {key[i] for i in key if i not in held}
     if both:
         raise InputError(
-            f"{min(held).parent}: patient {min(both)} is among the training images too: set split_by to image"
+            min(held).parent, f"patient {min(both)} is among the training images too: set split_by to image"
         )
     if "train" not in place.values():
-        raise InputError(f"{len(set(key.values()))} {by}s are too few: none is left to train on")
+        raise InputError(f"{len(set(key.values()))} {by}s are too few", "none is left to train on")
     return place
 
 
@@ -270,7 +268,7 @@ def _check(pairs: list[Pair]) -> float | None:
     for pair in tqdm(pairs, desc="checking", unit="mask", file=sys.stdout, mininterval=1):
         size, values = check_image(pair.image), _values(pair.mask)
         if size != values.shape:
-            raise InputError(f"{pair.mask}: {values.shape}, its image is {size}")
+            raise InputError(pair.mask, f"{values.shape}, its image is {size}")
         if _is_graded(values):
             tops[pair.mask] = float(values.max())
     if not tops:

@@ -58,17 +58,17 @@ def prepare(
     value that is NaN or inf or has no class (labels within .01 of a whole number are rounded), a person in two splits (but those of about["shared_persons"]).
     """
     if size and spacing:
-        raise InputError(f"size {list(size)} and spacing {list(spacing)}: give one of them")
+        raise InputError(f"size {list(size)} and spacing {list(spacing)}", "give one of them")
     if window and window != "auto" and not (_numbers(window, 2) and window[0] < window[1]):
-        raise InputError(f"window: got {window}, expected [low, high], auto or None")
+        raise InputError("window", f"got {window}", "[low, high], auto or None")
     for name, three, kind in (("size", size, int), ("spacing", spacing, Real), ("npy_voxel", npy_voxel, Real)):
         if three and not (_numbers(three, 3, kind) and min(three) > 0):
             words = "whole numbers" if kind is int else "numbers"
-            raise InputError(f"{name}: got {list(three)}, expected three {words} above 0")
+            raise InputError(name, f"got {list(three)}", f"three {words} above 0")
     table = np.arange(256)
     for value, c in (relabel or {}).items():
         if not (str(value).isdigit() and int(value) < 256 and isinstance(c, int) and 0 <= c < len(classes)):
-            raise InputError(f"relabel: {value}: {c}, expected labels 0 … 255 and classes 0 … {len(classes) - 1}")
+            raise InputError("relabel", f"{value}: {c}", f"labels 0 … 255 and classes 0 … {len(classes) - 1}")
         table[int(value)] = c
     found = find(source, volume_files, segmentation_files, split, persons)
     jobs = [(name, pair) for name, pairs in found.items() for pair in pairs]
@@ -166,7 +166,7 @@ def attributes(path: Path) -> dict[str, Any]:
     """All attributes of a case, as `to_original` needs them; InputError where it isn't a volume's."""
     with open_hdf5(path) as file:
         if "original_affine" not in file.attrs:
-            raise InputError(f"{path}: no prepared volume, expected one that 13_prepare_volumes wrote")
+            raise InputError(path, "no prepared volume", "one that 13_prepare_volumes wrote")
         return dict(file.attrs)
 
 
@@ -182,7 +182,7 @@ def to_original(labels: Any, case: Mapping[str, Any]) -> np.ndarray:
     axes = abs(matrix[:3, :3]).argmax(0)  # the case's axis along which each of the file's goes
     expected = tuple(np.rint(abs(matrix[:3, :3]) @ shape).astype(int).tolist())
     if tuple(labels.shape) != expected:
-        raise InputError(f"{case['source']}: labels of {tuple(labels.shape)}, its prepared case is {expected}")
+        raise InputError(f"{case['source']}", f"labels of {tuple(labels.shape)}, its prepared case is {expected}")
     where = [
         (matrix[axis, i] * np.arange(n) + matrix[axis, 3]).clip(0, expected[axis] - 1)
         for i, (axis, n) in enumerate(zip(axes, shape, strict=True))
@@ -214,7 +214,7 @@ def save_nifti(path: Path, labels: np.ndarray, case: Mapping[str, Any]) -> None:
     """Write labels on the original grid as .nii or .nii.gz, uint8, with the affine of the file that the case was made of."""
     shape = tuple(map(int, case["original_shape"]))
     if labels.shape != shape:
-        raise InputError(f"{path}: labels of {labels.shape}, {case['source']} is {shape}")
+        raise InputError(path, f"labels of {labels.shape}, {case['source']} is {shape}")
     image = nibabel.Nifti1Image(labels.astype(np.uint8), case["original_affine"])
     image.header.set_xyzt_units("mm")
     content = image.to_bytes()

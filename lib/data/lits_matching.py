@@ -43,9 +43,9 @@ def find(
     """
     source = Path(source)
     if not source.is_dir():
-        raise InputError(f"{source}: no such folder, expected one with volumes named {volume_files}")
+        raise InputError(source, "no such folder", f"one with volumes named {volume_files}")
     if isinstance(volume_files, str) != isinstance(segmentation_files, str):
-        raise InputError(f"segmentation_files: got {segmentation_files!r}, expected as many as in {volume_files!r}")
+        raise InputError("segmentation_files", f"got {segmentation_files!r}", f"as many as in {volume_files!r}")
     volumes, labels = ({"train": p} if isinstance(p, str) else p for p in (volume_files, segmentation_files))
     for name in (*volumes, *labels, *split):
         if name not in SPLITS:
@@ -57,22 +57,22 @@ def find(
     for name, pairs in found.items():
         for pair in pairs:
             if first.setdefault(pair.id, pair.volume) != pair.volume:
-                raise InputError(f"{pair.volume}: {first[pair.id]} is {pair.id} too, expected different names")
+                raise InputError(pair.volume, f"{first[pair.id]} is {pair.id} too", "different names")
             if name != "test" and not pair.segmentation:
-                raise InputError(f"{pair.volume}: no segmentation belongs to it, expected {labels.get(name, labels)}")
+                raise InputError(pair.volume, "no segmentation belongs to it", f"{labels.get(name, labels)}")
     unknown = next((i for i in persons or {} if i not in first), None)
     if unknown is not None:
-        raise InputError(f"persons: no volume {unknown!r} in {source}, expected {', '.join(list(first)[:3])} …")
+        raise InputError("persons", f"no volume {unknown!r} in {source}", f"{', '.join(list(first)[:3])} …")
     return {s: found[s] for s in SPLITS if s in found}
 
 
 def _pairs(source: Path, pattern: str, other: str | None, persons: Mapping[str, str]) -> list[Pair]:
     volumes, labels = _matches(source, pattern), _matches(source, other) if other else {}
     if not volumes:
-        raise InputError(f"{source}: nothing in it is named {pattern} ({', '.join(ENDINGS)})")
+        raise InputError(source, f"nothing in it is named {pattern} ({', '.join(ENDINGS)})")
     lost = next((path for stars, (_, path) in labels.items() if stars not in volumes), None)
     if lost:
-        raise InputError(f"{lost}: no volume belongs to it, expected {pattern}")
+        raise InputError(lost, "no volume belongs to it", pattern)
     return [
         Pair(path, labels.get(stars, ("", None))[1], name, persons.get(name, name))
         for stars, (name, path) in sorted(volumes.items(), key=lambda item: [_numbers(text) for text in item[0]])
@@ -95,7 +95,7 @@ def _matches(source: Path, pattern: str) -> dict[tuple[str, ...], tuple[str, Pat
             whole = set(regex.groupindex.values())
             stars = tuple(text for i, text in enumerate(match.groups(), 1) if i not in whole)
             if stars in found:
-                raise InputError(f"{source / path}: {found[stars][1]} has the same name: which one is it?")
+                raise InputError(f"{source / path}", f"{found[stars][1]} has the same name: which one is it?")
             found[stars] = ("_".join(match.groupdict().values()) or Path(path).name.split(".")[0], source / path)
     return found
 
@@ -109,19 +109,19 @@ def _divided(pairs: list[Pair], split: dict[str, Any]) -> dict[str, list[Pair]]:
     for name in sorted(split, key=lambda s: (isinstance(split[s], int), s != "test")):  # ids first, then the last ones
         wanted, ids = split[name], {p.id: p for p in left}
         if isinstance(wanted, bool) or not isinstance(wanted, int | list | tuple):
-            raise InputError(f"split: {name}: got {wanted!r}, expected a number of volumes or a list of their ids")
+            raise InputError("split", f"{name}: got {wanted!r}", "a number of volumes or a list of their ids")
         if isinstance(wanted, int):
             if not 0 <= wanted < len(left):
-                raise InputError(f"split: {wanted} for {name} of {len(left)} volumes: none is left to train on")
+                raise InputError("split", f"{wanted} for {name} of {len(left)} volumes: none is left to train on")
             taken[name] = left[-wanted:]
         else:
             unknown = next((str(i) for i in wanted if str(i) not in ids), None)
             if unknown is not None:
-                raise InputError(f"split: {name}: no volume {unknown!r} is left, expected {', '.join(list(ids)[:3])} …")
+                raise InputError("split", f"{name}: no volume {unknown!r} is left", f"{', '.join(list(ids)[:3])} …")
             taken[name] = [p for p in left if p.id in map(str, wanted)]
         left = [p for p in left if p not in taken[name]]
     if not left:
-        raise InputError(f"split: all {len(pairs)} volumes are in {' and '.join(taken)}: none is left to train on")
+        raise InputError("split", f"all {len(pairs)} volumes are in {' and '.join(taken)}: none is left to train on")
     return taken | {"train": left}
 
 
@@ -139,7 +139,7 @@ def placed(
     affines, lost = [], []
     for name, pair in jobs:
         if owner.setdefault(pair.person, name) != name and pair.person not in shared:
-            raise InputError(f"{pair.volume}: {pair.person} is in {owner[pair.person]} and {name}: split by person")
+            raise InputError(pair.volume, f"{pair.person} is in {owner[pair.person]} and {name}: split by person")
         shape, affine = nifti.header(pair.volume, voxel=npy_voxel)
         its_affine = None
         if pair.segmentation:
@@ -160,13 +160,13 @@ def _sized(jobs, affines, lost: list[bool], voxel) -> list[tuple[np.ndarray, np.
     words = f"the identity as affine, which says no voxel size ({sum(lost)} of {len(jobs)} volumes)"
     if voxel is None and not all(lost):
         other = jobs[lost.index(False)][1].volume
-        raise InputError(f"{first.volume}: {words}, unlike {other}: give identity_voxel, mm along x, y, z")
+        raise InputError(first.volume, f"{words}, unlike {other}: give identity_voxel, mm along x, y, z")
     voxel, found = voxel or (1, 1, 1), list(affines)
     for i in np.flatnonzero(lost):
         name = jobs[i][1].id
         mm = voxel.get(name) if isinstance(voxel, Mapping) else voxel
         if mm is None or len(mm) != 3 or not min(mm) > 0:
-            raise InputError(f"identity_voxel: {name}: got {mm}, expected mm along x, y, z")
+            raise InputError("identity_voxel", f"{name}: got {mm}", "mm along x, y, z")
         found[i] = tuple(None if affine is None else np.diag([*mm, 1.0]) @ affine for affine in affines[i])
     print(
         f"{first.volume.name}: {words}: {'sizes as given' if isinstance(voxel, Mapping) else f'taken as {_mm(voxel)}'}"

@@ -26,6 +26,6 @@ def path_names(paths: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
         if not again:
             return names
         if all(depth[path] >= len(ends[path]) for path in again):
-            raise InputError(f"{again[0]} and {again[1]}: can't be told apart by their names: rename one")
+            raise InputError(f"{again[0]} and {again[1]}", "can't be told apart by their names: rename one")
         for path in again:
             depth[path] += 1

@@ -45,7 +45,7 @@ def reading(path: Path) -> Iterator[None]:
             else " ".join(str(error).replace(f'"{path}"', "it").split())[:120] or type(error).__name__
         )
         kind = "npy" if path.suffix == ".npy" else "NIfTI"
-        raise InputError(f"{path}: can't be read as {kind} ({reason}{'' if refused else '; truncated?'})") from None
+        raise InputError(path, f"can't be read as {kind} ({reason}{('' if refused else '; truncated?')})") from None
 
 
 def opened(path: Path) -> nibabel.Nifti1Image:
@@ -77,7 +77,7 @@ def kept(path: Path, shape: Sequence[int], axes: int) -> list[int]:
         if len(left) > axes and shape[axis] == 1:
             left.remove(axis)
     if len(left) != axes or 0 in shape:
-        raise InputError(f"{path}: shape {tuple(shape)}, expected {EXPECTED[axes]} and no further axes but of 1")
+        raise InputError(path, f"shape {tuple(shape)}", f"{EXPECTED[axes]} and no further axes but of 1")
     return left
 
 
@@ -95,7 +95,7 @@ def header(path: Path, axes: int = 3, voxel: Sequence[float] = (1, 1, 1)) -> tup
     which = kept(path, whole, axes)
     affine = affine[:, [*(range(axes) if path.suffix == ".npy" else which), 3]]
     if not np.isfinite(affine).all() or np.linalg.svd(affine[:3, :axes], compute_uv=False).prod() < 1e-9:
-        raise InputError(f"{path}: its affine {affine[:3].tolist()} has no inverse")
+        raise InputError(path, f"its affine {affine[:3].tolist()} has no inverse")
     return tuple(whole[axis] for axis in which), affine
 
 
@@ -109,7 +109,7 @@ def values(path: Path, axes: int = 3) -> np.ndarray:
     found = found.reshape([found.shape[axis] for axis in kept(path, found.shape, axes)])
     bad = found.size - int(np.isfinite(found).sum())
     if bad:
-        raise InputError(f"{path}: {bad} of {found.size} values are NaN or inf, expected numbers")
+        raise InputError(path, f"{bad} of {found.size} values are NaN or inf", "numbers")
     return found
 
 
@@ -133,7 +133,7 @@ def agreed(image: Path, label: Path, first, second, affine_from: str = "both") -
     whose affine counts where they differ, "image" or "label" ("both": that is refused). InputError naming both files.
     """
     if affine_from not in AFFINE_FROM:
-        raise InputError(f"affine_from: got {affine_from!r}, expected one of {', '.join(AFFINE_FROM)}")
+        raise InputError("affine_from", f"got {affine_from!r}", f"one of {', '.join(AFFINE_FROM)}")
     (shape, affine), (its_shape, its_affine) = first, second
     if shape == its_shape and not apart(shape, affine, its_affine):
         return affine, affine
@@ -142,11 +142,11 @@ def agreed(image: Path, label: Path, first, second, affine_from: str = "both") -
         if turned == its_turned and not apart(turned, one, other):
             return affine, its_affine
     if shape != its_shape:
-        raise InputError(f"{label}: {its_shape}, its image is {shape} ({image})")
+        raise InputError(label, f"{its_shape}, its image is {shape} ({image})")
     if affine_from == "both":
         words = "expected the same, or affine_from image or label where one of them is known to be wrong"
         away = f"differs by up to {apart(shape, affine, its_affine):.3g} mm from its image's"
-        raise InputError(f"{label}: its affine {away} ({image}): {words}")
+        raise InputError(label, f"its affine {away} ({image}): {words}")
     return (affine,) * 2 if affine_from == "image" else (its_affine,) * 2
 
 

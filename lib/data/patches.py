@@ -79,10 +79,10 @@ class VolumePatches(Dataset):
         overlap: float = 0.0, fresh: bool = True, augmentation: dict[str, Any] | None = None, seed: int = 0,
     ):  # fmt: skip
         if crops not in CROPS:
-            raise InputError(f"crops: got {crops!r}, expected one of {', '.join(CROPS)}")
+            raise InputError("crops", f"got {crops!r}", f"one of {', '.join(CROPS)}")
         if len(size) != 3 or min(size) < 1 or not 0 <= overlap < 1:
             raise InputError(
-                f"patch of {list(size)}, overlap {overlap}: expected three sizes of at least 1, 0 … below 1"
+                f"patch of {list(size)}, overlap {overlap}", "expected three sizes of at least 1, 0 … below 1"
             )
         self.cases, self.size, self.crops, self.target = cases, tuple(size), crops, target
         self.fresh, self.augmentation, self.seed = fresh, augmentation or {}, seed
@@ -159,10 +159,10 @@ class VolumePatches(Dataset):
 
 def _centre(case: CaseFile, boxes: np.ndarray, organ: str | None) -> np.ndarray:
     if organ is not None and organ not in case.classes[1:]:
-        raise InputError(f"organ: got {organ!r}, {case.path} has {', '.join(case.classes[1:])}")
+        raise InputError("organ", f"got {organ!r}, {case.path} has {', '.join(case.classes[1:])}")
     centre = middle(boxes[1:] if organ is None else boxes[[case.classes.index(organ)]])
     if centre is None:
-        raise InputError(f"{case.path}: no voxel of {organ or 'any class'} to crop around: use crops grid or uniform")
+        raise InputError(case.path, f"no voxel of {organ or 'any class'} to crop around: use crops grid or uniform")
     return centre
 
 

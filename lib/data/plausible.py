@@ -27,8 +27,8 @@ def check_rows(path: Path, shape: Sequence[int], header: Header) -> None:
     if height == readout or (height == header.recon[0] and not swapped):
         return
     raise InputError(
-        f"{path}: kspace: shape {tuple(shape)} has {height} rows, its header {readout} readout points: expected the axes "
-        "(slices, coils, readout, phase encode)"
+        path,
+        f"kspace: shape {tuple(shape)} has {height} rows, its header {readout} readout points: expected the axes (slices, coils, readout, phase encode)",
     )
 
 
@@ -88,17 +88,17 @@ def check_values(path: Path, kspace: h5py.Dataset) -> list[str]:
         values = kspace[s]
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).sum())
-            raise InputError(f"{path}: kspace: slice {s} holds {bad} NaN or inf values, expected finite numbers")
+            raise InputError(path, f"kspace: slice {s} holds {bad} NaN or inf values", "finite numbers")
         energy[s] = np.square(np.abs(values), dtype=np.float64).sum()
     if not energy.any():
-        raise InputError(f"{path}: kspace: all {len(kspace)} slices are zero")
+        raise InputError(path, f"kspace: all {len(kspace)} slices are zero")
     power = np.square(np.abs(kspace[len(kspace) // 2]), dtype=np.float64)
     power = power.reshape(-1, *power.shape[-2:])
     told = []
     if power.any():
         told = _check_axes(path, kspace.shape, energy, power)
         if holes := _holes(power.any(0)):
-            raise InputError(f"{path}: kspace: {holes[0]}")
+            raise InputError(path, f"kspace: {holes[0]}")
     zero = np.flatnonzero(energy == 0)
     return told + [f"slice {s} is zero" for s in zero]
 
@@ -111,14 +111,14 @@ def _check_axes(path: Path, shape: tuple[int, ...], energy: np.ndarray, power: n
     coils, rows, columns = (_central(power.sum(axes)) for axes in ((1, 2), (0, 2), (0, 1)))
     if max(_central(energy), coils) > 0.95 and min(rows, columns) < 0.75:
         raise InputError(
-            f"{path}: kspace: shape {shape}: the energy along its axes isn't that of (slices, coils, readout, phase "
-            "encode): are the coils or slices last? Expected the axes in this order"
+            path,
+            f"kspace: shape {shape}: the energy along its axes isn't that of (slices, coils, readout, phase encode): are the coils or slices last? Expected the axes in this order",
         )
     for axis, share in (("readout", rows), ("phase encode", columns)):
         if share < 0.25:
             raise InputError(
-                f"{path}: kspace: {1 - share:.0%} of the energy lies in the outer half along the {axis}: is the zero "
-                "frequency in the corner? Expected it in the centre (numpy.fft.fftshift)"
+                path,
+                f"kspace: {1 - share:.0%} of the energy lies in the outer half along the {axis}: is the zero frequency in the corner? Expected it in the centre (numpy.fft.fftshift)",
             )
     low = [f"{s:.0%} along the {a}" for a, s in (("readout", rows), ("phase encode", columns)) if s < 0.9]
     return [f"energy in the central half: {', '.join(low)}; is this k-space, along both axes?"] if low else []
@@ -154,7 +154,7 @@ def check_target(kspace: h5py.Dataset, path: Path, key: str, maximum: float) -> 
         for i in range(len(target)):
             image = target[i].astype(np.float64)
             if not np.isfinite(image).all():
-                raise InputError(f"{path}: {key}: slice {i} holds NaN or inf values, expected finite numbers")
+                raise InputError(path, f"{key}: slice {i} holds NaN or inf values", "finite numbers")
             largest = max(largest, float(image.max()))
             told += [] if image.any() else [f"{key}: slice {i} is zero"]
             if i == s:
@@ -179,8 +179,9 @@ def _scale(path: Path, name: str, found: float, what: str, expected: float, near
     ratio = found / expected
     if not 1 / SCALE < ratio < SCALE:
         raise InputError(
-            f"{path}: {name} is of another scale than {what}: {ratio:.3g} times, expected 1 (it is the data range of every "
-            "score, and what networks are trained to give)"
+            path,
+            f"{name} is of another scale than {what}: {ratio:.3g} times",
+            "1 (it is the data range of every score, and what networks are trained to give)",
         )
     return [] if 1 / near < ratio < near else [f"{name} is {ratio:.3g} times {what}"]
 

@@ -62,7 +62,7 @@ def center_block(mask: Tensor) -> tuple[int, int]:
     """Start and stop of the contiguous run of acquired lines about W // 2, or nearest to it, of a mask (W,)."""
     lines = mask.flatten().nonzero().flatten().tolist()
     if not lines:
-        raise InputError(f"mask of {mask.numel()} lines: none is acquired, expected at least a block of centre lines")
+        raise InputError(f"mask of {mask.numel()} lines", "none is acquired", "at least a block of centre lines")
     start = min(lines, key=lambda line: abs(line - mask.numel() // 2))
     stop = start + 1
     while start - 1 in lines:
@@ -86,7 +86,7 @@ def find_grid(mask: Tensor) -> Grid:
     if not outside:
         if 2 * len(lines) < width:
             raise InputError(
-                f"mask is not a GRAPPA grid: no line is acquired around the centre block {start}–{stop - 1}"
+                "mask is not a GRAPPA grid", f"no line is acquired around the centre block {start}–{stop - 1}"
             )
         return Grid(1, 0, (start, stop), (first, last + 1))
     for step in range(2, width):
@@ -96,7 +96,7 @@ def find_grid(mask: Tensor) -> Grid:
         ):
             reach = (0 if first < step else first, width if width - 1 - last < step else last + 1)
             return Grid(step, offset, (start, stop), reach)
-    raise InputError(f"mask is not a GRAPPA grid: {_broken(outside, start, stop)}")
+    raise InputError("mask is not a GRAPPA grid", f"{_broken(outside, start, stop)}")
 
 
 def _broken(outside: list[int], start: int, stop: int) -> str:
@@ -244,9 +244,8 @@ def _plan(
     else:
         there, need = center[1] - center[0], step + -(-2 * coils * points // max(per_line, 1))
         raise InputError(
-            f"{pluralize(there, 'centre line')} of {height} points {'is' if there == 1 else 'are'} too few for GRAPPA with "
-            f"{pluralize(coils, 'coil')} at acceleration {step}: {need} are enough for the smallest "
-            f"kernel ({points} × 2 lines)"
+            f"{pluralize(there, 'centre line')} of {height} points {('is' if there == 1 else 'are')} too few for GRAPPA with {pluralize(coils, 'coil')} at acceleration {step}",
+            f"{need} are enough for the smallest kernel ({points} × 2 lines)",
         )
     parts, acquired = [Part(windows, pattern, 0)], mask.nonzero().flatten().tolist()
     ends = [-1] * (grid.reach[0] == 0), [len(mask)] * (grid.reach[1] == len(mask))

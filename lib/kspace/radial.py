@@ -39,12 +39,12 @@ def sampling(
     the distance. Raises InputError for an unknown kind and for an acceleration that leaves less than 3 lines.
     """
     if kind not in KINDS:
-        raise InputError(f"trajectory: got {kind!r}, expected one of {', '.join(KINDS)}")
+        raise InputError("trajectory", f"got {kind!r}", f"one of {', '.join(KINDS)}")
     random = np.random.default_rng(seed)
     full = _full(kind, size)
     lines = round(full / acceleration) if acceleration >= 1 else 0
     if lines < 3:
-        raise InputError(f"acceleration {acceleration:g} at {size} pixels: {lines} lines a frame, expected at least 3")
+        raise InputError(f"acceleration {acceleration:g} at {size} pixels", f"{lines} lines a frame", "at least 3")
     if kind == "radial":
         turns = torch.arange(frames * lines, dtype=torch.float64) * TINY_GOLDEN_ANGLE + random.uniform(0, math.pi)
         return Sampling(kind, (turns % math.pi).view(frames, lines), None, full / lines)

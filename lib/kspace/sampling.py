@@ -78,11 +78,11 @@ def make_mask(
     Raises InputError for anything out of range.
     """
     if kind not in _GRIDS:
-        raise InputError(f"mask kind {kind!r}: {did_you_mean(kind, _GRIDS)}expected one of {', '.join(_GRIDS)}")
+        raise InputError(f"mask kind {kind!r}", f"{did_you_mean(kind, _GRIDS)}expected one of {', '.join(_GRIDS)}")
     if width < 1:
-        raise InputError(f"mask width {width}: expected at least 1 column")
+        raise InputError(f"mask width {width}", "expected at least 1 column")
     if not 1 <= acceleration < math.inf:
-        raise InputError(f"mask acceleration {acceleration}: expected a number of at least 1")
+        raise InputError(f"mask acceleration {acceleration}", "expected a number of at least 1")
     lines = _centre_lines(kind, width, acceleration, center_fraction, num_low_frequencies)
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
@@ -92,10 +92,11 @@ def make_mask(
     grid[start : start + lines] = True
     left, right = padding
     if not (left >= 0 and right >= 0 and left + right < width):
-        raise InputError(f"mask padding {(left, right)}: expected two counts that leave some of the {width} columns")
+        raise InputError(f"mask padding {(left, right)}", f"expected two counts that leave some of the {width} columns")
     if lines and (left > start or width - right < start + lines):
         raise InputError(
-            f"mask padding {(left, right)}: cuts into the {lines} centre lines {start} to {start + lines - 1} of {width}"
+            f"mask padding {(left, right)}",
+            f"cuts into the {lines} centre lines {start} to {start + lines - 1} of {width}",
         )
     grid[:left] = grid[width - right :] = False
     return Mask(torch.from_numpy(grid), kind, acceleration, lines, offset, (left, right), seed)
@@ -104,7 +105,7 @@ def make_mask(
 def point_spread(columns: Tensor) -> Tensor:
     """What one point becomes along W when only `columns` (W,) are acquired: magnitude (W,), centred, peak 1."""
     if not columns.any():
-        raise InputError(f"point_spread: none of the {columns.numel()} columns is acquired")
+        raise InputError("point_spread", f"none of the {columns.numel()} columns is acquired")
     spread = ifftc(columns.to(torch.float32), (-1,)).abs()
     return spread / spread.max()
 
@@ -112,14 +113,14 @@ def point_spread(columns: Tensor) -> Tensor:
 def _centre_lines(kind: str, width: int, acceleration: float, fraction: float | None, count: int | None) -> int:
     if (fraction is None) == (count is None):
         raise InputError(
-            f"mask centre: give one of center_fraction and num_low_frequencies, found {fraction} and {count}"
+            "mask centre", f"give one of center_fraction and num_low_frequencies, found {fraction} and {count}"
         )
     if count is not None:
         if not 0 <= count <= width:
-            raise InputError(f"mask num_low_frequencies {count}: expected 0 to the width, {width}")
+            raise InputError(f"mask num_low_frequencies {count}", f"expected 0 to the width, {width}")
         return int(count)
     if not 0 <= fraction <= 1:
-        raise InputError(f"mask center_fraction {fraction}: expected 0 to 1")
+        raise InputError(f"mask center_fraction {fraction}", "expected 0 to 1")
     lines = round(width * fraction)
     return max(min(lines, round(width / acceleration)), 1) if kind == "magic_fraction" else lines
 
@@ -129,7 +130,7 @@ def _generator(seed: Seed) -> np.random.RandomState:
     try:
         rng = np.random.RandomState(tuple(map(ord, seed)) if isinstance(seed, str) else seed)
     except (TypeError, ValueError):
-        raise InputError(f"mask seed {seed!r}: expected an int or ints in 0…2³²−1, or some text") from None
+        raise InputError(f"mask seed {seed!r}", "expected an int or ints in 0…2³²−1, or some text") from None
     rng.randint(1)  # fastMRI picks one of its list of accelerations first
     return rng
 
@@ -138,19 +139,19 @@ def _offset(offset: int | None, step: int, rng: np.random.RandomState) -> int:
     if offset is None:
         return int(rng.randint(0, high=step))
     if not 0 <= offset < step:
-        raise InputError(f"mask offset {offset}: expected 0 to {step - 1}, less than the grid's step")
+        raise InputError(f"mask offset {offset}", f"expected 0 to {step - 1}, less than the grid's step")
     return int(offset)
 
 
 def _whole(kind: str, acceleration: float) -> int:
     if acceleration != int(acceleration):
-        raise InputError(f"mask acceleration {acceleration}: {kind} needs a whole number, the grid's step")
+        raise InputError(f"mask acceleration {acceleration}", f"{kind} needs a whole number, the grid's step")
     return int(acceleration)
 
 
 def _random(width, acceleration, lines, offset, rng):
     if offset is not None:
-        raise InputError(f"mask offset {offset}: a random mask has no grid and takes none")
+        raise InputError(f"mask offset {offset}", "a random mask has no grid and takes none")
     outside = width - lines
     probability = (width / acceleration - lines) / outside if outside else 0
     return rng.uniform(size=width) < probability, None

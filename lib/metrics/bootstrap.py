@@ -40,7 +40,7 @@ def _resampled(values_per_slice: ArrayLike, block: int | None, samples: int, see
     """Means (samples,) of slices drawn in blocks."""
     values = np.asarray(values_per_slice, dtype=np.float64)
     if values.ndim != 1:
-        raise InputError(f"bootstrap_interval: values {values.shape}, expected (S,)")
+        raise InputError("bootstrap_interval", f"values {values.shape}", "(S,)")
     return values[moving_blocks(values.size, block, samples, seed)].mean(1)
 
 
@@ -51,7 +51,7 @@ def moving_blocks(count: int, block: int | None, samples: int, seed: int | tuple
     """
     block = max(1, round(count ** (1 / 3))) if block is None else block
     if not 1 <= block <= count:
-        raise InputError(f"bootstrap: block {block}, expected 1 ≤ block ≤ {count} slices")
+        raise InputError("bootstrap", f"block {block}", f"1 ≤ block ≤ {count} slices")
     starts = np.random.default_rng(seed).integers(0, count - block + 1, size=(samples, -(-count // block)))
     return (starts[..., None] + np.arange(block)).reshape(samples, -1)[:, :count]
 

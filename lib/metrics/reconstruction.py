@@ -53,7 +53,7 @@ def ssim3d(output: ArrayLike, target: ArrayLike, data_range: float | None = None
     """
     output, target, data_range = _volumes("ssim3d", output, target, data_range)
     if min(output.shape) < WINDOW:
-        raise InputError(f"ssim3d: {tuple(output.shape)} is smaller than the 7×7×7 window")
+        raise InputError("ssim3d", f"{tuple(output.shape)} is smaller than the 7×7×7 window")
     return float(ssim_map(output, target, data_range, lambda x: box_mean(x, 3), WINDOW**3 / (WINDOW**3 - 1)).mean())
 
 
@@ -95,7 +95,7 @@ def nmse(
     output, target = _restricted(output, target, where)
     energy = float((target**2).sum())
     if not energy:
-        raise InputError("nmse: the target is zero everywhere that it is compared")
+        raise InputError("nmse", "the target is zero everywhere that it is compared")
     return float(((output - target) ** 2).sum()) / energy
 
 
@@ -219,14 +219,14 @@ def _slicewise(output, target, data_range, where, mean, margin: int, unbiased: f
     """Mean SSIM over slices, one at a time: a slice's maps fit into the cache."""
     if min(output.shape[1:]) <= 2 * margin:
         raise InputError(
-            f"ssim: a slice of {tuple(output.shape[1:])} is smaller than the {2 * margin + 1}-pixel window"
+            "ssim", f"a slice of {tuple(output.shape[1:])} is smaller than the {2 * margin + 1}-pixel window"
         )
     maps = (ssim_map(o, t, data_range, mean, unbiased) for o, t in zip(output, target, strict=True))
     if where is None:
         return float(torch.stack([m.mean() for m in maps]).mean())
     inner = _region(where, output)[:, margin:-margin, margin:-margin]
     if not inner.any():
-        raise InputError("ssim: `where` holds no pixel whose window lies in the image")
+        raise InputError("ssim", "`where` holds no pixel whose window lies in the image")
     return float(torch.cat([m[w] for m, w in zip(maps, inner, strict=True)]).mean())
 
 
@@ -235,7 +235,7 @@ def _restricted(output: Tensor, target: Tensor, where: ArrayLike | None) -> tupl
         return output, target
     where = _region(where, output)
     if not where.any():
-        raise InputError("metrics: `where` is empty")
+        raise InputError("metrics", "`where` is empty")
     return output[where], target[where]
 
 
@@ -243,24 +243,24 @@ def _region(where: ArrayLike, volume: Tensor) -> Tensor:
     where = array(where)
     where = where[None] if where.ndim == 2 else where
     if where.dtype != bool or where.shape != volume.shape:
-        raise InputError(f"metrics: `where` is {where.dtype} {where.shape}, expected bool {tuple(volume.shape)}")
+        raise InputError("metrics", f"`where` is {where.dtype} {where.shape}", f"bool {tuple(volume.shape)}")
     return torch.from_numpy(np.require(where, bool, "CW"))
 
 
 def _array(x: ArrayLike) -> Tensor:
     x = array(x)
     if x.dtype.kind not in "biuf" or x.ndim not in (2, 3) or not x.size:
-        raise InputError(f"metrics: found {x.dtype} {x.shape}, expected a real volume (slices, H, W) or slice (H, W)")
+        raise InputError("metrics", f"found {x.dtype} {x.shape}", "a real volume (slices, H, W) or slice (H, W)")
     return torch.from_numpy(np.require(x, np.float64, "CAW"))  # views and byte orders that torch refuses are copied
 
 
 def _volumes(name: str, output: ArrayLike, target: ArrayLike, data_range: float | None) -> tuple[Tensor, Tensor, float]:
     output, target = _array(output), _array(target)
     if output.shape != target.shape:
-        raise InputError(f"{name}: the output is {tuple(output.shape)}, the target {tuple(target.shape)}")
+        raise InputError(name, f"the output is {tuple(output.shape)}, the target {tuple(target.shape)}")
     data_range = float(target.max() if data_range is None else data_range)
     if data_range <= 0:
-        raise InputError(f"{name}: data range {data_range}, expected more than 0 (is the target empty?)")
+        raise InputError(name, f"data range {data_range}", "more than 0 (is the target empty?)")
     return (output[None], target[None], data_range) if output.ndim == 2 else (output, target, data_range)
 
 

@@ -68,12 +68,12 @@ def hausdorff95(
 def _pair(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     arrays = [array(x) for x in (prediction, label)]
     if arrays[0].shape != arrays[1].shape or not arrays[0].size:
-        raise InputError(f"segmentation: the prediction is {arrays[0].shape}, the label {arrays[1].shape}")
+        raise InputError("segmentation", f"the prediction is {arrays[0].shape}, the label {arrays[1].shape}")
     for name, x in zip(("prediction", "label"), arrays, strict=True):
         numbers, expected = x.dtype.kind in "iubf", f"expected whole numbers 0 … {num_classes - 1}"
         if not numbers or x.min() < 0 or x.max() >= num_classes:
             found = f" {x.min()} … {x.max()}" if numbers else ""
-            raise InputError(f"segmentation: the {name} holds {x.dtype}{found}, {expected}")
+            raise InputError("segmentation", f"the {name} holds {x.dtype}{found}, {expected}")
         if x.dtype.kind == "f" and (broken := x != np.rint(x)).any():
-            raise InputError(f"segmentation: the {name} holds {x[broken][0]:.9g}, {expected}")
+            raise InputError("segmentation", f"the {name} holds {x[broken][0]:.9g}, {expected}")
     return arrays[0].astype(np.int64), arrays[1].astype(np.int64)

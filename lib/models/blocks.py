@@ -16,14 +16,14 @@ def check_counts(network: str, **counts: int) -> None:
     """Raise InputError unless every one of `counts` is a whole number of at least 1."""
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
-            raise InputError(f"{network}: {name} is {count!r}, expected a whole number of at least 1")
+            raise InputError(network, f"{name} is {count!r}", "a whole number of at least 1")
 
 
 def check_flags(network: str, **flags: bool) -> None:
     """Raise InputError unless every one of `flags` is true or false."""
     for name, flag in flags.items():
         if not isinstance(flag, bool):
-            raise InputError(f"{network}: {name} is {flag!r}, expected true or false")
+            raise InputError(network, f"{name} is {flag!r}", "true or false")
 
 
 def autocast(kind: str, precision: str) -> torch.autocast:

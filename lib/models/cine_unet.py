@@ -105,11 +105,11 @@ def check_regularization(type: str | None, parameters: list[float] | None) -> li
     """The parameters as numbers; InputError where type or parameters aren't as LAYERS and PENALTIES have them."""
     known, parameters = LAYERS | PENALTIES, list(parameters or ())
     if type is not None and type not in known:
-        raise InputError(f"regularization: type is {type!r}, expected one of {', '.join(known)} or null")
+        raise InputError("regularization", f"type is {type!r}", f"one of {', '.join(known)} or null")
     names = known.get(type, ())
     if len(parameters) != len(names):
         expected = f"{len(names)}: {', '.join(names)}" if names else "none"
-        raise InputError(f"regularization: {type} has {len(parameters)} parameters, expected {expected}")
+        raise InputError("regularization", f"{type} has {len(parameters)} parameters", expected)
     limits = {"rate": (0, 1 - 1e-9), "keep_prob": (1e-9, 1), "block_size": (1, math.inf)}
     for name, value in zip(names, parameters, strict=True):
         low, high = limits.get(name, (0, math.inf))
@@ -117,7 +117,7 @@ def check_regularization(type: str | None, parameters: list[float] | None) -> li
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or not whole:
             words = {"rate": "from 0 to below 1", "keep_prob": "above 0 and at most 1", "block_size": "1, 2, 3 …"}
             raise InputError(
-                f"regularization: {name} of {type} is {value!r}, expected a number {words.get(name, 'of at least 0')}"
+                "regularization", f"{name} of {type} is {value!r}", f"a number {words.get(name, 'of at least 0')}"
             )
     return parameters
 
@@ -148,7 +148,7 @@ class CineUNet(nn.Module):
         check_counts(name, base_filters=base_filters, depth=depth)
         check_flags(name, regularize_head=regularize_head, checkpointing=checkpointing)
         if head not in ("relu", "linear"):
-            raise InputError(f"{name}: head is {head!r}, expected relu or linear")
+            raise InputError(name, f"head is {head!r}", "relu or linear")
         super().__init__()
         kind = (regularization or {}).get("type")
         parameters = check_regularization(kind, (regularization or {}).get("parameters"))
@@ -193,7 +193,7 @@ class CineUNet(nn.Module):
         """What the network adds to the series, of its shape; with a "relu" head at least 0."""
         if series.ndim != 4 or series.is_complex():
             found = f"{tuple(series.shape)} {series.dtype}"
-            raise InputError(f"{type(self).__name__}: the series is {found}, expected real (N, axis 1, axis 2, T)")
+            raise InputError(type(self).__name__, f"the series is {found}", "real (N, axis 1, axis 2, T)")
         height, width = series.shape[1:3]
         bottom, right = -height % self.multiple, -width % self.multiple
         x, skips = F.pad(series.unsqueeze(1), (0, 0, 0, right, 0, bottom)), []

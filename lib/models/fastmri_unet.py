@@ -44,7 +44,7 @@ class UNet(nn.Module):
     ):
         check_counts("UNet", in_chans=in_chans, out_chans=out_chans, chans=chans, num_pool_layers=num_pool_layers)
         if not 0 <= drop_prob < 1:
-            raise InputError(f"UNet: drop_prob is {drop_prob!r}, expected a chance from 0 to below 1")
+            raise InputError("UNet", f"drop_prob is {drop_prob!r}", "a chance from 0 to below 1")
         super().__init__()
         self.smallest = 2**num_pool_layers
         widths = [chans * 2**level for level in range(num_pool_layers + 1)]
@@ -64,7 +64,7 @@ class UNet(nn.Module):
         """Image (N, in_chans, H, W) to (N, out_chans, H, W); H and W at least 2^num_pool_layers, else InputError."""
         if min(image.shape[-2:]) < self.smallest:
             found, least = f"{image.shape[-2]}×{image.shape[-1]}", f"{self.smallest}×{self.smallest}"
-            raise InputError(f"UNet: an image of {found} is too small for its poolings, expected at least {least}")
+            raise InputError("UNet", f"an image of {found} is too small for its poolings", f"at least {least}")
         image, skips = channels_last(image), []
         for layer in self.down_sample_layers:
             image = layer(image)

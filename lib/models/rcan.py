@@ -78,12 +78,12 @@ class RCAN(nn.Module):
         check_counts("RCAN", reduction=reduction)
         for name, divisor in (("4", 4), (f"reduction {reduction}", reduction)):
             if n_feats % divisor:
-                raise InputError(f"RCAN: n_feats is {n_feats}, expected a number divisible by {name}")
+                raise InputError("RCAN", f"n_feats is {n_feats}", f"a number divisible by {name}")
         check_flags("RCAN", inplace=inplace, bottleneck=bottleneck, checkpoint_groups=checkpoint_groups)
         if isinstance(res_scale, bool) or not isinstance(res_scale, int | float):
-            raise InputError(f"RCAN: res_scale is {res_scale!r}, expected a number")
+            raise InputError("RCAN", f"res_scale is {res_scale!r}", "a number")
         if activation not in ("relu", "prelu"):
-            raise InputError(f"RCAN: activation is {activation!r}, expected relu or prelu")
+            raise InputError("RCAN", f"activation is {activation!r}", "relu or prelu")
         super().__init__()
         block = (reduction, res_scale, activation, inplace, bottleneck)
         self.head = nn.Conv2d(in_chans, n_feats, 3, padding=1)

@@ -68,10 +68,10 @@ class ResUNet(nn.Module):
     ):
         check_counts("ResUNet", in_chans=in_chans, num_classes=num_classes)
         if encoder not in ("resnet50", "plain"):
-            raise InputError(f"ResUNet: encoder is {encoder!r}, expected resnet50 or plain")
+            raise InputError("ResUNet", f"encoder is {encoder!r}", "resnet50 or plain")
         if encoder == "plain" and encoder_weights is not None:
             raise InputError(
-                f"ResUNet: encoder_weights is {encoder_weights!r}, the plain network has none: expected null"
+                "ResUNet", f"encoder_weights is {encoder_weights!r}, the plain network has none: expected null"
             )
         super().__init__()
         self.loaded = f"{encoder}, random weights"
@@ -114,7 +114,7 @@ def _from_hub(repo_id: str, revision: str, host: str = "huggingface.co", **about
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
-            f"ResUNet: encoder_weights imagenet: {host} can't be reached ({reason}): give a file's path or null"
+            "ResUNet", f"encoder_weights imagenet: {host} can't be reached ({reason}): give a file's path or null"
         ) from None
 
 
@@ -123,11 +123,11 @@ def _fill(encoder: nn.Module, path: Path) -> None:
     try:
         found = under(tensors(path), encoder.state_dict(), path)
     except InputError as error:
-        raise InputError(f"ResUNet: encoder_weights: {error}") from None
+        raise InputError("ResUNet", f"encoder_weights: {error}") from None
     try:
         if next(encoder.parameters()).is_meta:  # only a check: no memory, no values
             found = {k: v.to("meta") for k, v in found.items()}
         encoder.load_state_dict(found)
     except Exception as error:
         reason = " ".join(str(error).split())[:150]
-        raise InputError(f"ResUNet: encoder_weights: {path}: no weights of a ResNet-50 ({reason})") from None
+        raise InputError("ResUNet", f"encoder_weights: {path}: no weights of a ResNet-50 ({reason})") from None

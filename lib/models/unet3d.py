@@ -44,14 +44,12 @@ class VolumeUNet(nn.Module):
     ):  # fmt: skip
         check_counts("VolumeUNet", in_chans=in_chans, num_classes=num_classes, base_filters=base_filters, depth=depth)
         if norm not in NORMS or up not in UPS:
-            raise InputError(f"VolumeUNet: norm {norm!r}, up {up!r}, expected one of {NORMS} and one of {UPS}")
+            raise InputError("VolumeUNet", f"norm {norm!r}, up {up!r}", f"one of {NORMS} and one of {UPS}")
         check_flags("VolumeUNet", checkpointing=checkpointing)
         if not 0 <= norm_momentum < 1:
-            raise InputError(
-                f"VolumeUNet: norm_momentum is {norm_momentum!r}, expected a number of at least 0, below 1"
-            )
+            raise InputError("VolumeUNet", f"norm_momentum is {norm_momentum!r}", "a number of at least 0, below 1")
         if norm == "group" and base_filters % min(8, base_filters):
-            raise InputError(f"VolumeUNet: norm group: base_filters {base_filters}, expected a multiple of 8")
+            raise InputError("VolumeUNet", f"norm group: base_filters {base_filters}", "a multiple of 8")
         super().__init__()
         self.norm, self.checkpointing = norm, checkpointing
         narrow = [base_filters * 2**d for d in range(depth)]

@@ -131,10 +131,10 @@ class VarNet(nn.Module):
         expected = torch.complex128 if dtype == torch.float64 else torch.complex64
         if kspace.ndim != 4 or kspace.dtype != expected:
             found = f"{tuple(kspace.shape)} {kspace.dtype}"
-            raise InputError(f"VarNet: k-space is {found}, expected (samples, coils, readout, phase encode) {expected}")
+            raise InputError("VarNet", f"k-space is {found}", f"(samples, coils, readout, phase encode) {expected}")
         shape = (len(kspace), 1, 1, kspace.shape[-1])
         if mask.dtype != torch.bool or tuple(mask.shape) not in (shape, (1, *shape[1:])):
-            raise InputError(f"VarNet: the mask is {tuple(mask.shape)} {mask.dtype}, expected {shape} torch.bool")
+            raise InputError("VarNet", f"the mask is {tuple(mask.shape)} {mask.dtype}", f"{shape} torch.bool")
         return mask.expand(shape)
 
 

@@ -69,12 +69,12 @@ class VarNetRCAN(nn.Module):
         grappa_regularization: float | None = None,
     ):
         if statistics not in ("joint", "channel"):
-            raise InputError(f"VarNetRCAN: statistics is {statistics!r}, expected joint or channel")
+            raise InputError("VarNetRCAN", f"statistics is {statistics!r}", "joint or channel")
         check_flags("VarNetRCAN", freeze=freeze, use_grappa=use_grappa, residual=residual)
         if len(grappa_kernel) != 2 or not all(isinstance(n, int) for n in grappa_kernel):
-            raise InputError(f"VarNetRCAN: grappa_kernel is {grappa_kernel!r}, expected readout points and lines")
+            raise InputError("VarNetRCAN", f"grappa_kernel is {grappa_kernel!r}", "readout points and lines")
         if "in_chans" in (rcan or {}):
-            raise InputError("VarNetRCAN: rcan: in_chans follows from use_grappa: leave it out")
+            raise InputError("VarNetRCAN", "rcan: in_chans follows from use_grappa: leave it out")
         super().__init__()
         self.varnet = VarNet(**(varnet or {})).requires_grad_(not freeze)
         self.refine = Refine(RCAN(in_chans=2 if use_grappa else 1, **(rcan or {})), statistics, residual)
@@ -116,16 +116,16 @@ class SelfEnsemble(nn.Module):
         super().__init__()
         known = {"image": TURNS, "kspace": AXES}
         if of not in known:
-            raise InputError(f"self_ensemble: of is {of!r}, expected image or kspace")
+            raise InputError("self_ensemble", f"of is {of!r}", "image or kspace")
         self.model, self.turns, self.of = model, list(turns), of
         for turn in self.turns or [""]:
             if turn not in known[of]:
-                raise InputError(f"self_ensemble: turns of {of}: {turn!r}, expected some of {', '.join(known[of])}")
+                raise InputError("self_ensemble", f"turns of {of}: {turn!r}", f"some of {', '.join(known[of])}")
 
     def check(self, size: tuple[int, int]) -> None:
         """InputError for a 90° turn of images of that size, if they aren't square."""
         if size[0] != size[1] and any(t not in AXES for t in self.turns):
-            raise InputError(f"self_ensemble: 90° turns of {tuple(size)} images, which aren't square")
+            raise InputError("self_ensemble", f"90° turns of {tuple(size)} images, which aren't square")
 
     def forward(
         self, masked_kspace: Tensor, mask: Tensor, grappa: Tensor, num_low_frequencies: int | Tensor = 0

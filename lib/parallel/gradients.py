@@ -19,7 +19,7 @@ def average_gradients(model: nn.Module) -> None:
     there = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device)
     dist.all_reduce(there)
     if ((there != 0) & (there != place.world)).any():
-        raise InputError("some processes have a gradient that others haven't: the network's parts depend on the data")
+        raise InputError("some processes have a gradient that others haven't", "the network's parts depend on the data")
     parameters = [p for p, n in zip(parameters, there.tolist(), strict=True) if n]
     waiting: list[nn.Parameter] = []
     for i, parameter in enumerate(parameters):

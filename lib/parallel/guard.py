@@ -54,7 +54,7 @@ class Guard(TorchFunctionMode):
         for axis in self.axes:
             if name != "__get__" and _mixes(name, y, args, kwargs, axis):
                 raise InputError(
-                    f"{self.network}: its forward calls {name} across axis {axis}, which is split; expected a module that "
-                    "lib.parallel.spatial.RULES knows"
+                    self.network,
+                    f"its forward calls {name} across axis {axis}, which is split; expected a module that lib.parallel.spatial.RULES knows",
                 )
         return y

@@ -26,7 +26,7 @@ def _pad(x: Tensor, halos: list[Halo]) -> Tensor:
     for part, left, right, value in halos:
         axis, n = part.axis, x.shape[part.axis]
         if max(left, right) > n:
-            raise InputError(f"axis {axis}: a slab of {n} planes, its neighbours need {max(left, right)} of it")
+            raise InputError(f"axis {axis}", f"a slab of {n} planes, its neighbours need {max(left, right)} of it")
         got = part.swap(x.narrow(axis, 0, right), x.narrow(axis, n - left, left))
         if value == "edge":
             got = [x.narrow(axis, i, 1) if p is None else p for i, p in zip((0, n - 1), got, strict=True)]
@@ -134,8 +134,8 @@ class _Window(Slab):
         ceil = getattr(module, "ceil_mode", False)  # then windows mustn't reach beyond the padding
         if not -stride <= left + right - reach <= (-stride if ceil else -1):
             raise InputError(
-                f"axis {axis}: kernel {kernel}, stride {stride}, dilation {dilation}, padding {left} and {right}"
-                f"{', ceil_mode' * ceil}: n planes don't give n / {stride}, window by window"
+                f"axis {axis}",
+                f"kernel {kernel}, stride {stride}, dilation {dilation}, padding {left} and {right}{', ceil_mode' * ceil}: n planes don't give n / {stride}, window by window",
             )
         return left, max(0, reach - stride - left)
 
@@ -143,7 +143,7 @@ class _Window(Slab):
         for part in self._parts:
             n, stride = x.shape[part.axis], _at(self.stride, part.axis)
             if n % stride:
-                raise InputError(f"axis {part.axis}: a slab of {n} planes isn't divisible by the stride {stride}")
+                raise InputError(f"axis {part.axis}", f"a slab of {n} planes isn't divisible by the stride {stride}")
 
 
 class Conv(_Window):
@@ -172,8 +172,8 @@ class ConvTranspose(Slab):
         reach = dilation * (kernel - 1) + 1
         if reach + more != stride + 2 * padding:
             raise InputError(
-                f"axis {axis}: kernel {kernel}, stride {stride}, dilation {dilation}, padding {padding}, output_padding "
-                f"{more}: n planes don't give {stride} n"
+                f"axis {axis}",
+                f"kernel {kernel}, stride {stride}, dilation {dilation}, padding {padding}, output_padding {more}: n planes don't give {stride} n",
             )
         return (reach - 1 - padding) // stride, -(-padding // stride)
 
@@ -193,9 +193,9 @@ class Pool(_Window):
     @classmethod
     def halo(cls, module: nn.Module, axis: int) -> tuple[int, int]:
         if getattr(module, "return_indices", False):
-            raise InputError("return_indices: positions in a slab aren't those in the volume")
+            raise InputError("return_indices", "positions in a slab aren't those in the volume")
         if _at(module.padding, axis) and not getattr(module, "count_include_pad", True):
-            raise InputError(f"axis {axis}: padding {_at(module.padding, axis)} with count_include_pad=False")
+            raise InputError(f"axis {axis}", f"padding {_at(module.padding, axis)} with count_include_pad=False")
         return super().halo(module, axis)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ class Upsample(Slab):
     def halo(cls, module: nn.Module, axis: int) -> tuple[int, int]:
         scale, linear = module.scale_factor and _at(module.scale_factor, axis), module.mode in ("bilinear", "trilinear")
         if not scale or scale != int(scale):
-            raise InputError(f"axis {axis}: size {module.size}, scale_factor {scale}, expected a whole scale_factor")
+            raise InputError(f"axis {axis}", f"size {module.size}, scale_factor {scale}", "a whole scale_factor")
         if module.align_corners or not (linear or module.mode.startswith("nearest")):
             raise InputError(f"mode {module.mode!r} with align_corners={module.align_corners} has no rule")
         return (1, 1) if linear else (0, 0)

@@ -43,11 +43,11 @@ def partition_of(given: dict[str, int] | list[int] | None) -> dict[int, int]:
     """
     if isinstance(given, list):
         if len(given) != 5 or given[0] != 1 or given[-1] != 1:
-            raise InputError(f"partition: got {given}, expected five numbers N, D, H, W, C, the first and last 1")
+            raise InputError("partition", f"got {given}", "five numbers N, D, H, W, C, the first and last 1")
         given = dict(zip(AXES, given[1:4], strict=True))
     for name, parts in (given or {}).items():
         if name not in AXES or isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
-            raise InputError(f"partition: got {name}: {parts!r}, expected D, H and W with whole numbers of at least 1")
+            raise InputError("partition", f"got {name}: {parts!r}", "D, H and W with whole numbers of at least 1")
     return {AXES[name]: parts for name, parts in sorted((given or {}).items()) if parts > 1}
 
 
@@ -68,7 +68,9 @@ def shares(devices: str | int | list, partition: dict[int, int]) -> int:
         parts *= n
     if world % parts:
         words = ", ".join(f"{'DHW'[axis - 2]}: {n}" for axis, n in partition.items())
-        raise InputError(f"partition: {words} needs {parts} processes or a multiple, devices: {devices} gives {world}")
+        raise InputError(
+            "partition", f"{words} needs {parts} processes or a multiple, devices: {devices} gives {world}"
+        )
     return world // parts
 
 
@@ -78,7 +80,7 @@ def check_size(size: tuple[int, ...], partition: dict[int, int], step: int) -> N
         try:
             spatial.check(size[axis - 2], parts, step)
         except InputError as error:
-            raise InputError(f"partition: {'DHW'[axis - 2]}: {error}") from None
+            raise InputError("partition", f"{'DHW'[axis - 2]}: {error}") from None
 
 
 def on_cpu(devices: str | int | list) -> bool:
@@ -103,7 +105,7 @@ def join(devices: str | int | list, partition: dict[int, int]) -> Mesh:
     state = PartialState(cpu=on_cpu(devices))
     rank, world = state.process_index, state.num_processes
     if world != count(devices):
-        raise InputError(f"devices: {devices} stands for {count(devices)} processes, torchrun has started {world}")
+        raise InputError("devices", f"{devices} stands for {count(devices)} processes, torchrun has started {world}")
     many = shares(devices, partition)
     grid, parts = torch.arange(world).reshape(many, *partition.values()), {}
     for position, (axis, n) in enumerate(partition.items(), 1):

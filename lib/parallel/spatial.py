@@ -73,7 +73,7 @@ def partition(
     the model as it was, for a module without a rule, one whose slabs don't fit, and an axis that is split already.
     """
     if axis not in (2, 3, 4):
-        raise InputError(f"axis: got {axis!r}, expected 2, 3 or 4 of (N, C, D, H, W)")
+        raise InputError("axis", f"got {axis!r}", "2, 3 or 4 of (N, C, D, H, W)")
     part, ruled = Part(axis, group), {}
     if part.size == 1:
         return model if batch_group is None else synchronise(model, batch_group)
@@ -81,15 +81,15 @@ def partition(
         for p in getattr(module, "_parts", ()):
             if p.axis == axis or len(p.members() & part.members()) > 1:
                 raise InputError(
-                    f"{name}: split along axis {p.axis} already; another axis needs a group across the first"
+                    name, f"split along axis {p.axis} already; another axis needs a group across the first"
                 )
         if not rule and type(module) not in LOCAL and next(module.children(), None) is None:
-            raise InputError(f"{name}: no rule for slabs of it; lib.parallel.spatial.RULES and LOCAL list what has one")
+            raise InputError(name, "no rule for slabs of it; lib.parallel.spatial.RULES and LOCAL list what has one")
         if rule:
             try:
                 rule.halo(module, axis)
             except InputError as error:
-                raise InputError(f"{name}: {error}") from None
+                raise InputError(name, error) from None
             ruled[module] = rule, name
     for module, (rule, name) in ruled.items():
         module.__class__, module._path = rule, name

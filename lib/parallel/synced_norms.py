@@ -70,7 +70,7 @@ class Slab:
             with torch._C.DisableTorchFunction():  # the guard watches what happens between modules
                 return super().__call__(x, *args, **kwargs)
         except InputError as error:
-            raise InputError(f"{self._path}: {error}") from None
+            raise InputError(self._path, error) from None
 
 
 def _over(parts: tuple[Part, ...], batch: bool, width: int, *sums: Tensor) -> tuple[Tensor, ...]:

@@ -35,7 +35,7 @@ def real_heart(size: int, frames: int) -> tuple[Tensor, float]:
     scan = sample_scans.scan("heart_cine")
     series = torch.from_numpy(scan.volume[:frames, ::-1].copy())
     if 2 * size > min(series.shape[1:]):
-        raise InputError(f"size {size}: the real heart has {series.shape[1]} pixels, expected at most half as many")
+        raise InputError(f"size {size}", f"the real heart has {series.shape[1]} pixels", "at most half as many")
     middle = (156, 127)  # the heart, by eye
     first = [min(max(m - size, 0), s - 2 * size) for m, s in zip(middle, series.shape[1:], strict=True)]
     series = series[:, first[0] : first[0] + 2 * size, first[1] : first[1] + 2 * size]
@@ -45,13 +45,13 @@ def real_heart(size: int, frames: int) -> tuple[Tensor, float]:
 def check_simulation(size: int, frames: int, cases: list[int], num_coils: int, snr: float) -> None:
     """InputError for settings that no set can be simulated with."""
     if size % 2 or not 12 <= size <= 128:
-        raise InputError(f"size: got {size}, expected an even number from 12 to 128")
+        raise InputError("size", f"got {size}", "an even number from 12 to 128")
     if frames < 2 or num_coils < 1 or not snr > 0:
         raise InputError(
-            f"frames {frames}, num_coils {num_coils}, snr {snr:g}: expected at least 2, at least 1, above 0"
+            f"frames {frames}, num_coils {num_coils}, snr {snr:g}", "expected at least 2, at least 1, above 0"
         )
     if len(cases) != 3 or not all(isinstance(n, int) and n > 0 for n in cases):
-        raise InputError(f"cases: got {cases}, expected how many to train, validate and test on")
+        raise InputError("cases", f"got {cases}", "how many to train, validate and test on")
 
 
 def simulated(split: int, count: int, size: int, frames: int, trajectory: str, acceleration: float, **settings):

@@ -36,11 +36,11 @@ def scan_file(name: str) -> Path:
     path = FOLDER / f"{name}.nii.gz"
     sums = dict(line.split()[::-1] for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
     if path.name not in sums or not path.exists():
-        raise InputError(f"{path}: no such sample scan; there are {', '.join(sorted(sums))}")
+        raise InputError(path, f"no such sample scan; there are {', '.join(sorted(sums))}")
     found = checksum(path)
     if found != sums[path.name]:
         raise InputError(
-            f"{path}: checksum {found[:12]}… is not the {sums[path.name][:12]}… of SHA256SUMS: fetch it anew"
+            path, f"checksum {found[:12]}… is not the {sums[path.name][:12]}… of SHA256SUMS: fetch it anew"
         )
     return path
 
@@ -165,7 +165,7 @@ def acquire(job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float
     real and of the imaginary part) of the mean foreground intensity / snr.
     """
     if not snr > 0:
-        raise InputError(f"snr: {snr}, expected more than 0")
+        raise InputError("snr", snr, "more than 0")
     placed = place(scan(job.scan), (shape[0] * voxel, shape[1] * voxel))
     volume = change_contrast(placed.volume, job.gamma, job.invert)[job.slices.start : job.slices.stop : job.slices.step]
     noise_std = float(volume[volume > 0.1].mean()) / snr

@@ -122,15 +122,15 @@ def _checked(
 ) -> dict[str, np.ndarray]:
     """The images among a montage's panels, as magnitudes unless they are pixels; InputError: see there."""
     if not panels:
-        raise InputError("montage: no panels, expected at least one name with an image (H, W)")
+        raise InputError("montage", "no panels", "at least one name with an image (H, W)")
     for what, names in zip(("errors", "notes", "labels"), (errors, *named), strict=True):
         check_names(f"montage, {what}", names, panels)
     images = {n: p if is_painted(p) else magnitude(p) for n, p in panels.items() if is_array(p)}
     for name, image in images.items():
         if image.ndim != 2 + is_painted(image) or not image.size:
-            raise InputError(f"montage: panel {name!r} has shape {image.shape}, expected (H, W)")
+            raise InputError("montage", f"panel {name!r} has shape {image.shape}", "(H, W)")
         if not errors.get(name, 1) > 0:
-            raise InputError(f"montage: the gain of {name!r} is {errors[name]}, expected more than 0")
+            raise InputError("montage", f"the gain of {name!r} is {errors[name]}", "more than 0")
     return images
 
 
@@ -170,7 +170,7 @@ def error_map(
     images = {"output": magnitude(output), "truth": magnitude(truth)}
     if images["output"].shape != images["truth"].shape:
         raise InputError(
-            f"error_map: output {images['output'].shape} and truth {images['truth'].shape} differ in shape"
+            "error_map", f"output {images['output'].shape} and truth {images['truth'].shape} differ in shape"
         )
     window = window_of(images, window)
     with np.errstate(invalid="ignore"):  # inf − inf is marked as not finite
@@ -212,7 +212,7 @@ def curves(
         lines = {name: tuple(map(magnitude, history[name])) for name in columns or history}
         groups = [list(lines)]
     if not any(len(values) for _, values in lines.values()):
-        raise InputError("curves: the history holds no numbers, expected at least one row and one column of them")
+        raise InputError("curves", "the history holds no numbers", "at least one row and one column of them")
     rows = -(-len(groups) // 3)
     across = -(-len(groups) // rows)
     size = (6.5, 4.6, 3.2)[across - 1] * across, 3.2 * rows + 0.2 * ((len(lines) - 1) // _across(lines))
@@ -259,7 +259,7 @@ def boxes(
     cells = {(m, p): v for m, p, v in rows}
     if not rows or len(cells) < len(rows):
         found = f"{len(rows)} rows for {len(cells)} pairs of {method} and {person}"
-        raise InputError(f"boxes: {found}, expected one value of {value!r} for each, such as a volume's")
+        raise InputError("boxes", found, f"one value of {value!r} for each, such as a volume's")
     methods, people = (list(dict.fromkeys(row[i] for row in rows)) for i in (0, 1))
     values = {m: [v for v in (cells.get((m, p), np.nan) for p in people) if np.isfinite(v)] for m in methods}
     names = [_wrap(m, 2.0) + (f"\nn = {len(values[m])}" if values[m] else "\nn/a") for m in methods]
@@ -303,7 +303,7 @@ def save(fig: Figure, path: str | Path, dpi: float | None = None) -> Path:
     """Write `fig` as PNG under `path`, whole or not at all, close it and return the path; folders are made. dpi: its own."""
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise InputError(f"save: {path} ends in {path.suffix!r}, expected '.png'")
+        raise InputError("save", f"{path} ends in {path.suffix!r}", "'.png'")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -52,5 +52,5 @@ def check_names(where: str, names: Iterable[str], known: Iterable[str]) -> None:
     for name in map(str, names):
         if name not in known:
             raise InputError(
-                f"{where}: unknown name {name!r}; {did_you_mean(name, known)}expected one of {', '.join(known)}"
+                where, f"unknown name {name!r}; {did_you_mean(name, known)}expected one of {', '.join(known)}"
             )

@@ -50,13 +50,13 @@ def _resampled(what: str, source: Source, name: str, first: Source, order: int) 
         how = (matrix[:3, :3], matrix[:3, 3], shape)
         held = ndimage.affine_transform(np.ones(whole.shape, np.uint8), *how, order=0, mode="grid-constant")
         if not held.any():
-            raise InputError(f"SliceViewer: {what} and {name!r} share no place, by the files' affines")
+            raise InputError("SliceViewer", f"{what} and {name!r} share no place, by the files' affines")
         outside = 0.0 if classes else float(np.nan_to_num(values).min())
         values = np.where(held, ndimage.affine_transform(values, *how, order=order, mode="nearest"), outside)
     else:
         extents = [np.multiply(s.spacing, s.volume.shape) for s in (source, first) if s.spacing]
         if len(extents) == 2 and not np.allclose(*extents, rtol=0.05):
             said = (" × ".join(f"{e:.0f}" for e in extent) for extent in extents)
-            raise InputError(f"SliceViewer: {what} covers {next(said)} mm, {name!r} {next(said)}")
+            raise InputError("SliceViewer", f"{what} covers {next(said)} mm, {name!r} {next(said)}")
         values = transform.resize(values, shape, order=order, preserve_range=True, anti_aliasing=order > 0)
     return values.astype(whole.dtype) if order == 0 else values

@@ -17,12 +17,12 @@ TEXT = "line-height:1.35;overflow-wrap:anywhere;color:var(--jp-ui-font-color1,in
 def first_view(slices: Slices, start: int | None, window: tuple[float, float] | None, gain: float) -> View:
     """What is shown first: the middle slice unless `start` is given; InputError for what isn't there."""
     if not isinstance(gain, int | float) or not gain > 0:
-        raise InputError(f"SliceViewer: gain is {gain!r}, expected more than 0")
+        raise InputError("SliceViewer", f"gain is {gain!r}", "more than 0")
     if start is not None and not isinstance(start, Integral):
-        raise InputError(f"SliceViewer: start is {start!r}, expected a slice's number")
+        raise InputError("SliceViewer", f"start is {start!r}", "a slice's number")
     start = slices.shape[0] // 2 if start is None else start
     if not 0 <= start < slices.shape[0]:
-        raise InputError(f"SliceViewer: slice {start}, expected 0 to {slices.shape[0] - 1}")
+        raise InputError("SliceViewer", f"slice {start}", f"0 to {slices.shape[0] - 1}")
     return View(start, slices.planes[0], slices.window(window), gain, slices.parts[0])
 
 

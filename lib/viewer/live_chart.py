@@ -60,7 +60,7 @@ class LiveChart(Callback):
         if not self.draws:
             return
         if not hasattr(self.learn, "history"):
-            raise InputError("LiveChart: no train.History among the callbacks, which it draws")
+            raise InputError("LiveChart", "no train.History among the callbacks, which it draws")
         self.begun = time.perf_counter()
         names = "chart", "labels", "image", "line"
         self.widgets = {

@@ -56,9 +56,9 @@ def check(settings: Settings) -> None:
     for name, values in CHOICES.items():
         if getattr(settings, name) not in values:
             expected = f"{values[0]} to {values[-1]}" if isinstance(values, range) else f"one of {', '.join(values)}"
-            raise InputError(f"{name}: {getattr(settings, name)!r}, expected {expected}")
+            raise InputError(name, f"{getattr(settings, name)!r}", expected)
     if not settings.snr > 0:
-        raise InputError(f"snr: {settings.snr!r}, expected more than 0")
+        raise InputError("snr", f"{settings.snr!r}", "more than 0")
 
 
 class View(NamedTuple):
@@ -84,7 +84,7 @@ class Playground:
         found = sample_scans.scan(scan)
         number = len(found.volume) // 2 if slice is None else slice
         if not isinstance(number, Integral) or not 0 <= number < len(found.volume):
-            raise InputError(f"slice {slice} of {scan}: expected 0 to {len(found.volume) - 1}")
+            raise InputError(f"slice {slice} of {scan}", f"expected 0 to {len(found.volume) - 1}")
         if not gain > 0:
             raise InputError(f"gain is {gain}, expected more than 0")
         if weights:
@@ -155,7 +155,7 @@ class Playground:
         try:
             image = self.image(settings).numpy()
             if not np.isfinite(image).all():
-                raise InputError(f"{shown}: the image holds values that are not finite")
+                raise InputError(shown, "the image holds values that are not finite")
         except Exception as error:  # whatever a network's run fails with is for the reader to see
             return View({shown: one_line(error), TRUTH: truth, ERROR: "no image"}, seen, one_line(error))
         ssim, psnr, nmse = (f(image, truth, where=self.head) for f in (metrics.ssim, metrics.psnr, metrics.nmse))

@@ -42,7 +42,7 @@ def show_case(
     if classes:
         labels = outputs | ({} if truth is None else {"truth": truth})
         if "input" not in first.volumes:
-            raise InputError(f"{case}: its first run has no input to lay the labels over")
+            raise InputError(case, "its first run has no input to lay the labels over")
         settings |= {"error_of": None, "overlays": labels, "classes": classes}
         return show(dict.fromkeys(labels, first.volumes["input"]), interactive, **settings)
     volumes = outputs | {"truth": "not known" if truth is None else truth}

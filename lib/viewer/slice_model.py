@@ -60,26 +60,24 @@ class Slices:
     ):
         if not isinstance(volumes, Mapping):
             kind = "Case: give its .volumes" if isinstance(volumes, Case) else type(volumes).__name__
-            raise InputError(f"SliceViewer: volumes are a {kind}, expected {{name: volume}}")
+            raise InputError("SliceViewer", f"volumes are a {kind}", "{name: volume}")
         if not isinstance(overlays, Mapping | None):
-            raise InputError(
-                f"SliceViewer: overlays are a {type(overlays).__name__}, expected {{panel: class numbers}}"
-            )
+            raise InputError("SliceViewer", f"overlays are a {type(overlays).__name__}", "{panel: class numbers}")
         if odd := [name for name in volumes if not isinstance(name, str)]:
-            raise InputError(f"SliceViewer: the name {odd[0]!r} is a {type(odd[0]).__name__}, expected a text")
+            raise InputError("SliceViewer", f"the name {odd[0]!r} is a {type(odd[0]).__name__}", "a text")
         sources = {name: read(name, volume) for name, volume in volumes.items()}
         self.volumes = {name: source.volume for name, source in sources.items()}
         arrays = {name: volume for name, volume in self.volumes.items() if is_array(volume)}
         if not arrays:
             found = f"n/a only ({', '.join(volumes)})" if volumes else "no volumes"
-            raise InputError(f"SliceViewer: {found}, expected at least one volume (slices, H, W)")
+            raise InputError("SliceViewer", found, "at least one volume (slices, H, W)")
         self.first = "truth" if "truth" in arrays else max(arrays, key=lambda name: arrays[name].ndim)
         self.shape, self.resampled = tuple(arrays[self.first].shape), set()
         if len(self.shape) != 3 or 0 in self.shape:
             hint = {2: ": of one image v[None]", 4: ": of a batch v[0]"}.get(len(self.shape), "")
-            raise InputError(f"SliceViewer: {self.first!r} has shape {self.shape}, expected (slices, H, W){hint}")
+            raise InputError("SliceViewer", f"{self.first!r} has shape {self.shape}", f"(slices, H, W){hint}")
         if affine_from not in ("both", "image"):
-            raise InputError(f"SliceViewer: affine_from: got {affine_from!r}, expected both or image")
+            raise InputError("SliceViewer", f"affine_from: got {affine_from!r}", "both or image")
         self.grid, self.classes = sources[self.first], list(classes)
         self.like = self.grid.file if affine_from == "image" else None
         if self.like:
@@ -93,7 +91,7 @@ class Slices:
         usual = ANATOMICAL if self.grid.anatomical and unit != "frame" else PLANES.get(unit, PLANES["slice"])
         self.planes = tuple(planes or usual)
         if len({*self.planes}) != 3:
-            raise InputError(f"SliceViewer: planes are {self.planes}, expected three different names")
+            raise InputError("SliceViewer", f"planes are {self.planes}", "three different names")
         self.parts = COMPLEX if any(is_complex(volume) for volume in arrays.values()) else REAL
 
     def _labels(self, overlays: Mapping[str, Any], resample: bool) -> dict[str, Any]:
@@ -102,12 +100,12 @@ class Slices:
         for name, label in ((name, read(name, label, self.like)) for name, label in overlays.items()):
             what = f"the overlay of {name!r}"
             if not is_array(label.volume):
-                raise InputError(f"SliceViewer: {what} is {label.volume!r}, expected class numbers {self.shape}")
+                raise InputError("SliceViewer", f"{what} is {label.volume!r}", f"class numbers {self.shape}")
             found_there = array(label.volume)
             numbers = whole(f"SliceViewer: {what}", found_there, np.int32)
             if (top := int(numbers.max())) >= len(self.classes) > 0:
                 named = f"{len(self.classes)} classes are named, 0 to {len(self.classes) - 1}"
-                raise InputError(f"SliceViewer: {what} holds class {top}, {named}")
+                raise InputError("SliceViewer", f"{what} holds class {top}, {named}")
             label = label._replace(volume=found_there if found_there.dtype.kind in "bui" else numbers)
             found[name] = self._on_grid(what, name, label, resample, order=0)
         return found
@@ -119,9 +117,9 @@ class Slices:
         except (TypeError, ValueError):
             spacing = ()
         if len(spacing) != 3 or not all(0 < s < np.inf for s in spacing):
-            raise InputError(f"SliceViewer: spacing is {given}, expected three millimetres (z, y, x)")
+            raise InputError("SliceViewer", f"spacing is {given}", "three millimetres (z, y, x)")
         if max(spacing) > FLATTEST * min(spacing):
-            raise InputError(f"SliceViewer: spacing is {given}, one more than {FLATTEST} times another")
+            raise InputError("SliceViewer", f"spacing is {given}, one more than {FLATTEST} times another")
         if unit == "frame":  # time has no millimetres: x–t is about as wide as the image
             return (spacing[2] * max(1, round(self.shape[2] / self.shape[0])), *spacing[1:])
         return spacing
@@ -129,7 +127,7 @@ class Slices:
     def _pairs(self, error_of: Sequence[Any] | None) -> list[tuple[str, str]]:
         pairs = [error_of] if error_of and isinstance(error_of[0], str) else list(error_of or ())
         if any(len(pair) != 2 for pair in pairs):
-            raise InputError(f"SliceViewer: error_of is {error_of}, expected (output, truth) or a list of such pairs")
+            raise InputError("SliceViewer", f"error_of is {error_of}", "(output, truth) or a list of such pairs")
         if pairs == [("output", "truth")] and not {"output", "truth"} <= set(self.volumes):
             return []  # the default, and nothing to compare
         check_names("SliceViewer, error_of", (name for pair in pairs for name in pair), self.volumes)
