@@ -87,4 +87,4 @@ if __name__ == "__main__":
     result = _measure(**json.loads(sys.argv[1]))
     if dist.get_rank() == 0:
         print(json.dumps(result))
-    mesh.leave()
+    mesh.shutdown()

@@ -100,7 +100,7 @@ def of_volume(about: Mapping[str, Any]) -> bool:
     return bool(about.get("volume", False)) or "original_affine" in about
 
 
-def upright(image: np.ndarray, about: Mapping[str, Any]) -> np.ndarray:
+def to_radiological(image: np.ndarray, about: Mapping[str, Any]) -> np.ndarray:
     """(…, H, W) as it is looked at: of a volume the front on top and the person's right on the left, others as they are."""
     return image[..., ::-1, ::-1] if of_volume(about) else image
 

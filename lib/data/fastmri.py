@@ -22,7 +22,7 @@ from lib.data.grappa_cache import KEY as GRAPPA
 from lib.data.grappa_cache import image as grappa_image
 from lib.data.grappa_cache import prepare as prepare_grappa
 from lib.data.index import SPLITS, check_persons, entries, write_set
-from lib.data.kspace_augment import Move, check_cutmix, check_turns, draw_move
+from lib.data.kspace_augment import SliceTransform, check_cutmix, check_turns, draw_move
 from lib.data.loaders import check_sizes, loaders
 from lib.data.names import path_names
 from lib.kspace import center_crop, flip_count, ifft2c, rss
@@ -210,7 +210,7 @@ class KspaceSlices(Dataset):
         image = ((image - mean) / (std + 1e-11)).clamp(-6, 6)
         return (image.unsqueeze(0), *target, maximum, mean, std)
 
-    def _moved(self, case: Case, shape: tuple[int, int], move: Move, seen: bool) -> Case:
+    def _moved(self, case: Case, shape: tuple[int, int], move: SliceTransform, seen: bool) -> Case:
         """The case after `move`, zero-filled if `seen`; a quarter turn acts on full k-space, mask and GRAPPA come after."""
         # Where the target is a crop, a shift would bring in what it doesn't hold.
         sizes = zip(move.shift, shape, case.kspace.shape[-2:], strict=True)

@@ -12,7 +12,7 @@ from lib import InputError
 from lib.kspace import flip_kspace, flip_mask, shift_kspace
 
 
-class Move(NamedTuple):
+class SliceTransform(NamedTuple):
     """What happens to one slice: a quarter turn first, then flips along `axes` (of -2, -1), then rolls by pixels."""
 
     quarter_turn: bool = False
@@ -46,7 +46,7 @@ def _turned(kspace: Tensor, shape: tuple[int, int]) -> Tensor:
 def draw_move(
     seed: tuple[int, ...], flip: float = 0.0, half_turn: float = 0.0, quarter_turn: float = 0.0, shift: int = 0,
     cutmix: float = 0.0,
-) -> Move:  # fmt: skip
+) -> SliceTransform:  # fmt: skip
     """The move of one slice: each flip, a turn by 180° and one by 90° with their probabilities, shifts up to ±shift.
 
     `cutmix` is `CutMix`'s and not used here.
@@ -57,7 +57,9 @@ def draw_move(
         flips = ~flips
     turned = rng.uniform() < quarter_turn
     rows, columns = (int(d) for d in rng.integers(-shift, shift + 1, size=2))
-    return Move(bool(turned), tuple(axis for axis, f in zip((-2, -1), flips, strict=True) if f), (rows, columns))
+    return SliceTransform(
+        bool(turned), tuple(axis for axis, f in zip((-2, -1), flips, strict=True) if f), (rows, columns)
+    )
 
 
 def check_turns(file: Any, quarter_turn: float = 0.0, **others: Any) -> None:

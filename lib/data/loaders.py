@@ -39,14 +39,16 @@ def loaders(
     eval_batch_size = eval_batch_size or batch_size
     for data, size in ((train, batch_size), (valid, eval_batch_size)):
         check_sizes(folder, data.sizes, size, bucket_sampling)
-    if batch_size % mesh.current().shares:
-        raise InputError(f"batch_size: {batch_size} can't be shared by {mesh.current().shares} processes evenly")
+    if batch_size % mesh.current().data_world_size:
+        raise InputError(
+            f"batch_size: {batch_size} can't be shared by {mesh.current().data_world_size} processes evenly"
+        )
     on_gpu = torch.device(device).type == "cuda"
     num_workers = workers(num_workers, device)
     options = {"num_workers": num_workers, "pin_memory": on_gpu}
     parts = {axis: part[:2] for axis, part in mesh.current().parts.items()}
     options |= {"collate_fn": partial(_part, parts=parts)} if parts else {}  # a worker may know nothing of this process
-    mine = {"share": mesh.current().share, "shares": mesh.current().shares}
+    mine = {"share": mesh.current().data_rank, "shares": mesh.current().data_world_size}
     order = BucketSampler(train.sizes, batch_size, seed, steps_per_epoch, drop_last, **mine)
     held_out = BucketSampler(valid.sizes, eval_batch_size, shuffle=False, **mine)
     dls = Batches(

@@ -18,7 +18,7 @@ AFFINE_FROM = ("both", "image", "label")
 EXPECTED = {2: "one slice (H, W)", 3: "three axes (x, y, z)"}
 
 
-class Looked(NamedTuple):
+class NiftiVolume(NamedTuple):
     """volume (S, H, W), or (T, S, H, W); spacing (z, y, x) in mm; affine (4, 4) of (slice, row, column, 1) to mm.
 
     anatomical: slices are axial, the front on top. A series has no affine and isn't anatomical.
@@ -164,7 +164,7 @@ def turned(shape: Sequence[int]) -> np.ndarray:
     return matrix
 
 
-def looked_at(path: Path, like: Path | None = None) -> Looked:
+def read_radiological(path: Path, like: Path | None = None) -> NiftiVolume:
     """A file, in the nearest canonical orientation: slices from the feet up, the front on top, the person's right on the left.
 
     like: a NIfTI file whose affine counts, where this one's is known to be wrong and their axes are equally long.
@@ -187,4 +187,4 @@ def looked_at(path: Path, like: Path | None = None) -> Looked:
         volume = volume.squeeze(1)
     affine = affine[:, [*order, 3]] @ turned(volume.shape)
     anatomical = not over_time and order == [2, 1, 0]
-    return Looked(volume, tuple(voxel_sizes(affine).tolist()), None if over_time else affine, anatomical)
+    return NiftiVolume(volume, tuple(voxel_sizes(affine).tolist()), None if over_time else affine, anatomical)

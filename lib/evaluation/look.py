@@ -17,7 +17,7 @@ from lib import ROOT, InputError, plots
 from lib.data.fastmri import KspaceSlices
 from lib.data.fastmri_file import kspace_file
 from lib.data.hdf5 import dataset, open_hdf5
-from lib.data.nifti import looked_at, opened
+from lib.data.nifti import opened, read_radiological
 from lib.kspace import center_crop, fftc, ifft2c, ifftc, rss
 from lib.kspace.grappa import grappa
 from lib.kspace.sampling import Mask
@@ -96,7 +96,7 @@ def _opened(path: Path) -> Iterator[_Array]:
             stored, told = np.load(path, mmap_mode="r", allow_pickle=False), ""
         elif path.name.endswith((".nii", ".nii.gz")):
             told = _pose(path)
-            stored = looked_at(path).volume
+            stored = read_radiological(path).volume
         else:
             raise InputError(f"{path}: unknown kind of file, expected .h5, .hdf5, .npy, .nii or .nii.gz")
     except InputError:

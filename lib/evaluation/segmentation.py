@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lib import InputError, models, plots
 from lib.data import lgg, lits
-from lib.data.case_files import upright
+from lib.data.case_files import to_radiological
 from lib.losses.segmentation import one_hot
 from lib.metrics import bootstrap, segmentation
 
@@ -173,7 +173,9 @@ def picture(path: Path, scores: list[Score], which: str = "median"):
             case = next(iter(file))
             s, title = len(file[case]["output"]) // 2, f"{case}, no label"
         group = file[case]
-        seen = {key: upright(group[key][s], group.attrs) for key in ("input", "output", "truth") if key in group}
+        seen = {
+            key: to_radiological(group[key][s], group.attrs) for key in ("input", "output", "truth") if key in group
+        }
         image, labels = seen["input"], {"prediction": seen["output"]}
         labels |= {"label": seen["truth"]} if "truth" in seen else {}
         window = tuple(np.percentile(image, (0, 99.5)))

@@ -18,12 +18,12 @@ Parts = dict[int, tuple[int, int]]
 
 @dataclass
 class Mesh:
-    """`rank` of `world` processes; `share` of `shares` of a batch; `parts`: {axis: (number, count, its process group)}."""
+    """`rank` of `world` processes; share `data_rank` of `data_world_size` of a batch; `parts`: {axis: (number, count, its process group)}."""
 
     rank: int = 0
     world: int = 1
-    share: int = 0
-    shares: int = 1
+    data_rank: int = 0
+    data_world_size: int = 1
     parts: dict[int, tuple[int, int, Any]] = field(default_factory=dict)
     device: torch.device | None = None
 
@@ -51,17 +51,17 @@ def partition_of(given: dict[str, int] | list[int] | None) -> dict[int, int]:
     return {AXES[name]: parts for name, parts in sorted((given or {}).items()) if parts > 1}
 
 
-def here(devices: str | int | list) -> int:
+def local_processes(devices: str | int | list) -> int:
     """How many processes `devices` stands for on this machine."""
     return devices if isinstance(devices, int) else len(devices) if isinstance(devices, list) else 1
 
 
 def count(devices: str | int | list) -> int:
     """How many processes those are on all machines together (torchrun's PET_NNODES says how many machines)."""
-    return here(devices) * int(os.environ.get("PET_NNODES", "1").split(":")[-1])
+    return local_processes(devices) * int(os.environ.get("PET_NNODES", "1").split(":")[-1])
 
 
-def shares(devices: str | int | list, partition: dict[int, int]) -> int:
+def data_world_size(devices: str | int | list, partition: dict[int, int]) -> int:
     """Into how many shares a batch is divided; InputError where the processes can't be grouped into whole volumes."""
     world, parts = count(devices), 1
     for n in partition.values():
@@ -95,7 +95,7 @@ def visible(devices: list[int], now: str | None) -> str:
     return ",".join(names[n].strip() for n in devices)
 
 
-def join(devices: str | int | list, partition: dict[int, int]) -> Mesh:
+def init(devices: str | int | list, partition: dict[int, int]) -> Mesh:
     """Joins the processes that torchrun has started. The ranks of one volume follow each other, its last axis fastest."""
     from accelerate import PartialState
 
@@ -106,7 +106,7 @@ def join(devices: str | int | list, partition: dict[int, int]) -> Mesh:
     rank, world = state.process_index, state.num_processes
     if world != count(devices):
         raise InputError("devices", f"{devices} stands for {count(devices)} processes, torchrun has started {world}")
-    many = shares(devices, partition)
+    many = data_world_size(devices, partition)
     grid, parts = torch.arange(world).reshape(many, *partition.values()), {}
     for position, (axis, n) in enumerate(partition.items(), 1):
         for ranks in grid.movedim(position, -1).reshape(-1, n).tolist():
@@ -117,7 +117,7 @@ def join(devices: str | int | list, partition: dict[int, int]) -> Mesh:
     return _mesh
 
 
-def leave() -> NoReturn:
+def shutdown() -> NoReturn:
     """Ends this process well, once all have come here: at once, since gloo's own end aborts some (torch 2.15)."""
     dist.barrier()
     sys.stdout.flush()

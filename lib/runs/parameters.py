@@ -237,7 +237,7 @@ def _check_devices(devices: str | int | list, partition: Any, where: str) -> Non
             f"{where}: devices: got {devices}, this machine has {there} GPUs (processes on its CPU: [cpu, cpu])"
         )
     try:
-        mesh.shares(devices, mesh.partition_of(partition))
+        mesh.data_world_size(devices, mesh.partition_of(partition))
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 

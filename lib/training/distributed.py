@@ -35,7 +35,7 @@ def launch(run: Path, devices: str | int | list) -> None:
     On several machines torchrun's variables (PET_NNODES, PET_RDZV_BACKEND, PET_RDZV_ENDPOINT) say where they meet.
     InputError with every failed rank's one line; a rank that fails ends the others.
     """
-    here = mesh.here(devices)
+    here = mesh.local_processes(devices)
     threads = max(1, (os.cpu_count() or 1) // here) if mesh.on_cpu(devices) else 1
     command = [sys.executable, "-u", "-m", "torch.distributed.run", f"--nproc-per-node={here}"]
     command += [] if "PET_NNODES" in os.environ else ["--standalone"]
@@ -85,7 +85,7 @@ def _watch(parent: int) -> None:
 def _train(run: Path) -> None:
     task = read(run / "task.json")
     parameters = task["parameters"]
-    mesh.join(parameters["devices"], mesh.partition_of(parameters.get("partition")))
+    mesh.init(parameters["devices"], mesh.partition_of(parameters.get("partition")))
     cells = read(tasks.notebook(task["notebook"]))["cells"]
     names = {"__name__": "__main__", "display": lambda *_: None}
     for number, cell in enumerate(c for c in cells if c["cell_type"] == "code"):
@@ -104,7 +104,7 @@ def main(run: Path) -> None:
     try:
         _train(run)
     except Trained:
-        mesh.leave()
+        mesh.shutdown()
     except Exception as error:
         print(f"rank {rank}: {one_line(error)}", file=out, flush=True)
         if not isinstance(error, InputError):

@@ -146,7 +146,7 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
         callbacks = [*callbacks, Together()]
         learn.recorder.loss, learn.metrics = _Loss(), [_Metric(m.func) for m in learn.metrics]
         gradients.distribute(learn.model)
-        torch.manual_seed(run.parameters.get("seed", 0) + place.share)  # for dropout; the weights are drawn
+        torch.manual_seed(run.parameters.get("seed", 0) + place.data_rank)  # for dropout; the weights are drawn
     peak = memory.Peak(device(devices))
     try:
         with learn.no_bar(), learn.no_logging():

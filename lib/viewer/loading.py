@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 
 from lib import ROOT, InputError
-from lib.data.case_files import of_volume, upright
+from lib.data.case_files import of_volume, to_radiological
 from lib.data.hdf5 import dataset, open_hdf5
-from lib.data.nifti import looked_at, turned
+from lib.data.nifti import read_radiological, turned
 from lib.inference.predict import case_names, result_of
 from lib.plots.panels import check_names, is_array
 from lib.text import one_line, value_or_error
@@ -35,7 +35,7 @@ class Source(NamedTuple):
 
 
 def read(name: str, source: Any, like: Path | None = None) -> Source:
-    """An array, a file, or a reason why there is none (given back as it is). like: see `lib.data.nifti.looked_at`.
+    """An array, a file, or a reason why there is none (given back as it is). like: see `lib.data.nifti.read_radiological`.
 
     A file is .nii, .nii.gz, .npy, or HDF5 as "file.h5:case/output"; relative paths count from the repository. Lists become
     arrays. InputError: no such file or dataset, another ending, not numbers.
@@ -79,7 +79,9 @@ def _file(name: str, text: str, like: Path | None) -> Source:
     try:
         if path.suffix == ".npy":
             return Source(np.load(path, mmap_mode="r"), file=path)
-        return (_hdf5(path, key) if path.suffix == ".h5" else Source(*looked_at(path, like)))._replace(file=path)
+        return (_hdf5(path, key) if path.suffix == ".h5" else Source(*read_radiological(path, like)))._replace(
+            file=path
+        )
     except InputError as error:
         raise InputError(f"SliceViewer: {name!r}: {path}: {str(error).removeprefix(f'{path}: ')}") from None
     except Exception as error:  # readers fail in many ways with what isn't such a file
@@ -105,7 +107,7 @@ def _stored(dataset: h5py.Dataset, about: Mapping[str, Any]) -> Source:
     """A dataset as it is looked at, with what its attributes say."""
     spacing = tuple(map(float, about["spacing"])) if "spacing" in about else None
     affine = about["affine"] @ turned(dataset.shape) if of_volume(about) and "affine" in about else None
-    return Source(upright(dataset[:], about), spacing, affine, of_volume(about))
+    return Source(to_radiological(dataset[:], about), spacing, affine, of_volume(about))
 
 
 class Case(NamedTuple):

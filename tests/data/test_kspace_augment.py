@@ -13,7 +13,7 @@ from lib import InputError, training
 from lib.data.bucket_sampler import BucketSampler
 from lib.data.fastmri import KspaceSlices
 from lib.data.fastmri_file import kspace_file
-from lib.data.kspace_augment import Move, draw_move
+from lib.data.kspace_augment import SliceTransform, draw_move
 from lib.kspace import center_crop, flip_kspace, ifft2c, rss, shift_kspace
 from lib.kspace.grappa import grappa
 from lib.training.cutmix import CutMix
@@ -47,7 +47,13 @@ def test_shifted_kspace_transforms_to_the_rolled_image(axis, pixels):
 
 @pytest.mark.parametrize(
     "move",
-    [Move(), Move(False, (-2,)), Move(False, (-1,), (1, -3)), Move(False, (-2, -1), (0, 2)), Move(True, (-1,), (2, 1))],
+    [
+        SliceTransform(),
+        SliceTransform(False, (-2,)),
+        SliceTransform(False, (-1,), (1, -3)),
+        SliceTransform(False, (-2, -1), (0, 2)),
+        SliceTransform(True, (-1,), (2, 1)),
+    ],
 )
 def test_a_moved_slice_is_consistent_in_all_its_parts(tmp_path, monkeypatch, move):
     kspace = smooth(width=32 if move.quarter_turn else 24)
@@ -70,7 +76,7 @@ def test_a_moved_slice_is_consistent_in_all_its_parts(tmp_path, monkeypatch, mov
 def test_a_quarter_turn_keeps_the_crop(size, kept):
     kspace = smooth(height=size, width=size).to(torch.complex128)
     image = center_crop(rss(ifft2c(kspace)), (kept, kept))
-    for move in (Move(True), Move(True, (-1,)), Move(True, (-2, -1))):
+    for move in (SliceTransform(True), SliceTransform(True, (-1,)), SliceTransform(True, (-2, -1))):
         moved = center_crop(rss(ifft2c(move.kspace(kspace, (kept, kept)))), (kept, kept))
         assert torch.allclose(moved, move.image(image), atol=1e-9)
 
@@ -79,7 +85,7 @@ def test_there_is_no_shift_where_the_target_is_a_crop(tmp_path, monkeypatch):
     kspace = smooth(height=40, width=24)
     target = center_crop(rss(ifft2c(kspace)), (32, 24))
     slices = KspaceSlices([write(tmp_path / "a.h5", kspace, target)], MASK, augmentation={"shift": 3})
-    monkeypatch.setattr("lib.data.fastmri.draw_move", lambda *_, **__: Move(shift=(3, 2)))
+    monkeypatch.setattr("lib.data.fastmri.draw_move", lambda *_, **__: SliceTransform(shift=(3, 2)))
     masked, mask, _, moved, _ = slices[0]
     assert torch.equal(moved, target.roll(2, -1))
     full = shift_kspace(kspace, -1, 2)
@@ -89,8 +95,8 @@ def test_there_is_no_shift_where_the_target_is_a_crop(tmp_path, monkeypatch):
 
 def test_the_mask_moves_only_along_the_phase_encode():
     columns = torch.tensor([1, 1, 0, 0, 1, 0]).bool()
-    assert Move(axes=(-2,)).mask(columns).equal(columns)
-    assert Move(axes=(-1,)).mask(columns).int().tolist() == [1, 0, 1, 0, 0, 1]  # zero frequency at 3 stays
+    assert SliceTransform(axes=(-2,)).mask(columns).equal(columns)
+    assert SliceTransform(axes=(-1,)).mask(columns).int().tolist() == [1, 0, 1, 0, 0, 1]  # zero frequency at 3 stays
 
 
 def test_draws_follow_seed_epoch_and_index_and_reach_everything():
@@ -99,7 +105,7 @@ def test_draws_follow_seed_epoch_and_index_and_reach_everything():
     assert {m.axes for m in moves} == {(), (-2,), (-1,), (-2, -1)} and {m.quarter_turn for m in moves} == {True, False}
     assert {m.shift for m in moves} == {(a, b) for a in range(-2, 3) for b in range(-2, 3)}
     assert draw_move((1, 2, 3), **settings) == draw_move((1, 2, 3), **settings)
-    assert draw_move((0, 0, 0)) == Move()
+    assert draw_move((0, 0, 0)) == SliceTransform()
 
 
 def test_a_quarter_turn_is_refused_where_the_phase_encode_cannot_move(tmp_path):

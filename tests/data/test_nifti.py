@@ -33,7 +33,7 @@ def test_the_bytes_say_whether_a_file_is_gzipped_and_in_which_order(tmp_path, en
     shape, affine = nifti.header(tmp_path / name)
     assert shape == (5, 4, 3) and np.allclose(affine, LPS, atol=1e-6)
     assert np.array_equal(nifti.values(tmp_path / name), VALUES)
-    assert np.array_equal(nifti.looked_at(tmp_path / name).volume[0, ::-1, ::-1].T[::-1, ::-1], VALUES[..., 0])
+    assert np.array_equal(nifti.read_radiological(tmp_path / name).volume[0, ::-1, ::-1].T[::-1, ::-1], VALUES[..., 0])
     (tmp_path / name).write_bytes(content[:400])
     with pytest.raises(InputError, match=r"a.nii.*: can't be read as NIfTI \(.*truncated"):
         nifti.values(tmp_path / name)
@@ -123,7 +123,7 @@ def test_an_affine_that_says_no_size_is_known():
 def test_a_single_slice_is_looked_at_as_one(tmp_path, axis):
     plane = np.arange(12, dtype=np.float32).reshape(4, 3)
     path = save(tmp_path / "a.nii", plane if axis is None else np.expand_dims(plane, axis), np.diag([1.0, 2, 3, 1]))
-    volume, spacing, affine, anatomical = nifti.looked_at(path)
+    volume, spacing, affine, anatomical = nifti.read_radiological(path)
     assert volume.shape == (1, 3, 4) and np.array_equal(volume[0], plane.T[::-1, ::-1])
     sizes = [1.0, 2.0, 3.0]
     across = sizes.pop(2 if axis is None else axis)

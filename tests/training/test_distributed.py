@@ -213,7 +213,7 @@ def test_gpus_by_number_are_the_only_ones_that_are_seen():
 def test_partitions_as_they_may_be_written():
     assert mesh.partition_of({"D": 1, "H": 16, "W": 1}) == {3: 16} == mesh.partition_of([1, 1, 16, 1, 1])
     assert mesh.partition_of({"W": 2, "D": 4}) == {2: 4, 4: 2} and mesh.partition_of(None) == {}
-    assert mesh.shares(["cpu"] * 8, {3: 4}) == 2 and mesh.count("auto") == 1
+    assert mesh.data_world_size(["cpu"] * 8, {3: 4}) == 2 and mesh.count("auto") == 1
     mesh.check_size((16, 64, 16), {3: 4}, 8)
     with pytest.raises(InputError, match="H: extent 40 isn't divisible by 4 parts × 8; 32 and 64 are"):
         mesh.check_size((16, 40, 16), {3: 4}, 8)
