@@ -24,7 +24,8 @@ class InputError(ValueError):
 
     def __init__(self, where: object, found: str = "", expected: str = "", hint: str = ""):
         self.where, self.found, self.expected, self.hint = str(where), found, expected, hint
-        found = ", expected ".join(filter(None, (found, expected)))
+        if expected:  # after a question, such as lib.text.did_you_mean's, there is no comma
+            found = f"{found}{', ' if found and not found.endswith('? ') else ''}expected {expected}"
         super().__init__(": ".join(filter(None, (self.where, found, hint))))
 
     def _render_traceback_(self) -> list[str]:

@@ -18,6 +18,8 @@ from lib import InputError
             "size: got 3, expected an even number: 64 is a good one",
         ),
         (("a.h5", "gone", "", "restore it"), "a.h5: gone: restore it"),
+        (("mask width 0", "", "at least 1 column"), "mask width 0: expected at least 1 column"),
+        (("kind 'x'", "did you mean 'y'? ", "one of y, z"), "kind 'x': did you mean 'y'? expected one of y, z"),
     ],
 )
 def test_one_line_is_made_of_the_fields(fields, line):

@@ -37,6 +37,6 @@ class Batches(DataLoaders):
         data = self.valid.dataset
         if not hasattr(data, "panels"):
             raise InputError(
-                f"{type(data).__name__} has no `panels`: name a function of lib.data.pictures, or write one like them"
+                f"{type(data).__name__} has no `panels`", "name a function of lib.data.pictures, or write one like them"
             )
         return pictures.montage(data.panels, items, self.n_inp, getattr(data, "classes", ()))

@@ -74,7 +74,7 @@ def _named(folder: Path, kind: str) -> dict[tuple[str, str, int], Path]:
     for path in paths:
         match = NAME.fullmatch(path.name)
         if not match or match[1].lower() != kind:
-            raise InputError(path, f"expected a name like {kind}_004_week_0_slice_7.nii.gz")
+            raise InputError(path, "", f"a name like {kind}_004_week_0_slice_7.nii.gz")
         found[match[2], match[3], int(match[4])] = path
     return found
 

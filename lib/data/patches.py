@@ -81,9 +81,7 @@ class VolumePatches(Dataset):
         if crops not in CROPS:
             raise InputError("crops", f"got {crops!r}", f"one of {', '.join(CROPS)}")
         if len(size) != 3 or min(size) < 1 or not 0 <= overlap < 1:
-            raise InputError(
-                f"patch of {list(size)}, overlap {overlap}", "expected three sizes of at least 1, 0 … below 1"
-            )
+            raise InputError(f"patch of {list(size)}, overlap {overlap}", "", "three sizes of at least 1, 0 … below 1")
         self.cases, self.size, self.crops, self.target = cases, tuple(size), crops, target
         self.fresh, self.augmentation, self.seed = fresh, augmentation or {}, seed
         self.classes = cases[0].classes if cases else ()

@@ -78,11 +78,11 @@ def make_mask(
     Raises InputError for anything out of range.
     """
     if kind not in _GRIDS:
-        raise InputError(f"mask kind {kind!r}", f"{did_you_mean(kind, _GRIDS)}expected one of {', '.join(_GRIDS)}")
+        raise InputError(f"mask kind {kind!r}", did_you_mean(kind, _GRIDS), f"one of {', '.join(_GRIDS)}")
     if width < 1:
-        raise InputError(f"mask width {width}", "expected at least 1 column")
+        raise InputError(f"mask width {width}", "", "at least 1 column")
     if not 1 <= acceleration < math.inf:
-        raise InputError(f"mask acceleration {acceleration}", "expected a number of at least 1")
+        raise InputError(f"mask acceleration {acceleration}", "", "a number of at least 1")
     lines = _centre_lines(kind, width, acceleration, center_fraction, num_low_frequencies)
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
@@ -92,7 +92,7 @@ def make_mask(
     grid[start : start + lines] = True
     left, right = padding
     if not (left >= 0 and right >= 0 and left + right < width):
-        raise InputError(f"mask padding {(left, right)}", f"expected two counts that leave some of the {width} columns")
+        raise InputError(f"mask padding {(left, right)}", "", f"two counts that leave some of the {width} columns")
     if lines and (left > start or width - right < start + lines):
         raise InputError(
             f"mask padding {(left, right)}",
@@ -117,10 +117,10 @@ def _centre_lines(kind: str, width: int, acceleration: float, fraction: float | 
         )
     if count is not None:
         if not 0 <= count <= width:
-            raise InputError(f"mask num_low_frequencies {count}", f"expected 0 to the width, {width}")
+            raise InputError(f"mask num_low_frequencies {count}", "", f"0 to the width, {width}")
         return int(count)
     if not 0 <= fraction <= 1:
-        raise InputError(f"mask center_fraction {fraction}", "expected 0 to 1")
+        raise InputError(f"mask center_fraction {fraction}", "", "0 to 1")
     lines = round(width * fraction)
     return max(min(lines, round(width / acceleration)), 1) if kind == "magic_fraction" else lines
 
@@ -130,7 +130,7 @@ def _generator(seed: Seed) -> np.random.RandomState:
     try:
         rng = np.random.RandomState(tuple(map(ord, seed)) if isinstance(seed, str) else seed)
     except (TypeError, ValueError):
-        raise InputError(f"mask seed {seed!r}", "expected an int or ints in 0…2³²−1, or some text") from None
+        raise InputError(f"mask seed {seed!r}", "", "an int or ints in 0…2³²−1, or some text") from None
     rng.randint(1)  # fastMRI picks one of its list of accelerations first
     return rng
 
@@ -139,7 +139,7 @@ def _offset(offset: int | None, step: int, rng: np.random.RandomState) -> int:
     if offset is None:
         return int(rng.randint(0, high=step))
     if not 0 <= offset < step:
-        raise InputError(f"mask offset {offset}", f"expected 0 to {step - 1}, less than the grid's step")
+        raise InputError(f"mask offset {offset}", "", f"0 to {step - 1}, less than the grid's step")
     return int(offset)
 
 

@@ -47,9 +47,7 @@ def check_simulation(size: int, frames: int, cases: list[int], num_coils: int, s
     if size % 2 or not 12 <= size <= 128:
         raise InputError("size", f"got {size}", "an even number from 12 to 128")
     if frames < 2 or num_coils < 1 or not snr > 0:
-        raise InputError(
-            f"frames {frames}, num_coils {num_coils}, snr {snr:g}", "expected at least 2, at least 1, above 0"
-        )
+        raise InputError(f"frames {frames}, num_coils {num_coils}, snr {snr:g}", "", "at least 2, at least 1, above 0")
     if len(cases) != 3 or not all(isinstance(n, int) and n > 0 for n in cases):
         raise InputError("cases", f"got {cases}", "how many to train, validate and test on")
 

@@ -84,7 +84,7 @@ class Playground:
         found = sample_scans.scan(scan)
         number = len(found.volume) // 2 if slice is None else slice
         if not isinstance(number, Integral) or not 0 <= number < len(found.volume):
-            raise InputError(f"slice {slice} of {scan}", f"expected 0 to {len(found.volume) - 1}")
+            raise InputError(f"slice {slice} of {scan}", "", f"0 to {len(found.volume) - 1}")
         if not gain > 0:
             raise InputError(f"gain is {gain}, expected more than 0")
         if weights:
