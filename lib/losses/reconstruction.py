@@ -155,6 +155,7 @@ def training_metric(name: str) -> Callable[..., Tensor]:
 
 
 def lookup(what: str, name: str, table: dict):
+    """What `table` has by `name`, whatever its case; InputError, which calls it `what`, names the nearest."""
     key = str(name).lower().removesuffix("_slices")
     if key not in table:
         raise InputError(f"{what} {name!r}: {did_you_mean(key, table)}expected one of {', '.join(table)}")

@@ -147,6 +147,8 @@ class _Window(Slab):
 
 
 class Conv(_Window):
+    """A convolution whose zero padding is halos between slabs."""
+
     @staticmethod
     def sides(module: nn.Module, axis: int) -> tuple[int, int]:
         if module.padding_mode != "zeros":
@@ -165,6 +167,8 @@ class Conv(_Window):
 
 
 class ConvTranspose(Slab):
+    """A transposed convolution that turns n planes into stride · n."""
+
     @classmethod
     def halo(cls, module: nn.Module, axis: int) -> tuple[int, int]:
         names = ("kernel_size", "dilation", "stride", "padding", "output_padding")
@@ -190,6 +194,8 @@ class ConvTranspose(Slab):
 
 
 class Pool(_Window):
+    """Maximum or average pooling."""
+
     @classmethod
     def halo(cls, module: nn.Module, axis: int) -> tuple[int, int]:
         if getattr(module, "return_indices", False):
@@ -210,6 +216,8 @@ class Pool(_Window):
 
 
 class Upsample(Slab):
+    """Upsampling by a whole factor, nearest or linear."""
+
     @classmethod
     def halo(cls, module: nn.Module, axis: int) -> tuple[int, int]:
         scale, linear = module.scale_factor and _at(module.scale_factor, axis), module.mode in ("bilinear", "trilinear")

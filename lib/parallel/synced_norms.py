@@ -127,6 +127,8 @@ def _normalise(module: nn.Module, x: Tensor, parts: tuple[Part, ...], batch=Fals
 
 
 class BatchNorm(Slab):
+    """Batch normalization with the statistics of all samples of all slabs."""
+
     _ranks: tuple[Part, ...] = ()  # those that share statistics
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,6 +145,8 @@ class BatchNorm(Slab):
 
 
 class InstanceNorm(Slab):
+    """torch's instance normalization, with the statistics of whole volumes."""
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training and self.track_running_stats:
             return super().forward(x)
@@ -151,10 +155,14 @@ class InstanceNorm(Slab):
 
 
 class OurInstanceNorm(Slab):
+    """`lib.models.blocks.InstanceNorm` with the statistics of whole volumes."""
+
     def forward(self, x: Tensor) -> Tensor:
         return blocks.channels_last(_normalise(self, x, self._parts))
 
 
 class GroupNorm(Slab):
+    """Group normalization with the statistics of whole volumes."""
+
     def forward(self, x: Tensor) -> Tensor:
         return _normalise(self, x, self._parts, width=self.num_channels // self.num_groups)
