@@ -1,6 +1,8 @@
-"""Figures with matplotlib: montages of images, curves, boxes, error maps."""
+"""Figures with matplotlib from four primitives: montage, error_map, curves, boxes."""
 
-from lib.plots.figures import BAD, CLASSES, ERROR_CMAP, MARKERS, PALETTE, boxes, curves, error_map, montage, save
+from lib.plots.charts import boxes, curves
+from lib.plots.figures import error_map, montage
+from lib.plots.style import BAD, CLASSES, ERROR_CMAP, MARKERS, PALETTE, save
 
 __all__ = [
     "BAD", "CLASSES", "ERROR_CMAP", "MARKERS", "PALETTE", "boxes", "curves", "error_map", "montage", "save",

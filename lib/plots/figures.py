@@ -1,61 +1,23 @@
-"""Every figure of the suite from four primitives: montage, error_map, curves, boxes.
+"""Images side by side: `montage`, and `error_map` of one image.
 
-Each returns a matplotlib Figure that pyplot has already let go of, so that a notebook shows it once, as a cell's last
-value. Images are numpy or torch, (H, W), real or complex (shown as magnitude). The window comes from the truth.
+Figures are matplotlib's, already let go of by pyplot, so that a notebook shows each once, as a cell's last value. Images
+are numpy or torch, (H, W), real or complex (shown as magnitude). The window comes from the truth.
 """
 
-import os
-import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from lib import InputError
 from lib.plots.panels import check_names, is_array, is_painted, magnitude, unavailable, window_of
-
-# Okabe & Ito's colours without the yellow, too faint on white. Bad pixels are sky blue, which no image map contains.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS, DASHES = "osD^vPX<>p", ("-", "--", "-.", ":")
-CLASSES = ListedColormap((*PALETTE[1:5], "#F0E442", PALETTE[0]))  # over dark images the yellow is well seen
-BAD, ERROR_CMAP = "#56B4E9", "magma"
-MUTED, FAINT, DPI, WIDTH = "#595959", "#F2F2F2", 120, 9.0
-STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
-    "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "figure.titlesize": 12,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": MUTED, "axes.axisbelow": True,
-    "xtick.color": MUTED, "ytick.color": MUTED, "grid.color": "#E6E6E6", "legend.frameon": False,
-    "figure.dpi": DPI, "savefig.dpi": "figure",
-}  # fmt: skip
+from lib.plots.style import BAD, CLASSES, ERROR_CMAP, FAINT, MUTED, WIDTH, styled, wrap
 
 
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in the house style, whatever the reader's matplotlibrc says, and take the figure off pyplot's list."""
-
-    @wraps(draw)
-    def styled(*args: Any, **kwargs: Any) -> Figure:
-        with plt.style.context(["default", STYLE]):
-            fig = draw(*args, **kwargs)
-            plt.close(fig)
-            return fig
-
-    return styled
-
-
-def _wrap(text: str | None, inches: float, points: float = 10) -> str:
-    """`text` broken into lines that fit `inches` at `points`; a mean letter is 0.6 em wide."""
-    lines = textwrap.wrap(str(text or ""), max(int(inches * 72 / (0.6 * points)), 8))
-    return "\n".join(line.removesuffix(" ·") for line in lines)
-
-
-@_styled
+@styled
 def montage(
     panels: Mapping[str, Any],
     window: tuple[float, float] | None = None,
@@ -83,12 +45,12 @@ def montage(
     rows = -(-len(panels) // (columns or 4))
     columns = min(columns or -(-len(panels) // rows), len(panels))
     wide = min(2.8 if columns > 1 else 4.2, WIDTH / columns)
-    above = {n: _wrap(f"{n} ×{errors[n]:g}" if n in errors else n, wide) for n in panels}
-    below = {n: _wrap(notes.get(n) if n in images else None, wide, 9) for n in panels}
+    above = {n: wrap(f"{n} ×{errors[n]:g}" if n in errors else n, wide) for n in panels}
+    below = {n: wrap(notes.get(n) if n in images else None, wide, 9) for n in panels}
     for name, image in images.items():
         if bad := int((~np.isfinite(image)).sum()):
             below[name] = f"{below[name]}\n{bad} px not finite".strip()
-    tall, title = _heights(list(panels), images, columns, wide), _wrap(title, columns * wide, 12)
+    tall, title = _heights(list(panels), images, columns, wide), wrap(title, columns * wide, 12)
     heads, feet = ([t.count("\n") + bool(t) for t in texts.values()] for texts in (above, below))
     words = sum(max(lines[i : i + columns]) for lines in (heads, feet) for i in range(0, len(panels), columns))
     height = sum(tall) + 0.17 * words + 0.18 * rows + (0.22 * (title.count("\n") + 1) + 0.08 if title else 0.0)
@@ -157,12 +119,12 @@ def _show(ax: Any, image: np.ndarray, scale: tuple[float, float], cmap: str, lab
 
 def _show_reason(ax: Any, text: str, wide: float, tall: float) -> None:
     ax.set(xlim=(0, wide), ylim=(0, tall), aspect="equal", facecolor=FAINT)
-    lines, most = _wrap(text, 0.9 * wide).splitlines(), max(1, int(tall / 0.17) - 1)
+    lines, most = wrap(text, 0.9 * wide).splitlines(), max(1, int(tall / 0.17) - 1)
     text = "\n".join(lines if len(lines) <= most else [*lines[: most - 1], "…"])
     ax.text(wide / 2, tall / 2, text, ha="center", va="center", color=MUTED)
 
 
-@_styled
+@styled
 def error_map(
     output: Any, truth: Any, gain: float = 5, window: tuple[float, float] | None = None, title: str | None = None
 ) -> Figure:
@@ -183,133 +145,3 @@ def error_map(
     bar.set_label("error, % of the window")
     bar.outline.set_visible(False)
     return fig
-
-
-@_styled
-def curves(
-    history: Any,
-    columns: Sequence[str] | None = None,
-    x: str = "epoch",
-    xlabel: str | None = None,
-    ylabel: str | None = None,
-    title: str | None = None,
-    log: bool = False,
-) -> Figure:
-    """Lines of a training history, or of {name: (x, y)} in one axes.
-
-    A DataFrame's number columns (all but `x`, or `columns`) are drawn against its column `x` (or its
-    index): the losses together, any other in an axes of its own. `log`: logarithmic y. InputError: an unknown column, no rows.
-    """
-    if hasattr(history, "columns"):
-        numbers = history.select_dtypes("number")
-        check_names("curves", columns or (), numbers.columns)
-        steps, xlabel = numbers.get(x, numbers.index), xlabel or (x if x in numbers else None)
-        lines = {str(name): (steps, numbers[name]) for name in (columns or numbers.columns) if name != x}
-        losses = [name for name in lines if "loss" in name]
-        groups = [losses] * bool(losses) + [[name] for name in lines if name not in losses]
-    else:
-        check_names("curves", columns or (), history)
-        lines = {name: tuple(map(magnitude, history[name])) for name in columns or history}
-        groups = [list(lines)]
-    if not any(len(values) for _, values in lines.values()):
-        raise InputError("curves", "the history holds no numbers", "at least one row and one column of them")
-    rows = -(-len(groups) // 3)
-    across = -(-len(groups) // rows)
-    size = (6.5, 4.6, 3.2)[across - 1] * across, 3.2 * rows + 0.2 * ((len(lines) - 1) // _across(lines))
-    fig = plt.figure(figsize=size if len(groups) == 1 else (size[0], 3.2 * rows), layout="constrained")
-    if title:
-        fig.suptitle(_wrap(title, size[0], 12))
-    for ax, names in zip(fig.subplots(rows, across, squeeze=False).flat, groups, strict=False):
-        for i, name in enumerate(names):
-            at, values = map(np.asarray, lines[name])
-            marker = MARKERS[i % len(MARKERS)] if len(values) <= 30 else None
-            look = {"color": PALETTE[i % len(PALETTE)], "linestyle": DASHES[i // len(PALETTE) % 4], "marker": marker}
-            ax.plot(at, values, markersize=4, label=name, **look)
-            if (at == np.round(at)).all():  # epochs and steps: no tick at 2.5
-                ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
-        ax.grid(axis="y")
-        if len(names) > 1:
-            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_across(names), borderaxespad=0.2)
-        else:
-            ax.set_title(names[0], loc="left")
-    for ax in fig.axes[len(groups) :]:
-        ax.remove()
-    return fig
-
-
-@_styled
-def boxes(
-    table: Any,
-    value: str,
-    method: str = "method",
-    person: str = "person",
-    xlabel: str | None = None,
-    title: str | None = None,
-) -> Figure:
-    """`value` by method, one dot a person, with the same colour, marker and height in every method's row.
-
-    table: a DataFrame (or a mapping of columns) with one row for each method and person. From five persons on a box
-    gives the quartiles and its whiskers the extremes, of two to four a bar the median: the axis says so. Values that
-    aren't finite are left out; n counts the rest. InputError: a missing column, no rows, two values for one person and
-    method.
-    """
-    check_names("boxes", (value, method, person), table)
-    rows = list(zip(table[method], table[person], np.asarray(table[value], float).tolist(), strict=True))
-    cells = {(m, p): v for m, p, v in rows}
-    if not rows or len(cells) < len(rows):
-        found = f"{len(rows)} rows for {len(cells)} pairs of {method} and {person}"
-        raise InputError("boxes", found, f"one value of {value!r} for each, such as a volume's")
-    methods, people = (list(dict.fromkeys(row[i] for row in rows)) for i in (0, 1))
-    values = {m: [v for v in (cells.get((m, p), np.nan) for p in people) if np.isfinite(v)] for m in methods}
-    names = [_wrap(m, 2.0) + (f"\nn = {len(values[m])}" if values[m] else "\nn/a") for m in methods]
-    across = -(-len(people) // 20)
-    height = max(sum(0.36 + 0.17 * n.count("\n") for n in names) + 1.1, 0.2 * -(-len(people) // across) + 0.7)
-    fig = plt.figure(figsize=(6.3 + 1.2 * across, height), layout="constrained")
-    if title:
-        fig.suptitle(_wrap(title, 6.3, 12))
-    ax = fig.subplots()
-    for row, m in enumerate(methods):
-        if len(values[m]) >= 5:
-            line = {"color": MUTED, "linewidth": 1}
-            ax.boxplot(
-                [values[m]], positions=[row], orientation="horizontal", widths=0.66, whis=(0, 100), showfliers=False,
-                patch_artist=True, boxprops={"facecolor": FAINT, "edgecolor": MUTED}, whiskerprops=line,
-                capprops=line, medianprops={"color": "black", "linewidth": 1.6},
-            )  # fmt: skip
-        elif len(values[m]) > 1:
-            ax.vlines(np.median(values[m]), row - 0.33, row + 0.33, color="black", linewidth=1.6)
-    for i, p in enumerate(people):
-        height = (i + 0.5) / len(people) * 0.56 - 0.28
-        dots = [(cells[m, p], row + height) for row, m in enumerate(methods) if (m, p) in cells]
-        look = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)], "markeredgecolor": "white"}
-        ax.plot(*zip(*dots, strict=True), linestyle="", markersize=6.5, label=str(p), zorder=3, **look)
-    ax.set_yticks(range(len(methods)), names, color="black")
-    sizes = [len(its) for its in values.values()]
-    drawn = ["box: quartiles, whiskers: extremes"] * (max(sizes) >= 5) + ["bar: median"] * any(1 < n < 5 for n in sizes)
-    ax.set(ylim=(len(methods) - 0.45, -0.55), xlabel=(xlabel or value) + f" ({'; '.join(drawn)})" * bool(drawn))
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x")
-    ax.legend(title=person, loc="upper left", bbox_to_anchor=(1, 1), ncols=across, alignment="left", title_fontsize=9)
-    return fig
-
-
-def _across(names: Iterable[str]) -> int:
-    """How many of a legend's names fit beside each other: three short ones, one that is long."""
-    return min(len(list(names)), 3, max(1, 66 // (8 + max(map(len, names)))))
-
-
-def save(fig: Figure, path: str | Path, dpi: float | None = None) -> Path:
-    """Write `fig` as PNG under `path`, whole or not at all, close it and return the path; folders are made. dpi: its own."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise InputError("save", f"{path} ends in {path.suffix!r}", "'.png'")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        fig.savefig(part, format="png", dpi=dpi or "figure", metadata={"Software": None})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-        plt.close(fig)
-    return path

@@ -1,0 +1,63 @@
+"""The look of every figure: colors, fonts, line breaks, and how a figure is saved."""
+
+import os
+import textwrap
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from lib import InputError
+
+# Okabe & Ito's colours without the yellow, too faint on white. Bad pixels are sky blue, which no image map contains.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS, DASHES = "osD^vPX<>p", ("-", "--", "-.", ":")
+CLASSES = ListedColormap((*PALETTE[1:5], "#F0E442", PALETTE[0]))  # over dark images the yellow is well seen
+BAD, ERROR_CMAP = "#56B4E9", "magma"
+MUTED, FAINT, DPI, WIDTH = "#595959", "#F2F2F2", 120, 9.0
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
+    "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "figure.titlesize": 12,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": MUTED, "axes.axisbelow": True,
+    "xtick.color": MUTED, "ytick.color": MUTED, "grid.color": "#E6E6E6", "legend.frameon": False,
+    "figure.dpi": DPI, "savefig.dpi": "figure",
+}  # fmt: skip
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the house style, whatever the reader's matplotlibrc says, and take the figure off pyplot's list."""
+
+    @wraps(draw)
+    def in_style(*args: Any, **kwargs: Any) -> Figure:
+        with plt.style.context(["default", STYLE]):
+            fig = draw(*args, **kwargs)
+            plt.close(fig)
+            return fig
+
+    return in_style
+
+
+def wrap(text: str | None, inches: float, points: float = 10) -> str:
+    """`text` broken into lines that fit `inches` at `points`; a mean letter is 0.6 em wide."""
+    lines = textwrap.wrap(str(text or ""), max(int(inches * 72 / (0.6 * points)), 8))
+    return "\n".join(line.removesuffix(" ·") for line in lines)
+
+
+def save(fig: Figure, path: str | Path, dpi: float | None = None) -> Path:
+    """Write `fig` as PNG under `path`, whole or not at all, close it and return the path; folders are made. dpi: its own."""
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError("save", f"{path} ends in {path.suffix!r}", "'.png'")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        fig.savefig(part, format="png", dpi=dpi or "figure", metadata={"Software": None})
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+        plt.close(fig)
+    return path
