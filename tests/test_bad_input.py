@@ -117,7 +117,7 @@ RECIPES = {
     "unknown optimizer": (TASK % ", optimizer: {type: Adan, learning_rate: 1e-3}", "Adam, AdamW, RMSprop or SGD"),
     "not YAML": ("- [", "not YAML"),
     "no such notebook": ("- {task_name: a, notebook: 21_train_kspce}", "did you mean '21_train_kspace'?"),
-    "runs that never ran": ("- {task_name: e, notebook: 30_evaluate_reconstruction, data: set, runs: [nobody]}", "runs: run nobody"),
+    "runs that never ran": ("- {task_name: e, notebook: 30_evaluate_kspace, data: set, runs: [nobody]}", "runs: run nobody"),
     "no set": ("- {task_name: t, network_type: VarNet, data: nowhere}", "nowhere: no set.json here: prepare the data first"),
 }  # fmt: skip
 

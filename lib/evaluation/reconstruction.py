@@ -212,8 +212,11 @@ def load(inputs: list[str], self_ensemble: dict[str, Any] | None = None) -> dict
     return networks
 
 
-def check_kind(networks: dict[str, nn.Module], cine: bool) -> None:
-    """InputError where a network isn't for this kind of set."""
+def check_kind(networks: dict[str, nn.Module], kind: str, cine: bool) -> None:
+    """InputError if a set's `kind` or a network is for cine where k-space is expected, or the other way round."""
+    if (kind == "cine") != cine:
+        notebook = "31_evaluate_cine" if kind == "cine" else "30_evaluate_kspace"
+        raise InputError("data", f"a set of {kind}", "cine" if cine else "k-space", f"{notebook} evaluates it")
     for name, model in networks.items():
         if isinstance(model, CineUNet) != cine:
             raise InputError(

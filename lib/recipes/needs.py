@@ -21,7 +21,7 @@ def predicted(notebook: str, task_type: str) -> str:
 
 def splits(notebook: str, parameters: dict[str, Any]) -> dict[str, bool]:
     """{split that a task reads: whether it needs truths}; targets, true series or labels are truths."""
-    if notebook == tasks.EVALUATE:
+    if notebook in tasks.EVALUATE:
         return {parameters["split"]: True}
     kind = parameters.get("task_type") or ""
     needed = {predicted(notebook, kind): kind == "evaluate"} if kind else {}

@@ -18,7 +18,13 @@ SYMBOLS = {"ok": "✓", "running": "●", "failed": "✗", "killed": "■", "ski
 METRICS = {"ssim": "SSIM", "psnr": "PSNR", "nmse": "NMSE", "dice": "Dice"}
 STAMP = re.compile(r"(\d{8}-\d{6})(-\d+)?")
 VIEWS = ("0", "4")  # notebooks that only look at what there is
-SEGMENTS = ("23", "24", "25", "31")  # notebooks whose headline is Dice by class, the background first
+SEGMENTS = (
+    "23",
+    "24",
+    "25",
+    "31_evaluate_segmentation",
+    "32",
+)  # notebooks whose headline is Dice by class, the background first
 
 
 class Row(NamedTuple):

@@ -20,7 +20,7 @@ from lib.text import did_you_mean
 MINE = ROOT / "my_notebooks"  # the user's copies, which `make lab` opens: see lib.recipes.lab
 CINE, KSPACE, CASCADE = "20_train_cine", "21_train_kspace", "22_train_cascade"
 SLICES, VOLUMES, PAIRS = "23_train_slices", "24_train_volumes", "25_train_pairs"
-EVALUATE, EVALUATE_LABELS = "30_evaluate_reconstruction", "31_evaluate_segmentation"
+EVALUATE, EVALUATE_LABELS = ("30_evaluate_kspace", "31_evaluate_cine"), "32_evaluate_segmentation"
 IMPLIED = {  # network_type → the notebook that trains it
     "UNet3D": CINE, "UNet2D1D": CINE, "UNet2D2D": CINE, "UNet3D_old": CINE, "VarNet": KSPACE, "UNet": KSPACE,
     "VarNetRCAN": CASCADE, "UNet2D": SLICES, "VolumeUNet": VOLUMES, "ResUNet": PAIRS,

@@ -97,7 +97,7 @@ def test_the_evaluation_of_a_person_with_two_files_ends_well(tmp_path):
     ):
         write(tmp_path / "source" / "test" / folder / f"{name}.h5", seed, person)
     recipe = "- {task_name: prepare, notebook: 10_prepare_kspace, source: source, data: data}\n"
-    recipe += "- task_name: evaluate\n  notebook: 30_evaluate_reconstruction\n  runs: []\n  data: data\n"
+    recipe += "- task_name: evaluate\n  notebook: 30_evaluate_kspace\n  runs: []\n  data: data\n"
     recipe += (
         "  mask: {kind: equispaced, num_low_frequencies: 8}\n  accelerations: [2]\n  ladder: [zero-filled, GRAPPA]\n"
     )

@@ -42,7 +42,7 @@ RECIPE = """
   images: data/lgg/sample
   size: [64, 64]
 - task_name: evaluate
-  notebook: 31_evaluate_segmentation
+  notebook: 32_evaluate_segmentation
   runs: [slices, pairs]
 """
 

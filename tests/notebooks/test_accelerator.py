@@ -22,7 +22,7 @@ RUNS = {  # in this order: a cascade starts from a VarNet, and 30 evaluates both
     "23_train_slices": {"data": "slices", "class_weights": [1.0, 2.0, 1.0]},
     "24_train_volumes": {"data": "volumes"},
     "25_train_pairs": {"data": "pairs", "network_settings": {"encoder": "plain"}},
-    "30_evaluate_reconstruction": {
+    "30_evaluate_kspace": {
         "data": "kspace", "inputs": ["train_varnet", "train_cascade"],
         "self_ensemble": {"turns": ["identity", "flip_w"], "of": "kspace"},
     },

@@ -63,12 +63,13 @@ def score(**more):
     return {"task_name": "score", **more}
 
 
-KSPACE = score(notebook="30_evaluate_reconstruction", data="kspace")
-LABELS = score(notebook="31_evaluate_segmentation", runs=["train"])
+KSPACE = score(notebook="30_evaluate_kspace", data="kspace")
+CINE = score(notebook="31_evaluate_cine", data="cine")
+LABELS = score(notebook="32_evaluate_segmentation", runs=["train"])
 REFUSED = {
     "targets": ([train("kspace", "VarNet"), KSPACE | {"runs": ["train"]}], "kspace/test/c.h5: no target or label"),
     "series": (
-        [train("cine", "UNet3D"), KSPACE | {"runs": ["train"], "data": "cine"}], "cine/test/x_c.h5: no target or label",
+        [train("cine", "UNet3D"), CINE | {"runs": ["train"]}], "cine/test/x_c.h5: no target or label",
     ),
     "cine's own evaluation": (
         [train("cine", "UNet3D", task_type="evaluate", saved_network_weights="w.pt")], "task_type evaluate needs it",
@@ -97,7 +98,7 @@ def test_the_validation_split_will_do(sets):
 def test_a_split_without_files_is_refused(sets):
     files = [entry("train", "a", target="reconstruction_rss"), entry("val", "b", target="reconstruction_rss")]
     make(sets / "kspace", "measured k-space", files)
-    with pytest.raises(InputError, match="no files for test: 30_evaluate_reconstruction needs them"):
+    with pytest.raises(InputError, match="no files for test: 30_evaluate_kspace needs them"):
         plan(sets, train("kspace", "VarNet", task_type="train"), KSPACE | {"runs": ["train"]})
 
 

@@ -29,7 +29,6 @@ FREE = {
     "task_name", "network_type", "metrics", "bucket_sampling", "checkpoint_interval", "num_workers", "devices", "seed",
     "interactive", "task_type", "serving", "preload", "gain", "size",
 }  # fmt: skip
-OF_KSPACE = {"mask", "accelerations", "foreground_threshold"}  # that an evaluation of cine doesn't read
 
 
 def neutral(value):
@@ -46,8 +45,7 @@ def test_nothing_is_left_to_the_demos_defaults(recipe):
         notebook = parameters.notebook(entry.get("notebook") or parameters.IMPLIED[entry["network_type"]])
         wanted = {name for name, p in parameters.parameters(notebook).items() if not neutral(p.default)}
         given = set(entry) | ({"inputs"} if "runs" in entry else set())
-        unread = OF_KSPACE if notebook.stem == parameters.EVALUATE and "cine" in entry["data"] else set()
-        assert not wanted - given - FREE - unread, entry["task_name"]
+        assert not wanted - given - FREE, entry["task_name"]
 
 
 ADAM = {"type": "Adam", "learning_rate": 1e-4}
