@@ -15,6 +15,7 @@ DAY = datetime(2026, 3, 5, 14, 0, 0, tzinfo=UTC)
 def make(
     root: Path, task: str, number: int = 0, *, notebook: str = "21_train_kspace", status: str = "ok",
     error: str | None = None, parameters: dict[str, Any] | None = None, headline: dict[str, Any] | None = None,
+    by_class: str = "", role: str = "train",
     history: str | None = None, result: dict[str, dict[str, Any]] | None = None, classes: list[str] | None = None,
 ) -> Path:  # fmt: skip
     """A run folder, started `number` minutes after `DAY`; result: {case: {name: (S, H, W)}}."""
@@ -24,10 +25,10 @@ def make(
     state |= {"pid": 1, "process_started": 0.0, "host": "elsewhere", "heartbeat": datetime.now(UTC).isoformat()}
     files.write(path / "status.json", state)
     given = {"task_name": task, "run_dir": str(path), "network_type": "VarNet"} | (parameters or {})
-    files.write(path / "task.json", {"task": task, "notebook": notebook, "parameters": given})
+    files.write(path / "task.json", {"task": task, "notebook": notebook, "role": role, "parameters": given})
     files.write(path / "manifest.json", {"versions": {}, "inputs": []})
     if headline is not None:
-        files.write(path / "metrics.json", {"headline": headline})
+        files.write(path / "metrics.json", {"headline": headline} | ({"by_class": by_class} if by_class else {}))
     if history is not None:
         files.write(path / "history.csv", history)
     if result is not None:

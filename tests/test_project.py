@@ -71,6 +71,7 @@ def test_notebook_in_git(path):
     first = source[cells[0]["id"]].splitlines()
     assert first[0].startswith("# ") and first[1].startswith("> ")
     assert "parameters" in cells[1]["metadata"]["tags"] and "run_dir" in parameters.parameters(path)
+    assert parameters.role(path), "a tag of its parameters cell says what it is for"
     headings = [line for text in source.values() for line in text.splitlines() if line.startswith("## ")]
     assert "## Result" in headings
     assert "runs.finish(" in source[code[-1]["id"]] and "](" in source[cells[-1]["id"]]

@@ -24,12 +24,12 @@ optimizer = {  # type: dict  torch's optimizers
 """
 
 
-def write(folder: Path, name: str, parameters: str = PARAMETERS, body: str = "exec(code)") -> Path:
-    """A notebook NAME.ipynb in `folder`: parameters, start, body, finish."""
+def write(folder: Path, name: str, parameters: str = PARAMETERS, body: str = "exec(code)", tags: tuple = ()) -> Path:
+    """A notebook NAME.ipynb in `folder`: parameters, start, body, finish; tags: those of its parameters cell besides."""
     code, text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
     cells = [
         text("# Toy"),
-        code(parameters.strip(), metadata={"tags": ["parameters"]}),
+        code(parameters.strip(), metadata={"tags": ["parameters", *tags]}),
         code(f"from lib import runs\nrun = runs.start({name!r}, globals())"),
         code("print('body of', run.path.parent.name)"),
         code(body),

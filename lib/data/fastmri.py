@@ -4,7 +4,6 @@ Letters: C coils, H readout, W phase encode, (h, w) the target's size.
 """
 
 import dataclasses
-import inspect
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +26,6 @@ from lib.data.loaders import check_sizes, loaders
 from lib.data.names import path_names
 from lib.kspace import center_crop, flip_count, ifft2c, rss
 from lib.kspace.sampling import Mask, make_mask
-from lib.runs.parameters import CASCADE, IMPLIED, KSPACE
 from lib.text import pluralize
 
 KINDS = {"kspace": 3, "image": 1, "cascade": 4}  # how many tensors a network of that kind takes
@@ -233,18 +231,18 @@ class KspaceSlices(Dataset):
 def inputs_of(network: nn.Module | str) -> dict[str, Any]:
     """`kind`, and for a cascade its `grappa` settings: what `KspaceSlices` and `dataloaders` need to feed a network.
 
-    network: one, or its name in MODELS. It is fed by what its forward calls its inputs: masked_kspace (and grappa), or
-    anything else for normalised images. InputError for networks that another notebook than 21 and 22 trains.
+    network: one, or its name in MODELS, whose line says which batch it is fed. InputError for one that isn't for k-space.
     """
     if isinstance(network, str):
         with torch.device("meta"):  # no memory, no time
             network = models.build(network)
     network = getattr(network, "model", network)  # inside a SelfEnsemble
-    name, inputs = type(network).__name__, inspect.signature(network.forward).parameters
-    if IMPLIED.get(name, KSPACE) not in (KSPACE, CASCADE):
-        known = [n for n, trains in IMPLIED.items() if trains in (KSPACE, CASCADE)]
-        raise InputError(name, "no network for k-space", f"one of {', '.join(known)}")
-    kind = ("cascade" if "grappa" in inputs else "kspace") if "masked_kspace" in inputs else "image"
+    kind = models.entry(network).batch
+    if kind not in KINDS:
+        known = [name for name in models.MODELS if models.entry(name).batch in KINDS]
+        raise InputError(
+            models.name_of(network), "no network for k-space by its line in MODELS", f"one of {', '.join(known)}"
+        )
     return {"kind": kind, "grappa": network.grappa if getattr(network, "use_grappa", False) else None}
 
 

@@ -41,6 +41,11 @@ class KspaceFile(NamedTuple):
         return self.columns is not None
 
 
+def find(source: Path) -> list[KspaceFile]:
+    """The k-space files below `source`, their headers checked; InputError for the first that can't be used."""
+    return [kspace_file(path) for path in source_files(source)]
+
+
 def source_files(source: Path) -> list[Path]:
     """The k-space files under a folder of fastMRI's or SNU's layout; InputError where there are none."""
     source = Path(source)

@@ -63,7 +63,7 @@ def read_set(folder: Path) -> dict[str, Any]:
     folder = Path(folder)
     path = folder / "set.json"
     if not path.exists():
-        raise InputError(folder, "no set.json here: prepare the data first, by the notebook 1x of this data set")
+        raise InputError(folder, "no set.json here: prepare the data first, by the notebook of this data set")
     try:
         content = read(path)
         files = content["files"]

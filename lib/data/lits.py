@@ -166,7 +166,7 @@ def attributes(path: Path) -> dict[str, Any]:
     """All attributes of a case, as `to_original` needs them; InputError where it isn't a volume's."""
     with open_hdf5(path) as file:
         if "original_affine" not in file.attrs:
-            raise InputError(path, "no prepared volume", "one that 13_prepare_volumes wrote")
+            raise InputError(path, "no prepared volume", "one that `prepare` wrote")
         return dict(file.attrs)
 
 

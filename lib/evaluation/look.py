@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,17 +12,20 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib import ROOT, InputError, plots
-from lib.data.fastmri import KspaceSlices
-from lib.data.fastmri_file import kspace_file
+from lib import ROOT, InputError, models, plots, runs
+from lib.data.fastmri import KINDS as INPUTS
+from lib.data.fastmri import Case, KspaceSlices, inputs_of
+from lib.data.fastmri_file import KspaceFile, kspace_file
 from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.nifti import opened, read_radiological
+from lib.files import read
 from lib.kspace import center_crop, fftc, ifft2c, ifftc, rss
 from lib.kspace.grappa import grappa
 from lib.kspace.sampling import Mask
+from lib.losses import unnormalise
 from lib.plots.panels import window_of
 from lib.runs.weights import load_weights, settings_of
-from lib.text import one_line, pluralize
+from lib.text import one_line, pluralize, value_or_error
 
 KINDS = ("kspace", "image")
 LARGEST = 1 << 25  # pixels of an image that is shown
@@ -43,7 +45,7 @@ def look(
     of 2, is images or k-space (H, W), (coils, H, W) or (slices, coils, H, W): what it is taken as is printed.
     Relative paths count from ROOT. K-space without a mask is fully sampled: an
     equispaced mask of every 4th line is put on it to show what the methods make of it. slice: the middle one of k-space,
-    four of images, where None. weights: folder of a trained VarNet, or a .pt file with fastMRI's published ones.
+    four of images, where None. weights: a run or folder of a trained network for k-space, or a .pt file with fastMRI's published VarNet.
     kind: "image" or "kspace", what a complex array is. InputError where the file is none of these.
     """
     if kind not in (None, *KINDS):
@@ -232,9 +234,11 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
     panels["zero-filled"] = case.zero_filled
     cut = _rows(case.masked_kspace, shape[0])
     about = f" (on the {shape[0]} rows of {height} that are shown)" if shape[0] < height else ""
-    for name, method in (("GRAPPA", _grappa), ("VarNet", partial(_varnet, weights=weights))):
-        print(f"{name}{about} …", flush=True)
-        panels[name] = _try(lambda method=method: center_crop(method(cut, case.mask), shape))
+    print(f"GRAPPA{about} …", flush=True)
+    panels["GRAPPA"] = _try(lambda: center_crop(_grappa(cut, case.mask), shape))
+    network = value_or_error(_name_of, weights)[0] or "network"
+    print(f"{network}{about} …", flush=True)
+    panels[network] = _try(lambda: center_crop(_by_network(weights, case._replace(masked_kspace=cut), file), shape))
     truth = case.target
     if truth is not None:
         panels["truth"] = truth
@@ -262,9 +266,19 @@ def _grappa(kspace: Tensor, mask: Mask) -> Tensor:
     return rss(ifft2c(grappa(kspace, mask.columns)))
 
 
-@torch.no_grad()
-def _varnet(kspace: Tensor, mask: Mask, weights: str | Path) -> Tensor:
-    from lib.models import build
+def _name_of(weights: str | Path) -> str:
+    """The network of a run or a folder of weights; a single file's is a VarNet, such as fastMRI's."""
+    about = runs.weights_of(weights) / "model.json"
+    return read(about)["name"] if about.is_file() else "VarNet"
 
-    model = load_weights(build("VarNet", **settings_of(weights, "VarNet")), weights)
-    return model.eval()(kspace[None], mask.columns.view(1, 1, 1, -1), mask.center_count)[0]
+
+@torch.no_grad()
+def _by_network(weights: str | Path, case: Case, file: KspaceFile) -> Tensor:
+    name = _name_of(weights)
+    if models.entry(name).family != "kspace":
+        raise InputError(f"{name}: no network that gets k-space, or its zero-filled image, alone")
+    model = load_weights(models.build(name, **settings_of(weights, name)), weights).eval()
+    view = KspaceSlices([file], {}, **inputs_of(model))
+    batch = [values[None] for values in view.item(case)]
+    image = model(*batch[: INPUTS[view.kind]]).float()
+    return unnormalise(image.squeeze(1), *batch[-2:])[0] if view.kind == "image" else image[0]

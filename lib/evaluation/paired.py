@@ -13,13 +13,10 @@ from scipy.stats import t as student
 from lib import InputError, metrics
 from lib.data.hdf5 import open_hdf5
 from lib.evaluation import run_comparison
-from lib.evaluation.slice_scores import FALLING
 from lib.metrics import segmentation
 from lib.runs import listing
 from lib.text import pluralize
 
-SCORES = ("ssim", "psnr", "nmse")
-TITLES = {**listing.METRICS, "psnr": "PSNR, dB"}
 NO_SCORES = pd.DataFrame(columns=["case", "person", "metric", "run", "value", "part"])
 ROUNDING = 1e-6  # of a value: a smaller difference is that of float32, and none
 
@@ -27,7 +24,7 @@ ROUNDING = 1e-6  # of a value: a smaller difference is that of float32, and none
 def scores(compared: Mapping[str, run_comparison.Images]) -> pd.DataFrame:
     """A row a case that all have, metric and run: case, person, metric, run, value, part; each case's whole volume.
 
-    Reconstructions: SSIM, PSNR, NMSE by fastMRI's definitions, of each acceleration and each kind of series (simulated
+    Reconstructions: the standard metrics, of each acceleration and each kind of series (simulated
     hearts, patients) by itself; segmentations: Dice of each
     class but the background, 1 where a run rightly finds none of it; a class that neither a case's truth nor any run has is
     left out, as are cases without a truth. part: what the run's images of the case are of, such as "at 4×"; runs that have
@@ -97,7 +94,7 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
             dice = np.where(segmentation.both_empty(counts), np.nan, segmentation.dice_of(counts))[1:]
             values = {f"Dice, {c}": float(d) for c, d in zip(named_classes[1:], dice, strict=True)}
         else:
-            values = {TITLES[m]: metrics.METRICS[m](output, truth) for m in SCORES}
+            values = {m.label: m(output, truth) for m in map(metrics.METRICS.get, metrics.standard())}
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return _Scored(person, hash_of(truth), values, part)
@@ -122,7 +119,7 @@ def differences(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
                     difference = (people[name] - people[first]).mask(same, 0.0)
                     error = difference.sem() if len(people) > 1 else np.nan
                 wide = student.ppf((1 + level) / 2, len(people) - 1) * error
-                mean, better = difference.mean(), (difference < 0 if metric.startswith(FALLING) else difference > 0)
+                mean, better = difference.mean(), difference < 0 if metrics.lower_is_better(metric) else difference > 0
                 row |= {"difference": mean, "low": mean - wide, "high": mean + wide, "better": int(better.sum())}
             rows.append(row)
     return pd.DataFrame(rows, columns=["metric", "run", "mean", "people", "difference", "low", "high", "better"])

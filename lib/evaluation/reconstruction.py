@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib import InputError, metrics, runs
+from lib import InputError, metrics, models, runs
 from lib.data.cine import CineSeries, Pair
 from lib.data.fastmri import Case, KspaceSlices, inputs_of
 from lib.data.fastmri_file import KspaceFile
@@ -30,7 +30,6 @@ from lib.files import read, replacing
 from lib.inference.predict import by_network, series_output, volumes, write_case, write_series
 from lib.kspace import center_crop
 from lib.memory import most_held
-from lib.models.cine_unet import CineUNet
 from lib.models.varnet_rcan import SelfEnsemble, VarNetRCAN
 
 
@@ -218,20 +217,21 @@ def check_kind(networks: dict[str, nn.Module], kind: str, cine: bool) -> None:
         notebook = "31_evaluate_cine" if kind == "cine" else "30_evaluate_kspace"
         raise InputError("data", f"a set of {kind}", "cine" if cine else "k-space", f"{notebook} evaluates it")
     for name, model in networks.items():
-        if isinstance(model, CineUNet) != cine:
+        if (models.entry(getattr(model, "model", model)).family == "cine") != cine:  # inside a SelfEnsemble
             raise InputError(
                 f"inputs: {name} is a network for {'k-space' if cine else 'cine'}, this set is the other kind"
             )
 
 
 def ranking(scores: pd.DataFrame, networks: dict[str, nn.Module]) -> pd.DataFrame:
-    """Networks by mean SSIM over all but the real patients: quality, parameters, minutes and peak MiB of training.
+    """Networks by mean SSIM over the largest group of series: quality, parameters, minutes and peak MiB of training.
 
     What isn't known of a network's training is NaN.
     """
-    rows = {}
+    rows, groups = {}, list(scores.group)
+    largest = max(dict.fromkeys(groups), key=groups.count, default=None)
     for name, model in networks.items():
-        part = scores[(scores.method == name) & ~scores.group.str.startswith("real")]
+        part = scores[(scores.method == name) & (scores.group == largest)]
         rows[name] = part[["ssim", "psnr", "ssim3d", "nrmse"]].mean().to_dict()
         rows[name] |= {"parameters": sum(p.numel() for p in model.parameters())} | training_cost(model)
     table = pd.DataFrame.from_dict(rows, orient="index")

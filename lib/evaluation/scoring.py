@@ -16,22 +16,22 @@ from lib.inference.predict import read_result
 
 
 def score_result(path: Path) -> pd.DataFrame:
-    """Every image of a result.h5 against its own truth: a row a case and method, fastMRI's three metrics."""
+    """Every image of a result.h5 against its own truth: a row per case and method, the standard metrics."""
     rows = []
     for case, images in read_result(path).items():
         for name in (n for n in images if n not in ("input", "truth", "noise_free") and "truth" in images):
-            scores = {m: metrics.METRICS[m](images[name], images["truth"]) for m in ("ssim", "psnr", "nmse")}
+            scores = {m: metrics.METRICS[m](images[name], images["truth"]) for m in metrics.standard()}
             run = Path(path).parent.parent
             rows.append({"file": f"{run.parent.name} {run.name}", "case": case, "method": name} | scores)
     return pd.DataFrame(rows)
 
 
 def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
-    """A series' metrics, frames as slices: fastMRI's three, and `ssim3d` and `nrmse`, which the cine source reports."""
-    values: dict[str, Any] = {n: metrics.METRICS[n](output, truth) for n in ("ssim", "psnr", "nmse")}
+    """A series' metrics, frames as slices: those of METRICS for cine."""
     fits = min(truth.shape) >= metrics.WINDOW  # a series of fewer frames has no 3-D window
-    values["ssim3d"] = metrics.ssim3d(output, truth) if fits else float("nan")
-    values["nrmse"] = values["nmse"] ** 0.5
+    values: dict[str, Any] = {}
+    for name in metrics.scored("cine"):
+        values[name] = metrics.METRICS[name](output, truth) if fits or name != "ssim3d" else float("nan")
     values["ssim_slices"] = metrics.per_slice(metrics.ssim, output, truth, float(truth.max())).tolist()
     return values | {"ssim_interval": metrics.bootstrap_interval(values["ssim_slices"])}
 
@@ -39,23 +39,24 @@ def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
 def score(
     output: Tensor, cases: list[Case], foreground_threshold: float = metrics.CHALLENGE_THRESHOLD
 ) -> dict[str, Any]:
-    """Volume SSIM, PSNR and NMSE of one person's slices, by fastMRI's definitions; ssim_foreground by the SNU challenge's.
+    """Volume values of one person's slices: METRICS for k-space; ssim_foreground by the SNU challenge's definition.
 
     Against the target as recorded (noisy RSS) and, where it is known, the noise-free truth (`_noise_free`), there also
     over the foreground alone (`_noise_free_foreground`). foreground_threshold: of ssim_foreground, in the data's units. `ssim_slices` lists the slices' values, `ssim_interval` is a
     block-bootstrap interval of their mean: it tells how much the choice of slices matters, not how other people do.
     """
     target = torch.stack([c.target for c in cases])
-    names = ("ssim", "psnr", "nmse")
-    values: dict[str, Any] = {n: metrics.METRICS[n](output, target) for n in names}
+    values: dict[str, Any] = {n: metrics.METRICS[n](output, target) for n in metrics.scored("kspace")}
     values["ssim_foreground"] = metrics.ssim_foreground(output, target, threshold=foreground_threshold)
     values["ssim_slices"] = metrics.per_slice(metrics.ssim, output, target, float(target.max())).tolist()
     values["ssim_interval"] = metrics.bootstrap_interval(values["ssim_slices"])
     if cases[0].noise_free is not None:
         truth = torch.stack([c.noise_free for c in cases])
         where = metrics.foreground(truth)
-        values |= {f"{n}_noise_free": metrics.METRICS[n](output, truth) for n in names}
-        values |= {f"{n}_noise_free_foreground": metrics.METRICS[n](output, truth, where=where) for n in names}
+        standard = {name: metrics.METRICS[name] for name in metrics.standard()}
+        values |= {f"{n}_noise_free": metric(output, truth) for n, metric in standard.items()}
+        regional = {name: metric for name, metric in standard.items() if metric.takes_region}
+        values |= {f"{n}_noise_free_foreground": metric(output, truth, where=where) for n, metric in regional.items()}
     return values
 
 

@@ -257,7 +257,7 @@ def classes_of(path: Path) -> list[str]:
     """The classes of a result.h5 of segmentations; InputError where it holds none."""
     if not path.is_file():
         raise InputError(
-            f"{path}: no such file; 23_train_slices, 24_train_volumes or 25_train_pairs writes it for a prepared set"
+            f"{path}: no such file; the notebooks that train segmentation networks write it for a prepared set"
         )
     with h5py.File(path, "r") as file:
         group = next(iter(file.values()))

@@ -11,14 +11,13 @@ from lib import InputError, metrics
 from lib.metrics import segmentation as overlap
 from lib.plots.panels import is_array, magnitude
 
-FALLING = ("NMSE",)  # the less the better
 Scores = Callable[[int], dict[str, dict[str, float]]]
 
 
 def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores | None:
-    """slice → {volume: {"SSIM", "PSNR", "NMSE"}} of each volume (S, H, W) against `volumes[truth]`; None without a truth.
+    """slice → {volume: {title: value of each standard metric}} of each volume (S, H, W) against `volumes[truth]`; None without a truth.
 
-    fastMRI's metrics of one slice; the data range is the maximum of the whole truth's finite values. NaN where a slice
+    The metrics of one slice; the data range is the maximum of the whole truth's finite values. NaN where a slice
     can't be scored.
     """
     if not is_array(volumes.get(truth)):
@@ -34,8 +33,8 @@ def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores |
         target, found = magnitude(volumes[truth][index]), {}
         for name, volume in others.items():
             output = magnitude(volume[index])
-            calls = {"SSIM": metrics.ssim, "PSNR": metrics.psnr, "NMSE": metrics.nmse}
-            found[name] = {metric: _value(call, output, target, peak()) for metric, call in calls.items()}
+            calls = [metrics.METRICS[metric] for metric in metrics.standard()]
+            found[name] = {call.title: _value(call, output, target, peak()) for call in calls}
         return found
 
     return of
@@ -74,4 +73,4 @@ def ranked(scores: Scores, count: int, panel: str, metric: str) -> list[int]:
     """The slices that have a finite score, the worst first."""
     values = {i: scores(i).get(panel, {}).get(metric, math.nan) for i in range(count)}
     finite = [i for i in values if math.isfinite(values[i])]
-    return sorted(finite, key=lambda i: -values[i] if metric in FALLING else values[i])
+    return sorted(finite, key=values.get, reverse=metrics.lower_is_better(metric))

@@ -6,16 +6,14 @@ from lib.losses.reconstruction import (
     L1Loss,
     MSELoss,
     SSIMLoss,
-    by_name,
-    lookup,
     nmse_slices,
     psnr_slices,
     ssim_slices,
-    training_metric,
     unnormalise,
 )  # fmt: skip
+from lib.losses.registry import by_name, rises, training_metric
 
 __all__ = [
-    "LOSSES", "TRAINING_METRICS", "L1Loss", "MSELoss", "SSIMLoss", "by_name", "lookup", "nmse_slices", "psnr_slices",
-    "ssim_slices", "training_metric", "unnormalise",
+    "LOSSES", "TRAINING_METRICS", "L1Loss", "MSELoss", "SSIMLoss", "by_name", "nmse_slices", "psnr_slices", "rises", "ssim_slices",
+    "training_metric", "unnormalise",
 ]  # fmt: skip

@@ -5,7 +5,6 @@ the batch. Losses that Keras sums over its last axis are summed over time, as th
 and underscores: mse, MSE, mean_squared_error and MeanSquaredError are one.
 """
 
-import difflib
 import math
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib import InputError, metrics
+from lib.losses.registry import training_metric
 
 EPSILON = 1e-7  # Keras' backend epsilon
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -78,6 +78,25 @@ def _categorical_hinge(p: Tensor, y: Tensor) -> Tensor:
     return (((1 - y) * p).amax(-1) - (y * p).sum(-1) + 1).clamp_min(0).mean()
 
 
+def _checked(function: Loss) -> Loss:
+    def loss(output: Tensor, truth: Tensor) -> Tensor:
+        if output.shape != truth.shape:
+            raise InputError(f"loss: the output is {tuple(output.shape)}, the truth {tuple(truth.shape)}")
+        dtype = torch.promote_types(output.dtype, torch.float32)
+        return function(output.to(dtype), truth.to(dtype))
+
+    return loss
+
+
+def _metric(name: str, function: Loss) -> Loss:
+    def metric(output: Tensor, truth: Tensor) -> Tensor:
+        with torch.no_grad():
+            return function(output, truth)
+
+    metric.__name__ = name
+    return metric
+
+
 LOSSES: dict[str, Loss] = {
     "mean_squared_error": F.mse_loss,
     "mean_absolute_error": F.l1_loss,
@@ -101,51 +120,15 @@ ALIASES = {
     "msle": "mean_squared_logarithmic_error", "kld": "kl_divergence", "kullback_leibler_divergence": "kl_divergence",
     "bce": "binary_crossentropy", "huber_loss": "huber", "cosine_proximity": "cosine_similarity",
 }  # fmt: skip
-METRICS: dict[str, Loss] = {"ssim": ssim, "psnr": psnr, "nrmse": nrmse, "ssim3d": ssim3d}
-
-
-def by_name(name: str) -> Loss:
-    """The loss of that name or alias; InputError with the nearest names where there is none."""
-    return _checked(_lookup("loss", name, LOSSES))
-
-
-def training_metric(name: str) -> Loss:
-    """The metric, or the loss, of that name or alias; in a table it has its full name."""
-    known = METRICS | LOSSES
-    found = _lookup("metrics", name, known)
-    function = _checked(found)
-
-    def metric(output: Tensor, truth: Tensor) -> Tensor:
-        with torch.no_grad():
-            return function(output, truth)
-
-    metric.__name__ = next(full for full, f in known.items() if f is found)
-    return metric
+LOSSES = {name: _checked(function) for name, function in LOSSES.items()}
+TRAINING_METRICS = {
+    name: _metric(name, _checked(f))
+    for name, f in {"ssim": ssim, "psnr": psnr, "nrmse": nrmse, "ssim3d": ssim3d}.items()
+}
+TRAINING_METRICS |= {name: _metric(name, function) for name, function in LOSSES.items()}
 
 
 def check_sizes(names: list[str], shape: tuple[int, ...]) -> None:
     """InputError where one of the losses and metrics `names` can't be computed on series (axis 1, axis 2, T)."""
     for name in names:
-        training_metric(name)(torch.ones(1, *shape), torch.ones(1, *shape))
-
-
-def _lookup(what: str, name: str, table: dict[str, Loss]) -> Loss:
-    def plain(text: str) -> str:
-        return str(text).lower().replace("_", "")
-
-    known = {plain(n): n for n in table} | {plain(a): n for a, n in ALIASES.items()}
-    if plain(name) not in known:
-        near = difflib.get_close_matches(plain(name), known, 3, 0.5)
-        hint = f"did you mean {' or '.join(dict.fromkeys(known[n] for n in near))}? " if near else ""
-        raise InputError(f"{what}: {name!r}: {hint}expected one of {', '.join([*table, *ALIASES])}")
-    return table[known[plain(name)]]
-
-
-def _checked(function: Loss) -> Loss:
-    def loss(output: Tensor, truth: Tensor) -> Tensor:
-        if output.shape != truth.shape:
-            raise InputError(f"loss: the output is {tuple(output.shape)}, the truth {tuple(truth.shape)}")
-        dtype = torch.promote_types(output.dtype, torch.float32)
-        return function(output.to(dtype), truth.to(dtype))
-
-    return loss
+        training_metric(name, "cine")(torch.ones(1, *shape), torch.ones(1, *shape))

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from lib import InputError, metrics
 from lib.metrics.reconstruction import UNBIASED
-from lib.text import did_you_mean
 
 CLAMP = 6.0  # fastMRI cuts normalised images off at so many standard deviations
 EPSILON = 1e-11  # and adds this to them, in the data's units
@@ -46,30 +45,16 @@ class L1Loss(nn.Module):
     as fastMRI trains its U-Net. With `max` alone: as a fraction of it. With neither: as it is.
     """
 
-    def forward(
-        self,
-        output: Tensor,
-        target: Tensor,
-        max: Tensor | None = None,
-        mean: Tensor | None = None,
-        std: Tensor | None = None,
-    ) -> Tensor:
-        output, target = _network_units(output, target, max, mean, std)
+    def forward(self, output: Tensor, *targets: Tensor) -> Tensor:
+        output, target = _network_units(output, *targets)
         return (output - target).abs().mean()
 
 
 class MSELoss(nn.Module):
     """Mean squared error, in the same units as `L1Loss`."""
 
-    def forward(
-        self,
-        output: Tensor,
-        target: Tensor,
-        max: Tensor | None = None,
-        mean: Tensor | None = None,
-        std: Tensor | None = None,
-    ) -> Tensor:
-        output, target = _network_units(output, target, max, mean, std)
+    def forward(self, output: Tensor, *targets: Tensor) -> Tensor:
+        output, target = _network_units(output, *targets)
         return (output - target).square().mean()
 
 
@@ -83,13 +68,13 @@ class SSIML1Loss(nn.Module):
 class SSIMForegroundLoss(nn.Module):
     """1 − SSIM of output · m and target · m, m the SNU challenge's foreground of the target (`challenge_foreground`).
 
-    threshold: of the foreground, in the data's units; the challenge's is fastMRI's 5e-5. SSIM as in SSIMLoss, the zeroed
+    foreground_threshold: in the data's units; the challenge's is fastMRI's 5e-5. SSIM as in SSIMLoss, the zeroed
     background included, where both agree.
     """
 
-    def __init__(self, threshold: float = metrics.CHALLENGE_THRESHOLD):
+    def __init__(self, foreground_threshold: float = metrics.CHALLENGE_THRESHOLD):
         super().__init__()
-        self.threshold = threshold
+        self.threshold = foreground_threshold
 
     def forward(
         self, output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
@@ -102,15 +87,6 @@ class SSIMForegroundLoss(nn.Module):
 LOSSES: dict[str, type[nn.Module]] = {
     "ssim": SSIMLoss, "l1": L1Loss, "mse": MSELoss, "ssim_l1": SSIML1Loss, "ssim_foreground": SSIMForegroundLoss,
 }  # fmt: skip
-
-
-def by_name(name: str, foreground_threshold: float = metrics.CHALLENGE_THRESHOLD) -> nn.Module:
-    """The loss of that name in LOSSES, upper or lower case; InputError with the nearest name where there is none.
-
-    foreground_threshold: for ssim_foreground, in the data's units.
-    """
-    loss = lookup("loss", name, LOSSES)
-    return loss(foreground_threshold) if loss is SSIMForegroundLoss else loss()
 
 
 def ssim_slices(
@@ -146,20 +122,21 @@ def nmse_slices(
         return torch.where(energy > 0, error / energy, 0).mean()
 
 
+def by_slice(name: str) -> Callable[..., Tensor]:
+    """The metric `name` of `lib.metrics.METRICS` as a mean over slices, data range `max`, if it has no faster form here."""
+
+    def metric(
+        output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
+    ) -> Tensor:
+        output, target = _data_units(output.detach(), target, mean, std)
+        values = [float(metrics.METRICS[name](o, t, float(m))) for o, t, m in zip(output, target, max, strict=True)]
+        return output.new_tensor(values).mean()
+
+    metric.__name__ = f"{name}_slices"
+    return metric
+
+
 TRAINING_METRICS: dict[str, Callable[..., Tensor]] = {"ssim": ssim_slices, "psnr": psnr_slices, "nmse": nmse_slices}
-
-
-def training_metric(name: str) -> Callable[..., Tensor]:
-    """The metric that goes by `name` while training; its own name ends in `_slices`, for what it averages over."""
-    return lookup("metric", name, TRAINING_METRICS)
-
-
-def lookup(what: str, name: str, table: dict):
-    """What `table` has by `name`, whatever its case; InputError, which calls it `what`, names the nearest."""
-    key = str(name).lower().removesuffix("_slices")
-    if key not in table:
-        raise InputError(f"{what} {name!r}: {did_you_mean(key, table)}expected one of {', '.join(table)}")
-    return table[key]
 
 
 def _along(values: Tensor, like: Tensor) -> Tensor:
@@ -183,7 +160,7 @@ def _data_units(output: Tensor, target: Tensor, mean: Tensor | None, std: Tensor
 
 
 def _network_units(
-    output: Tensor, target: Tensor, max: Tensor | None, mean: Tensor | None, std: Tensor | None
+    output: Tensor, target: Tensor, max: Tensor | None = None, mean: Tensor | None = None, std: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     output, target = _pair(output, target)
     if mean is not None:

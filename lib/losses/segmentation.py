@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.losses import lookup
 from lib.parallel import mesh
 
 EPSILON = 1e-7
@@ -57,11 +56,11 @@ def _sums(output: Tensor, target: Tensor) -> Tensor:
 
 
 class CrossEntropy(nn.Module):
-    """Mean cross entropy, of one channel binary; `weights`: one a class, None all alike (a weighted mean, as torch's)."""
+    """Mean cross entropy, of one channel binary; class_weights: one per class, None: all alike (a weighted mean, as torch's)."""
 
-    def __init__(self, weights: Sequence[float] | None = None):
+    def __init__(self, class_weights: Sequence[float] | None = None):
         super().__init__()
-        self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
+        self.weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         output = output.float()
@@ -131,8 +130,8 @@ def _one_minus(value: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return loss
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "cross_entropy": CrossEntropy(),
+LOSSES: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
+    "cross_entropy": CrossEntropy,
     "dice": dice_loss,
     "adaptive_dice32": adaptive_dice32,
     "adaptive_dice32_capped": partial(adaptive_dice32, cap=True),
@@ -140,16 +139,6 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "jaccard": _one_minus(jaccard),
     "tversky": _one_minus(tversky),
 }
-
-
-def by_name(name: str, class_weights: Sequence[float] | None = None) -> Callable[..., Tensor]:
-    """The loss of that name; class_weights are cross_entropy's. InputError with the nearest name where there is none."""
-    loss = lookup("loss", name, LOSSES)
-    if class_weights is None:
-        return loss
-    if not isinstance(loss, CrossEntropy):
-        raise InputError(f"class_weights: {name} has none, cross_entropy has")
-    return CrossEntropy(class_weights)
 
 
 def _classes(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,14 +176,10 @@ def hamming(output: Tensor, target: Tensor) -> Tensor:
 @torch.no_grad()
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     """The unweighted `CrossEntropy`."""
-    return LOSSES["cross_entropy"](output, target)
+    return CrossEntropy()(output, target)
 
 
 TRAINING_METRICS: dict[str, Callable[..., Tensor]] = {
     m.__name__: m for m in (dice, accuracy, hamming, cross_entropy, adaptive_dice32, generalized_dice, jaccard, tversky)
 }
-
-
-def training_metric(name: str) -> Callable[..., Tensor]:
-    """The metric shown while training; InputError with the nearest name where there is none."""
-    return lookup("metric", name, TRAINING_METRICS)
+RISING = ("dice", "accuracy", "generalized_dice", "jaccard", "tversky")  # the more the better

@@ -3,14 +3,13 @@
 from lib.metrics.bootstrap import bootstrap_interval, paired_gain
 from lib.metrics.reconstruction import (
     CHALLENGE_THRESHOLD,
-    DEFINITIONS,
-    METRICS,
     WINDOW,
     box_mean,
     challenge_foreground,
     foreground,
     gaussian_mean,
     nmse,
+    nrmse,
     per_slice,
     psnr,
     ssim,
@@ -19,10 +18,11 @@ from lib.metrics.reconstruction import (
     ssim_gaussian,
     ssim_map,
 )  # fmt: skip
+from lib.metrics.registry import METRICS, Metric, definitions, lower_is_better, scored, standard
 from lib.metrics.segmentation import dice, hausdorff95
 
 __all__ = [
-    "CHALLENGE_THRESHOLD", "DEFINITIONS", "METRICS", "WINDOW", "bootstrap_interval", "box_mean", "challenge_foreground",
-    "dice", "foreground", "gaussian_mean", "hausdorff95", "nmse", "paired_gain", "per_slice", "psnr", "ssim", "ssim3d",
-    "ssim_foreground", "ssim_gaussian", "ssim_map",
+    "CHALLENGE_THRESHOLD", "METRICS", "WINDOW", "Metric", "bootstrap_interval", "box_mean", "challenge_foreground",
+    "definitions", "dice", "foreground", "gaussian_mean", "hausdorff95", "lower_is_better", "nmse", "nrmse", "paired_gain",
+    "per_slice", "psnr", "scored", "ssim", "ssim3d", "ssim_foreground", "ssim_gaussian", "ssim_map", "standard",
 ]  # fmt: skip

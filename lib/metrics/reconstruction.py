@@ -99,32 +99,11 @@ def nmse(
     return float(((output - target) ** 2).sum()) / energy
 
 
-METRICS: dict[str, Callable[..., float]] = {
-    "ssim": ssim,
-    "psnr": psnr,
-    "nmse": nmse,
-    "ssim_gaussian": ssim_gaussian,
-    "ssim3d": ssim3d,
-    "ssim_foreground": ssim_foreground,
-}
-
-# What a table that shows a metric has to say about it.
-DEFINITIONS: dict[str, dict[str, str | None]] = {
-    "ssim": {"window": "uniform 7×7", "data_range": "volume maximum", "reduction": "mean over slices"},
-    "psnr": {"window": None, "data_range": "volume maximum", "reduction": "volume"},
-    "nmse": {"window": None, "data_range": None, "reduction": "volume"},
-    "ssim_gaussian": {
-        "window": "Gaussian 11×11, σ 1.5",
-        "data_range": "volume maximum",
-        "reduction": "mean over slices",
-    },
-    "ssim3d": {"window": "uniform 7×7×7", "data_range": "volume maximum", "reduction": "volume"},
-    "ssim_foreground": {
-        "window": "uniform 7×7, images zeroed outside the SNU foreground",
-        "data_range": "volume maximum",
-        "reduction": "mean over slices",
-    },
-}
+def nrmse(
+    output: ArrayLike, target: ArrayLike, data_range: float | None = None, *, where: ArrayLike | None = None
+) -> float:
+    """‖output − target‖ / ‖target‖, the square root of `nmse`: 0 at best. The cine source reports it."""
+    return nmse(output, target, data_range, where=where) ** 0.5
 
 
 def per_slice(

@@ -30,8 +30,8 @@ class Result:
 def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool = False) -> list[Result]:
     """Runs a recipe's tasks in order, each in a kernel of its own, and says what each cell does.
 
-    A task that fails doesn't stop the others, except those that read its run or, after a preparing notebook
-    (1x), its data: they are skipped. `resume` keeps what is done and continues, in its old folder, what isn't or is to
+    A task that fails doesn't stop the others, except those that read its run or, after one that prepares,
+    its data: they are skipped. `resume` keeps what is done and continues, in its old folder, what isn't or is to
     train longer. InputError, and nothing is started, where a task's runs were begun with other parameters.
     """
     planned, results, bad_data = plan(path, only, quick, resume), {}, {}

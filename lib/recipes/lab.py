@@ -74,7 +74,8 @@ def main() -> None:
             print(line, flush=True)
     except InputError as error:
         sys.exit(str(error))
-    command = [sys.executable, "-m", "jupyter", "lab", str(parameters.MINE / "00_overview.ipynb"), *sys.argv[1:]]
+    first = min((ROOT / "notebooks").glob("*.ipynb")).name
+    command = [sys.executable, "-m", "jupyter", "lab", str(parameters.MINE / first), *sys.argv[1:]]
     os.chdir(ROOT)
     os.execv(sys.executable, command)
 

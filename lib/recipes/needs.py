@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lib import ROOT, InputError
+from lib import ROOT, InputError, models
 from lib.data import prepared
 from lib.data.hdf5 import open_hdf5
 from lib.data.index import SPLITS, read_set
@@ -12,19 +12,19 @@ from lib.runs import parameters as tasks
 TRUTHS = ("target", "label", "voxels")  # keys of a file in set.json that are null or false where its truth is missing
 
 
-def predicted(notebook: str, task_type: str) -> str:
-    """The split that a training notebook (2x) writes predictions of."""
-    if notebook == tasks.CINE:  # a cine's evaluation is of its test series
-        return "val" if task_type == "train" else "test"
-    return "val" if task_type in ("train", "evaluate") else "test"
+def predicted(notebook: Path, parameters: dict[str, Any]) -> str:
+    """The split that a training task writes predictions of."""
+    family = models.family_of(parameters.get("network_type"), notebook.stem)
+    evaluated = models.FAMILIES[family].evaluated if family else "val"
+    return {"train": "val", "evaluate": evaluated}.get(parameters.get("task_type") or "", "test")
 
 
-def splits(notebook: str, parameters: dict[str, Any]) -> dict[str, bool]:
+def splits(notebook: Path, parameters: dict[str, Any]) -> dict[str, bool]:
     """{split that a task reads: whether it needs truths}; targets, true series or labels are truths."""
-    if notebook in tasks.EVALUATE:
-        return {parameters["split"]: True}
+    if tasks.role(notebook) == "evaluate":
+        return {parameters["split"]: True} if "split" in parameters else {}
     kind = parameters.get("task_type") or ""
-    needed = {predicted(notebook, kind): kind == "evaluate"} if kind else {}
+    needed = {predicted(notebook, parameters): kind == "evaluate"} if kind else {}
     return needed | (dict.fromkeys(("train", "val"), True) if "train" in kind else {})
 
 
@@ -53,11 +53,11 @@ def check_result(path: Path) -> None:
             raise InputError(f"{path}: no truths in it: nothing to score")
 
 
-def check_data(notebook: str, parameters: dict[str, Any]) -> None:
+def check_data(notebook: Path, parameters: dict[str, Any]) -> None:
     """`check_set` of the set that a task reads, as its notebook and parameters need it."""
     folder = prepared(parameters["data"], parameters.get("quick", False))
     kind = parameters.get("task_type")
-    check_set(folder, splits(notebook, parameters), f"task_type {kind}" if kind else notebook)
+    check_set(folder, splits(notebook, parameters), f"task_type {kind}" if kind else notebook.stem)
 
 
 def _without_truth(content: dict[str, Any], split: str) -> list[str]:

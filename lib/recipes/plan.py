@@ -4,21 +4,21 @@ The cine source's training_config.yaml is a recipe too: `lib.recipes.cine_config
 """
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lib import ROOT, InputError, runs
+from lib import ROOT, InputError, models, runs
 from lib.data import prepared
-from lib.data.fastmri_file import kspace_file, source_files
 from lib.files import check_writable
 from lib.recipes import cine_config, needs
+from lib.recipes.recipe_file import read
 from lib.runs import parameters as tasks
 from lib.runs import status_file
+from lib.runs.data_sets import data_set
 from lib.text import short
 
 # Of an entry, besides its notebook's parameters:
@@ -50,8 +50,18 @@ class Task:
 
     @property
     def prepares(self) -> bool:
-        """Whether it makes its `data` (a 1x notebook) rather than reads it."""
-        return self.notebook.stem.startswith("1")
+        """Whether it makes its `data` rather than reads it."""
+        return self.role == "prepare"
+
+    @functools.cached_property
+    def role(self) -> str:
+        """What its notebook is for."""
+        return tasks.role(self.notebook)
+
+    @property
+    def scores_runs(self) -> bool:
+        """Whether it scores what the runs have predicted, rather than a set."""
+        return self.role == "evaluate" and "data" not in self.parameters
 
     @property
     def data(self) -> Path | None:
@@ -61,7 +71,8 @@ class Task:
     @property
     def description(self) -> dict[str, Any]:
         """Its run's task.json."""
-        return {"task": self.name, "notebook": self.notebook.stem, "parameters": self.parameters}
+        about = {"task": self.name, "notebook": self.notebook.stem, "role": self.role}
+        return about | {"parameters": self.parameters}
 
     def same(self, run: Path) -> bool:
         """Whether `run` is of this notebook with these parameters, and begun after the runs that it reads."""
@@ -106,44 +117,6 @@ class Task:
         return mine["status"] != "skipped" and any(mine["started"] < started for started in then)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number (YAML 1.1 wants 1.0e-4) and a key may not stand twice."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for number, key in enumerate(keys):
-            if key.value in (k.value for k in keys[:number]):
-                raise InputError(f"line {key.start_mark.line + 1}: key {key.value!r} stands twice")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The entries of a recipe as they stand there; InputError where it isn't a YAML list of mappings."""
-    try:
-        entries = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise InputError(f"recipe {path}: {error.strerror}") from None
-    except InputError as error:
-        raise InputError(f"recipe {path}: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        words = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise InputError(f"recipe {path}: {where}not YAML: {words}") from None
-    if not isinstance(entries, list) or not entries:
-        found = "nothing" if not entries else f"a {type(entries).__name__}"
-        raise InputError(f"recipe {path}: got {found}, expected a list of tasks (- task_name: …)")
-    for number, entry in enumerate(entries, 1):
-        if not isinstance(entry, dict):
-            raise InputError(f"recipe {path}: entry {number}: got {entry!r}, expected a mapping with task_name")
-    return entries
-
-
 def plan(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool = False) -> list[Task]:
     """The tasks of a recipe, each checked against its notebook and, with `resume`, against its runs.
 
@@ -167,7 +140,7 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool
             with _noting(problems, f"recipe {path}: task {task.name}: runs: {later}"):
                 if name not in earlier:
                     run = runs.find(located(name, path))
-                    if task.notebook.stem == tasks.EVALUATE_LABELS:
+                    if task.scores_runs:
                         needs.check_run(run)
         with _noting(problems, f"recipe {path}: task {task.name}: "):
             _check_data(task, planned[: planned.index(task)])
@@ -193,7 +166,7 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
 
         cine.check_files(task.parameters["files"], task.parameters.get("task_type", ""))
     elif task.parameters.get("source"):
-        _check_source(task.notebook.stem, ROOT / task.parameters["source"], task.parameters)
+        data_set(task.notebook).check_source(ROOT / task.parameters["source"], task.parameters)
     elif task.parameters.get("images"):
         folder = ROOT / task.parameters["images"]
         if not any(folder.is_relative_to(t.data) for t in earlier if t.prepares):
@@ -201,27 +174,13 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
 
             lgg.images_in(folder)
     elif task.data and not task.prepares and task.data not in made:
-        needs.check_data(task.notebook.stem, task.parameters)
+        needs.check_data(task.notebook, task.parameters)
     for path in task.parameters.get("results") or ():
         needs.check_result(path)
-    for other in earlier if task.notebook.stem == tasks.EVALUATE_LABELS else ():
+    for other in earlier if task.scores_runs else ():
         if other.name in task.runs and other.data and other.data not in made:
-            split = needs.predicted(other.notebook.stem, other.parameters.get("task_type") or "")
+            split = needs.predicted(other.notebook, other.parameters)
             needs.check_set(prepared(other.data, other.parameters.get("quick", False)), {split: True}, task.name)
-
-
-def _check_source(notebook: str, source: Path, parameters: dict[str, Any]) -> None:
-    """The quick checks of a user's folder, by the notebook that reads it."""
-    from lib.data import hipmri, lgg, lits_matching
-
-    if notebook == "13_prepare_volumes":
-        lits_matching.find(source, *(parameters[k] for k in ("volume_files", "segmentation_files", "split", "persons")))
-        return
-    if notebook in ("12_prepare_slices", "14_prepare_pairs"):
-        (hipmri if notebook.startswith("12") else lgg).find(source)
-        return
-    for file in source_files(source):
-        kspace_file(file)
 
 
 @contextlib.contextmanager
@@ -245,9 +204,10 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
     if name in names:
         raise InputError(f"task {name}: the name stands twice, entries {names.index(name) + 1} and {number}")
     try:
-        notebook = entry.get("notebook", tasks.IMPLIED.get(str(entry.get("network_type"))))
+        notebook = entry.get("notebook", models.notebook_of(str(entry.get("network_type"))))
         if not isinstance(notebook, str):
-            raise InputError(f"notebook: missing, and network_type implies one only for {', '.join(tasks.IMPLIED)}")
+            known = (name for name in models.MODELS if models.notebook_of(name))
+            raise InputError(f"notebook: missing, and network_type implies one only for {', '.join(known)}")
         notebook = tasks.notebook(notebook)
         known = tasks.parameters(notebook)
         read_by_default = known["inputs"].default if "inputs" in known else []

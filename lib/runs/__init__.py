@@ -1,5 +1,6 @@
 """A task's parameters, its run folder, its weights, and what runs there are."""
 
+from lib.runs.metrics_file import headline, metrics_of, table
 from lib.runs.run import (
     NOT_TASKS,
     WEIGHTS,
@@ -8,7 +9,6 @@ from lib.runs.run import (
     find,
     finish,
     has_weights,
-    headline,
     history,
     load_model,
     mark,
@@ -18,11 +18,10 @@ from lib.runs.run import (
     save_model,
     start,
     status,
-    table,
     weights_of,
 )  # fmt: skip
 
 __all__ = [
-    "NOT_TASKS", "WEIGHTS", "Run", "create", "find", "finish", "has_weights", "headline", "history", "load_model", "mark",
+    "NOT_TASKS", "WEIGHTS", "Run", "create", "find", "finish", "has_weights", "headline", "history", "load_model", "mark", "metrics_of",
     "only", "opened", "roots", "save_model", "start", "status", "table", "weights_of",
 ]  # fmt: skip

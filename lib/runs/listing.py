@@ -11,20 +11,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lib import InputError, runs
+from lib import InputError, metrics, runs
 from lib.files import read
 
 SYMBOLS = {"ok": "✓", "running": "●", "failed": "✗", "killed": "■", "skipped": "–", "damaged": "?"}
-METRICS = {"ssim": "SSIM", "psnr": "PSNR", "nmse": "NMSE", "dice": "Dice"}
+METRICS = {name: metrics.METRICS[name].title for name in [*metrics.standard(), *metrics.scored("labels")]}
 STAMP = re.compile(r"(\d{8}-\d{6})(-\d+)?")
-VIEWS = ("0", "4")  # notebooks that only look at what there is
-SEGMENTS = (
-    "23",
-    "24",
-    "25",
-    "31_evaluate_segmentation",
-    "32",
-)  # notebooks whose headline is Dice by class, the background first
 
 
 class Row(NamedTuple):
@@ -36,6 +28,7 @@ class Row(NamedTuple):
     path: Path
     task: str
     notebook: str
+    role: str
     network: str
     started: datetime | None
     status: str
@@ -68,7 +61,7 @@ def rows(paths: Iterable[PathLike | str] | None = None, views: bool = True) -> l
     """
     if paths is not None:
         return [row(Path(path)) for path in paths]
-    every = [r for r in map(row, folders()) if views or not r.notebook.startswith(VIEWS)]
+    every = [r for r in map(row, folders()) if views or r.role != "view"]
     return sorted(every, key=lambda r: (r.started or datetime.min, r.path.name), reverse=True)
 
 
@@ -84,17 +77,19 @@ def row(path: Path) -> Row:
     try:
         task = read(path / "task.json")
         notebook, network = str(task["notebook"]), str(task["parameters"].get("network_type") or "")
+        role = str(task.get("role") or "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        notebook, network, message = "", "", message or "task.json is missing or unreadable"
+        notebook, role, network, message = "", "", "", message or "task.json is missing or unreadable"
     if status == "running":
         seconds, message = (datetime.now() - started).total_seconds(), message or "still running"
     try:
-        scores, of = main_metrics(runs.headline(path), notebook.startswith(SEGMENTS))
-        of += ", Gaussian SSIM, range 1" * (bool(scores) and notebook.startswith("20"))  # the cine source's own
+        written = runs.metrics_of(path)
+        scores, of = main_metrics(written.get("headline", {}), written.get("by_class", ""))
+        of += f", {written['note']}" if scores and written.get("note") else ""
     except (ValueError, TypeError, AttributeError):
         scores, of, message = {}, "", message or "metrics.json is unreadable"
     return Row(
-        path, path.parent.name, notebook, network, started, status, seconds, scores, of, " ".join(message.split())
+        path, path.parent.name, notebook, role, network, started, status, seconds, scores, of, " ".join(message.split())
     )
 
 
@@ -112,19 +107,19 @@ def _stamped(name: str) -> datetime | None:
         return None
 
 
-def main_metrics(headline: dict[str, Any], segments: bool = False) -> tuple[dict[str, float], str]:
-    """(scores by METRICS' keys, what they are of): of a headline's rows the one with the best SSIM or Dice.
+def main_metrics(headline: dict[str, Any], by_class: str = "") -> tuple[dict[str, float], str]:
+    """(scores by METRICS' keys, what they are of): of a headline's rows the one that is best by the first of METRICS.
 
-    `ssim_slices` and the like, a trainer's means over single slices, stand for `ssim` where there is no other. segments:
-    each row is Dice by class; its score is the mean over the classes after the first, the background.
+    `ssim_slices` and the like, a trainer's means over single slices, stand for `ssim` where there is no other. by_class:
+    the metric, if each row gives it by class; its score is the mean over the classes after the first, the background.
     """
     best: tuple[dict[str, float], str] = {}, ""
     for name, values in headline.items():
         if not isinstance(values, dict):
             continue
-        if segments:
+        if by_class:
             classes = [v for k, v in list(values.items())[1:] if k != "pooled dice" and v is not None]
-            found, of = ({"dice": sum(classes) / len(classes)} if classes else {}), name
+            found, of = ({by_class: sum(classes) / len(classes)} if classes else {}), name
         else:
             whole = {k: values[k] for k in METRICS if _number(values.get(k))}
             found = whole or {k: values[f"{k}_slices"] for k in METRICS if _number(values.get(f"{k}_slices"))}
@@ -138,8 +133,11 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _rank(scores: dict[str, float]) -> float:
-    return max(scores.get("ssim", -1e9), scores.get("dice", -1e9), -1e8 if scores else -math.inf)
+def _rank(scores: dict[str, float]) -> tuple[float, float]:
+    for number, name in enumerate(METRICS):
+        if name in scores:
+            return -number, -scores[name] if metrics.METRICS[name].lower_is_better else scores[name]
+    return -math.inf, 0.0
 
 
 # In words

@@ -17,6 +17,7 @@ import pandas as pd
 from lib import ROOT, RUNS
 from lib.files import list_files, read
 from lib.runs import listing
+from lib.runs.data_sets import data_sets
 from lib.text import pluralize, short, value_or_error
 
 DATA = ROOT / "data"
@@ -80,10 +81,10 @@ def goal(path: Path) -> Goal:
 def notebooks(run_folder: Path) -> pd.DataFrame:
     """A row a notebook, in order: link, goal, reads, writes, time, its last run with status and seconds; in HTML.
 
-    Links count from the folder of the notebook that shows the table: the kernel's, where 00_overview is, else `run_folder`, where a
+    Links count from the folder of the notebook that shows the table: the kernel's, if notebooks lie there, else `run_folder`, where a
     recipe leaves the executed one. An executed notebook is linked where Lab can open it.
     """
-    shown_in = Path.cwd() if Path("00_overview.ipynb").is_file() else run_folder
+    shown_in = Path.cwd() if any(Path.cwd().glob("[0-9][0-9]_*.ipynb")) else run_folder
     last: dict[str, listing.Row] = {}
     for row in reversed(listing.rows()):
         if row.notebook and row.path.is_dir():
@@ -168,9 +169,7 @@ def sets() -> pd.DataFrame:
     rows = [{"set": name} | _counts(path) for name, path in made.items() if not name.endswith("-quick")]
     for path in sorted(p for p in DATA.glob("*/") if p != SAMPLES and p.name not in (*made, *makers)):
         if files := value_or_error(list_files, path, ("",))[0]:
-            rows.append(
-                {"set": path.name, "what it is": f"{pluralize(len(files), 'file')}, not prepared yet: see 10 to 14"}
-            )
+            rows.append({"set": path.name, "what it is": f"{pluralize(len(files), 'file')}, not prepared yet"})
     for name, maker in makers.items():
         if name not in made:
             rows.append({"set": name, "what it is": f"not there yet; {maker} makes it"})
@@ -178,12 +177,14 @@ def sets() -> pd.DataFrame:
 
 
 def _makers() -> dict[str, str]:
-    """The sets that data/README.md lists, with what it says of their making."""
-    return {
+    """The sets that data/README.md lists, with what it says of their making, and those of notebooks that it doesn't name."""
+    listed = {
         name.strip().removesuffix("/"): made.removeprefix("notebooks/").removesuffix(".ipynb")
         for names, made, _ in _rows(DATA / "README.md", 3)
         for name in names.split(",")
     }
+    made = "\n".join(listed.values())
+    return listed | {Path(s.folder).name: s.notebook.stem for s in data_sets() if s.notebook.stem not in made}
 
 
 def _counts(path: Path) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """A task's parameters: read from the notebook that has them, checked before anything starts."""
 
 import ast
-import importlib
 import io
 import json
 import math
@@ -13,21 +12,13 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from lib import ROOT, InputError
+from lib import ROOT, InputError, models
 from lib.runs.schema import Augmentation, Shared
 from lib.text import did_you_mean
 
 MINE = ROOT / "my_notebooks"  # the user's copies, which `make lab` opens: see lib.recipes.lab
-CINE, KSPACE, CASCADE = "20_train_cine", "21_train_kspace", "22_train_cascade"
-SLICES, VOLUMES, PAIRS = "23_train_slices", "24_train_volumes", "25_train_pairs"
-EVALUATE, EVALUATE_LABELS = ("30_evaluate_kspace", "31_evaluate_cine"), "32_evaluate_segmentation"
-IMPLIED = {  # network_type → the notebook that trains it
-    "UNet3D": CINE, "UNet2D1D": CINE, "UNet2D2D": CINE, "UNet3D_old": CINE, "VarNet": KSPACE, "UNet": KSPACE,
-    "VarNetRCAN": CASCADE, "UNet2D": SLICES, "VolumeUNet": VOLUMES, "ResUNet": PAIRS,
-}  # fmt: skip
-# Where the losses and metrics of a notebook have their names, if not in lib.losses:
-NAMES = {CINE: "lib.losses.keras"} | dict.fromkeys((SLICES, VOLUMES, PAIRS), "lib.losses.segmentation")
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # a task's name: it becomes a folder's
+ROLES = ("prepare", "train", "evaluate", "view", "benchmark")  # tags that say what a notebook is for
 WORDS = {
     "int": "an integer", "float": "a number", "str": "a text", "bool": "true or false", "path": "a path",
     "list": "a list", "dict": "a mapping", "None": "null",
@@ -40,13 +31,6 @@ class Parameter(NamedTuple):
     default: Any
     type: str
     help: str
-
-
-OF_IMAGES = ("flip", "rotate", "crop")
-AUGMENTATIONS = {  # notebook → the settings that it has
-    CASCADE: ("flip", "half_turn", "quarter_turn", "shift", "cutmix"), SLICES: OF_IMAGES, PAIRS: OF_IMAGES,
-    VOLUMES: ("flips", "intensity"),
-}  # fmt: skip
 
 
 def notebook(name: str) -> Path:
@@ -75,14 +59,10 @@ def parameters(path: Path) -> dict[str, Parameter]:
     joined by `|`. Raises InputError where the file is no notebook or the cell holds anything else.
     """
     path = Path(path)
+    source = _cell(path)[1]
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", ())]
-        source = "".join(tagged[0]["source"]) if tagged else ""
         tree = ast.parse(source)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, SyntaxError) as error:
+    except (ValueError, SyntaxError) as error:
         raise InputError(f"{path}: no notebook with a readable parameters cell ({error})") from None
     comments = {
         token.start[0]: token.string.lstrip("# ")
@@ -104,6 +84,28 @@ def parameters(path: Path) -> dict[str, Parameter]:
             found_line = source.splitlines()[statement.lineno - 1].strip()
             raise InputError(f"{where}: got {found_line!r}, expected `name = literal  # type: TYPE  help`") from None
     return found
+
+
+def _cell(path: Path) -> tuple[list[str], str]:
+    """The tags and the source of a notebook's parameters cell; none of either where it has no such cell."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        tagged = ((c["metadata"].get("tags", ()), c["source"]) for c in cells)
+        return next(((list(tags), "".join(text)) for tags, text in tagged if "parameters" in tags), ([], ""))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: no notebook with a readable parameters cell ({error})") from None
+
+
+def tags(path: Path) -> list[str]:
+    """What a notebook is for, by the tags of its parameters cell: one of ROLES and, of a data set, `reader:MODULE`."""
+    return [tag for tag in _cell(Path(path))[0] if tag != "parameters"]
+
+
+def role(path: Path) -> str:
+    """The one of ROLES that a notebook has as a tag; "" where it has none."""
+    return next((tag for tag in tags(path) if tag in ROLES), "")
 
 
 def check(path: Path, values: dict[str, Any], task: str | None = None) -> dict[str, Any]:
@@ -135,9 +137,11 @@ def check_values(path: Path, values: dict[str, Any], task: str | None = None) ->
         complete |= Shared.model_validate(shared).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise InputError(f"{where}: {_explain(error.errors()[0], shared | values)}") from None
+    family = models.family_of(complete.get("network_type"), Path(path).stem)
+    allowed = models.FAMILIES[family].augmentation if family else Augmentation.model_fields
     for name in complete.get("augmentation") or {}:
-        if name not in AUGMENTATIONS.get(Path(path).stem, Augmentation.model_fields):
-            raise InputError(f"{where}: augmentation: unknown key: {choose(name, AUGMENTATIONS[Path(path).stem])}")
+        if name not in allowed:
+            raise InputError(f"{where}: augmentation: unknown key: {choose(name, allowed)}")
     return complete
 
 
@@ -178,12 +182,12 @@ def _explain(error: dict[str, Any], given: dict[str, Any]) -> str:
 
 def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
     """The slow part of `check`: that network, settings, loss, metrics and devices exist. Imports what it needs."""
+    import torch
+
+    from lib import losses
+
     where = f"task {task}"
     if complete.get("network_type") is not None:
-        import torch
-
-        from lib import models
-
         if complete["network_type"] not in models.MODELS:
             raise InputError(f"{where}: network_type: {choose(complete['network_type'], models.MODELS)}")
         settings = dict(complete.get("network_settings") or {})
@@ -196,13 +200,12 @@ def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
                 models.build(complete["network_type"], **settings)
         except InputError as error:
             raise InputError(f"{where}: network_settings: {error}") from None
-    implied = IMPLIED.get(complete.get("network_type"))  # of a copy of a notebook
+    family = models.family_of(complete.get("network_type"), notebook) or "kspace"
     try:
-        names = importlib.import_module(NAMES.get(notebook) or NAMES.get(implied, "lib.losses"))
         if complete.get("loss") is not None:
-            names.by_name(complete["loss"])
+            losses.by_name(complete["loss"], family)
         for name in complete.get("metrics") or ():
-            names.training_metric(name)
+            losses.training_metric(name, family)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     if complete.get("mask"):
@@ -219,8 +222,6 @@ def _settings(complete: dict[str, Any], defaults: dict[str, Parameter]) -> dict[
     kind, settings = complete["network_type"], complete["network_settings"]
     if not settings or kind == defaults["network_type"].default or settings != defaults["network_settings"].default:
         return settings
-    from lib import models  # which imports torch
-
     return settings if kind not in models.MODELS or models.known(kind, settings) == settings else {}
 
 

@@ -8,7 +8,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,8 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     if "RANK" in os.environ:  # a process that helps to train: the run is its notebook's
         _seed(parameters.get("seed"))
         return Run((ROOT / given).resolve(), parameters)
-    if source.stem.startswith("1") and parameters.get("data"):
+    role = tasks.role(source)
+    if role == "prepare" and parameters.get("data"):
         check_writable(ROOT / parameters["data"])
     path = (ROOT / given).resolve() if given else create(task)
     check_writable(path, ELSEWHERE)
@@ -86,7 +87,7 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     if path.parent.parent in roots():
         task = path.parent.name
     earlier, run = _current, Run(path, parameters)
-    take(path, {"task": task, "notebook": source.stem, "parameters": parameters})
+    take(path, {"task": task, "notebook": source.stem, "role": role, "parameters": parameters})
     if earlier and earlier.path != path:
         _update("failed", "superseded by a later start in the same process")
     for left in {p.parent for p in path.parent.glob("*/**/.*.partial")} if path.parent.parent in roots() else ():
@@ -118,7 +119,11 @@ def _seed(seed: int | None) -> None:
 
 
 def finish(run: Run, metrics: dict[str, Any] | None = None) -> None:
-    """Writes metrics.json (no timings: a rerun gives the same file) and closes the run as ok."""
+    """Writes metrics.json (no timings: a rerun gives the same file) and closes the run as ok.
+
+    Tables of runs read of it `headline` (its rows: {name: value}), `by_class` (the metric that each row gives by class,
+    the background first) and `note` (what sets its metrics apart from others of their name).
+    """
     if metrics is None:
         (run / "metrics.json").unlink(missing_ok=True)  # what an earlier attempt left
     else:
@@ -228,35 +233,6 @@ def _maker(task: str) -> str:
             return f"`python -m lib {short(recipe)} --only {task}`"
     made = [p for p in (ROOT / "notebooks").glob("*.ipynb") if re.sub(r"^\d+_", "", p.stem) == task]
     return f"notebooks/{made[0].name}" if made else ""
-
-
-def table(runs: Iterable[os.PathLike | str] | None = None):
-    """A pandas table, a row a run that is sound (all of them by default): task, time, status, seconds, …, headline metrics, path."""
-    import pandas as pd
-
-    rows = []
-    for path in history() if runs is None else [Path(r) for r in runs]:
-        try:
-            state, task = status(path), read(path / "task.json")
-            row = {"task": path.parent.name, "time": path.name, "status": state["status"], "seconds": state["seconds"]}
-            row |= {"notebook": task["notebook"], "network": task["parameters"].get("network_type")}
-            main = headline(path).items()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # damaged: lib.runs.listing shows it
-        for name, value in main:
-            row |= {f"{name} {k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
-        rows.append(row | {"path": str(path)})
-    first = ["task", "time", "status", "seconds", "notebook", "network"]
-    metrics = [k for row in rows for k in row if k not in first and k != "path"]
-    return pd.DataFrame(rows, columns=[*first, *dict.fromkeys(metrics), "path"])
-
-
-def headline(path: Path) -> dict[str, Any]:
-    """The main metrics of a run: metrics.json's `headline`, name → number or row → {name → number}."""
-    try:
-        return read(path / "metrics.json").get("headline", {})
-    except OSError:
-        return {}
 
 
 # Weights

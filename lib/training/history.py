@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from fastai.basics import Callback
 
-from lib import InputError
+from lib import InputError, losses
 from lib.files import write
 from lib.parallel import mesh
 from lib.training.learner import items
@@ -95,11 +95,11 @@ class History(Callback):
 class EarlyStopping(Callback):
     """Stops when `monitor` (a metric, or a loss) has not improved by `min_delta` for `patience` epochs.
 
-    mode: `max` if it should rise, `min` if it should fall; None: metrics named in `rising` rise, everything else falls.
+    mode: `max` if it should rise, `min` if it should fall; None: as `lib.losses.rises` knows the monitor.
     InputError before training for an unknown monitor.
     """
 
-    order, rising = 65, ("ssim", "psnr", "ssim3d", "dice", "accuracy", "generalized_dice", "jaccard", "tversky")
+    order = 65
 
     def __init__(self, monitor: str = "valid_loss", patience: int = 2, min_delta: float = 0.0, mode: str | None = None):
         self.monitor, self.patience, self.min_delta, self.mode = monitor, patience, min_delta, mode
@@ -110,7 +110,7 @@ class EarlyStopping(Callback):
         if _plain(self.monitor) not in names:
             raise InputError(f"early_stopping monitor: {self.monitor!r}, expected one of {', '.join(names.values())}")
         self.column = names[_plain(self.monitor)]
-        self.rises = self.mode == "max" if self.mode else _plain(self.column) in self.rising
+        self.rises = self.mode == "max" if self.mode else losses.rises(self.column)
 
     def after_epoch(self):
         value = self.history.rows[-1][self.column]

@@ -11,6 +11,7 @@ import ipywidgets
 import traitlets
 
 from lib import ROOT, runs
+from lib.models import FAMILIES
 from lib.runs import listing
 from lib.runs.listing import Row
 from lib.text import value_or_error
@@ -44,6 +45,7 @@ COLUMNS = [
     Column("measured on", 1.5, lambda r: r.of, lambda r: r.of),
 ]
 TIME, FIRST_SCORE = 2, 5
+EXAMPLE = FAMILIES["kspace"].notebook
 OUTER = "minmax(200px, 2.1fr) minmax(0, 9fr)"
 INNER = " ".join(f"minmax(0, {column.width}fr)" for column in COLUMNS[1:])
 CSS = """<style>
@@ -85,7 +87,7 @@ class RunPicker(ipywidgets.VBox):
         )
         self.status = choice("status", ["all"], "all", 230)
         self.views = ipywidgets.Checkbox(description="views too", indent=False, layout={"width": "auto"})
-        self.views.tooltip = "Also the runs of notebooks that only look at others: 00 and 40 to 43"
+        self.views.tooltip = "Also the runs of notebooks that only look at others"
         self.refresh = button("Refresh", lambda _: self.read(), "Read the run folders again")
         self.heads = [self._head(i, column) for i, column in enumerate(COLUMNS)]
         self.lines = [_Line(partial(self._tick, i)) for i in range(size)]
@@ -179,7 +181,7 @@ class RunPicker(ipywidgets.VBox):
 
     def _counted(self, fitting: int, first: int, end: int) -> str:
         if not self.rows:
-            return status("No runs yet: run a notebook, such as 21_train_kspace, or `make demo`, then press Refresh.")
+            return status(f"No runs yet: run a notebook, such as {EXAMPLE}, or `make demo`, then press Refresh.")
         if not fitting:
             return status(f"None of the {len(self.rows)} runs fits: change find or status.")
         return status(f"{first + 1}–{end} of {fitting} runs")

@@ -660,7 +660,7 @@ def test_what_patches_refuse(prepared, tmp_path):
     with pytest.raises(InputError, match=r"patch of \[4, 4\], overlap 0.0: expected three sizes"):
         VolumePatches(cases, (4, 4))
     write_case(tmp_path / "a.h5", np.zeros((2, 4, 4)), None, person="a", classes=("x", "y"), names=("0", "1"))
-    with pytest.raises(InputError, match="a.h5: no prepared volume, expected one that 13_prepare_volumes wrote"):
+    with pytest.raises(InputError, match="a.h5: no prepared volume, expected one that `prepare` wrote"):
         VolumePatches([case_file(tmp_path / "a.h5")], (1, 1, 1))
 
 

@@ -6,7 +6,7 @@ import torch
 from pytorch_msssim import ssim as peer_ssim
 from skimage.metrics import normalized_root_mse, structural_similarity
 
-from lib import InputError, metrics
+from lib import InputError, losses, metrics
 from lib.losses import keras
 
 
@@ -39,7 +39,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_losses_equal_their_formulas(name):
-    found = keras.by_name(name)(torch.from_numpy(P), torch.from_numpy(Y)).item()
+    found = losses.by_name(name, "cine")(torch.from_numpy(P), torch.from_numpy(Y)).item()
     assert found == pytest.approx(EXPECTED[name], rel=1e-5)
 
 
@@ -54,21 +54,23 @@ def test_every_loss_is_checked_here():
      ("BinaryCrossentropy", "binary_crossentropy"), ("Huber", "huber"), ("msle", "mean_squared_logarithmic_error")],
 )  # fmt: skip
 def test_aliases(name, of):
-    assert keras.by_name(name)(torch.from_numpy(P), torch.from_numpy(Y)).item() == pytest.approx(EXPECTED[of], rel=1e-5)
+    assert losses.by_name(name, "cine")(torch.from_numpy(P), torch.from_numpy(Y)).item() == pytest.approx(
+        EXPECTED[of], rel=1e-5
+    )
 
 
 def test_hinge_takes_labels_of_0_and_1_as_signs():
     p, y = torch.tensor([[[[0.5, -2.0]]]]), torch.tensor([[[[1.0, 0.0]]]])
-    assert keras.by_name("hinge")(p, y).item() == pytest.approx((0.5 + 0) / 2)
+    assert losses.by_name("hinge", "cine")(p, y).item() == pytest.approx((0.5 + 0) / 2)
 
 
 def test_ssim_is_the_gaussian_one_with_frames_as_channels():
     p, y = (torch.from_numpy(a).movedim(-1, 1) for a in (P, Y))
     expected = peer_ssim(p, y, data_range=1.0, win_size=11, win_sigma=1.5).item()
-    assert keras.training_metric("ssim")(torch.from_numpy(P), torch.from_numpy(Y)).item() == pytest.approx(
+    assert losses.training_metric("ssim", "cine")(torch.from_numpy(P), torch.from_numpy(Y)).item() == pytest.approx(
         expected, abs=1e-6
     )
-    assert keras.by_name("ssim_loss")(torch.from_numpy(P), torch.from_numpy(Y)).item() == pytest.approx(
+    assert losses.by_name("ssim_loss", "cine")(torch.from_numpy(P), torch.from_numpy(Y)).item() == pytest.approx(
         1 - expected, abs=1e-6
     )
 
@@ -76,37 +78,37 @@ def test_ssim_is_the_gaussian_one_with_frames_as_channels():
 def test_metrics_equal_scikit_image():
     output, truth = torch.from_numpy(P), torch.from_numpy(Y)
     blocks = [structural_similarity(y, p, win_size=7, data_range=1.0) for p, y in zip(P, Y, strict=True)]
-    assert keras.training_metric("ssim3d")(output, truth).item() == pytest.approx(np.mean(blocks), abs=1e-6)
+    assert losses.training_metric("ssim3d", "cine")(output, truth).item() == pytest.approx(np.mean(blocks), abs=1e-6)
     errors = [normalized_root_mse(y, p) for p, y in zip(P, Y, strict=True)]
-    assert keras.training_metric("nrmse")(output, truth).item() == pytest.approx(np.mean(errors), abs=1e-6)
+    assert losses.training_metric("nrmse", "cine")(output, truth).item() == pytest.approx(np.mean(errors), abs=1e-6)
     assert metrics.ssim3d(P[0], Y[0], 1.0) == pytest.approx(blocks[0], abs=1e-6)
 
 
 def test_half_precision_is_scored_in_float32():
     output = torch.from_numpy(P).to(torch.bfloat16)
-    assert keras.by_name("mse")(output, torch.from_numpy(Y).float()).dtype == torch.float32
+    assert losses.by_name("mse", "cine")(output, torch.from_numpy(Y).float()).dtype == torch.float32
 
 
 def test_gradients_are_finite():
     for name in keras.LOSSES:
         output = torch.from_numpy(P).requires_grad_()
-        keras.by_name(name)(output, torch.from_numpy(Y)).backward()
+        losses.by_name(name, "cine")(output, torch.from_numpy(Y)).backward()
         assert torch.isfinite(output.grad).all(), name
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("SIM_loss", "did you mean ssim_loss"),
-        ("mean_sqared_error", "did you mean mean_squared_error"),
+        ("SIM_loss", "did you mean 'ssim_loss'"),
+        ("mean_sqared_error", "did you mean 'mean_squared_error'"),
         ("nonsense!", "expected one of"),
     ],
 )
 def test_unknown_names_get_the_nearest(name, words):
     with pytest.raises(InputError, match=words):
-        keras.by_name(name)
+        losses.by_name(name, "cine")
 
 
 def test_different_shapes_are_told():
     with pytest.raises(InputError, match=r"the output is \(1, 2\), the truth \(2, 1\)"):
-        keras.by_name("mse")(torch.zeros(1, 2), torch.zeros(2, 1))
+        losses.by_name("mse", "cine")(torch.zeros(1, 2), torch.zeros(2, 1))

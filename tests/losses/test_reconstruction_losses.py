@@ -185,3 +185,19 @@ def test_foreground_loss_is_ssim_of_images_that_are_zero_outside_the_challenges_
     expected = [structural_similarity(o, t, data_range=1e-4) for o, t in zip(output * mask, target * mask, strict=True)]
     value = losses.by_name("ssim_foreground")(*(torch.from_numpy(a) for a in (output, target)), torch.full((2,), 1e-4))
     assert value.item() == pytest.approx(1 - np.mean(expected), abs=1e-6)
+
+
+def test_a_metric_of_the_table_is_followed_while_training(monkeypatch):
+    line = metrics.Metric(
+        lambda output, target, data_range: abs(output - target).max() / data_range, "worst", lower_is_better=True
+    )
+    monkeypatch.setitem(metrics.METRICS, "worst", line)
+    output, target = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]]), torch.tensor([[[1.0, 1.0]], [[3.0, 2.0]]])
+    metric = losses.training_metric("worst_slices")
+    assert metric.__name__ == "worst_slices" and metric(output[:, None], target, torch.tensor([2.0, 4.0])) == 0.5
+    assert (
+        not losses.rises("worst_slices")
+        and losses.rises("SSIM")
+        and losses.rises("jaccard")
+        and not losses.rises("mse")
+    )

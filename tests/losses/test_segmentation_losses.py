@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiceLoss, GeneralizedDiceLoss, TverskyLoss
 
-from lib import InputError
+from lib import InputError, losses
 from lib.losses import segmentation
 
 
@@ -18,7 +18,7 @@ def batch(classes=3, seed=0):
 @pytest.mark.parametrize("name", list(segmentation.LOSSES))
 def test_one_hot_and_index_targets_are_the_same(name):
     output, target = batch()
-    loss = segmentation.by_name(name)
+    loss = losses.by_name(name, "slices")
     assert torch.allclose(loss(output, target), loss(output, segmentation.one_hot(target, 3)))
 
 
@@ -34,12 +34,12 @@ def test_dice_is_monais():
 def test_cross_entropy_is_torchs_with_its_weights():
     output, target = batch()
     weights = [0.2, 1.0, 3.0]
-    assert torch.equal(segmentation.by_name("cross_entropy")(output, target), F.cross_entropy(output, target))
+    assert torch.equal(losses.by_name("cross_entropy", "slices")(output, target), F.cross_entropy(output, target))
     expected = F.cross_entropy(output, target, torch.tensor(weights))
-    assert torch.allclose(segmentation.by_name("cross_entropy", weights)(output, target), expected)
+    assert torch.allclose(losses.by_name("cross_entropy", "slices", class_weights=weights)(output, target), expected)
     binary = (target[:, None] > 0).float()
     expected = F.binary_cross_entropy_with_logits(output[:, :1], binary)
-    assert torch.allclose(segmentation.by_name("cross_entropy")(output[:, :1], binary), expected)
+    assert torch.allclose(losses.by_name("cross_entropy", "slices")(output[:, :1], binary), expected)
 
 
 def test_a_perfect_output_has_no_loss_and_blank_masks_stay_finite():
@@ -87,7 +87,7 @@ def test_adaptive_dice_by_hand_and_its_anchors():
     empty = torch.zeros(1, 4, 4, dtype=torch.long)
     missing = (2 + 2 * 2 * np.exp(-2) / np.exp(-1)) / 3 - 1 / 3  # class 0 right, 1 and 2 in neither
     assert segmentation.adaptive_dice32(none, empty).item() == pytest.approx(1 - missing, abs=1e-5)
-    assert abs(segmentation.by_name("adaptive_dice32_capped")(none, empty)) < 1e-5
+    assert abs(losses.by_name("adaptive_dice32_capped", "slices")(none, empty)) < 1e-5
 
 
 def test_overlap_losses_by_hand():
@@ -98,8 +98,8 @@ def test_overlap_losses_by_hand():
     jaccard = (both.sum(1) / (p + y - both).sum(1)).mean()
     tversky = (both / (both + 0.3 * (p - both) + 0.7 * (y - both))).mean()
     for name, value in {"generalized_dice": generalized, "jaccard": jaccard, "tversky": tversky}.items():
-        assert segmentation.training_metric(name)(output, target).item() == pytest.approx(value, abs=1e-6)
-        assert segmentation.by_name(name)(output, target).item() == pytest.approx(1 - value, abs=1e-6)
+        assert losses.training_metric(name, "slices")(output, target).item() == pytest.approx(value, abs=1e-6)
+        assert losses.by_name(name, "slices")(output, target).item() == pytest.approx(1 - value, abs=1e-6)
 
 
 def test_tversky_and_generalized_dice_are_monais():
@@ -108,7 +108,7 @@ def test_tversky_and_generalized_dice_are_monais():
         "tversky": TverskyLoss(to_onehot_y=True, softmax=True, alpha=0.3, beta=0.7, smooth_nr=1e-7, smooth_dr=1e-7),
         "generalized_dice": GeneralizedDiceLoss(to_onehot_y=True, softmax=True, smooth_nr=1e-7, smooth_dr=1e-7),
     }.items():
-        assert torch.allclose(segmentation.by_name(name)(output, target), peer(output, target[:, None]), atol=1e-5)
+        assert torch.allclose(losses.by_name(name, "slices")(output, target), peer(output, target[:, None]), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [4, 32, 128])
@@ -116,7 +116,7 @@ def test_overlap_losses_do_not_depend_on_the_volumes_size(size):
     output, target = torch.zeros(1, 1, size, size, size, requires_grad=True), torch.ones(1, 1, size, size, size)
     # p = .5 everywhere, y = 1: the size cancels
     for name, value in {"dice": 2 / 3, "generalized_dice": 2 / 3, "jaccard": 1 / 2, "tversky": 1 / 1.7}.items():
-        loss = segmentation.by_name(name)(output, target)
+        loss = losses.by_name(name, "slices")(output, target)
         assert loss.item() == pytest.approx(1 - value, abs=1e-6), name
     segmentation.generalized_dice(output, target).backward()
     slope = 2 * 1 / 1.5**2 * 0.25  # d(2p / (p + 1)) / dp at .5, and of the sigmoid at 0
@@ -130,7 +130,7 @@ def test_generalized_dice_of_a_large_volume_is_monais_without_smoothing(rare):
     target.view(-1)[:rare] = 2
     output = torch.randn(1, 3, 64, 64, 64, generator=generator)
     peer = GeneralizedDiceLoss(to_onehot_y=True, softmax=True, smooth_nr=0, smooth_dr=0)
-    found = segmentation.by_name("generalized_dice")(output, target)
+    found = losses.by_name("generalized_dice", "slices")(output, target)
     assert found.item() == pytest.approx(peer(output, target[:, None]).item(), abs=1e-6)
 
 
@@ -151,10 +151,10 @@ def test_half_precision_is_summed_in_float32():
 
 def test_what_is_refused():
     with pytest.raises(InputError, match="did you mean 'dice'"):
-        segmentation.by_name("dise")
-    with pytest.raises(InputError, match="class_weights: dice has none"):
-        segmentation.by_name("dice", [1, 2])
+        losses.by_name("dise", "slices")
+    with pytest.raises(InputError, match="class_weights: the loss dice has no such setting"):
+        losses.by_name("dice", "slices", class_weights=[1, 2])
     with pytest.raises(InputError, match="class_weights: 2 of them, the network has 3 classes"):
-        segmentation.by_name("cross_entropy", [1, 2])(*batch())
+        losses.by_name("cross_entropy", "slices", class_weights=[1, 2])(*batch())
     with pytest.raises(InputError, match=r"the output is \(2, 3, 6, 5\), the target \(2, 6, 4\)"):
         segmentation.dice_loss(batch()[0], batch()[1][..., :4])

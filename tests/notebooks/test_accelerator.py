@@ -52,12 +52,18 @@ def test_notebook_computes_on_one_device(run, notebook):
     assert notebook.startswith("30") or ("beside the preview" in done.stdout and "no preview" not in done.stdout)
 
 
-@pytest.mark.parametrize(("notebook", "size"), [("20_train_cine", (1, 1, 1)), ("21_train_kspace", (1, 1))])
-def test_a_new_network_in_models_is_all_that_it_takes(run, notebook, size):
-    """Named by network_type alone: its settings are its own, its run is named after it, nothing else knows it."""
+@pytest.mark.parametrize(
+    ("notebook", "size", "line"),
+    [
+        ("20_train_cine", (1, 1, 1), {"family": "cine"}),
+        ("21_train_kspace", (1, 1), {"family": "kspace", "batch": "image"}),
+    ],
+)
+def test_a_new_network_in_models_is_all_that_it_takes(run, notebook, size, line):
+    """Named by network_type alone: its settings are its own, its run is named after it, nothing else names it."""
     given = RUNS[notebook] | {"network_type": "Mine", "task_type": "train", "metrics": ["psnr"], "loss": "mse"}
     given = {k: v for k, v in given.items() if k != "network_settings"}
-    done = run("cpu", {notebook: given}, NEW.format(kind="3d" if len(size) == 3 else "2d", size=size))
+    done = run("cpu", {notebook: given}, NEW.format(kind="3d" if len(size) == 3 else "2d", size=size, line=line))
     assert done.returncode == 0, done.stderr[-2000:]
     assert "/train_mine/" in done.stdout and "Mine: " in done.stdout
 
@@ -74,7 +80,7 @@ class Mine(nn.Module):
     def forward(self, image):
         return self.layers(image[:, None])[:, 0] if {size} == (1, 1, 1) else self.layers(image)
 
-models.MODELS["Mine"] = Mine
+models.MODELS["Mine"] = models.Network(Mine, **{line})
 """
 
 

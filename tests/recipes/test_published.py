@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from lib import ROOT
-from lib.models import build
+from lib.models import build, notebook_of
 from lib.recipes import plan
 from lib.runs import parameters
 
@@ -42,7 +42,7 @@ def neutral(value):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_nothing_is_left_to_the_demos_defaults(recipe):
     for entry in plan.read(ROOT / recipe):
-        notebook = parameters.notebook(entry.get("notebook") or parameters.IMPLIED[entry["network_type"]])
+        notebook = parameters.notebook(entry.get("notebook") or notebook_of(entry["network_type"]))
         wanted = {name for name, p in parameters.parameters(notebook).items() if not neutral(p.default)}
         given = set(entry) | ({"inputs"} if "runs" in entry else set())
         assert not wanted - given - FREE, entry["task_name"]
@@ -107,7 +107,7 @@ def test_published_numbers():
     entries = {e["task_name"]: e for recipe in RECIPES for e in plan.read(ROOT / recipe)}
     for name, numbers in PUBLISHED.items():
         entry = entries[name]
-        notebook = parameters.notebook(parameters.IMPLIED[entry["network_type"]])
+        notebook = parameters.notebook(notebook_of(entry["network_type"]))
         given = {k: v for k, v in entry.items() if k not in plan.KEYS or k == "task_name"}
         found = parameters.check_values(notebook, given, name)
         found["data"] = found["data"].split("/")[-1]

@@ -7,7 +7,7 @@ import pytest
 import torch
 import toys
 
-from lib import ROOT, InputError, runs
+from lib import ROOT, InputError, models, runs
 from lib.recipes import plan
 from lib.runs import parameters as tasks
 
@@ -199,7 +199,7 @@ def executed(tmp_path_factory):
     """One recipe run twice, the second time with --resume after a fix: folder, both outputs, the statuses between."""
     folder = tmp_path_factory.mktemp("a {braced} folder")
     toys.write(folder / "notebooks", "21_toy")
-    toys.write(folder / "notebooks", "10_make_toy", body="import lib\nexec(code)")
+    toys.write(folder / "notebooks", "10_make_toy", body="import lib\nexec(code)", tags=("prepare",))
     unfinished = toys.write(folder / "notebooks", "23_unfinished")
     content = json.loads(unfinished.read_text())
     unfinished.write_text(json.dumps(content | {"cells": content["cells"][:-1]}))
@@ -341,7 +341,7 @@ def test_reuse_takes_a_good_run_with_the_same_parameters(executed):
 @pytest.mark.parametrize("path", sorted((ROOT / "runs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_committed_recipe_gives_only_what_its_notebooks_know(path):
     for entry in plan.read(path):
-        notebook = tasks.notebook(entry.get("notebook") or tasks.IMPLIED[entry["network_type"]])
+        notebook = tasks.notebook(entry.get("notebook") or models.notebook_of(entry["network_type"]))
         known = tasks.parameters(notebook)
         given = {k: v for k, v in entry.items() if k not in plan.KEYS or k in known}
         tasks.check_values(notebook, given, entry["task_name"])

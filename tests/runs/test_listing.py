@@ -57,7 +57,7 @@ def test_rows_are_newest_first_and_say_what_each_run_is(folder):
     assert second.scores == {"ssim": 0.8, "psnr": 30.0} and second.of == "validation slices"
     assert (second.seconds, second.started) == (192.0, fake_runs.DAY.astimezone().replace(tzinfo=None))
     assert [r.path for r in listing.rows([old, new])] == [old, new]
-    fake_runs.make(folder, "look", 6, notebook="42_compare_runs")
+    fake_runs.make(folder, "look", 6, notebook="42_compare_runs", role="view")
     assert [r.task for r in listing.rows()] == ["look", "train_varnet", "train_unet"]
     assert listing.rows(views=False) == [first, second]
 
@@ -89,18 +89,18 @@ def test_bad_folders_are_rows_with_a_message(folder):
 
 
 @pytest.mark.parametrize(
-    ("headline", "segments", "scores", "of"),
+    ("headline", "by_class", "scores", "of"),
     [
-        ({"zero-filled, 4×": {"ssim": 0.7}, "VarNet, 4×": {"ssim": 0.9, "psnr": 31, "nmse": None}}, False, {"ssim": 0.9, "psnr": 31.0}, "VarNet, 4×"),
-        ({"test": {"background": 0.99, "liver": 0.8, "spleen": 0.6, "pooled dice": 0.1}}, True, {"dice": 0.7}, "test"),
-        ({"a": {"background": 0.9, "x": 0.5}, "b": {"background": 0.9, "x": 0.6}}, True, {"dice": 0.6}, "b"),
-        ({"inference": {"ratio": 2.0}, "seconds": 3.0}, False, {}, ""),
-        ({"test": {"nmse": 0.02}}, False, {"nmse": 0.02}, "test"),
-        ({}, True, {}, ""),
+        ({"zero-filled, 4×": {"ssim": 0.7}, "VarNet, 4×": {"ssim": 0.9, "psnr": 31, "nmse": None}}, "", {"ssim": 0.9, "psnr": 31.0}, "VarNet, 4×"),
+        ({"test": {"background": 0.99, "liver": 0.8, "spleen": 0.6, "pooled dice": 0.1}}, "dice", {"dice": 0.7}, "test"),
+        ({"a": {"background": 0.9, "x": 0.5}, "b": {"background": 0.9, "x": 0.6}}, "dice", {"dice": 0.6}, "b"),
+        ({"inference": {"ratio": 2.0}, "seconds": 3.0}, "", {}, ""),
+        ({"test": {"nmse": 0.02}}, "", {"nmse": 0.02}, "test"),
+        ({}, "dice", {}, ""),
     ],
 )  # fmt: skip
-def test_the_main_metrics_of_a_headline(headline, segments, scores, of):
-    assert listing.main_metrics(headline, segments) == (pytest.approx(scores), of)
+def test_the_main_metrics_of_a_headline(headline, by_class, scores, of):
+    assert listing.main_metrics(headline, by_class) == (pytest.approx(scores), of)
 
 
 def test_tables_have_the_columns_that_are_needed(folder):

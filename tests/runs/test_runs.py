@@ -45,7 +45,7 @@ def test_a_run_from_start_to_finish(folder, capsys):
     assert run.parameters["epochs"] == 2 and "something_else" not in run.parameters
     assert run.status()["status"] == "running" and run.status()["pid"] == os.getpid()
     task = json.loads((run / "task.json").read_text())
-    assert task == {"task": "toy", "notebook": "21_toy", "parameters": run.parameters}
+    assert task == {"task": "toy", "notebook": "21_toy", "role": "", "parameters": run.parameters}
     run.record(data="checked", precision="bf16")
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["data"] == "checked" and manifest["precision"] == "bf16"
@@ -160,7 +160,7 @@ def test_find_takes_the_newest_good_run(folder):
 
 
 def test_find_says_what_makes_a_missing_run(folder, tmp_path, monkeypatch):
-    for module in (lib, runs.run):
+    for module in (lib.text, runs.run):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     with pytest.raises(InputError, match="notebooks/21_toy.ipynb makes it"):
         runs.find("toy")

@@ -156,7 +156,7 @@ def test_where_nothing_can_be_written_one_line_says_so(folder, monkeypatch):
     monkeypatch.setattr("lib.runs.run.RUNS", folder)
     with pytest.raises(InputError, match=r"/proc/1/run: can't be written"):
         runs.start("21_toy", {"run_dir": "/proc/1/run"})
-    toys.write(folder.parent / "notebooks", "10_toy")
+    toys.write(folder.parent / "notebooks", "10_toy", tags=("prepare",))
     with pytest.raises(InputError, match=r"/proc/1/set: can't be written \([^)]+\)$"):
         runs.start("10_toy", {"data": "/proc/1/set"})
     assert not folder.exists()

@@ -393,9 +393,8 @@ def test_half_precision_trains_on_a_gpu(precision):
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_volumes_train_resume_and_are_segmented_on_a_gpu(tmp_path, precision):
-    from lib import models
+    from lib import losses, models
     from lib.inference import sliding_window
-    from lib.losses import segmentation
 
     def fitted(epochs):
         torch.manual_seed(0)
@@ -405,8 +404,8 @@ def test_volumes_train_resume_and_are_segmented_on_a_gpu(tmp_path, precision):
         dls.n_inp, dls._device = 1, torch.device("cuda")
         model = models.build("VolumeUNet", num_classes=2, base_filters=4, depth=3)
         learn = training.Learner(
-            dls, model, loss_func=segmentation.by_name("adaptive_dice32"), opt_func=training.optimizer("Adam", 1e-3),
-            metrics=[segmentation.training_metric("dice")],
+            dls, model, loss_func=losses.by_name("adaptive_dice32", "volumes"), opt_func=training.optimizer("Adam", 1e-3),
+            metrics=[losses.training_metric("dice", "volumes")],
             cbs=[training.EpochOrder(), training.Precision(precision), training.Step(1.0)],
         )  # fmt: skip
         fit(learn, epochs, training.History(tmp_path, tensorboard=False), training.Checkpoint(tmp_path), lr=1e-3)

@@ -73,7 +73,7 @@ def test_newest_first_and_sorted_by_any_column(folder):
 
 def test_filters_by_text_task_and_status(folder):
     some(folder)
-    fake_runs.make(folder, "look", 5, notebook="40_view_reconstruction")
+    fake_runs.make(folder, "look", 5, notebook="40_view_reconstruction", role="view")
     picker = RunPicker()
     picker.search.value = "VARNET"
     assert listed(picker) == ["a_varnet", "c_failed"]  # both have that network

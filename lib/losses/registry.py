@@ -1,0 +1,64 @@
+"""Losses, and the metrics shown while training, by name: each family of networks has its own, since "ssim" is different things."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lib import InputError, metrics
+from lib.losses import reconstruction, segmentation
+from lib.models import FAMILIES
+from lib.text import did_you_mean
+
+OF_DATA = ("foreground_threshold",)  # settings that say something of the data: a loss may do without them
+
+
+def by_name(name: str, family: str = "kspace", **settings: Any) -> Callable[..., Tensor]:
+    """The loss `name` of a family of networks (`lib.models.FAMILIES`), ready to be called `(output, *targets)`.
+
+    Names match without regard to case and underscores. settings: the loss's own, such as class_weights; None: its default.
+    InputError with the nearest name for an unknown one, and for a setting that the loss doesn't have.
+    """
+    table = _table(family)
+    full = _full_name("loss", name, table.LOSSES, getattr(table, "ALIASES", {}))
+    loss, given = table.LOSSES[full], {key: value for key, value in settings.items() if value is not None}
+    own = inspect.signature(loss).parameters if isinstance(loss, type) else {}
+    for key in given:
+        if key not in own and key not in OF_DATA:
+            raise InputError(f"{key}: the loss {full} has no such setting")
+    return loss(**{key: value for key, value in given.items() if key in own}) if isinstance(loss, type) else loss
+
+
+def training_metric(name: str, family: str = "kspace") -> Callable[..., Tensor]:
+    """The metric that goes by `name` while networks of the family train; of k-space its own name ends in `_slices`."""
+    table = _table(family)
+    plain = str(name).lower().removesuffix("_slices")
+    known = table.TRAINING_METRICS
+    if table is reconstruction:
+        known = {n: reconstruction.by_slice(n) for n in metrics.standard()} | known
+    return known[_full_name("metric", plain, known, getattr(table, "ALIASES", {}))]
+
+
+def rises(name: str) -> bool:
+    """Whether more is better of a training metric; a loss falls."""
+    plain = str(name).lower().removesuffix("_slices")
+    return not metrics.METRICS[plain].lower_is_better if plain in metrics.METRICS else plain in segmentation.RISING
+
+
+def _table(family: str) -> Any:
+    """The module with the family's LOSSES, TRAINING_METRICS and, if it has any, ALIASES."""
+    return importlib.import_module(f"lib.losses.{FAMILIES[family].losses}")
+
+
+def _full_name(what: str, name: str, table: Iterable[str], aliases: Mapping[str, str]) -> str:
+    known = {_plain(n): n for n in table} | {_plain(a): n for a, n in aliases.items() if n in table}
+    if _plain(name) in known:
+        return known[_plain(name)]
+    allowed = [*table, *(a for a, n in aliases.items() if n in table)]
+    raise InputError(f"{what} {name!r}: {did_you_mean(name, allowed)}expected one of {', '.join(allowed)}")
+
+
+def _plain(name: str) -> str:
+    return str(name).lower().replace("_", "")

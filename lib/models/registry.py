@@ -1,0 +1,148 @@
+"""The networks by name. A new one is one file here and one line in MODELS; loading this costs no torch."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lib import InputError
+from lib.models.families import FAMILIES
+from lib.text import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Network:
+    """A line of MODELS.
+
+    where: "module:Class" (a module without a dot lies in lib.models), loaded when the network is built, or the class
+    itself; family: one of FAMILIES, None of a network that no notebook trains; batch: what it is fed, one of the family's
+    batches, None for the usual one; tiny: settings for a quick try; parts: settings that are another network's, with those
+    of them that follow from the rest.
+    """
+
+    where: "str | Callable[..., nn.Module]"
+    family: str | None = None
+    batch: str | None = None
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if not callable(self.where) and not (isinstance(self.where, str) and ":" in self.where):
+            raise InputError(f"MODELS: got {self.where!r}, expected a Network, a class or 'module:Class'")
+        if self.family is not None and self.family not in FAMILIES:
+            hint = did_you_mean(self.family, FAMILIES)
+            raise InputError(f"MODELS: family {self.family!r}: {hint}expected one of {', '.join(FAMILIES)}")
+        batches = FAMILIES[self.family].batches if self.family else (None,)
+        if self.batch is None:
+            object.__setattr__(self, "batch", batches[0])
+        elif self.batch not in batches:
+            raise InputError(f"MODELS: batch {self.batch!r}: a network of {self.family} has {' or '.join(batches)}")
+
+    def load(self) -> "Callable[..., nn.Module]":
+        """Its class."""
+        if not isinstance(self.where, str):
+            return self.where
+        module, _, name = self.where.partition(":")
+        return getattr(importlib.import_module(module if "." in module else f"lib.models.{module}"), name)
+
+
+_CINE = {"base_filters": 2, "depth": 3}
+MODELS: "dict[str, Network | str | Callable[..., nn.Module]]" = {
+    "UNet3D": Network("cine_unet:UNet3D", "cine", tiny=_CINE),
+    "UNet2D1D": Network("cine_unet:UNet2D1D", "cine", tiny=_CINE),
+    "UNet2D2D": Network("cine_unet:UNet2D2D", "cine", tiny=_CINE),
+    "UNet3D_old": Network("cine_unet:UNet3D_old", "cine", tiny=_CINE),
+    "UNet": Network("fastmri_unet:UNet", "kspace", "image", tiny={"chans": 2}),
+    "VarNet": Network(
+        "varnet:VarNet", "kspace", tiny={"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}
+    ),
+    "RCAN": Network("rcan:RCAN"),
+    "VarNetRCAN": Network(
+        "varnet_rcan:VarNetRCAN", "cascade",
+        tiny={"rcan": {"n_feats": 8, "n_resblocks": 1, "n_resgroups": 2, "reduction": 4}},
+        parts={"varnet": ("VarNet", ()), "rcan": ("RCAN", ("in_chans",))},
+    ),
+    "UNet2D": Network("unet2d:UNet2D", "slices", tiny={"base_filters": 4, "depth": 2}),
+    "VolumeUNet": Network("unet3d:VolumeUNet", "volumes", tiny={"base_filters": 2, "depth": 3}),
+    "ResUNet": Network("resunet:ResUNet", "pairs"),
+}  # fmt: skip
+
+
+def entry(network: "str | nn.Module") -> Network:
+    """The line of MODELS of a network or its name; a bare class or "module:Class" counts as one of no family."""
+    network = network if isinstance(network, str) else name_of(network)
+    if network not in MODELS:
+        hint = did_you_mean(network, MODELS)
+        raise InputError(f"network {network!r} is unknown: {hint}expected one of {', '.join(MODELS)}")
+    line = MODELS[network]
+    return line if isinstance(line, Network) else Network(line)
+
+
+def name_of(network: "nn.Module") -> str:
+    """The name by which a network was built, else its class's, or that of the class in MODELS which it extends."""
+    names = [getattr(network, "network_type", ""), *(kind.__name__ for kind in type(network).__mro__)]
+    return next((name for name in names if name in MODELS), names[1])
+
+
+def family_of(name: Any, notebook: str = "") -> str:
+    """The family of the network `name`; where it has none, the one that `notebook` trains; "" where neither tells."""
+    own = entry(name).family if name in MODELS else None
+    return own or next((family for family, its in FAMILIES.items() if its.notebook == notebook), "")
+
+
+def notebook_of(name: Any) -> str | None:
+    """The notebook that trains the network `name`; None where there is no such network, or none trains it."""
+    family = family_of(name)
+    return FAMILIES[family].notebook if family else None
+
+
+def complete(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the network's defaults for what is left out, those of its parts too."""
+    line = entry(name)
+    defaults = {k: p.default for k, p in inspect.signature(line.load()).parameters.items()}
+    settings = {k: list(v) if isinstance(v, tuple) else v for k, v in (defaults | settings).items()}  # as JSON has them
+    for key, (part, follow) in line.parts.items():
+        inner = complete(part, settings[key] or {})
+        settings[key] = {k: v for k, v in inner.items() if k not in follow}
+    return settings
+
+
+def known(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings that the network has."""
+    there = inspect.signature(entry(name).load()).parameters
+    return {key: value for key, value in settings.items() if key in there}
+
+
+def tiny(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """`settings` at the size of a quick try."""
+    return settings | entry(name).tiny
+
+
+def build(name: str, /, **settings) -> "nn.Module":
+    """The network `name` of MODELS with its published defaults but for `settings`, its own keywords.
+
+    A batch norm takes a batch of one value a channel, too (`lib.models.blocks.steady`).
+    Raises InputError for an unknown name or setting and for settings that no network can be built with.
+    """
+    network = entry(name).load()
+    has = inspect.signature(network).parameters
+    for key in settings:
+        if key not in has:
+            expected = f"{did_you_mean(key, has)}expected one of {', '.join(has) or 'none'}"
+            raise InputError(f"{name}: setting {key!r} is unknown: {expected}")
+    from lib.models.blocks import steady
+
+    try:
+        model = steady(network(**settings))
+    except InputError:
+        raise
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{name}({given}) can't be built: {reason}") from error
+    model.network_type = name
+    return model

@@ -1,0 +1,58 @@
+"""The table of networks: what a line may say, and what is read from it."""
+
+import pytest
+from torch import nn
+
+from lib import InputError, models
+from lib.data.fastmri import inputs_of
+
+
+class Mine(nn.Module):
+    def __init__(self, width: int = 3):
+        super().__init__()
+        self.layer = nn.Conv2d(1, width, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"where": 3}, "got 3, expected a Network, a class or 'module:Class'"),
+        ({"where": "varnet"}, "got 'varnet', expected"),
+        ({"where": Mine, "family": "kspac"}, "family 'kspac': did you mean 'kspace'"),
+        ({"where": Mine, "family": "kspace", "batch": "slices"}, "batch 'slices': .* kspace has kspace or image"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_refused(line, message):
+    with pytest.raises(InputError, match=message):
+        models.Network(**line)
+
+
+def test_every_line_is_built_at_its_tiny_size():
+    for name in models.MODELS:
+        assert models.build(name, **models.tiny(name, {})).network_type == name
+    assert models.tiny("VarNet", {"chans": 18, "pools": 4})["chans"] == 2
+
+
+def test_a_network_of_a_notebook_s_own(monkeypatch):
+    monkeypatch.setitem(models.MODELS, "Mine", models.Network(Mine, family="kspace", batch="image"))
+    assert models.notebook_of("Mine") == models.FAMILIES["kspace"].notebook
+    assert inputs_of("Mine") == inputs_of(models.build("Mine", width=2)) == {"kind": "image", "grappa": None}
+
+
+def test_a_bare_class_is_one_of_no_family(monkeypatch):
+    monkeypatch.setitem(models.MODELS, "Mine", Mine)
+    monkeypatch.setitem(models.MODELS, "Named", "lib.models.unet2d:UNet2D")
+    assert models.notebook_of("Mine") is None and type(models.build("Named")).__name__ == "UNet2D"
+    assert models.family_of("Mine", "23_train_slices") == "slices"  # its losses are those of the notebook
+    with pytest.raises(InputError, match="Mine: no network for k-space by its line in MODELS"):
+        inputs_of("Mine")
+
+
+def test_a_family_has_its_losses_and_settings_of_augmentation():
+    from lib import losses
+    from lib.runs.schema import Augmentation
+
+    for name, family in models.FAMILIES.items():
+        assert set(family.augmentation) <= Augmentation.model_fields.keys()
+        with pytest.raises(InputError, match="expected one of"):
+            losses.by_name("", name)
