@@ -16,7 +16,7 @@ import torch
 from lib import ROOT
 from lib.kspace import fft2c
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(1200)]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```(?:python|yaml)\n# (?P<path>[\w/.]+)(?:, in (?P<table>\w+))?:?\n(?P<text>.*?)```", re.DOTALL)
 
@@ -96,12 +96,12 @@ def test_they_train_are_evaluated_compared_and_viewed(place):
 
     assert json.loads((run("train_dncnn") / "model_weights" / "model.json").read_text())["name"] == "DnCNN"
     history = pd.read_csv(run("train_dncnn") / "history.csv")
-    assert {"ssim_slices", "nmae_slices"} <= set(history) and history.nmae_slices.gt(0).all()
+    assert {"ssim_slices", "mae_slices"} <= set(history) and history.mae_slices.gt(0).all()
     evaluated = metrics("evaluate")
     assert {row["method"] for row in evaluated["persons"]} == {"zero-filled", "DnCNN"}
-    assert all(0 < row["nmae"] < 1 for row in evaluated["persons"])
-    assert all("nmae" in row for row in evaluated["headline"].values()) and "nmae" in evaluated["definitions"]
-    assert {row["metric"] for row in metrics("compare")["paired"]} == {"SSIM", "PSNR, dB", "NMSE", "NMAE"}
+    assert all(0 < row["mae"] < 1 for row in evaluated["persons"])
+    assert all("mae" in row for row in evaluated["headline"].values()) and "mae" in evaluated["definitions"]
+    assert {row["metric"] for row in metrics("compare")["paired"]} == {"SSIM", "PSNR, dB", "NMSE", "MAE"}
     executed = (run("view") / "notebook.ipynb").read_text()
     assert "shown: zero-filled, DnCNN, truth" in executed
 
@@ -115,10 +115,10 @@ from lib.recipes.plan import plan
 from lib.runs import listing, overview
 image = np.random.default_rng(0).random((2, 16, 16))
 scores = slice_scores.reconstruction({"output": image / 2, "truth": image})  # what viewers show above an image
-assert list(scores(0)["output"]) == ["SSIM", "PSNR", "NMSE", "NMAE"]
-assert slice_scores.ranked(scores, 2, "output", "NMAE")[0] == max((0, 1), key=lambda i: scores(i)["output"]["NMAE"])
-assert metrics.lower_is_better("NMAE") and not losses.rises("nmae_slices")
-assert listing.METRICS["nmae"] == "NMAE" and "npy" in set(overview.sets()["set"])
+assert list(scores(0)["output"]) == ["SSIM", "PSNR", "NMSE", "MAE"]
+assert slice_scores.ranked(scores, 2, "output", "MAE")[0] == max((0, 1), key=lambda i: scores(i)["output"]["MAE"])
+assert metrics.lower_is_better("MAE") and not losses.rises("mae_slices")
+assert listing.METRICS["mae"] == "MAE" and "npy" in set(overview.sets()["set"])
 from pathlib import Path
 Path("data/none").mkdir()
 Path("runs/none.yaml").write_text("- {task_name: p, notebook: 16_prepare_npy, source: ../data/none}")
