@@ -3,13 +3,14 @@ RUN := .venv/bin/python
 READY := .venv/.ready
 PEERS := .venv/.peers
 
-.PHONY: help demo test test-slow lab benchmark reproduce readme
+.PHONY: help demo test test-all test-slow lab benchmark reproduce readme
 
 help:
 	@echo "make demo       set up .venv, then prepare, train, evaluate and view on the sample scans (10 minutes)"
-	@echo "make test       set up .venv, then the test suite"
+	@echo "make test       set up .venv, then the tests of every module and notebook (minutes, on 2 cores)"
+	@echo "make test-all   make test, then the rest: whole recipes, killed processes, a browser"
 	@echo "make lab        set up .venv, then JupyterLab on copies of the notebooks, in my_notebooks/"
-	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-slow  the tests that take minutes each"
 	@echo "make benchmark  speed against the peers"
 	@echo "make reproduce  every recipe whose results are committed, then the tables of README and docs (two hours)"
 
@@ -27,7 +28,11 @@ demo: $(READY)
 	$(RUN) -m lib runs/demo.yaml
 
 test: $(PEERS)
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -n 2 -m "not whole and not browser and not slow"
+
+test-all: test
+	$(RUN) -m pytest -n 2 -m "whole and not browser and not slow"
+	$(RUN) -m pytest -m "browser and not slow"
 
 test-slow: $(PEERS)
 	$(RUN) -m pytest -m slow

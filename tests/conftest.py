@@ -1,11 +1,17 @@
-"""For all tests: GPU tests are skipped without a GPU; with ECHOTRAIN_NO_SKIPS=1 any other skip is a failure."""
+"""For all tests: GPU tests are skipped without a GPU; with ECHOTRAIN_NO_SKIPS=1 any other skip is a failure.
+
+Several workers share the cores: each computes with one thread, and takes whole files, whose fixtures are made once.
+"""
 
 import os
 
 import pytest
 import torch
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+if WORKERS > 1:
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, too
+torch.set_num_threads(1 if WORKERS > 1 else min(2, os.cpu_count() or 1))
 _skipped: list[str] = []
 
 
@@ -18,10 +24,17 @@ def folder(tmp_path, monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=_patience, reverse=True)  # the longest first, so that no worker waits for another at the end
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def _patience(item) -> float:
+    """The seconds that a test may take, 0 where nothing is said."""
+    mark = item.get_closest_marker("timeout")
+    return mark.args[0] if mark else 0
 
 
 def pytest_runtest_logreport(report):

@@ -1,7 +1,7 @@
 """What a user gets for bad input: one line, an exit code, no traceback, and nothing half-written."""
 
 import json
-import subprocess
+import shutil
 from pathlib import Path
 
 import h5py
@@ -42,7 +42,7 @@ def _mixed(path: Path):
         file["kspace/0"], file["kspace/1"] = GOOD[0], GOOD[0, ..., :10]
 
 
-# the bad source → what the last line says; the first seven are refused before anything starts
+# the bad source → what the last line says
 SOURCES = {
     "truncated": (_truncated, "scan.h5: not a readable HDF5 file (3000 bytes; truncated, or another format)"),
     "no HDF5": (lambda p: (p.parent.mkdir(), p.write_text("kspace")), "scan.h5: not a readable HDF5 file (6 bytes"),
@@ -57,7 +57,7 @@ SOURCES = {
     "inf": (lambda p: _file(p, _with(np.inf)), "scan.h5: kspace: slice 1 holds 1 NaN or inf values"),
     "zero": (lambda p: _file(p, 0 * GOOD), "scan.h5: kspace: all 2 slices are zero"),
 }
-IN_THE_KERNEL = ("nan", "inf", "zero")
+IN_A_KERNEL = ("nan", "inf", "zero")  # they are read to be found
 
 
 @pytest.fixture(scope="session")
@@ -74,30 +74,15 @@ def prepared(tmp_path_factory):
     return folder
 
 
-def refused(done: subprocess.CompletedProcess, message: str, code: int = 2) -> None:
-    assert message in done.stderr.splitlines()[-1], done.stderr
-    assert done.returncode == code and "Traceback" not in done.stderr + done.stdout
+PREPARE = "- {{task_name: {0}, notebook: 10_prepare_kspace, source: {0}/scans, data: {0}/set}}"
 
 
-def files(place: Path) -> set[str]:
-    return {str(p.relative_to(place)) for p in place.rglob("*") if "runs" not in p.relative_to(place).parts}
-
-
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in IN_A_KERNEL])
 def test_bad_sources(tmp_path, name):
     make, message = SOURCES[name]
-    make(tmp_path / "scans" / "scan.h5")
-    (tmp_path / "recipe.yaml").touch()
-    before = files(tmp_path)
-    done = toys.recipe(tmp_path, "- {task_name: prepare, notebook: 10_prepare_kspace, source: scans, data: set}")
-    refused(done, message, 1 if name in IN_THE_KERNEL else 2)
-    assert files(tmp_path) == before  # no set.json, no half of one
-    runs = list((tmp_path / "runs").glob("prepare/*"))
-    if name in IN_THE_KERNEL:  # it had to be read to be found; the run says how it ended
-        assert json.loads((runs[0] / "status.json").read_text())["status"] == "failed"
-        assert not (runs[0] / "metrics.json").exists()
-    else:
-        assert not runs
+    (tmp_path / "prepare").mkdir()
+    make(tmp_path / "prepare" / "scans" / "scan.h5")
+    assert message in toys.refusal(tmp_path, PREPARE.format("prepare"))
 
 
 TASK = "- {task_name: train, network_type: VarNet, data: set%s}"
@@ -125,17 +110,12 @@ RECIPES = {
 @pytest.mark.parametrize("name", RECIPES)
 def test_bad_recipes(tmp_path, prepared, name):
     (tmp_path / "set").symlink_to(prepared)
-    (tmp_path / "recipe.yaml").touch()
-    before = sorted(tmp_path.rglob("*"))
     recipe, message = RECIPES[name]
-    refused(toys.recipe(tmp_path, recipe), message)
-    assert sorted(tmp_path.rglob("*")) == before
+    assert message in toys.refusal(tmp_path, recipe)
 
 
 @pytest.mark.parametrize("change", ["gone", "changed"])
 def test_listed_files_that_are_gone_or_changed(tmp_path, prepared, change):
-    import shutil
-
     shutil.copytree(prepared, tmp_path / "set")
     file = tmp_path / "set" / "val" / "brain_a_slab.h5"
     if change == "gone":
@@ -143,56 +123,86 @@ def test_listed_files_that_are_gone_or_changed(tmp_path, prepared, change):
     else:
         with h5py.File(file, "a") as data:
             data["kspace"][0, 0, 0, 0] = 7
-    refused(
-        toys.recipe(tmp_path, TASK % ""), f"brain_a_slab.h5: {'listed in' if change == 'gone' else 'changed since'}"
-    )
-    assert not (tmp_path / "runs").exists()
-
-
-def test_weights_of_another_network_are_refused_before_training(tmp_path, prepared):
-    (tmp_path / "set").symlink_to(prepared)
-    other = str(ROOT / "runs" / "weights" / "demo_varnet")
-    small = "{num_cascades: 1, chans: 2, pools: 1, sens_chans: 2, sens_pools: 1}"
-    done = toys.recipe(tmp_path, TASK % f", network_settings: {small}, saved_network_weights: {other}")
-    refused(done, "weights don't fit VarNet", 1)
-    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+    words = f"brain_a_slab.h5: {'listed in' if change == 'gone' else 'changed since'}"
+    assert words in toys.refusal(tmp_path, TASK % "")
 
 
 SERIES = np.ones((2, 12, 12, 4), np.float32)
-SIX = ", ".join(f"{side}_{split}: {side}_{split}.h5" for split in ("train", "val", "test") for side in "xy")
-CINE = f"task_name: t, network_type: UNet2D1D, network_settings: {{base_filters: 2, depth: 2}}, files: {{{SIX}}}"
-CINE_CASES = {  # the file that is wrong with its key and content, what the task says besides; the last line; exit code
-    "shape": (("y_val", "imagesTrue", SERIES[:, :8]), "", "y_val.h5: imagesTrue is (2, 8, 12, 4), expected (2, 12, 12, 4)", 2),
-    "count": (("y_train", "imagesTrue", SERIES[:1]), "", "y_train.h5: imagesTrue is (1, 12, 12, 4), expected (2,", 2),
-    "key": (("x_test", "images", SERIES), "", "x_test.h5: no key 'imagesRecon' (found images)", 2),
-    "one frame": (("x_val", "imagesRecon", SERIES[..., :1]), "", "x_val.h5: imagesRecon: 1 frame in (2, 12, 12, 1), expected at", 2),
-    "nan": (("x_train", "imagesRecon", SERIES * np.nan), "", "x_train.h5: imagesRecon: series 0 holds 576 NaN or inf", 1),
-    "loss": (None, ", loss: MSEE", "loss: 'MSEE': did you mean mean_squared_error", 2),
-    "metric": (None, ", metrics: [sssim]", "metrics: 'sssim': did you mean ssim", 2),
-    "regulariser": (None, ", regularization: {type: dropblok, parameters: [0.8, 3]}", "regularization: type is 'dropblok', expected", 2),
-    "parameters": (None, ", regularization: {type: dropblock, parameters: [0.8]}", "dropblock has 1 parameters, expected 2: keep_prob, block_size", 2),
-    "no weights": (None, ", task_type: predict", "task_type predict: saved_network_weights is missing", 2),
-    "other weights": (None, f", saved_network_weights: {ROOT / 'runs' / 'weights' / 'demo_varnet'}", "weights of VarNet, expected UNet2D1D", 1),
+WEIGHTS = ROOT / "runs" / "weights" / "demo_varnet"
+NETWORK = "network_type: UNet2D1D, network_settings: {base_filters: 2, depth: 2}"
+CINE_CASES = {  # the file that is wrong with its key and content, what the task says besides; the last line
+    "shape": (("y_val", "imagesTrue", SERIES[:, :8]), "", "y_val.h5: imagesTrue is (2, 8, 12, 4), expected (2, 12, 12, 4)"),
+    "count": (("y_train", "imagesTrue", SERIES[:1]), "", "y_train.h5: imagesTrue is (1, 12, 12, 4), expected (2,"),
+    "key": (("x_test", "images", SERIES), "", "x_test.h5: no key 'imagesRecon' (found images)"),
+    "one frame": (("x_val", "imagesRecon", SERIES[..., :1]), "", "x_val.h5: imagesRecon: 1 frame in (2, 12, 12, 1), expected at"),
+    "loss": (None, ", loss: MSEE", "loss: 'MSEE': did you mean mean_squared_error"),
+    "metric": (None, ", metrics: [sssim]", "metrics: 'sssim': did you mean ssim"),
+    "regulariser": (None, ", regularization: {type: dropblok, parameters: [0.8, 3]}", "regularization: type is 'dropblok', expected"),
+    "parameters": (None, ", regularization: {type: dropblock, parameters: [0.8]}", "dropblock has 1 parameters, expected 2: keep_prob, block_size"),
+    "no weights": (None, ", task_type: predict", "task_type predict: saved_network_weights is missing"),
 }  # fmt: skip
+
+
+def cine(folder: Path, wrong, more: str) -> str:
+    """A task on six files in `folder`, beside the recipe; the file that is `wrong` has another key and content."""
+    folder.mkdir()
+    six = [f"{side}_{split}" for split in ("train", "val", "test") for side in "xy"]
+    for name in six:
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            file["imagesRecon" if name.startswith("x") else "imagesTrue"] = SERIES
+    if wrong:
+        with h5py.File(folder / f"{wrong[0]}.h5", "w") as file:
+            file[wrong[1]] = wrong[2]
+    files = ", ".join(f"{name}: {folder.name}/{name}.h5" for name in six)
+    return f"- {{task_name: {folder.name}, {NETWORK}, files: {{{files}}}{more}}}"
 
 
 @pytest.mark.parametrize("name", CINE_CASES)
 def test_bad_cine(tmp_path, name):
-    wrong, more, message, code = CINE_CASES[name]
-    for split in ("train", "val", "test"):
-        for side, key in (("x", "imagesRecon"), ("y", "imagesTrue")):
-            with h5py.File(tmp_path / f"{side}_{split}.h5", "w") as file:
-                file[key] = SERIES
-    if wrong:
-        with h5py.File(tmp_path / f"{wrong[0]}.h5", "w") as file:
-            file[wrong[1]] = wrong[2]
-    (tmp_path / "recipe.yaml").touch()
-    before = files(tmp_path)
-    refused(toys.recipe(tmp_path, f"- {{{CINE}{more}}}"), message, code)
-    assert files(tmp_path) == before
-    made = {p.name for p in (tmp_path / "runs").glob("t/*/**/*")}
-    assert not made & {"model.safetensors", "result.h5", "history.csv", "last.pt"}
-    assert bool(made) == (code == 1)
+    wrong, more, message = CINE_CASES[name]
+    assert message in toys.refusal(tmp_path, cine(tmp_path / "files", wrong, more))
+
+
+IN_KERNELS = {name: SOURCES[name][1] for name in IN_A_KERNEL} | {
+    "series": "x_train.h5: imagesRecon: series 0 holds 576 NaN or inf",
+    "series_weights": "weights of VarNet, expected UNet2D1D",
+    "other_weights": "weights don't fit VarNet",
+}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory, prepared):
+    """One recipe of tasks that only a kernel can refuse: its folder, its files before, and how it ended."""
+    place = tmp_path_factory.mktemp("kernels")
+    for name in IN_A_KERNEL:
+        (place / name).mkdir()
+        SOURCES[name][0](place / name / "scans" / "scan.h5")
+    small = "{num_cascades: 1, chans: 2, pools: 1, sens_chans: 2, sens_pools: 1}"
+    (place / "set").symlink_to(prepared)
+    tasks = [PREPARE.format(name) for name in IN_A_KERNEL]
+    tasks.append(cine(place / "series", ("x_train", "imagesRecon", SERIES * np.nan), ""))
+    tasks.append(cine(place / "series_weights", None, f", saved_network_weights: {WEIGHTS}"))
+    weights = f"network_settings: {small}, saved_network_weights: {WEIGHTS}"
+    tasks.append(f"- {{task_name: other_weights, network_type: VarNet, data: set, {weights}}}")
+    before = sorted(place.rglob("*"))
+    return place, before, toys.recipe(place, "\n".join(tasks))
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", IN_KERNELS)
+def test_what_a_kernel_finds_leaves_one_line_and_no_result(ended, name):
+    place, before, done = ended
+    assert done.returncode == 1 and "Traceback" not in done.stderr + done.stdout
+    first = next(iter(IN_KERNELS))
+    assert done.stderr.splitlines()[-1].startswith(f"task {first} failed: ") and IN_KERNELS[first] in done.stderr
+    (run,) = (place / "runs" / name).iterdir()
+    status = json.loads((run / "status.json").read_text())
+    assert status["status"] == "failed" and IN_KERNELS[name] in status["error"] and "\n" not in status["error"]
+    made = {path.name for path in run.rglob("*")}
+    assert not made & {"metrics.json", "model.safetensors", "result.h5", "history.csv", "last.pt"}
+    after = [p for p in place.rglob("*") if p.relative_to(place).parts[0] not in ("runs", "recipe.yaml")]
+    assert sorted(after) == before  # no set.json, no half of one
 
 
 def test_checks_accept_what_is_right(prepared):

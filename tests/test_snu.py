@@ -13,6 +13,7 @@ import toys
 from scans import snu
 
 from lib import runs
+from lib.data.fastmri import index
 from lib.models import build
 
 VARNET = {"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}
@@ -50,6 +51,7 @@ def last(finished):
     return finished.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.whole
 def test_the_challenges_own_sizes_go_all_the_way(tmp_path):
     snu(tmp_path / "snu" / "train", "brain_acc4_1", coils=4, slices=2, seed=0, **FULL)
     snu(tmp_path / "snu" / "train", "brain_acc8_2", coils=20, seed=2, **FULL | {"shape": (768, 392)})
@@ -108,22 +110,42 @@ def test_prediction_starts_from_what_is_there(small, tmp_path):
 
 
 BAD = {
-    "mixed coil counts": (TASK + "  bucket_sampling: false\n", "can't share a batch: use BucketSampler (bucket_sampling: true)"),
     "n_feats and 4": (TASK.replace("n_feats: 8", "n_feats: 6"), "n_feats is 6, expected a number divisible by 4"),
-    "turns": (TASK + "  self_ensemble: {turns: [turn_45]}\n", "turns of image: 'turn_45', expected some of identity"),
     "probability": (TASK + "  augmentation: {flip: 2}\n", "augmentation.flip: got 2, expected a probability from 0 to 1"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_settings_end_in_one_line(small, name):
+def test_bad_settings_are_refused(tmp_path, name):
+    snu(tmp_path / "snu" / "train", "a")
+    snu(tmp_path / "snu" / "val", "c", seed=2)
+    snu(tmp_path / "snu" / "test", "d", seed=3)
+    varnet(tmp_path)
+    index(tmp_path / "snu", tmp_path / "data" / "snu")
     recipe, words = BAD[name]
-    finished = toys.recipe(small, recipe)
-    assert finished.returncode in (1, 2) and words in last(finished), finished.stderr
-    assert "Traceback" not in finished.stderr
+    assert words in toys.refusal(tmp_path, recipe)
+
+
+IN_KERNELS = {
+    "coils": ("  bucket_sampling: false\n", "can't share a batch: use BucketSampler (bucket_sampling: true)"),
+    "turns": ("  self_ensemble: {turns: [turn_45]}\n", "turns of image: 'turn_45', expected some of identity"),
+}
+
+
+@pytest.mark.whole
+def test_what_a_kernel_finds_ends_in_one_line(small):
+    tasks = (TASK.replace("cascade", name, 1) + more for name, (more, _) in IN_KERNELS.items())
+    finished = toys.recipe(small, "".join(tasks))
+    assert finished.returncode == 1 and "Traceback" not in finished.stderr
+    assert IN_KERNELS["coils"][1] in last(finished)
+    for name, (_, words) in IN_KERNELS.items():
+        (run,) = (small / "runs" / name).iterdir()
+        error = json.loads((run / "status.json").read_text())["error"]
+        assert words in error and "\n" not in error
     assert not [p for p in (small / "runs").rglob("*") if p.name in ("model.safetensors", "result.h5")]
 
 
+@pytest.mark.whole
 def test_files_that_do_not_belong_together_end_in_one_line(tmp_path):
     for name, seed in (("a", 0), ("b", 1)):
         snu(tmp_path / "snu" / "train", name, seed=seed)

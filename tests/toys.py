@@ -4,8 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import nbformat
+import pytest
+
+from lib import InputError
+from lib.recipes import plan
 
 PARAMETERS = """
 quick = False  # type: bool  the same code at tiny sizes
@@ -50,7 +55,7 @@ def environment(folder: Path) -> dict[str, str]:
 def run(folder: Path, *words: object, **extra: str) -> subprocess.CompletedProcess:
     """`python -m lib` with `words`, in that environment, output and errors apart."""
     command = [sys.executable, "-m", "lib", *map(str, words)]
-    return subprocess.run(command, env=environment(folder) | extra, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment(folder) | extra, capture_output=True, text=True, timeout=280)
 
 
 def recipe(place: Path, text: str, *words: str) -> subprocess.CompletedProcess:
@@ -58,4 +63,19 @@ def recipe(place: Path, text: str, *words: str) -> subprocess.CompletedProcess:
     (place / "recipe.yaml").write_text(text)
     command = [sys.executable, "-m", "lib", str(place / "recipe.yaml"), *words]
     environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs")}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, cwd=place)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=580, cwd=place)
+
+
+def refusals(place: Path, text: str, **settings: object) -> list[str]:
+    """The lines with which a recipe of this text is refused in this process, the first problem first; nothing is left."""
+    path, before = place / "recipe.yaml", sorted(p for p in place.rglob("*") if p.name != "recipe.yaml")
+    path.write_text(text)
+    with mock.patch("lib.runs.run.RUNS", place / "runs"), pytest.raises(InputError) as error:
+        plan.plan(path, **settings)
+    assert sorted(p for p in place.rglob("*") if p.name != "recipe.yaml") == before
+    return str(error.value).splitlines()[::-1]
+
+
+def refusal(place: Path, text: str, **settings: object) -> str:
+    """The first of `refusals`, which the command line writes last."""
+    return refusals(place, text, **settings)[0]

@@ -85,6 +85,7 @@ def test_grappa_images_of_two_files_in_a_folder_are_two(tmp_path):
             assert torch.allclose(case.grappa, expected, rtol=1e-5)
 
 
+@pytest.mark.whole
 def test_the_evaluation_of_a_person_with_two_files_ends_well(tmp_path):
     import json
 

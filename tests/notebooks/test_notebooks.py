@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import nbformat
@@ -23,35 +24,54 @@ OTHERS = [
     {"task_name": "play_kspace", "notebook": "43_play_kspace"},
     {"task_name": "benchmark", "notebook": "50_benchmark"},
     {"task_name": "benchmark_cascade", "notebook": "51_benchmark_cascade", "data": "../data/kspace"},
-    {"task_name": "benchmark_volumes", "notebook": "52_benchmark_volumes", "data": "../data/volumes"},
 ]
+VOLUMES = {"task_name": "benchmark_volumes", "notebook": "52_benchmark_volumes", "data": "../data/volumes"}
 NAMES = subprocess.run(
     ["git", "ls-files", "--cached", "--others", "--exclude-standard", "notebooks/*.ipynb"],
     cwd=ROOT, capture_output=True, text=True, check=True,
 ).stdout.split()  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+def committed(name):
+    """The tasks of a committed recipe, by their names."""
+    return {task["task_name"]: task for task in yaml.safe_load((ROOT / "runs" / f"{name}.yaml").read_text())}
+
+
+def of_kspace():
+    """The demo, a cascade, and what else is about k-space."""
+    cascade = committed("cascade")
+    train, evaluate = (cascade[name] for name in CASCADE)
+    train["runs"], evaluate["runs"] = ["train_varnet"], ["train_varnet", "train_cascade"]
+    train["augmentation"] = {"flip": 0.5, "shift": 2, "cutmix": 0.5}
+    evaluate["ladder"].remove("VarNet + RCAN")
+    return [*committed("demo").values(), *OTHERS, train, evaluate]
+
+
+def of_the_rest():
+    """Cine, slices, image pairs and volumes; one cine network and one set of slices are enough."""
+    cine = committed("cine")
+    cine["evaluate_cine"]["runs"] = ["train_unet2d1d"]
+    cine["view_cine"]["methods"] = ["aliased", "sliding window", "UNet2D1D"]
+    flat = {name: task for name, task in committed("segmentation2d").items() if not name.endswith("_abdomen")}
+    flat["evaluate_segmentation"]["runs"].remove("train_abdomen")
+    return [*committed("segmentation3d").values(), VOLUMES, *(cine[name] for name in CINE), *flat.values()]
+
+
+@pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """The demo and the other notebooks, run quickly by the command line in a folder of their own."""
+    """How the two parts ended, and {notebook: its runs}: both run quickly, side by side, in one folder."""
     place = tmp_path_factory.mktemp("quick")
     (place / "runs").mkdir()
-    recipe = yaml.safe_load((ROOT / "runs" / "demo.yaml").read_text()) + OTHERS
-    cine = [t for t in yaml.safe_load((ROOT / "runs" / "cine.yaml").read_text()) if t["task_name"] in CINE]
-    cine[2]["runs"], cine[3]["methods"] = ["train_unet2d1d"], ["aliased", "sliding window", "UNet2D1D"]
-    cascade = [t for t in yaml.safe_load((ROOT / "runs" / "cascade.yaml").read_text()) if t["task_name"] in CASCADE]
-    cascade[0]["runs"], cascade[1]["runs"] = ["train_varnet"], ["train_varnet", "train_cascade"]
-    cascade[0]["augmentation"] = {"flip": 0.5, "shift": 2, "cutmix": 0.5}
-    cascade[1]["ladder"].remove("VarNet + RCAN")
-    flat = yaml.safe_load((ROOT / "runs" / "segmentation2d.yaml").read_text())
-    flat = [t for t in flat if not t["task_name"].endswith("_abdomen")]  # one of the two is enough
-    next(t for t in flat if t["task_name"] == "evaluate_segmentation")["runs"].remove("train_abdomen")
-    volumes = yaml.safe_load((ROOT / "runs" / "segmentation3d.yaml").read_text())
-    recipe = volumes[:2] + recipe + volumes[2:] + cine + cascade + flat
-    (place / "runs" / "all.yaml").write_text(yaml.safe_dump(recipe))
     environment = os.environ | {"ECHOTRAIN_RUNS": str(place / "runs")}
-    command = [sys.executable, "-m", "lib", str(place / "runs" / "all.yaml"), "--quick"]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=1500, env=environment)
+
+    def run(tasks):
+        recipe = place / "runs" / f"{tasks[0]['task_name']}.yaml"
+        recipe.write_text(yaml.safe_dump(tasks))
+        command = [sys.executable, "-m", "lib", str(recipe), "--quick"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=1500, env=environment)
+
+    with ThreadPoolExecutor(2) as pool:
+        finished = list(pool.map(run, (of_kspace(), of_the_rest())))
     runs = {}
     for path in (place / "runs").glob("*/*/task.json"):
         runs.setdefault(json.loads(path.read_text())["notebook"], []).append(path.parent)
@@ -62,7 +82,7 @@ def done(tmp_path_factory):
 def test_notebook_runs(done, name):
     finished, runs = done
     stem = os.path.basename(name).removesuffix(".ipynb")
-    assert stem in runs, f"no recipe here runs {stem}: {finished.stderr[-2000:]}"
+    assert stem in runs, f"no recipe here runs {stem}: {[part.stderr[-2000:] for part in finished]}"
     for run in runs[stem]:
         status = json.loads((run / "status.json").read_text())
         assert status["status"] == "ok", status["error"]
@@ -86,6 +106,7 @@ def test_comparing_two_runs_leaves_tables_and_pictures(done):
     assert text.count("<table") == 4 and text.count('"image/png"') == 2
 
 
+@pytest.mark.whole
 def test_comparing_where_there_are_no_runs_yet(tmp_path):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump([{"task_name": "compare", "notebook": "42_compare_runs"}]))
     environment = os.environ | {"ECHOTRAIN_RUNS": str(tmp_path / "runs")}
@@ -96,8 +117,8 @@ def test_comparing_where_there_are_no_runs_yet(tmp_path):
 
 
 def test_the_demo_ends_with_its_table_and_paths(done):
-    finished, _ = done
-    assert finished.returncode == 0, finished.stderr[-2000:]
+    (finished, rest), _ = done
+    assert finished.returncode == rest.returncode == 0, finished.stderr[-2000:] + rest.stderr[-2000:]
     assert "VarNet, " in finished.stdout and "zero-filled, " in finished.stdout
     assert (
         "notebook.ipynb" in finished.stdout.rstrip().splitlines()[-1]

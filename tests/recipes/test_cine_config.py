@@ -72,6 +72,7 @@ def test_the_sources_example_is_planned_as_it_stands(config, tmp_path):
     assert found["metrics"] == ["ssim"] and found["saved_network_weights"] is None
 
 
+@pytest.mark.whole
 def test_the_sources_example_runs_and_leaves_its_outputs_where_it_says(config, tmp_path):
     environment = os.environ | {"ECHOTRAIN_RUNS": str(tmp_path / "runs"), "ECHOTRAIN_NOTIFY": ""}
     command = [sys.executable, "-m", "lib", str(config), "--quick"]

@@ -74,6 +74,7 @@ def status(place, task="a"):
     return json.loads(found[0].read_text()) if found else {"status": None}
 
 
+@pytest.mark.whole
 def test_a_detached_job_survives_its_terminal(place):
     path = recipe(place, "- {task_name: a, notebook: 21_toy, code: 'import time; time.sleep(1)'}")
     shell = f"{sys.executable} -m lib {path} --detach; sleep {SLOW}"
@@ -94,6 +95,7 @@ def test_a_detached_job_survives_its_terminal(place):
         assert "[1/1] a · cell 6/6" in file.read()
 
 
+@pytest.mark.whole
 def test_a_terminal_shows_a_bar_and_an_interrupt_ends_kernel_and_run(place):
     code = "'import time; time.sleep(1000)'"
     path = recipe(place, f"- {{task_name: a, notebook: 21_toy, code: {code}}}\n- {{task_name: b, notebook: 21_toy}}")
@@ -123,6 +125,7 @@ def test_a_terminal_shows_a_bar_and_an_interrupt_ends_kernel_and_run(place):
     assert not kernel.is_running() and not (place / "runs" / "b").exists()
 
 
+@pytest.mark.whole
 def test_a_kernel_that_fails_to_start_is_tried_once_more(place):
     launcher = """
 import pathlib

@@ -59,6 +59,7 @@ def run(place, address, *words):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=place)
 
 
+@pytest.mark.whole
 def test_mail_at_start_end_and_error_of_a_job_whose_second_task_fails(tmp_path, mailbox):
     box, address = mailbox
     done = run(tmp_path, address)
@@ -76,6 +77,7 @@ def test_mail_at_start_end_and_error_of_a_job_whose_second_task_fails(tmp_path, 
     assert "example.org" not in notebook  # addresses stay out of what is kept
 
 
+@pytest.mark.whole
 def test_what_cannot_be_sent_never_stops_a_run(tmp_path):
     nowhere = "mailto://127.0.0.1:1?smtp=127.0.0.1&from=a@example.org&to=b@example.org&mode=insecure nonsense://x"
     done = run(tmp_path, nowhere, "--only", "third")
@@ -84,6 +86,7 @@ def test_what_cannot_be_sent_never_stops_a_run(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.whole
 def test_asked_for_without_an_address_is_one_warning(tmp_path):
     done = run(tmp_path, "", "--only", "third")
     assert done.stderr.count("warning:") == 1 and "no address in ECHOTRAIN_NOTIFY or notify.txt" in done.stderr

@@ -217,6 +217,7 @@ def executed(tmp_path_factory):
     )  # fmt: skip
 
 
+@pytest.mark.whole
 def test_what_fails_does_not_stop_the_rest(executed):
     _, first, between, _ = executed
     assert first.returncode == 1
@@ -232,6 +233,7 @@ def test_what_fails_does_not_stop_the_rest(executed):
     assert between["unfinished"]["error"] == "the notebook ended without runs.finish"
 
 
+@pytest.mark.whole
 def test_the_output_says_what_goes_on_and_ends_with_the_error(executed):
     folder, first, _, _ = executed
     assert first.stderr == "task prepare failed: source: got none, expected a scan\n"
@@ -244,6 +246,7 @@ def test_the_output_says_what_goes_on_and_ends_with_the_error(executed):
     assert str(good / "notebook.ipynb") in lines
 
 
+@pytest.mark.whole
 def test_a_run_folder_holds_the_executed_notebook(executed):
     folder, *_ = executed
     (good,) = (folder / "runs" / "good").iterdir()
@@ -261,6 +264,7 @@ def test_a_run_folder_holds_the_executed_notebook(executed):
     assert json.loads((reads / "manifest.json").read_text())["inputs"][0]["path"] == str(good)
 
 
+@pytest.mark.whole
 def test_resume_goes_on_in_the_same_folders(executed):
     folder, _, between, second = executed
     assert second.returncode == 0 and second.stderr == ""
@@ -295,8 +299,9 @@ TRAINING = """
 """
 
 
+@pytest.mark.whole
 @pytest.mark.timeout(600)
-def test_resume_trains_longer_and_refuses_what_else_differs(tmp_path):
+def test_resume_trains_longer_and_refuses_what_else_differs(tmp_path, monkeypatch):
     """Weights and epochs of 5, then 6, equal those of 6 at once; what reads the run is done again, the rest is kept."""
     longer, weights = TRAINING.replace("epochs: 5", "epochs: 6"), []
     for name, texts in (("twice", (TRAINING, longer)), ("once", (longer,))):
@@ -318,17 +323,17 @@ def test_resume_trains_longer_and_refuses_what_else_differs(tmp_path):
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
     before = {p: p.read_bytes() for p in place.glob("runs/*/*/*.json")}
+    monkeypatch.setenv("ECHOTRAIN_NOTEBOOKS", str(place / "notebooks"))
     for old, new, words in (
         ("epochs: 6", "epochs: 4", "epochs 6, not 4"),
         ("epochs: 6", "epochs: 7\n  factor: 0.25", "factor 0.5, not 0.25"),
     ):
-        (place / "r.yaml").write_text(longer.replace(old, new))
-        done = toys.run(place, place / "r.yaml", "--resume")
-        assert done.returncode == 2 and done.stdout == ""
-        assert "task trained: --resume: " in done.stderr and words in done.stderr and "--only trained" in done.stderr
+        said = toys.refusal(place, longer.replace(old, new), resume=True)
+        assert "task trained: --resume: " in said and words in said and "--only trained" in said
     assert before == {p: p.read_bytes() for p in place.glob("runs/*/*/*.json")}
 
 
+@pytest.mark.whole
 def test_reuse_takes_a_good_run_with_the_same_parameters(executed):
     folder, *_ = executed
     entry = "- {task_name: again, notebook: 21_toy, reuse: true, epochs: 2, code: \"import sys; print('loud', file=sys.stderr)\"}"

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+import toys
 import yaml
 from safetensors.torch import load_file
 
@@ -81,6 +82,7 @@ def agrees_with_one(place, name, processes):
     assert not (run_of(place, name) / "torchrun.log").exists()
 
 
+@pytest.mark.whole
 def test_two_processes_train_as_one(tmp_path):
     short = TRAIN | {"epochs": 1, "steps_per_epoch": 2}
     two = {"task_name": "two"} | short | {"devices": ["cpu", "cpu"]}
@@ -127,15 +129,10 @@ REFUSED = {
 
 
 def test_recipes_that_do_not_fit_are_refused_before_they_start(tmp_path):
-    first, *others = ({"task_name": name} | TRAIN | extra for name, (extra, _) in REFUSED.items())
-    write(tmp_path, [PREPARE, first])
-    finished = lib(tmp_path)
-    assert finished.returncode == 2 and REFUSED["mixed"][1] in finished.stderr.strip().splitlines()[-1]
-    write(tmp_path, [PREPARE, *others])
-    finished = lib(tmp_path)
-    lines = finished.stderr.strip().splitlines()
-    assert finished.returncode == 2 and len(lines) == 4 and not (tmp_path / "runs").exists()
-    for line, name in zip(reversed(lines), [*REFUSED][1:], strict=True):
+    first, *others = ([PREPARE, {"task_name": name} | TRAIN | extra] for name, (extra, _) in REFUSED.items())
+    assert f"task mixed: {REFUSED['mixed'][1]}" in toys.refusal(tmp_path, yaml.safe_dump(first))
+    lines = toys.refusals(tmp_path, yaml.safe_dump([PREPARE, *(task for _, task in others)]))
+    for line, name in zip(lines, [*REFUSED][1:], strict=True):
         assert f"task {name}: {REFUSED[name][1]}" in line
 
 
@@ -152,9 +149,8 @@ else:
 """
 
 
+@pytest.mark.whole
 def test_a_rank_that_fails_ends_the_others(tmp_path):
-    import toys
-
     toys.write(
         tmp_path / "notebooks", "90_break", toys.PARAMETERS + 'devices = ["cpu", "cpu"]  # type: list  two', BREAKS
     )
