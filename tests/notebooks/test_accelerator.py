@@ -9,7 +9,7 @@ import pytest
 
 from lib import ROOT
 
-pytestmark = pytest.mark.timeout(900)  # the first test prepares the data
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(900)]  # the first test prepares the data
 
 PREPARE = {
     "10_prepare_kspace": "kspace", "11_prepare_cine": "cine", "12_prepare_slices": "slices",
