@@ -32,7 +32,9 @@ def reconstruction(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], outp
     images = {"input": rss(ifft2c(inputs[0])) if raw else inputs[0], "output": output}
     images = {k: unnormalise(x, *scale) if scale else x for k, x in images.items() if x is not None}
     panels = _compared({k: center_crop(x, size).reshape(size) for k, x in images.items()} | {"truth": target[0]})
-    return {"sampled k-space, log": (_log(rss(inputs[0])[0]), None), **panels} if raw and output is None else panels
+    return (
+        {"sampled k-space, log": (log_kspace(rss(inputs[0])[0]), None), **panels} if raw and output is None else panels
+    )
 
 
 def series(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], output: Tensor | None = None) -> Panels:
@@ -73,8 +75,8 @@ def _compared(images: dict[str, Tensor]) -> Panels:
     return {name: (x / top, None) for name, x in found.items()}
 
 
-def _log(kspace: Tensor) -> np.ndarray:
-    """A magnitude's DECADES below its maximum, 0 to 1."""
+def log_kspace(kspace: Tensor) -> np.ndarray:
+    """The magnitude of k-space (H, W) on a logarithmic scale: 1 at its maximum, 0 from DECADES below."""
     seen = magnitude(kspace)
     return (1 + np.log10(np.maximum(seen / max(float(seen.max()), 1e-30), 10.0**-DECADES)) / DECADES).clip(0, 1)
 

@@ -14,14 +14,14 @@ def stages(model: nn.Module, *inputs: Any) -> pd.DataFrame:
     model: left in the mode in which it was.
     inputs: what its forward takes, for example a batch of one.
     """
-    rows, hooks, training = [], [], model.training
+    rows, hooks, training = {}, [], model.training
     for name, part in model.named_modules():
-        if name.count(".") == 1 or (name and "." not in name and not list(part.children())):
+        if "." in name or (name and not list(part.children())):
 
             def note(part: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
                 count = sum(p.numel() for p in part.parameters())
                 size = "×".join(map(str, output.shape[1:])) if hasattr(output, "shape") else ""
-                rows.append({"part": name, "output": size, "parameters": count})
+                rows[name] = {"part": name, "output": size, "parameters": count}
 
             hooks.append(part.register_forward_hook(note))
     try:
@@ -30,5 +30,8 @@ def stages(model: nn.Module, *inputs: Any) -> pd.DataFrame:
         model.train(training)
         for hook in hooks:
             hook.remove()
+    inner = [n for n in rows if any(n.startswith(f"{outer}.") for outer in rows)]  # parts of parts
     total = sum(p.numel() for p in model.parameters())
-    return pd.DataFrame([*rows, {"part": "all", "output": "", "parameters": total}]).set_index("part")
+    return pd.DataFrame(
+        [*(rows[n] for n in rows if n not in inner), {"part": "all", "output": "", "parameters": total}]
+    ).set_index("part")

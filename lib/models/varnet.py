@@ -119,6 +119,20 @@ class VarNet(nn.Module):
         mask = self._checked(masked_kspace, mask)
         return self._maps(_to_hybrid(masked_kspace), center_lines(mask, num_low_frequencies, self.full_mask_center))
 
+    @torch.no_grad()
+    def after_each_cascade(
+        self, masked_kspace: Tensor, mask: Tensor, num_low_frequencies: int | Tensor | None = None
+    ) -> list[Tensor]:
+        """The image (N, H, W) that the first 1, 2, … cascades make; the last is `forward`'s. Arguments as there."""
+        whole, images = self.cascades, []
+        try:
+            for count in range(1, len(whole) + 1):
+                self.cascades = whole[:count]
+                images.append(self(masked_kspace, mask, num_low_frequencies))
+        finally:
+            self.cascades = whole
+        return images
+
     def _maps(self, hybrid: Tensor, center: Tensor) -> Tensor:
         images = torch.fft.ifft(hybrid.masked_fill(~torch.fft.ifftshift(center, -1), 0), norm="ortho")
         maps = self.sens_net.norm_unet(images.flatten(0, 1)).unflatten(0, images.shape[:2])

@@ -20,6 +20,7 @@ RECIPE = """
   network_type: UNet2D
   data: data/hipmri
   network_settings: {base_filters: 2, depth: 3}
+  reuse_network: true
   targets: one_hot
   batch_size: 4
   epochs: 1

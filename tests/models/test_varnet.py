@@ -283,3 +283,15 @@ def test_what_does_not_fit_is_refused():
     for count in (-1, 25, 2.5, torch.tensor([4, 4, 4]), torch.tensor([4, 25])):
         with pytest.raises(InputError, match="num_low_frequencies is .* from 0 to 24"):
             ours(kspace, mask, count)
+
+
+def test_the_image_after_each_cascade_is_that_of_a_shorter_network():
+    ours, _ = pair()
+    kspace, mask = scan(2, 3, 20, 16)
+    images = ours.after_each_cascade(kspace, mask)
+    assert len(images) == len(ours.cascades) == 3
+    assert torch.equal(images[-1], ours(kspace, mask))
+    shorter = VarNet(**(SMALL | {"num_cascades": 1}))
+    state = {k: v for k, v in ours.state_dict().items() if not k.startswith(("cascades.1", "cascades.2"))}
+    shorter.load_state_dict(state, strict=True)
+    assert torch.equal(images[0], shorter(kspace, mask))

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lib import InputError, training
+from lib import InputError, models, training
 from lib.data import pictures
 from lib.data.loaders import loaders
+from lib.models.stages import stages
 
 
 class Slices(torch.utils.data.Dataset):
@@ -72,6 +73,13 @@ def test_summary(learn):
     table = learn.summary()
     assert table.loc["0"].tolist() == ["4×8×8", 40] and table.parameters["all"] == 40 + 10
     assert learn.model.training
+
+
+def test_a_table_of_stages_has_each_part_that_works_once():
+    net = models.build("VarNet", num_cascades=2, chans=2, pools=1, sens_chans=2, sens_pools=1)
+    table = stages(net, torch.ones(1, 2, 8, 8, dtype=torch.complex64), torch.ones(1, 1, 1, 8, dtype=torch.bool))
+    assert list(table.index) == ["sens_net.norm_unet", "cascades.0.model", "cascades.1.model", "all"]
+    assert table.output["cascades.0.model"] == "8×8" and table.parameters["all"] == table.parameters[:-1].sum() + 2
 
 
 def test_lr_find_leaves_the_network_as_it_was(learn, tmp_path, monkeypatch):
