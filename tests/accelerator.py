@@ -11,6 +11,7 @@ computed again for it: all three are left out, and notebooks run in fp32 on it.
 import contextlib
 import json
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -132,7 +133,17 @@ if __name__ == "__main__":
     if sys.argv[1] == NAME:
         begin()
     exec(sys.argv[3])
+    failed = 0
     for notebook, parameters in json.loads(sys.argv[2]).items():
-        for callback in run(notebook, parameters).get("callbacks", ()):
+        print(f"\n== {notebook}")
+        try:
+            callbacks = run(notebook, parameters).get("callbacks", ())
+        except Exception:  # the others go on
+            failed += 1
+            traceback.print_exc(file=sys.stdout)
+            continue
+        for callback in callbacks:
             if hasattr(callback, "widgets"):  # the live chart's, which catches what its preview raises
                 print("beside the preview:", callback.widgets["labels"].value)
+        print("went to its end")
+    sys.exit(failed > 0)
