@@ -23,7 +23,7 @@ def ssim(output: Tensor, truth: Tensor) -> Tensor:
     """`metrics.ssim_gaussian` with data range 1, mean over frames: tf.image.ssim with the frames as channels."""
     output, truth = output.movedim(-1, 1), truth.movedim(-1, 1)
     if min(output.shape[-2:]) < 11:
-        raise InputError(f"ssim: images of {tuple(output.shape[-2:])} are smaller than the 11×11 window")
+        raise InputError("ssim", f"images of {tuple(output.shape[-2:])} are smaller than the 11×11 window")
     return metrics.ssim_map(output, truth, 1.0, metrics.gaussian_mean, 1.0).mean()
 
 
@@ -41,7 +41,7 @@ def nrmse(output: Tensor, truth: Tensor) -> Tensor:
 def ssim3d(output: Tensor, truth: Tensor) -> Tensor:
     """`metrics.ssim3d` of each series with data range 1 (uniform 7×7×7); mean over the batch."""
     if min(output.shape[1:]) < metrics.WINDOW:
-        raise InputError(f"ssim3d: series of {tuple(output.shape[1:])} are smaller than the 7×7×7 window")
+        raise InputError("ssim3d", f"series of {tuple(output.shape[1:])} are smaller than the 7×7×7 window")
     count = metrics.WINDOW**3
     return metrics.ssim_map(output, truth, 1.0, lambda x: metrics.box_mean(x, 3), count / (count - 1)).mean()
 
@@ -81,7 +81,7 @@ def _categorical_hinge(p: Tensor, y: Tensor) -> Tensor:
 def _checked(function: Loss) -> Loss:
     def loss(output: Tensor, truth: Tensor) -> Tensor:
         if output.shape != truth.shape:
-            raise InputError(f"loss: the output is {tuple(output.shape)}, the truth {tuple(truth.shape)}")
+            raise InputError("loss", f"the output is {tuple(output.shape)}, the truth {tuple(truth.shape)}")
         dtype = torch.promote_types(output.dtype, torch.float32)
         return function(output.to(dtype), truth.to(dtype))
 

@@ -34,7 +34,7 @@ class SSIMLoss(nn.Module):
     ) -> Tensor:
         output, target = _data_units(output, target, mean, std)
         if min(output.shape[-2:]) < metrics.WINDOW:
-            raise InputError(f"ssim loss: images of {tuple(output.shape[-2:])} are smaller than the 7×7 window")
+            raise InputError("ssim loss", f"images of {tuple(output.shape[-2:])} are smaller than the 7×7 window")
         return 1 - metrics.ssim_map(output, target, _along(max, output), metrics.box_mean, UNBIASED).mean()
 
 
@@ -149,7 +149,7 @@ def _pair(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if output.ndim == target.ndim + 1 and output.shape[1] == 1:
         output = output.squeeze(1)
     if output.shape != target.shape:
-        raise InputError(f"loss: the output is {tuple(output.shape)}, the target {tuple(target.shape)}")
+        raise InputError("loss", f"the output is {tuple(output.shape)}, the target {tuple(target.shape)}")
     dtype = torch.promote_types(output.dtype, torch.float32)
     return output.to(dtype), target.to(dtype)
 

@@ -27,7 +27,7 @@ def by_name(name: str, family: str = "kspace", **settings: Any) -> Callable[...,
     own = inspect.signature(loss).parameters if isinstance(loss, type) else {}
     for key in given:
         if key not in own and key not in OF_DATA:
-            raise InputError(f"{key}: the loss {full} has no such setting")
+            raise InputError(key, f"the loss {full} has no such setting")
     return loss(**{key: value for key, value in given.items() if key in own}) if isinstance(loss, type) else loss
 
 
@@ -57,7 +57,7 @@ def _full_name(what: str, name: str, table: Iterable[str], aliases: Mapping[str,
     if _plain(name) in known:
         return known[_plain(name)]
     allowed = [*table, *(a for a, n in aliases.items() if n in table)]
-    raise InputError(f"{what} {name!r}: {did_you_mean(name, allowed)}expected one of {', '.join(allowed)}")
+    raise InputError(f"{what} {name!r}", did_you_mean(name, allowed), f"one of {', '.join(allowed)}")
 
 
 def _plain(name: str) -> str:

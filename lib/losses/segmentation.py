@@ -36,7 +36,7 @@ def one_hot(target: Tensor, num_classes: int) -> Tensor:
 def _pair(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     y = target.float() if output.shape[1] == 1 and target.ndim == output.ndim else one_hot(target, output.shape[1])
     if y.shape != output.shape:
-        raise InputError(f"loss: the output is {tuple(output.shape)}, the target {tuple(target.shape)}")
+        raise InputError("loss", f"the output is {tuple(output.shape)}, the target {tuple(target.shape)}")
     return probabilities(output), y
 
 
@@ -68,7 +68,7 @@ class CrossEntropy(nn.Module):
             return F.binary_cross_entropy_with_logits(output, _pair(output, target)[1])
         weights = None if self.weights is None else self.weights.to(output.device)
         if weights is not None and len(weights) != output.shape[1]:
-            raise InputError(f"class_weights: {len(weights)} of them, the network has {output.shape[1]} classes")
+            raise InputError("class_weights", f"{len(weights)} of them, the network has {output.shape[1]} classes")
         if target.is_floating_point():
             target = target.argmax(1)
         if weights is None:

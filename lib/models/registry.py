@@ -32,15 +32,15 @@ class Network:
 
     def __post_init__(self):
         if not callable(self.where) and not (isinstance(self.where, str) and ":" in self.where):
-            raise InputError(f"MODELS: got {self.where!r}, expected a Network, a class or 'module:Class'")
+            raise InputError("MODELS", f"got {self.where!r}", "a Network, a class or 'module:Class'")
         if self.family is not None and self.family not in FAMILIES:
             hint = did_you_mean(self.family, FAMILIES)
-            raise InputError(f"MODELS: family {self.family!r}: {hint}expected one of {', '.join(FAMILIES)}")
+            raise InputError("MODELS", f"family {self.family!r}: {hint}expected one of {', '.join(FAMILIES)}")
         batches = FAMILIES[self.family].batches if self.family else (None,)
         if self.batch is None:
             object.__setattr__(self, "batch", batches[0])
         elif self.batch not in batches:
-            raise InputError(f"MODELS: batch {self.batch!r}: a network of {self.family} has {' or '.join(batches)}")
+            raise InputError("MODELS", f"batch {self.batch!r}: a network of {self.family} has {' or '.join(batches)}")
 
     def load(self) -> "Callable[..., nn.Module]":
         """Its class."""
@@ -77,7 +77,7 @@ def entry(network: "str | nn.Module") -> Network:
     network = network if isinstance(network, str) else name_of(network)
     if network not in MODELS:
         hint = did_you_mean(network, MODELS)
-        raise InputError(f"network {network!r} is unknown: {hint}expected one of {', '.join(MODELS)}")
+        raise InputError(f"network {network!r} is unknown", hint, f"one of {', '.join(MODELS)}")
     line = MODELS[network]
     return line if isinstance(line, Network) else Network(line)
 
@@ -133,7 +133,7 @@ def build(name: str, /, **settings) -> "nn.Module":
     for key in settings:
         if key not in has:
             expected = f"{did_you_mean(key, has)}expected one of {', '.join(has) or 'none'}"
-            raise InputError(f"{name}: setting {key!r} is unknown: {expected}")
+            raise InputError(name, f"setting {key!r} is unknown: {expected}")
     from lib.models.blocks import steady
 
     try:
@@ -143,6 +143,6 @@ def build(name: str, /, **settings) -> "nn.Module":
     except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{name}({given}) can't be built: {reason}") from error
+        raise InputError(f"{name}({given}) can't be built", reason) from error
     model.network_type = name
     return model

@@ -48,7 +48,7 @@ def translate(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
     missing += [f"network_settings: {k}" for k in SETTINGS if k not in settings]
     if missing or not any(k in given for k in PATHS[:-1]):
         raise InputError(
-            f"task {name}: {(missing or ['input_data_path: x_test'])[0]}: missing, the cine source needs it"
+            f"task {name}", f"{(missing or ['input_data_path: x_test'])[0]}: missing, the cine source needs it"
         )
     base = next((b for b in (folder, Path.cwd()) if any((b / p).exists() for p in given.values())), folder)
     found = {k: str((base / p).resolve()) for k, p in given.items()}
@@ -73,11 +73,11 @@ def translate(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _mapping(name: str, entry: dict[str, Any], key: str) -> dict[str, Any]:
     value = entry.get(key) or {}
     if not isinstance(value, dict):
-        raise InputError(f"task {name}: {key}: got {value!r}, expected a mapping")
+        raise InputError(f"task {name}", f"{key}: got {value!r}", "a mapping")
     return value
 
 
 def _known(name: str, where: str, given: dict[str, Any], known: tuple[str, ...]) -> None:
     for key in given:
         if key not in known:
-            raise InputError(f"task {name}: {where}{key}: no such key in the cine source: {choose(key, known)}")
+            raise InputError(f"task {name}", f"{where}{key}: no such key in the cine source: {choose(key, known)}")

@@ -33,12 +33,12 @@ def check_set(folder: Path, needed: dict[str, bool], what: str) -> None:
     content = read_set(folder)
     for split, scored in needed.items():
         if not content["counts"][split]:
-            raise InputError(f"{folder}: its set.json lists no files for {split}: {what} needs them")
+            raise InputError(folder, f"its set.json lists no files for {split}: {what} needs them")
         without = _without_truth(content, split) if scored else []
         if without:
             good = [s for s in SPLITS if content["counts"][s] and not _without_truth(content, s)]
             words = f"no target or label ({len(without)} files of {split}): {what} needs it"
-            raise InputError(f"{folder / without[0]}: {words}; complete: {', '.join(good) or 'no split'}")
+            raise InputError(f"{folder / without[0]}", f"{words}; complete: {', '.join(good) or 'no split'}")
 
 
 def check_run(run: Path) -> None:
@@ -50,7 +50,7 @@ def check_result(path: Path) -> None:
     """InputError where a result.h5 is missing or no case of it has a truth."""
     with open_hdf5(ROOT / path) as file:
         if not any("truth" in group for group in file.values()):
-            raise InputError(f"{path}: no truths in it: nothing to score")
+            raise InputError(path, "no truths in it: nothing to score")
 
 
 def check_data(notebook: Path, parameters: dict[str, Any]) -> None:

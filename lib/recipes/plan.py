@@ -99,8 +99,8 @@ class Task:
         tried = [p for p in found if (p / "checkpoints" / "last.pt").exists()]
         if tried and all(status_file.differences(p, mine) for p in found):
             raise InputError(
-                f"--resume: {short(tried[0])} was begun with {'; '.join(status_file.differences(tried[0], mine))}: give the "
-                f"same to go on with it, or start again: without --resume, this task alone by --only {self.name}"
+                "--resume",
+                f"{short(tried[0])} was begun with {'; '.join(status_file.differences(tried[0], mine))}: give the same to go on with it, or start again: without --resume, this task alone by --only {self.name}",
             )
 
     def _begun(self) -> list[Path]:
@@ -200,39 +200,39 @@ def _task(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: 
     name = entry.get("task_name")
     if not isinstance(name, str) or not re.fullmatch(tasks.NAME, name) or name in runs.NOT_TASKS:
         what = "missing" if name is None else f"got {name!r}"
-        raise InputError(f"entry {number}: task_name: {what}, expected a name of letters, digits, _ and -")
+        raise InputError(f"entry {number}", f"task_name: {what}", "a name of letters, digits, _ and -")
     if name in names:
-        raise InputError(f"task {name}: the name stands twice, entries {names.index(name) + 1} and {number}")
+        raise InputError(f"task {name}", f"the name stands twice, entries {names.index(name) + 1} and {number}")
     try:
         notebook = entry.get("notebook", models.notebook_of(str(entry.get("network_type"))))
         if not isinstance(notebook, str):
             known = (name for name in models.MODELS if models.notebook_of(name))
-            raise InputError(f"notebook: missing, and network_type implies one only for {', '.join(known)}")
+            raise InputError("notebook", f"missing, and network_type implies one only for {', '.join(known)}")
         notebook = tasks.notebook(notebook)
         known = tasks.parameters(notebook)
         read_by_default = known["inputs"].default if "inputs" in known else []
         wanted, flags = entry.get("runs", read_by_default) or [], [entry.get(k, False) for k in ("reuse", "notify")]
         if not isinstance(wanted, list) or not all(isinstance(w, str) for w in wanted):
-            raise InputError(f"runs: got {wanted!r}, expected a list of tasks' names or run folders")
+            raise InputError("runs", f"got {wanted!r}", "a list of tasks' names or run folders")
         for key, flag in zip(("reuse", "notify"), flags, strict=True):
             if not isinstance(flag, bool):
-                raise InputError(f"{key}: got {flag!r}, expected true or false")
+                raise InputError(key, f"got {flag!r}", "true or false")
         output = entry.get("output_data_dir")
         if output is not None and (not isinstance(output, str) or not output):
-            raise InputError(f"output_data_dir: got {output!r}, expected a path")
+            raise InputError("output_data_dir", f"got {output!r}", "a path")
         if wanted and "inputs" not in known:
-            raise InputError(f"runs: {notebook.stem} reads no runs")
+            raise InputError("runs", f"{notebook.stem} reads no runs")
         if "run_dir" not in known:
-            raise InputError(f"notebook: {notebook.stem} has no parameter run_dir, so a recipe can't run it")
+            raise InputError("notebook", f"{notebook.stem} has no parameter run_dir, so a recipe can't run it")
         values = {k: v for k, v in entry.items() if k not in KEYS}
         for key in values:
             if key == "inputs":
-                raise InputError("inputs: a recipe calls them runs: names of tasks, or paths of run folders")
+                raise InputError("inputs", "a recipe calls them runs: names of tasks, or paths of run folders")
             if key not in known or key in OURS:
                 allowed = dict.fromkeys([*KEYS, *(k for k in known if k not in OURS)])
-                raise InputError(f"{key}: no such parameter in {notebook.stem}: {tasks.choose(key, allowed)}")
+                raise InputError(key, f"no such parameter in {notebook.stem}: {tasks.choose(key, allowed)}")
     except InputError as error:
-        raise InputError(f"task {name}: {error}") from None
+        raise InputError(f"task {name}", error) from None
     weights = None
     for key, value in values.items():
         if key == "saved_network_weights" and isinstance(value, str) and _is_task(value, names, folder):

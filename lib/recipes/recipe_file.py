@@ -16,7 +16,7 @@ class _Loader(yaml.SafeLoader):
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for number, key in enumerate(keys):
             if key.value in (k.value for k in keys[:number]):
-                raise InputError(f"line {key.start_mark.line + 1}: key {key.value!r} stands twice")
+                raise InputError(f"line {key.start_mark.line + 1}", f"key {key.value!r} stands twice")
         return super().construct_mapping(node, deep)
 
 
@@ -30,18 +30,18 @@ def read(path: Path) -> list[dict[str, Any]]:
     try:
         entries = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise InputError(f"recipe {path}: {error.strerror}") from None
+        raise InputError(f"recipe {path}", error.strerror) from None
     except InputError as error:
-        raise InputError(f"recipe {path}: {error}") from None
+        raise InputError(f"recipe {path}", error) from None
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         words = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise InputError(f"recipe {path}: {where}not YAML: {words}") from None
+        raise InputError(f"recipe {path}", f"{where}not YAML: {words}") from None
     if not isinstance(entries, list) or not entries:
         found = "nothing" if not entries else f"a {type(entries).__name__}"
-        raise InputError(f"recipe {path}: got {found}, expected a list of tasks (- task_name: …)")
+        raise InputError(f"recipe {path}", f"got {found}", "a list of tasks (- task_name: …)")
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
-            raise InputError(f"recipe {path}: entry {number}: got {entry!r}, expected a mapping with task_name")
+            raise InputError(f"recipe {path}", f"entry {number}: got {entry!r}", "a mapping with task_name")
     return entries

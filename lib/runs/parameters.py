@@ -42,7 +42,7 @@ def notebook(name: str) -> Path:
     folder = Path(os.environ.get("ECHOTRAIN_NOTEBOOKS", MINE if mine else ROOT / "notebooks")).resolve()
     path = folder / (name if name.endswith(".ipynb") else f"{name}.ipynb")
     if Path(name).name != name or not path.is_file():
-        raise InputError(f"notebook: {choose(name.removesuffix('.ipynb'), [p.stem for p in folder.glob('*.ipynb')])}")
+        raise InputError("notebook", f"{choose(name.removesuffix('.ipynb'), [p.stem for p in folder.glob('*.ipynb')])}")
     return path
 
 
@@ -63,7 +63,7 @@ def parameters(path: Path) -> dict[str, Parameter]:
     try:
         tree = ast.parse(source)
     except (ValueError, SyntaxError) as error:
-        raise InputError(f"{path}: no notebook with a readable parameters cell ({error})") from None
+        raise InputError(path, f"no notebook with a readable parameters cell ({error})") from None
     comments = {
         token.start[0]: token.string.lstrip("# ")
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
@@ -82,7 +82,7 @@ def parameters(path: Path) -> dict[str, Parameter]:
         except (AttributeError, ValueError, TypeError):
             where = f"{path.name}: parameters cell, line {statement.lineno}"
             found_line = source.splitlines()[statement.lineno - 1].strip()
-            raise InputError(f"{where}: got {found_line!r}, expected `name = literal  # type: TYPE  help`") from None
+            raise InputError(where, f"got {found_line!r}", "`name = literal  # type: TYPE  help`") from None
     return found
 
 
@@ -93,9 +93,9 @@ def _cell(path: Path) -> tuple[list[str], str]:
         tagged = ((c["metadata"].get("tags", ()), c["source"]) for c in cells)
         return next(((list(tags), "".join(text)) for tags, text in tagged if "parameters" in tags), ([], ""))
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise InputError(path, error.strerror) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: no notebook with a readable parameters cell ({error})") from None
+        raise InputError(path, f"no notebook with a readable parameters cell ({error})") from None
 
 
 def tags(path: Path) -> list[str]:
@@ -120,7 +120,7 @@ def check_values(path: Path, values: dict[str, Any], task: str | None = None) ->
     where, known = f"task {task}" if task else Path(path).stem, parameters(path)
     for name in values:
         if name not in known:
-            raise InputError(f"{where}: unknown parameter of {Path(path).stem}: {choose(name, known)}")
+            raise InputError(where, f"unknown parameter of {Path(path).stem}: {choose(name, known)}")
     complete = {name: parameter.default for name, parameter in known.items()} | values
     for name, value in complete.items():
         complete[name] = _typed(value, known[name].type.split("|"), name, where)
@@ -129,19 +129,17 @@ def check_values(path: Path, values: dict[str, Any], task: str | None = None) ->
     if {"network_type", "network_settings"} <= known.keys():
         complete["network_settings"] = _settings(complete, known)
     if complete.get("task_type") in ("predict", "evaluate") and not complete.get("saved_network_weights", True):
-        raise InputError(
-            f"{where}: task_type {complete['task_type']}: saved_network_weights is missing: whose network?"
-        )
+        raise InputError(where, f"task_type {complete['task_type']}: saved_network_weights is missing: whose network?")
     shared = {k: v for k, v in complete.items() if k in Shared.model_fields and v is not None}
     try:
         complete |= Shared.model_validate(shared).model_dump(exclude_unset=True)
     except ValidationError as error:
-        raise InputError(f"{where}: {_explain(error.errors()[0], shared | values)}") from None
+        raise InputError(where, f"{_explain(error.errors()[0], shared | values)}") from None
     family = models.family_of(complete.get("network_type"), Path(path).stem)
     allowed = models.FAMILIES[family].augmentation if family else Augmentation.model_fields
     for name in complete.get("augmentation") or {}:
         if name not in allowed:
-            raise InputError(f"{where}: augmentation: unknown key: {choose(name, allowed)}")
+            raise InputError(where, f"augmentation: unknown key: {choose(name, allowed)}")
     return complete
 
 
@@ -155,7 +153,7 @@ def _typed(value: Any, kinds: list[str], name: str, where: str) -> Any:
         field = Shared.model_fields.get(name)
         words = [field.description] if field else [WORDS[k] for k in kinds if k != "None"]
         words += ["null"] if "None" in kinds else []
-        raise InputError(f"{where}: {name}: got {_show(value)}, expected {' or '.join(words)}")
+        raise InputError(where, f"{name}: got {_show(value)}", f"{' or '.join(words)}")
     return value
 
 
@@ -189,17 +187,17 @@ def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
     where = f"task {task}"
     if complete.get("network_type") is not None:
         if complete["network_type"] not in models.MODELS:
-            raise InputError(f"{where}: network_type: {choose(complete['network_type'], models.MODELS)}")
+            raise InputError(where, f"network_type: {choose(complete['network_type'], models.MODELS)}")
         settings = dict(complete.get("network_settings") or {})
         if "regularization" in settings and "regularization" in complete:
-            raise InputError(f"{where}: network_settings: regularization is a parameter of its own: give it there")
+            raise InputError(where, "network_settings: regularization is a parameter of its own: give it there")
         if (complete.get("regularization") or {}).get("type"):
             settings["regularization"] = complete["regularization"]
         try:
             with torch.device("meta"):  # no memory, no time
                 models.build(complete["network_type"], **settings)
         except InputError as error:
-            raise InputError(f"{where}: network_settings: {error}") from None
+            raise InputError(where, f"network_settings: {error}") from None
     family = models.family_of(complete.get("network_type"), notebook) or "kspace"
     try:
         if complete.get("loss") is not None:
@@ -207,12 +205,12 @@ def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
         for name in complete.get("metrics") or ():
             losses.training_metric(name, family)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(where, error) from None
     if complete.get("mask"):
         from lib.kspace.sampling import KINDS
 
         if complete["mask"]["kind"] not in KINDS:
-            raise InputError(f"{where}: mask: kind: {choose(complete['mask']['kind'], KINDS)}")
+            raise InputError(where, f"mask: kind: {choose(complete['mask']['kind'], KINDS)}")
     if "devices" in complete:
         _check_devices(complete["devices"], complete.get("partition"), where)
 
@@ -235,12 +233,12 @@ def _check_devices(devices: str | int | list, partition: Any, where: str) -> Non
         wanted = max(devices) + 1 if isinstance(devices, list) else devices if isinstance(devices, int) else 1
     if wanted > there and "RANK" not in os.environ:  # a process that helps to train sees its own GPUs only
         raise InputError(
-            f"{where}: devices: got {devices}, this machine has {there} GPUs (processes on its CPU: [cpu, cpu])"
+            where, f"devices: got {devices}, this machine has {there} GPUs (processes on its CPU: [cpu, cpu])"
         )
     try:
         mesh.data_world_size(devices, mesh.partition_of(partition))
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(where, error) from None
 
 
 def _show(value: Any) -> str:

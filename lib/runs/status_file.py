@@ -52,7 +52,7 @@ def status(path: os.PathLike | str) -> dict[str, Any]:
     """A run's status.json, in which a running one whose process is gone reads as killed."""
     fields = recorded(Path(path))
     if not fields:
-        raise InputError(f"{path}: no run folder, status.json is missing or unreadable")
+        raise InputError(path, "no run folder, status.json is missing or unreadable")
     if fields["status"] == "running" and not _alive(fields):
         fields |= {"status": "killed", "error": "the process is gone"}
     return fields
@@ -92,13 +92,13 @@ def take(path: Path, task: dict[str, Any], decided: bool = False) -> None:
         ours = _by(state, os.getpid()) or (not decided and _by(state, os.getppid()))
         if state.get("status") == "running" and not ours and _alive(state):
             raise InputError(
-                f"run_dir: {short(path)} is being written by process {state['pid']} on {state['host']}, which still "
-                "runs: wait for it, stop it (in Lab: shut its kernel down), or leave run_dir out for a new folder"
+                "run_dir",
+                f"{short(path)} is being written by process {state['pid']} on {state['host']}, which still runs: wait for it, stop it (in Lab: shut its kernel down), or leave run_dir out for a new folder",
             )
         if not decided and not _by(state, os.getppid()) and (wrong := differences(path, task)):
             raise InputError(
-                f"run_dir: {short(path)} was begun with {'; '.join(wrong)}: give the same to go on with it, or leave "
-                "run_dir out for a new folder"
+                "run_dir",
+                f"{short(path)} was begun with {'; '.join(wrong)}: give the same to go on with it, or leave run_dir out for a new folder",
             )
         write(path / "task.json", task)
         mark(path, "running", new=True)
