@@ -10,7 +10,7 @@ from fastmri.data.transforms import center_crop_to_smallest
 from lib import losses
 from lib.data.fastmri import KspaceSlices, dataloaders, index, inputs_of, split_files
 from lib.evaluation import reconstruction
-from lib.inference import predict
+from lib.inference import reconstruct
 from lib.models import build
 
 MASK = {"kind": "random", "acceleration": 4, "center_fraction": 0.08}
@@ -53,7 +53,7 @@ def test_it_trains_predicts_and_is_scored(prepared, network, tmp_path):
     assert (32, 20) in shapes or shapes == {(32, 32)}
     for split in ("val", "test"):
         slices = KspaceSlices(split_files(prepared, split, need_target=False), MASK, **inputs_of(network))
-        result = predict.reconstruct(model, slices, tmp_path / f"{split}.h5")
+        result = reconstruct.reconstruct(model, slices, tmp_path / f"{split}.h5")
         with h5py.File(result) as file:
             for group in file.values():
                 assert np.isfinite(group["output"][:]).all() and ("truth" in group) == (split == "val")

@@ -29,6 +29,7 @@ from lib.kspace.sampling import Mask, make_mask
 from lib.text import pluralize
 
 KINDS = {"kspace": 3, "image": 1, "cascade": 4}  # how many tensors a network of that kind takes
+EXTRA = {"noise_free": np.float32, "sensitivity_maps": np.complex64}  # arrays of our own simulation
 SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val", "valid": "val", "leaderboard": "test"}
 
 
@@ -144,14 +145,14 @@ class KspaceSlices(Dataset):
 
     def case(self, i: int, epoch: int = 0) -> Case:
         """The i-th slice by name."""
-        return self._read(i, epoch, ("noise_free", "sensitivity_maps"), True)
+        return self._read(i, epoch, EXTRA, True)
 
-    def _read(self, i: int, epoch: int, keys: tuple[str, ...], zero_filled: bool) -> Case:
-        """A case with those of the file's arrays in `keys`; without its zero-filled image where nobody needs it."""
+    def _read(self, i: int, epoch: int, extras: dict[str, type], zero_filled: bool) -> Case:
+        """A case with those of the file's arrays in `extras`, as their type; without its zero-filled image where nobody needs it."""
         file, s = self.index[i]
         with h5py.File(file.path, "r") as data:
             kspace = torch.from_numpy(data["kspace"][s].astype(np.complex64))
-            extra = {k: torch.from_numpy(data[k][s]) for k in keys if k in data}
+            extra = {k: torch.from_numpy(data[k][s].astype(kind)) for k, kind in extras.items() if k in data}
         kspace = kspace if kspace.ndim == 3 else kspace.unsqueeze(0)
         mask = self.mask_of(file, i, epoch)
         masked = kspace * mask.columns
@@ -187,7 +188,7 @@ class KspaceSlices(Dataset):
         epoch, i = key if isinstance(key, tuple) else (0, key)
         seen = self.kind == "image" or (self.kind == "cascade" and not self.grappa)
         moved = bool(self.augmentation)
-        case = self._read(i, epoch, (), seen and not moved)
+        case = self._read(i, epoch, {}, seen and not moved)
         if moved:
             case = self._moved(
                 case, self.index[i][0].target_shape, draw_move((self.seed, epoch, i), **self.augmentation), seen

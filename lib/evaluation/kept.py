@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
-
-from lib.files import read, replacing, write
+from lib.files import read, write
+from lib.inference.results import Writer
 
 
 class Kept:
@@ -37,23 +36,20 @@ class Kept:
         """Whether the group is kept, made of data in that state."""
         return self.records.get(name, {}).get("state") == state
 
-    def add(
-        self, name: str, state: list[Any], record: dict[str, Any], write_group: Callable[[h5py.File], None]
-    ) -> None:
-        """Keeps a group, which `write_group` writes into the file that it is given, its data's state and its record."""
-        with replacing(self._part(name)) as partial, h5py.File(partial, "w", track_order=True) as file:
-            write_group(file)
+    def add(self, name: str, state: list[Any], record: dict[str, Any], write_group: Callable[[Writer], None]) -> None:
+        """Keeps a group, which `write_group` writes into the result that it is given, its data's state and its record."""
+        with Writer(self._part(name)) as result:
+            write_group(result)
         self.records[name] = json.loads(json.dumps(record | {"state": state}))  # as it will be read
         write(self.notes, json.dumps({"about": self.about, "records": self.records}))
 
     def join(self, names: list[str]) -> list[dict[str, Any]]:
         """Writes the result.h5 of these groups, from parts and what it holds, and deletes the parts; returns the records."""
         if self.folder.is_dir():
-            with replacing(self.path) as partial, h5py.File(partial, "w", track_order=True) as result:
+            with Writer(self.path) as result:
                 for name in names:
                     part = self._part(name)
-                    with h5py.File(part if part.is_file() else self.path) as source:
-                        source.copy(name, result)
+                    result.copy(name, part if part.is_file() else self.path)
             shutil.rmtree(self.folder)
         return [self.records[name] for name in names]
 

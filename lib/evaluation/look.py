@@ -24,7 +24,7 @@ from lib.kspace.grappa import grappa
 from lib.kspace.sampling import Mask
 from lib.losses import unnormalise
 from lib.plots.panels import window_of
-from lib.runs.weights import load_weights, settings_of
+from lib.runs.weights import load
 from lib.text import one_line, pluralize, value_or_error
 
 KINDS = ("kspace", "image")
@@ -277,7 +277,7 @@ def _by_network(weights: str | Path, case: Case, file: KspaceFile) -> Tensor:
     name = _name_of(weights)
     if models.entry(name).family != "kspace":
         raise InputError(f"{name}: no network that gets k-space, or its zero-filled image, alone")
-    model = load_weights(models.build(name, **settings_of(weights, name)), weights).eval()
+    model = load(weights, name).model
     view = KspaceSlices([file], {}, **inputs_of(model))
     batch = [values[None] for values in view.item(case)]
     image = model(*batch[: INPUTS[view.kind]]).float()

@@ -11,8 +11,8 @@ import pandas as pd
 from scipy.stats import t as student
 
 from lib import InputError, metrics
-from lib.data.hdf5 import open_hdf5
 from lib.evaluation import run_comparison
+from lib.inference import results
 from lib.metrics import segmentation
 from lib.runs import listing
 from lib.text import pluralize
@@ -62,7 +62,7 @@ def hash_of(truth: np.ndarray) -> int:
 class _Scored(NamedTuple):
     """A case of a run. truth: its hash. values: NaN for a class that neither has.
 
-    part: what sets its kind apart, such as "at 4×" (nominal; not where the file brought its mask) or "of simulated hearts".
+    part: what sets its kind apart (`lib.inference.results.Case.kind`).
     """
 
     person: str
@@ -74,15 +74,10 @@ class _Scored(NamedTuple):
 @lru_cache(maxsize=4096)
 def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], modified: int) -> _Scored:
     """`modified` lets a file that was written anew be read anew."""
-    with open_hdf5(path) as file:
-        group = file[case]
-        person = str(group.attrs.get("person", case))
-        part = f"of {group.attrs['kind']}" if "kind" in group.attrs else ""
-        if "acceleration" in group.attrs and group.attrs.get("mask_kind") != "file":
-            part = f"at {group.attrs['acceleration']:g}×"
-        if "truth" not in group:
-            return _Scored(person, None, {}, part)
-        output, truth = group[image][:], group["truth"][:]
+    found = results.case(path, case)
+    if "truth" not in found.images:
+        return _Scored(found.person, None, {}, found.kind)
+    output, truth = found[image], found["truth"]
     where = f"{path}: {case}: {image}"
     if output.shape != truth.shape:
         raise InputError(f"{where} is {output.shape}, truth {truth.shape}")
@@ -97,7 +92,7 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
             values = {m.label: m(output, truth) for m in map(metrics.METRICS.get, metrics.standard())}
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    return _Scored(person, hash_of(truth), values, part)
+    return _Scored(found.person, hash_of(truth), values, found.kind)
 
 
 def differences(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
@@ -26,8 +25,9 @@ from lib.evaluation.baselines import BASELINES, SERIES_BASELINES, zero_filled
 from lib.evaluation.kept import Kept, Progress
 from lib.evaluation.ladder import check_ladder, ladder, per_person  # noqa: F401  (for notebooks)
 from lib.evaluation.scoring import lesion_contrast, lesions, score, score_result, score_series  # noqa: F401  (for notebooks)
-from lib.files import read, replacing
-from lib.inference.predict import by_network, series_output, volumes, write_case, write_series
+from lib.files import read
+from lib.inference.reconstruct import by_network, series_output, volumes, write_case, write_series
+from lib.inference.results import Writer
 from lib.kspace import center_crop
 from lib.memory import most_held
 from lib.models.varnet_rcan import SelfEnsemble, VarNetRCAN
@@ -258,7 +258,7 @@ def compare_series(
     baselines = list(SERIES_BASELINES) if baselines is None else baselines
     rows, seconds, held = [], {m: [] for m in [*baselines, *networks]}, {}
     series = CineSeries(pairs)
-    with replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as result:
+    with Writer(path, first_axis="time") as result:
         for i in range(len(series)):
             case, images = series.case(i), {}
             x, truth = case.input.movedim(-1, 0), case.truth.movedim(-1, 0)

@@ -6,20 +6,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import pandas as pd
 
 from lib import InputError
-from lib.data.hdf5 import open_hdf5
 from lib.evaluation import baselines
 from lib.files import read
+from lib.inference import results
 from lib.runs import listing
 from lib.text import value_or_error
 
 IGNORED = ("run_dir", "task_name", "interactive", "notify")  # parameters that change no result
 BASELINES = (*baselines.BASELINES, *baselines.SERIES_BASELINES)
-NOT_OUTPUTS = ("input", "truth", "noise_free", "probability")
 LOSS = re.compile(r"(loss|class_weights)(\.|$)")  # parameters that change what a loss's numbers mean
 
 
@@ -154,15 +152,13 @@ def images(given: Mapping[str, Path]) -> dict[str, Images]:
     for name, path in given.items():
         result = path / "predictions" / "result.h5"
         try:
-            with open_hdf5(result) as file:
-                group = file.get(next(iter(file), ""))
-                there = [k for k in group if k not in NOT_OUTPUTS] if isinstance(group, h5py.Group) else []
+            made = results.case(result).outputs
         except InputError:
             continue
-        if "output" in there:
+        if "output" in made:
             found[name] = Images(result, "output")
         else:
-            networks = [k for k in there if k not in BASELINES] or there
+            networks = [k for k in made if k not in BASELINES] or made
             found |= {f"{name}: {image}": Images(result, image) for image in networks}
     return found
 
@@ -171,8 +167,7 @@ def cases(compared: Mapping[str, Images]) -> list[str]:
     """The cases that all of them have, in the first one's order."""
     every = []
     for source in compared.values():
-        with open_hdf5(source.path) as file:
-            every.append([case for case in file if source.image in (file.get(case) or ())])
+        every.append([name for name, case in results.cases(source.path).items() if source.image in case.images])
     return [case for case in (every[0] if every else []) if all(case in its for its in every)]
 
 
@@ -186,10 +181,7 @@ def case_of(compared: Mapping[str, Images], wanted: str | None) -> str | None:
 
 def classes(compared: Mapping[str, Images]) -> list[str]:
     """The classes of segmentations; [] of reconstructions. InputError where both, or different classes, are compared."""
-    found = {}
-    for name, source in compared.items():
-        with open_hdf5(source.path) as file:
-            found[name] = [str(c) for c in next(iter(file.values())).attrs.get("classes", ())]
+    found = {name: list(results.case(source.path).classes) for name, source in compared.items()}
     first = next(iter(found), "")
     for name, its in found.items():
         if its != found[first]:

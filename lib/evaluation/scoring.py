@@ -1,9 +1,9 @@
 """Scores of whole volumes and series against what is known of the truth, and of lesions in them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
@@ -12,18 +12,29 @@ from torch import Tensor
 from lib import InputError, metrics
 from lib.data.fastmri import Case
 from lib.data.hdf5 import dataset, open_hdf5
-from lib.inference.predict import read_result
+from lib.inference import results
 
 
 def score_result(path: Path) -> pd.DataFrame:
     """Every image of a result.h5 against its own truth: a row per case and method, the standard metrics."""
     rows = []
-    for case, images in read_result(path).items():
-        for name in (n for n in images if n not in ("input", "truth", "noise_free") and "truth" in images):
-            scores = {m: metrics.METRICS[m](images[name], images["truth"]) for m in metrics.standard()}
-            run = Path(path).parent.parent
-            rows.append({"file": f"{run.parent.name} {run.name}", "case": case, "method": name} | scores)
+    run = Path(path).parent.parent
+    for name, case in results.cases(path).items():
+        truth = case["truth"] if "truth" in case.images else None
+        for method in case.outputs if truth is not None else ():
+            scores = {m: metrics.METRICS[m](case[method], truth) for m in metrics.standard()}
+            rows.append({"file": f"{run.parent.name} {run.name}", "case": name, "method": method} | scores)
     return pd.DataFrame(rows)
+
+
+def training_scores(path: Path, training_metrics: dict[str, Callable[[Tensor, Tensor], Tensor]]) -> pd.DataFrame:
+    """A row per series of a result.h5 that has a truth: each of the metrics of its output; else an empty table."""
+    rows = {}
+    for name, case in results.cases(path).items():
+        if "truth" in case.images:
+            output, truth = (torch.from_numpy(case[key]).movedim(0, -1)[None] for key in ("output", "truth"))
+            rows[name] = {m: metric(output, truth).item() for m, metric in training_metrics.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
@@ -76,16 +87,14 @@ def lesions(path: Path, methods: list[str]) -> dict[str, dict[str, float]]:
     InputError where it is of another size.
     """
     found = {}
-    with h5py.File(path, "r") as result:
-        for case, group in result.items():
-            with open_hdf5(Path(group.attrs["file"])) as data:
-                where = dataset(data, "lesion")[:] > 0 if "lesion" in data else np.zeros(0, bool)
-            if not where.any():
-                continue
-            if where.shape != group["truth"].shape:
-                raise InputError(f"{group.attrs['file']}: lesion is {where.shape}, expected {group['truth'].shape}")
-            named = {"truth": "noise_free" if "noise_free" in group else "truth"} | {
-                m: m for m in methods if m in group
-            }
-            found[case] = {name: lesion_contrast(group[key][:], where) for name, key in named.items()}
+    for name, case in results.cases(path).items():
+        with open_hdf5(case.file) as data:
+            where = dataset(data, "lesion")[:] > 0 if "lesion" in data else np.zeros(0, bool)
+        if not where.any():
+            continue
+        truth = case["noise_free" if "noise_free" in case.images else "truth"]
+        if where.shape != truth.shape:
+            raise InputError(case.file, f"lesion is {where.shape}", f"{truth.shape}")
+        found[name] = {"truth": lesion_contrast(truth, where)}
+        found[name] |= {m: lesion_contrast(case[m], where) for m in methods if m in case.images}
     return found

@@ -5,18 +5,13 @@ Only the planes that later windows still touch are kept: memory is bounded by on
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
-from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.data.case_files import CaseFile
-from lib.data.hdf5 import open_hdf5
-from lib.files import replacing
 from lib.losses.segmentation import probabilities
 from lib.models.blocks import autocast
 
@@ -68,39 +63,6 @@ def slabs(
             at = (slice(first - z, last - z), *kept[1:])
             yield first - kept[0].start, (totals[:, *at] / weights[at]).cpu()
         totals, weights = (F.pad(x[..., done:, :, :], (0, 0, 0, 0, 0, done)) for x in (totals, weights))
-
-
-def segment(
-    model: nn.Module, cases: list[CaseFile], path: Path, patch: Sequence[int], overlap: float = 0.5, batch_size: int = 1,
-    device="cpu", precision: str = "fp32",
-) -> Path:  # fmt: skip
-    """Write result.h5 of whole volumes: one group a case with `input`, `output` and, if known, `truth`, all (D, H, W).
-
-    As `lib.inference.predict.segment` does for slices; the attribute `volume` says that distances are those of volumes. Prints a line
-    a case; written under a temporary name and renamed. Returns the path.
-    """
-    with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as result:
-        for case in cases:
-            group, found, size = result.create_group(case.id, track_order=True), [], (case.slices, *case.size)
-            keys = {"output": np.uint8, "input": np.float32} | ({"truth": np.uint8} if case.label else {})
-            for key, kind in keys.items():
-                group.create_dataset(key, size, kind, compression="gzip", chunks=(1, *case.size))
-            with open_hdf5(case.path) as file:
-                how = (patch, overlap, batch_size, device, float(file.attrs["fill"]), precision)
-                group.attrs["affine"] = file.attrs["affine"]
-                for first, p in slabs(model, file["image"], *how):
-                    at = slice(first, first + p.shape[1])
-                    group["output"][at], group["input"][at] = p.argmax(0), file["image"][at]
-                    if case.label:
-                        group["truth"][at] = label = file["label"][at]
-                        right = p.gather(0, torch.from_numpy(label.astype(np.int64))[None])
-                        found.append(right.double().mean((1, 2, 3)) * p.shape[1])
-            group.attrs["person"], group.attrs["file"], group.attrs["volume"] = case.person, str(case.path), True
-            group.attrs["classes"], group.attrs["spacing"] = list(case.classes), case.spacing
-            group.attrs["names"] = list(map(str, range(case.slices)))
-            group.attrs["probability_of_truth"] = float(sum(found)) / case.slices if found else float("nan")
-            print(f"segmented {case.id}: {'×'.join(map(str, size))}", flush=True)
-    return Path(path)
 
 
 def _window(volume, start: Sequence[int], patch: Sequence[int], before: Sequence[int], outside: float) -> Tensor:

@@ -7,7 +7,7 @@ from torch import nn
 from lib import plots
 from lib.data.fastmri import KspaceSlices
 from lib.data.pictures import log_kspace
-from lib.inference import predict
+from lib.inference.reconstruct import by_network
 from lib.kspace import center_crop, rss
 from lib.models.varnet import VarNet
 
@@ -30,7 +30,7 @@ def steps(model: nn.Module, slices: KspaceSlices, i: int = 0, device: torch.devi
         made = enumerate(model.after_each_cascade(*sampled), 1)
         images |= {f"after cascade {c}": center_crop(x[0], tuple(case.zero_filled.shape)) for c, x in made}
     else:
-        images["output"] = predict.outputs(model, slices, [i], device)[0]
+        images["output"] = by_network(model, slices, [case], device)[0]
     images |= {} if case.target is None else {"target": case.target}
     top = max(float(np.percentile(images["zero-filled" if case.target is None else "target"], 99.5)), 1e-12)
     panels |= {name: image / top for name, image in images.items()}

@@ -5,8 +5,8 @@ from typing import Any
 
 from lib import ROOT, InputError, models
 from lib.data import prepared
-from lib.data.hdf5 import open_hdf5
 from lib.data.index import SPLITS, read_set
+from lib.inference import results
 from lib.runs import parameters as tasks
 
 TRUTHS = ("target", "label", "voxels")  # keys of a file in set.json that are null or false where its truth is missing
@@ -48,9 +48,8 @@ def check_run(run: Path) -> None:
 
 def check_result(path: Path) -> None:
     """InputError where a result.h5 is missing or no case of it has a truth."""
-    with open_hdf5(ROOT / path) as file:
-        if not any("truth" in group for group in file.values()):
-            raise InputError(path, "no truths in it: nothing to score")
+    if not any("truth" in case.images for case in results.cases(ROOT / path).values()):
+        raise InputError(path, "no truths in it", hint="nothing to score")
 
 
 def check_data(notebook: Path, parameters: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A task's parameters, its run folder, its weights, and what runs there are."""
 
 from lib.runs.metrics_file import headline, metrics_of, table
+from lib.runs.model_folder import has_weights, load_model, save_model, weights_of
 from lib.runs.run import (
     NOT_TASKS,
     WEIGHTS,
@@ -8,17 +9,13 @@ from lib.runs.run import (
     create,
     find,
     finish,
-    has_weights,
     history,
-    load_model,
     mark,
     only,
     opened,
     roots,
-    save_model,
     start,
     status,
-    weights_of,
 )  # fmt: skip
 
 __all__ = [

@@ -1,15 +1,32 @@
 """The weights that a task starts from or predicts with, and the settings of the networks that they belong to."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from lib import ROOT, InputError, models, runs
-from lib.files import read
 from lib.models.state_dict import fill, settings_in, tensors
+from lib.runs.model_folder import description
 from lib.text import short
+
+
+class Trained(NamedTuple):
+    """A network, and what its weights need.
+
+    name, settings: of `lib.models.build`. run: the folder or file that the weights are from, None of random ones.
+    classes: names of the classes that it was, or will be, trained on, in the order of its outputs; () if not known.
+    preprocessing: how its inputs were made, such as {"normalise": "z_score"}.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    model: nn.Module
+    run: Path | None
+    classes: tuple[str, ...]
+    preprocessing: dict[str, Any]
 
 
 def _described(source: os.PathLike | str, kind: str | None = None) -> tuple[Path, dict[str, Any]]:
@@ -18,7 +35,7 @@ def _described(source: os.PathLike | str, kind: str | None = None) -> tuple[Path
     Of a single file it is what the weights' shapes tell. InputError where they are another network's than `kind`.
     """
     place = runs.weights_of(source)
-    about = read(place / "model.json") if (place / "model.json").is_file() else {}
+    about = description(place)
     if kind and place.is_file() and (settings := settings_in(kind, tensors(place), place)):
         about = {"name": kind, "settings": settings}
     if about and kind and about["name"] != kind:
@@ -26,33 +43,71 @@ def _described(source: os.PathLike | str, kind: str | None = None) -> tuple[Path
     return place, about
 
 
-def fed_with(weights: os.PathLike | str | None, **values: Any) -> tuple[Any, ...]:
-    """`values`, or in their place what the run of `weights` says that its network was fed with: prints where they differ."""
-    fed = _described(weights)[1].get("fed", {}) if weights else {}
-    for key in (k for k in values if k in fed and fed[k] != values[k]):
-        print(f"{key}: {fed[key]!r} as in the run of the weights, not {values[key]!r}")
-        values[key] = fed[key]
+def preprocessing(weights: os.PathLike | str | None, **values: Any) -> tuple[Any, ...]:
+    """`values`, or in their place how the network of `weights` had its inputs made: prints where they differ."""
+    known = _described(weights)[1].get("preprocessing", {}) if weights else {}
+    for key in (k for k in values if k in known and known[k] != values[k]):
+        print(f"{key}: {known[key]!r} as in the run of the weights, not {values[key]!r}")
+        values[key] = known[key]
     return tuple(values.values())
 
 
-def network(kind: str, settings: dict[str, Any], weights: os.PathLike | str | None, trains: bool):
-    """(network, its settings) of a task: built anew with the weights given, or, where it isn't trained, as its run left it.
+def network(
+    kind: str, settings: dict[str, Any], weights: os.PathLike | str | None, trains: bool, classes: Sequence[str] = (),
+    channels: int | None = None,
+) -> Trained:  # fmt: skip
+    """The network of a task: new with the weights given, or, if it isn't trained, as its run left it.
 
     A network that only predicts is rebuilt from the settings that its weights tell, if any, and not from the task's:
-    prints where they differ. InputError where the weights are another network's.
+    prints where they differ. InputError if the weights are another network's.
+
+    classes: of the data that a segmenting network is shown. channels: its outputs, if they aren't one per class. Names and
+    order are compared with those that the weights were trained on: InputError if they differ, but a network that is
+    trained on them learns the new ones, and prints both.
     """
     place, about = _described(weights, kind) if weights else (None, {})
-    if not about or (trains and not place.is_file()):
-        return load_weights(models.build(kind, **settings), place), settings
-    its, mine = (models.complete(kind, s) for s in (settings | about["settings"], settings))
+    if about and (place.is_file() or not trains):
+        settings = _settled(kind, settings, about["settings"], place, trains)
+    known = tuple(about.get("classes", ()))
+    if classes:
+        _check_classes(short(place) if place else kind, known, classes, trains)
+        found, expected = models.complete(kind, settings)["num_classes"], channels or len(classes)
+        if found != expected:
+            what = f"the data have {len(classes)} classes ({', '.join(classes)})"
+            raise InputError(f"{kind} with num_classes {found}", what, str(expected))
+    model = load_weights(models.build(kind, **settings), place)
+    needs = about.get("preprocessing", {})
+    return Trained(kind, settings, model if trains else model.eval(), place, tuple(classes) if trains else known, needs)
+
+
+def _settled(kind: str, given: dict[str, Any], stored: dict[str, Any], place: Path, trains: bool) -> dict[str, Any]:
+    """The settings to build a network with whose weights tell `stored`: prints, or of one to train refuses, what differs."""
+    its, mine = (models.complete(kind, s) for s in (given | stored, given))
     differing = [key for key in its if its[key] != mine.get(key)]
     if trains and differing:
-        found, given = (", ".join(f"{key} {s.get(key)!r}" for key in differing) for s in (its, mine))
-        raise InputError(f"{short(place)}: {kind} with {found}, expected {given} (network_settings)")
+        found, wanted = (", ".join(f"{key} {s.get(key)!r}" for key in differing) for s in (its, mine))
+        raise InputError(short(place), f"{kind} with {found}", f"{wanted} (network_settings)")
     for key in differing:
         print(f"{key}: {its[key]!r} as in the run of the weights, not {mine.get(key)!r}")
-    settings = settings | about["settings"] if place.is_file() else about["settings"]
-    return load_weights(models.build(kind, **settings), place).eval(), settings
+    return given | stored if place.is_file() else stored
+
+
+def _check_classes(what: str, known: Sequence[str], classes: Sequence[str], trains: bool) -> None:
+    """Compares classes by name and order; `known` are empty for weights that don't tell theirs."""
+    if not known or list(known) == list(classes):
+        return
+    found = f"trained on the classes {', '.join(known)}; the data have {', '.join(classes)}"
+    if not trains:
+        raise InputError(what, found, "the same, in the same order")
+    print(f"{what}: {found}, which it learns now")
+
+
+def load(source: os.PathLike | str, kind: str) -> Trained:
+    """The network `kind` of a run, a folder of weights, a task's newest run, or a file whose weights tell its settings."""
+    place, about = _described(source, kind)
+    settings = settings_of(place, kind)
+    model = load_weights(models.build(kind, **settings), place).eval()
+    return Trained(kind, settings, model, place, tuple(about.get("classes", ())), about.get("preprocessing", {}))
 
 
 def settings_of(source: os.PathLike | str, kind: str, given: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Widgets for notebooks; the only part of lib that knows ipywidgets."""
 
-from lib.inference.predict import case_names, result_of
+from lib.inference.results import case_names, result_of
 from lib.viewer.kspace_playground import KSpacePlayground
 from lib.viewer.loading import case
 from lib.viewer.run_comparison import RunComparison, show_case

@@ -1,7 +1,6 @@
 """Where a viewer's volumes come from: arrays as they are, files of NIfTI, HDF5 and NumPy, cases of a run."""
 
 import re
-from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +10,10 @@ import numpy as np
 
 from lib import ROOT, InputError
 from lib.data.case_files import of_volume, to_radiological
-from lib.data.hdf5 import dataset, open_hdf5
+from lib.data.hdf5 import open_hdf5
 from lib.data.nifti import read_radiological, turned
-from lib.inference.predict import case_names, result_of
-from lib.plots.panels import check_names, is_array
+from lib.inference import results
+from lib.plots.panels import is_array
 from lib.text import one_line, value_or_error
 
 PLANES = {"slice": ("slice", "row", "column"), "frame": ("frames", "x–t", "y–t")}  # what stays the same in a plane
@@ -100,21 +99,17 @@ def _hdf5(path: Path, key: str) -> Source:
             mine = [name for name in names if key and name.split("/")[0] == key.split("/")[0]] or names
             more = f" … ({len(names)} in all)" if len(mine) < len(names) or len(mine) > 8 else ""
             raise InputError(f"no dataset {key!r}, expected one of {', '.join(mine[:8])}{more}")
-        return _stored(found, found.parent.attrs)
-
-
-def _stored(dataset: h5py.Dataset, about: Mapping[str, Any]) -> Source:
-    """A dataset as it is looked at, with what its attributes say."""
-    spacing = tuple(map(float, about["spacing"])) if "spacing" in about else None
-    affine = about["affine"] @ turned(dataset.shape) if of_volume(about) and "affine" in about else None
-    return Source(to_radiological(dataset[:], about), spacing, affine, of_volume(about))
+        about = found.parent.attrs
+        spacing = tuple(map(float, about["spacing"])) if "spacing" in about else None
+        affine = about["affine"] @ turned(found.shape) if of_volume(about) and "affine" in about else None
+        return Source(to_radiological(found[:], about), spacing, affine, of_volume(about))
 
 
 class Case(NamedTuple):
     """One case of a result.h5: its volumes by name (S, H, W), and what `SliceViewer` needs to know of them.
 
     unit: what its slices are. spacing: (z, y, x) in mm, None where it isn't known. planes: names of the three planes.
-    mask: the columns sampled, (W,) bool, None of what isn't k-space.
+    mask: the columns sampled, (W,) bool, and achieved: the acceleration that it has achieved; None of what isn't k-space.
     """
 
     volumes: dict[str, np.ndarray]
@@ -123,6 +118,7 @@ class Case(NamedTuple):
     classes: list[str]
     planes: tuple[str, ...]
     mask: np.ndarray | None
+    achieved: float | None
 
     def __repr__(self) -> str:
         found = ", ".join(f"{name} {volume.shape}" for name, volume in self.volumes.items())
@@ -131,15 +127,9 @@ class Case(NamedTuple):
 
 def case(source: PathLike | str, name: str | None = None) -> Case:
     """A case (the first where None) of a task, a run folder or a result.h5, as it is looked at; InputError where it isn't there."""
-    path = result_of(source)
-    names = case_names(path)
-    check_names(str(path), [name or names[0]], names)
-    with open_hdf5(path) as file:
-        group, unit = file[name or names[0]], "frame" if file.attrs.get("first_axis") == "time" else "slice"
-        found = {key: _stored(dataset(group, key), group.attrs) for key in group}
-        first = next(iter(found.values()))
-        return Case(
-            {key: source.volume for key, source in found.items()}, unit, first.spacing,
-            [str(c) for c in group.attrs.get("classes", ())], ANATOMICAL if first.anatomical else PLANES[unit],
-            group.attrs["mask"].astype(bool) if "mask" in group.attrs else None,
-        )  # fmt: skip
+    found = results.case(source, name)
+    anatomical = of_volume(found.about)
+    return Case(
+        {image: to_radiological(volume, found.about) for image, volume in found.volumes().items()}, found.unit, found.spacing,
+        list(found.classes), ANATOMICAL if anatomical else PLANES[found.unit], found.mask, found.achieved,
+    )  # fmt: skip

@@ -17,9 +17,8 @@ from lib import InputError, metrics, plots
 from lib.kspace import coils, ifft2c, rss
 from lib.kspace.grappa import grappa
 from lib.kspace.sampling import KINDS, Mask, make_mask, point_spread
-from lib.models import build
 from lib.phantoms import sample_scans
-from lib.runs.weights import load_weights, settings_of
+from lib.runs.weights import load, settings_of
 from lib.text import one_line, pluralize
 
 SIZE = 256  # lines and readout points of the field of view
@@ -113,7 +112,7 @@ class Playground:
     def _network(self) -> torch.nn.Module:
         if self.weights is None:
             raise InputError("no weights given, expected a task, a run folder or a folder of weights")
-        return load_weights(build("VarNet", **settings_of(self.weights, "VarNet")), self.weights).eval()
+        return load(self.weights, "VarNet").model
 
     def acquire(self, settings: Settings) -> tuple[Mask, Tensor]:
         """The mask and k-space (C, H, W), zero where it isn't sampled. InputError: see `check`."""

@@ -73,6 +73,17 @@ def test_a_files_own_mask_goes_first_and_padding_stays_empty(tmp_path):
     assert case.target is None and len(slices[0]) == 4 and slices[0][2] == 0  # VarNet looks for them, as fastMRI's
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_all_arrays_are_read_whatever_their_byte_order_and_precision(tmp_path, order):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"] = np.ones((1, 2, 16, 12), f"{order}c16")
+        file["sensitivity_maps"] = np.ones((1, 2, 16, 12), f"{order}c16")
+        file["reconstruction_rss"] = file["noise_free"] = np.ones((1, 16, 12), f"{order}f8")
+    case = KspaceSlices([kspace_file(tmp_path / "a.h5")], {**MASK, "num_low_frequencies": 4}).case(0)
+    assert case.kspace.dtype == case.sensitivity_maps.dtype == torch.complex64 and case.sensitivity_maps.real.min() == 1
+    assert case.target.dtype == case.noise_free.dtype == torch.float32 and case.noise_free.min() == 1
+
+
 def test_file_mask_counts_the_run_around_the_centre():
     assert file_mask(torch.tensor([0, 1, 0, 1, 1, 1, 0, 0]).bool()).num_low_frequencies == 3
     assert file_mask(torch.ones(6).bool()).num_low_frequencies == 6
@@ -169,7 +180,7 @@ def networks():
 @torch.no_grad()
 def test_every_way_gives_varnet_the_centre_lines_that_fastmri_gives(wide, networks, tmp_path, monkeypatch):
     from lib.evaluation import look, reconstruction
-    from lib.inference import predict
+    from lib.inference import reconstruct
     from lib.models.varnet import center_lines
 
     ours, theirs = networks
@@ -185,7 +196,7 @@ def test_every_way_gives_varnet_the_centre_lines_that_fastmri_gives(wide, networ
 
     *inputs, _, _ = (torch.stack(x) for x in zip(*(slices[i] for i in range(3)), strict=True))
     assert same(ours(*inputs))  # one batch of masks of different counts
-    with h5py.File(predict.reconstruct(ours, slices, tmp_path / "a.h5", batch_size=3)) as result:
+    with h5py.File(reconstruct.reconstruct(ours, slices, tmp_path / "a.h5", batch_size=3)) as result:
         assert same([torch.from_numpy(group["output"][0]) for group in result.values()])
     settings = {k: v for k, v in WIDE.items() if k != "acceleration"}
     reconstruction.compare(wide, settings, [4], {"VarNet": ours}, tmp_path / "b.h5")

@@ -13,7 +13,7 @@ from lib.data import case_files, cine
 from lib.data.fastmri import index, split_files
 from lib.data.fastmri_file import kspace_file
 from lib.evaluation.look import look
-from lib.inference import predict
+from lib.inference import results
 
 KSPACE = np.random.default_rng(0).standard_normal((2, 3, 16, 12)).astype(np.complex64)
 IMAGES = np.sqrt(
@@ -81,7 +81,7 @@ READERS = {
     "SNU": lambda p, v: kspace_file(snu(p, v)),
     "cine": lambda p, v: cine.series_file(write(p / "a.h5", {"imagesRecon": v}), "x"),
     "case": lambda p, v: case_files.case_file(write(p / "a.h5", {"image": v}, classes=["a"], names=["1"], spacing=[1, 1, 1])),
-    "result": lambda p, v: predict.read_result(write(p / "a.h5", {"a/input": IMAGES, "a/output": v})),
+    "result": lambda p, v: results.read(write(p / "a.h5", {"a/input": IMAGES, "a/output": v})),
     "viewer": lambda p, v: viewer.case(write(p / "a.h5", {"a/output": v})),
     "look": lambda p, v: look(write(p / "a.h5", {"kspace": v})),
 }  # fmt: skip
@@ -116,7 +116,7 @@ def test_a_locked_file_is_called_locked(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     holder.stdout.readline()
     try:
-        for reader in (kspace_file, predict.case_names, look):
+        for reader in (kspace_file, results.case_names, look):
             with pytest.raises(InputError, match=r"a.h5: .*locked \(unable to lock file.*HDF5_USE_FILE_LOCKING=FALSE"):
                 reader(path)
     finally:

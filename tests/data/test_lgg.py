@@ -14,7 +14,7 @@ from PIL import Image
 from lib import InputError
 from lib.data import lgg as pairs
 from lib.data.index import read_set
-from lib.inference import predict
+from lib.inference import segment
 from lib.phantoms import lesions
 
 
@@ -228,7 +228,7 @@ def test_images_of_more_than_8_bits_are_refused_before_any_is_predicted(tmp_path
     with pytest.raises(InputError, match=r"z.png: RGB pixels of more than 8 bits"):
         pairs.read_image(tmp_path / "z.png")
     with pytest.raises(InputError, match=r"z.png: RGB pixels of more than 8 bits"):
-        predict.segment_images(torch.nn.Conv2d(3, 1, 1), tmp_path, tmp_path / "masks.h5", "unit", (2, 2))
+        segment.segment_images(torch.nn.Conv2d(3, 1, 1), tmp_path, tmp_path / "masks.h5", "unit", (2, 2))
     assert not (tmp_path / "masks.h5").exists()
 
 

@@ -17,7 +17,7 @@ from lib.data.index import read_set
 from lib.data.lits import attributes, middle, planes, prepare, save_nifti, to_original
 from lib.data.lits_matching import find
 from lib.data.patches import VolumePatches, augment, dataloaders, grid
-from lib.evaluation.segmentation import target_of
+from lib.data.targets import target_of
 from lib.parallel import mesh
 from lib.phantoms import abdomen, labelled_scans
 

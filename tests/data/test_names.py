@@ -14,7 +14,7 @@ from lib.data.fastmri_file import kspace_file
 from lib.data.grappa_cache import image
 from lib.data.names import path_names
 from lib.evaluation import reconstruction
-from lib.inference import predict
+from lib.inference import layouts, reconstruct, results
 from lib.kspace import ifft2c, rss
 
 MASK = {"kind": "equispaced", "acceleration": 2, "num_low_frequencies": 8}
@@ -47,10 +47,10 @@ def test_two_files_of_one_name_are_two_cases_everywhere(tmp_path):
     slices = KspaceSlices(files, MASK)
     assert [slices.case(i).id for i in (0, 2)] == ["acc4_x", "acc8_x"]
     result = tmp_path / "run" / "predictions" / "result.h5"
-    predict.reconstruct(models.build("VarNet", **SMALL), slices, result, batch_size=2)
-    found = predict.read_result(result)
+    reconstruct.reconstruct(models.build("VarNet", **SMALL), slices, result, batch_size=2)
+    found = results.read(result)
     assert list(found) == ["acc4_x", "acc8_x"] and not np.allclose(*(found[n]["truth"] for n in found))
-    folder = predict.export(tmp_path / "run", "submission")
+    folder = layouts.export(tmp_path / "run", "submission")
     sent = {str(p.relative_to(folder)): h5py.File(p)["reconstruction"][:] for p in folder.rglob("*.h5")}
     assert set(sent) == {"acc4/x.h5", "acc8/x.h5"}
     assert all(np.array_equal(sent[f"{n[:4]}/x.h5"], volumes["output"]) for n, volumes in found.items())
@@ -59,7 +59,7 @@ def test_two_files_of_one_name_are_two_cases_everywhere(tmp_path):
     scores = reconstruction.compare(
         files, about, [2], {}, tmp_path / "e.h5", baselines=["zero-filled", "GRAPPA"]
     ).scores
-    assert list(predict.read_result(tmp_path / "e.h5")) == ["acc4_x", "acc8_x"] == list(dict.fromkeys(scores.case))
+    assert list(results.read(tmp_path / "e.h5")) == ["acc4_x", "acc8_x"] == list(dict.fromkeys(scores.case))
     people = reconstruction.per_person(scores)  # one person, whatever the number of files
     assert len(people) == 2 and set(people.person) == {"somebody"}
     each = scores[scores.method == "GRAPPA"].ssim

@@ -12,7 +12,7 @@ from lib import InputError, metrics, runs
 from lib.data.fastmri import KspaceSlices, split_files
 from lib.data.fastmri_file import kspace_file
 from lib.evaluation import baselines, reconstruction
-from lib.inference import predict
+from lib.inference import reconstruct, results
 from lib.models import build
 from lib.models.varnet import VarNet
 from lib.phantoms import sample_scans
@@ -89,7 +89,7 @@ def test_compare_writes_every_method_and_says_what_it_left_out(folder, tmp_path)
         split_files(folder, "test"), mask, [2, 4], {"VarNet": network}, tmp_path / "result.h5"
     )
     assert set(found.scores.method) == {*baselines.BASELINES, "VarNet"} and len(found.scores) == 2 * 2 * 5
-    assert set(predict.read_result(tmp_path / "result.h5")) == {"brain_b 2x", "brain_b 4x", "brain_c 2x", "brain_c 4x"}
+    assert set(results.read(tmp_path / "result.h5")) == {"brain_b 2x", "brain_b 4x", "brain_c 2x", "brain_c 4x"}
     assert set(found.seconds) == set(found.scores.method) and not found.reasons
     by = found.scores.set_index(["method", "acceleration", "person"]).psnr
     assert (by["GRAPPA"] > by["zero-filled"]).all()
@@ -142,7 +142,7 @@ def test_a_stopped_comparison_goes_on_and_ends_with_the_same(folder, tmp_path):
     rest = compare("cut")
     assert Counting.calls < used and kept < (tmp_path / "cut" / "result.h5").stat().st_mtime_ns
     pd.testing.assert_frame_equal(rest.scores, whole.scores)
-    ended, first = (predict.read_result(tmp_path / name / "result.h5") for name in ("cut", "whole"))
+    ended, first = (results.read(tmp_path / name / "result.h5") for name in ("cut", "whole"))
     assert list(ended) == list(first) and all(
         np.array_equal(ended[case][key], first[case][key]) for case in first for key in first[case]
     )
@@ -163,11 +163,11 @@ def test_each_slice_is_read_once_by_whom_ever(folder, tmp_path, monkeypatch):
     reconstruction.compare(files, CENTER, [4], both, tmp_path / "c" / "c.h5")
     assert read == [0, 1, 2, 3]
     slices = KspaceSlices(files, CENTER | {"acceleration": 4})
-    predict.reconstruct(network, slices, tmp_path / "d.h5", batch_size=3)
+    reconstruct.reconstruct(network, slices, tmp_path / "d.h5", batch_size=3)
     assert read == [0, 1, 2, 3] * 2
     monkeypatch.setattr(KspaceSlices, "case", case)
-    predict.reconstruct(network, slices, tmp_path / "e.h5", batch_size=3, num_workers=2)
-    found = [predict.read_result(tmp_path / name) for name in ("d.h5", "e.h5")]
+    reconstruct.reconstruct(network, slices, tmp_path / "e.h5", batch_size=3, num_workers=2)
+    found = [results.read(tmp_path / name) for name in ("d.h5", "e.h5")]
     assert all(np.array_equal(v, found[1][case][key]) for case in found[0] for key, v in found[0][case].items())
 
 
@@ -243,7 +243,7 @@ def test_lesions_are_where_the_data_say_whatever_a_person_is_called(tmp_path):
     reconstruction.compare(files, CENTER, [4], {}, tmp_path / "r.h5", baselines=["zero-filled"])
     found = reconstruction.lesions(tmp_path / "r.h5", ["zero-filled"])
     assert set(found) == {"one"} and set(found["one"]) == {"truth", "zero-filled"}
-    truth = predict.read_case(tmp_path / "r.h5", "one")["noise_free"]
+    truth = results.case(tmp_path / "r.h5", "one")["noise_free"]
     assert found["one"]["truth"] == reconstruction.lesion_contrast(truth, where)
     with h5py.File(folder / "two.h5", "a") as file:
         file["lesion"] = np.ones((1, 4, 4))

@@ -11,6 +11,7 @@ from lib import InputError
 from lib.data.case_files import case_file, write_case
 from lib.evaluation import segmentation
 from lib.inference import sliding_window
+from lib.inference.segment import segment_volumes
 from lib.losses.segmentation import probabilities
 
 
@@ -87,7 +88,7 @@ def test_a_case_is_written_and_scored_as_a_volume(tmp_path):
     found = torch.from_numpy(label.astype(np.int64))
     found[2, 3:9, 3:9] = 0  # one plane of the liver is missed
     Right.logits = 20 * nn.functional.one_hot(found, 3).movedim(-1, 0)[None].float()
-    path = sliding_window.segment(Right(), [case_file(tmp_path / "c.h5")], tmp_path / "result.h5", x.shape)
+    path = segment_volumes(Right(), [case_file(tmp_path / "c.h5")], tmp_path / "result.h5", x.shape)
     with h5py.File(path) as file:
         assert np.array_equal(file["c/output"][:], found) and np.allclose(file["c/input"][:], x)
         assert np.array_equal(file["c/truth"][:], label)

@@ -64,7 +64,7 @@ def test_the_challenge_baselines_best_model_with_arguments_and_paths(tmp_path, v
         path = saved(tmp_path / f"best_model{number}.pt", content | more)
         assert tensors(path).keys() == varnet.state_dict().keys()
     assert opened(path)["args"] == ARGUMENTS and str(opened(path)["elsewhere"]) == "C:\\result"
-    network, settings = weights.network("VarNet", {}, path, trains=False)
+    _, settings, network, *_ = weights.network("VarNet", {}, path, trains=False)
     assert settings == SMALL and torch.equal(network.sens_net.norm_unet.unet.conv.layers[0].weight, tensors(path)["sens_net.norm_unet.unet.conv.layers.0.weight"])  # fmt: skip
 
 

@@ -115,8 +115,8 @@ def test_cases_of_a_run(tmp_path):
         file["b"].attrs["spacing"], file["b"].attrs["classes"] = [3.0, 1.0, 1.0], ["none", "liver"]
         file["b"].attrs["volume"] = True
     assert case_names(path) == ["b", "c"]
-    volumes, unit, spacing, classes, planes, mask = case(path)
-    assert planes == ("axial", "coronal", "sagittal") and mask is None
+    volumes, unit, spacing, classes, planes, mask, achieved = case(path)
+    assert planes == ("axial", "coronal", "sagittal") and mask is achieved is None
     assert case(path, "c").planes == ("slice", "row", "column")
     assert unit == "slice" and spacing == (3.0, 1.0, 1.0) and classes == ["none", "liver"]
     assert np.array_equal(volumes["output"], VOLUME[:, ::-1, ::-1] + 1)  # of segmented volumes
@@ -127,7 +127,11 @@ def test_cases_of_a_run(tmp_path):
     with h5py.File(path, "a") as file:
         file.attrs["first_axis"] = "time"
     assert case(path, "c").unit == "frame"
-    for name, message in {"none.h5": "no such file", "bad.h5": "not a result.h5", "empty.h5": "holds no cases"}.items():
+    for name, message in {
+        "none.h5": "no such file",
+        "bad.h5": "not a readable HDF5 file",
+        "empty.h5": "holds no cases",
+    }.items():
         if name == "bad.h5":
             (tmp_path / name).write_bytes(b"x")
         elif name == "empty.h5":

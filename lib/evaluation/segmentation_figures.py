@@ -1,0 +1,94 @@
+"""Pictures of segmentations: a slice of a result.h5, three planes of a volume, samples of a masks.h5."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib import plots
+from lib.data import lgg, lits
+from lib.data.case_files import to_radiological
+from lib.data.hdf5 import open_hdf5
+from lib.evaluation.segmentation import Score, slices_by_dice
+from lib.inference import results
+
+
+def picture(path: Path, scores: list[Score], which: str = "median"):
+    """A figure of one slice of a result.h5, image, label and prediction: the "worst", "median" or "best" by `slices_by_dice`.
+
+    Without truths the middle slice of the first case.
+    """
+    order = slices_by_dice(scores)
+    if order:
+        value, name, s = order[{"worst": 0, "median": len(order) // 2, "best": -1}[which]]
+        case = results.case(path, name)
+        title = f"{which}: {name}, slice {case.slice_names[s]}, Dice {value:.3f}"
+    else:
+        case = results.case(path)
+        s, title = len(case["output"]) // 2, f"{case.name}, no label"
+    names = {"input": "image", "truth": "label", "output": "prediction"}
+    seen = {n: to_radiological(case.part(key, s), case.about) for key, n in names.items() if key in case.images}
+    image = seen.pop("image")
+    low, high = np.percentile(image, (0, 99.5))
+    panels = dict.fromkeys(("image", *seen), image)
+    window = (low, high) if high > low else None
+    return plots.montage(panels, window, title=title, labels=seen, classes=list(case.classes))
+
+
+def planes(
+    image: Any, labels: dict[str, Any], classes: list[str], spacing=(1.0, 1.0, 1.0), at=None, title: str | None = None
+):  # fmt: skip
+    """A figure of three planes through voxel `at` of a volume (D, H, W), with each of `labels` laid over it in a column.
+
+    at: None: the middle of what the last of them shows (of the volume, where it shows nothing).
+    """
+    labels = {name: np.asarray(label) for name, label in labels.items()}
+    if at is None:
+        where = np.argwhere([*labels.values()][-1] > 0)
+        at = np.median(where, axis=0) if len(where) else np.array(image.shape) // 2
+    shown = lits.planes(np.asarray(image), spacing, at)
+    cut = {name: lits.planes(label, spacing, at) for name, label in labels.items()}
+    panels = {f"{plane}: {name}": shown[plane] for plane in shown for name in cut}
+    over = {f"{plane}: {name}": cut[name][plane] for plane in shown for name in cut}
+    window, columns = tuple(np.percentile(image, (0.5, 99.5))), len(cut) if len(cut) > 1 else 3
+    return plots.montage(panels, window, columns, title, labels=over, classes=classes)
+
+
+def case_planes(path: Path, name: str | None = None, title: str | None = None):
+    """`planes` of a case of a result.h5 of volumes (the first if None): the prediction and, if known, the label."""
+    case = results.case(path, name)
+    labels = {"prediction": case["output"]} | ({"label": case["truth"]} if "truth" in case.images else {})
+    return planes(case["input"], labels, list(case.classes), case.spacing, title=title or case.name)
+
+
+def mask_table(masks: Path, source: Path, count: int = 4):
+    """A figure of up to `count` samples of a masks.h5, evenly chosen: input, prediction and, where it is known, truth.
+
+    source: the result.h5 beside it, or the folder of the images.
+    """
+    panels, labels = {}, {}
+    with open_hdf5(masks) as file:
+        names = list(file)
+        names = [names[i] for i in sorted({round(q) for q in np.linspace(0, len(names) - 1, count)})]
+        found = {name: file[name][0] for name in names}
+    if source.is_dir():
+        paths = {p.stem: p for p in lgg.images_in(source)}
+        inputs = {name: (lgg.read_image(paths[name], found[name].shape)[1], None) for name in names}
+    else:
+        inputs = _inputs(source, names)
+    for name in names:
+        image, truth = inputs[name]
+        laid = {"prediction": found[name].round()} | ({} if truth is None else {"truth": truth})
+        panels |= dict.fromkeys((f"{name}: {row}" for row in ("input", *laid)), image / max(float(image.max()), 1))
+        labels |= {f"{name}: {row}": label for row, label in laid.items()}
+    columns = len(panels) // len(names)
+    return plots.montage(panels, window=(0, 1), columns=columns, labels=labels, classes=lgg.CLASSES)
+
+
+def _inputs(path: Path, names: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    found = {}
+    for case in results.cases(path).values():
+        for s, name in enumerate(case.slice_names):
+            if name in names:
+                found[name] = (case.part("input", s), case.part("truth", s) if "truth" in case.images else None)
+    return found
