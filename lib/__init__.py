@@ -22,11 +22,12 @@ class InputError(ValueError):
     The message is one line of the parts that are given: "where: found, expected …: hint".
     """
 
-    def __init__(self, where: object, found: str = "", expected: str = "", hint: str = ""):
-        self.where, self.found, self.expected, self.hint = str(where), found, expected, hint
+    def __init__(self, where: object, found: object = "", expected: object = "", hint: object = ""):
+        self.where, self.found, self.expected, self.hint = map(str, (where, found, expected, hint))
+        found = self.found
         if expected:  # after a question, such as lib.text.did_you_mean's, there is no comma
             found = f"{found}{', ' if found and not found.endswith('? ') else ''}expected {expected}"
-        super().__init__(": ".join(filter(None, (self.where, found, hint))))
+        super().__init__(": ".join(filter(None, (self.where, found, self.hint))))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""

@@ -17,7 +17,7 @@ def _stack(cases: list[Case], device: torch.device | str) -> tuple[Tensor, Tenso
     """Masked k-space (S, C, H, W), on the device, and mask (W,) of one file's slices."""
     columns = cases[0].mask.columns
     if any(not torch.equal(columns, c.mask.columns) for c in cases):
-        raise InputError(f"{cases[0].file}: its slices have different masks, expected one a file")
+        raise InputError(cases[0].file, "its slices have different masks", "one a file")
     return torch.stack([c.masked_kspace for c in cases]).to(device), columns
 
 
@@ -69,5 +69,5 @@ def chosen(names: Sequence[str] | None, cine: bool) -> list[str]:
     known = list(SERIES_BASELINES if cine else BASELINES)
     for name in names or ():
         if name not in known:
-            raise InputError(f"baselines: {choose(name, known)}")
+            raise InputError("baselines", f"{choose(name, known)}")
     return known if names is None else list(dict.fromkeys(names))

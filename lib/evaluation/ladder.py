@@ -22,7 +22,7 @@ def check_ladder(steps: list[str], networks: Iterable[str], baselines: Iterable[
     known = [*baselines, *networks]
     for step in steps:
         if step not in known:
-            raise InputError(f"ladder: {choose(step, known)}")
+            raise InputError("ladder", f"{choose(step, known)}")
 
 
 def ladder(scores: pd.DataFrame, steps: list[str]) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def look(
     kind: "image" or "kspace", what a complex array is. InputError where the file is none of these.
     """
     if kind not in (None, *KINDS):
-        raise InputError(f"kind: got {kind!r}, expected one of {', '.join(KINDS)}, or None")
+        raise InputError("kind", f"got {kind!r}", f"one of {', '.join(KINDS)}, or None")
     path = ROOT / Path(path).expanduser()
     if path.suffix in HDF5 and kind != "image":
         with open_hdf5(path) as file:
@@ -58,7 +58,7 @@ def look(
             return _look_at_kspace(path, slice, weights)
     with _opened(path) as array:
         if kind == "kspace" and array.kind != "complex":
-            raise InputError(f"{path}: kind: got 'kspace', expected complex numbers in it, found {array.kind} ones")
+            raise InputError(path, "kind: got 'kspace'", f"complex numbers in it, found {array.kind} ones")
         print(f"{path.name}: {array.told}")
         complexes = array.kind == "complex" and (kind or _guess(path, array)) == "kspace"
         return _look_at_coils(path, array, slice) if complexes else _look_at_images(path, array, slice)
@@ -78,7 +78,7 @@ class _Array(NamedTuple):
         try:
             part = np.asarray(self.stored[at])
         except Exception as error:  # a part that is damaged, or a compression that isn't known here
-            raise InputError(f"{self.path}: can't be read ({one_line(error)[:120]})") from None
+            raise InputError(self.path, f"can't be read ({one_line(error)[:120]})") from None
         fields = part.dtype.names
         if self.kind == "complex" and not np.iscomplexobj(part):
             real, imaginary = (part[f] for f in fields) if fields else np.moveaxis(part, -1, 0)
@@ -100,14 +100,14 @@ def _opened(path: Path) -> Iterator[_Array]:
             told = _pose(path)
             stored = read_radiological(path).volume
         else:
-            raise InputError(f"{path}: unknown kind of file, expected .h5, .hdf5, .npy, .nii or .nii.gz")
+            raise InputError(path, "unknown kind of file", ".h5, .hdf5, .npy, .nii or .nii.gz")
     except InputError:
         raise
     except Exception as error:  # readers fail in many ways with what isn't such a file
-        raise InputError(f"{path}: can't be read ({one_line(error)[:120]})") from None
+        raise InputError(path, f"can't be read ({one_line(error)[:120]})") from None
     found, why = _array(path, stored, "an array", told)
     if found is None:
-        raise InputError(f"{path}: {why}")
+        raise InputError(path, why)
     yield found
 
 
@@ -125,7 +125,7 @@ def _first(path: Path, file: h5py.File) -> _Array:
         reasons.append(f"{name}: {why}")
     more = f" … ({len(reasons)} in all)" if len(reasons) > 3 else ""
     raise InputError(
-        f"{path}: holds no array of two axes or more with numbers ({'; '.join(reasons[:3]) or 'it is empty'}{more})"
+        path, f"holds no array of two axes or more with numbers ({'; '.join(reasons[:3]) or 'it is empty'}{more})"
     )
 
 
@@ -158,7 +158,7 @@ def _pose(path: Path) -> str:
     """How a NIfTI lies in space, by its header."""
     image = opened(path)
     if len(image.shape) < 2 or 0 in image.shape:
-        raise InputError(f"{path}: an array {image.shape}, expected at least two axes, none of them empty")
+        raise InputError(path, f"an array {image.shape}", "at least two axes, none of them empty")
     axes = "".join(code or "?" for code in nibabel.aff2axcodes(image.affine))
     unit = image.header.get_xyzt_units()[0].replace("unknown", "mm (no unit given)")
     spacing = " × ".join(f"{zoom:.3g}" for zoom in image.header.get_zooms()[:3])
@@ -188,7 +188,7 @@ def _look_at_coils(path: Path, array: _Array, index: int | None) -> Figure:
     """The RSS of a slice of k-space (H, W), (coils, H, W) or (slices, coils, H, W)."""
     if len(array.shape) > 4:
         raise InputError(
-            f"{path}: complex, {array.shape}: expected (H, W), (coils, H, W) or (slices, coils, H, W) of k-space"
+            path, f"complex, {array.shape}: expected (H, W), (coils, H, W) or (slices, coils, H, W) of k-space"
         )
     slices, coils, height, width = (1,) * (4 - len(array.shape)) + array.shape
     print(f"{pluralize(slices, 'slice')}, {pluralize(coils, 'coil')}, {height} readout × {width} phase encodes")
@@ -210,7 +210,7 @@ def _look_at_images(path: Path, array: _Array, index: int | None) -> Figure:
 def _checked(path: Path, index: int | None, slices: int) -> int:
     """The slice to show, the middle one where None."""
     if index is not None and not 0 <= index < slices:
-        raise InputError(f"{path}: slice: got {index}, expected 0 to {slices - 1}")
+        raise InputError(path, f"slice: got {index}", f"0 to {slices - 1}")
     return slices // 2 if index is None else index
 
 
@@ -276,7 +276,7 @@ def _name_of(weights: str | Path) -> str:
 def _by_network(weights: str | Path, case: Case, file: KspaceFile) -> Tensor:
     name = _name_of(weights)
     if models.entry(name).family != "kspace":
-        raise InputError(f"{name}: no network that gets k-space, or its zero-filled image, alone")
+        raise InputError(name, "no network that gets k-space, or its zero-filled image, alone")
     model = load(weights, name).model
     view = KspaceSlices([file], {}, **inputs_of(model))
     batch = [values[None] for values in view.item(case)]

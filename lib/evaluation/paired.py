@@ -51,7 +51,7 @@ def scores(compared: Mapping[str, run_comparison.Images]) -> pd.DataFrame:
 def check_truths(case: str, truths: Iterable[int]) -> None:
     """InputError where two hashes of a case's truth differ."""
     if len(set(truths)) > 1:
-        raise InputError(f"{case}: the runs have different truths of it: they were made on different data")
+        raise InputError(case, "the runs have different truths of it: they were made on different data")
 
 
 def hash_of(truth: np.ndarray) -> int:
@@ -91,7 +91,7 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
         else:
             values = {m.label: m(output, truth) for m in map(metrics.METRICS.get, metrics.standard())}
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(where, error) from None
     return _Scored(found.person, hash_of(truth), values, found.kind)
 
 

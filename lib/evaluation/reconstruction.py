@@ -207,7 +207,7 @@ def load(inputs: list[str], self_ensemble: dict[str, Any] | None = None) -> dict
         if self_ensemble and isinstance(model, VarNetRCAN):
             networks[f"{name} + self-ensemble"] = SelfEnsemble(model, **self_ensemble)
     if self_ensemble and len(networks) == len(models):
-        raise InputError("self_ensemble: none of the inputs is a cascade (VarNetRCAN)")
+        raise InputError("self_ensemble", "none of the inputs is a cascade (VarNetRCAN)")
     return networks
 
 
@@ -219,7 +219,7 @@ def check_kind(networks: dict[str, nn.Module], kind: str, cine: bool) -> None:
     for name, model in networks.items():
         if (models.entry(getattr(model, "model", model)).family == "cine") != cine:  # inside a SelfEnsemble
             raise InputError(
-                f"inputs: {name} is a network for {'k-space' if cine else 'cine'}, this set is the other kind"
+                "inputs", f"{name} is a network for {('k-space' if cine else 'cine')}, this set is the other kind"
             )
 
 

@@ -175,7 +175,7 @@ def case_of(compared: Mapping[str, Images], wanted: str | None) -> str | None:
     """The case that is wanted, else the first that all have, None where there is none; InputError where some lack it."""
     there = cases(compared)
     if wanted is not None and wanted not in there:
-        raise InputError(f"case {wanted}: not one that all these runs have; those are {', '.join(there) or 'none'}")
+        raise InputError(f"case {wanted}", f"not one that all these runs have; those are {', '.join(there) or 'none'}")
     return wanted or next(iter(there), None)
 
 
@@ -186,7 +186,7 @@ def classes(compared: Mapping[str, Images]) -> list[str]:
     for name, its in found.items():
         if its != found[first]:
             said = [", ".join(c) or "no classes (a reconstruction)" for c in (found[first], its)]
-            raise InputError(f"{first} has {said[0]}; {name} has {said[1]}: expected runs of one kind")
+            raise InputError(f"{first} has {said[0]}; {name} has {said[1]}", "", "runs of one kind")
     return found.get(first, [])
 
 

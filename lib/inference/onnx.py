@@ -29,7 +29,7 @@ def serve(model: nn.Module, name: str, example: Tensor, folder: Path) -> Path:
     """
     model, example = model.cpu().eval(), example.cpu()
     if example.is_complex():
-        raise InputError(f"{name}: its input is complex, ONNX serves networks with real input and output only")
+        raise InputError(name, "its input is complex, ONNX serves networks with real input and output only")
     target = Path(folder) / name / "1" / "model.onnx"
     with replacing(target) as partial, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
@@ -42,7 +42,7 @@ def serve(model: nn.Module, name: str, example: Tensor, folder: Path) -> Path:
         difference = _difference(partial, model, example)
         print(f"{name}: onnxruntime differs by {difference:.1e} from the network", flush=True)
         if not difference <= TOLERANCE:
-            raise InputError(f"{name}: onnxruntime differs by {difference:.1e}, expected at most {TOLERANCE:g}")
+            raise InputError(name, f"onnxruntime differs by {difference:.1e}", f"at most {TOLERANCE:g}")
     dims = ", ".join(map(str, example.shape[1:]))
     write(Path(folder) / name / "config.pbtxt", CONFIG.format(name=name, most=8, dims=dims))
     return target

@@ -31,7 +31,7 @@ def slabs(
     from monai.data.utils import compute_importance_map, dense_patch_slices  # seconds
 
     if not 0 <= overlap < 1:
-        raise InputError(f"overlap: got {overlap}, expected a share of at least 0 and below 1")
+        raise InputError("overlap", f"got {overlap}", "a share of at least 0 and below 1")
     model, patch = model.to(device).eval(), tuple(patch)
     size = tuple(max(extent, p) for extent, p in zip(volume.shape, patch, strict=True))
     before = [(s - extent) // 2 for s, extent in zip(size, volume.shape, strict=True)]

@@ -72,9 +72,7 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     given = parameters.get("run_dir")
     task = parameters.get("task_name") or re.sub(r"^\d+_", "", source.stem)
     if not re.fullmatch(tasks.NAME, task) or task in NOT_TASKS:
-        raise InputError(
-            f"task_name: got {task!r}, expected letters, digits, _ and -, and none of {', '.join(NOT_TASKS)}"
-        )
+        raise InputError("task_name", f"got {task!r}", f"letters, digits, _ and -, and none of {', '.join(NOT_TASKS)}")
     if "RANK" in os.environ:  # a process that helps to train: the run is its notebook's
         _seed(parameters.get("seed"))
         return Run((ROOT / given).resolve(), parameters)
@@ -202,12 +200,12 @@ def find(task: os.PathLike | str) -> Path:
     if (folder / "model.json").is_file() or folder.is_file():
         return folder.resolve()
     if folder.suffix in WEIGHTS:
-        raise InputError(f"{folder}: no such file of weights")
+        raise InputError(folder, "no such file of weights")
     if (folder / "status.json").is_file():
         found = status(folder)
         if found["status"] != "ok":
             said = f"{found['status']} ({found['error']})" if found["error"] else found["status"]
-            raise InputError(f"run {short(folder)}: {said}, expected one that ended ok")
+            raise InputError(f"run {short(folder)}", said, "one that ended ok")
         return folder.resolve()
     name = folder.name if folder.parent.resolve() in roots() else os.fspath(task)  # its folder, too
     all_runs = history(name) if re.fullmatch(tasks.NAME, name) else []
@@ -217,13 +215,13 @@ def find(task: os.PathLike | str) -> Path:
     there = sorted({p.parent.name for p in history() if recorded(p).get("status") == "ok"})
     maker, states = _maker(name), ", ".join(f"{p.name} {status(p)['status']}" for p in all_runs[-5:])
     found = f"none has ended ok ({states})" if states else tasks.choose(name, there)
-    raise InputError(f"run {name}: {found}{f'; {maker} makes it' if maker else ''}")
+    raise InputError(f"run {name}", f"{found}{(f'; {maker} makes it' if maker else '')}")
 
 
 def only(inputs: Sequence[os.PathLike | str]) -> os.PathLike | str:
     """The one that a notebook's `inputs` hold; InputError for none or several."""
     if len(inputs) != 1:
-        raise InputError(f"inputs (runs in a recipe): got {len(inputs)}, expected one")
+        raise InputError("inputs (runs in a recipe)", f"got {len(inputs)}", "one")
     return inputs[0]
 
 

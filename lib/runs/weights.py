@@ -39,7 +39,7 @@ def _described(source: os.PathLike | str, kind: str | None = None) -> tuple[Path
     if kind and place.is_file() and (settings := settings_in(kind, tensors(place), place)):
         about = {"name": kind, "settings": settings}
     if about and kind and about["name"] != kind:
-        raise InputError(f"{short(place)}: weights of {about['name']}, expected {kind}")
+        raise InputError(f"{short(place)}", f"weights of {about['name']}", kind)
     return place, about
 
 
@@ -118,12 +118,14 @@ def settings_of(source: os.PathLike | str, kind: str, given: dict[str, Any] | No
     """
     given, (place, about) = given or {}, _described(source, kind)
     if not about and not place.is_file():
-        raise InputError(f"{short(place)}: no model.json in it: the run has trained no network")
+        raise InputError(f"{short(place)}", "no model.json in it: the run has trained no network")
     its = about.get("settings", {})
     its = its if place.is_file() else models.complete(kind, its)
     for key, value in given.items():
         if its.get(key, value) != value:
-            raise InputError(f"{short(place)}: {kind} with {key} {its[key]!r}, the task says {value!r}: leave it out")
+            raise InputError(
+                f"{short(place)}", f"{kind} with {key} {its[key]!r}, the task says {value!r}: leave it out"
+            )
     return given | its
 
 
@@ -135,9 +137,7 @@ def with_varnet(settings: dict[str, Any], inputs: list[str], weights: os.PathLik
     if weights and not (ROOT / weights).is_file():
         return settings | {"varnet": settings_of(weights, "VarNetRCAN")["varnet"]}
     if not weights and not inputs:
-        raise InputError(
-            "inputs: no VarNet given, expected a task, a run folder or a file of weights (runs: in a recipe)"
-        )
+        raise InputError("inputs", "no VarNet given", "a task, a run folder or a file of weights (runs: in a recipe)")
     its = settings_of(weights or inputs[0], "VarNet", settings.get("varnet"))
     return settings | ({"varnet": its} if its else {})
 

@@ -45,16 +45,16 @@ def read(name: str, source: Any, like: Path | None = None) -> Source:
         try:
             found = Source(np.asarray(source))
         except ValueError:
-            raise InputError(f"SliceViewer: {name!r} is a list of uneven lengths, expected (slices, H, W)") from None
+            raise InputError("SliceViewer", f"{name!r} is a list of uneven lengths", "(slices, H, W)") from None
     else:
         found = Source(source)
     if not is_array(found.volume):
         return found
     if not hasattr(found.volume, "dtype"):
         kind = type(found.volume).__name__
-        raise InputError(f"SliceViewer: {name!r} is a {kind}, expected an array or a file's path")
+        raise InputError("SliceViewer", f"{name!r} is a {kind}", "an array or a file's path")
     if getattr(found.volume.dtype, "kind", "f") not in "biufc":  # torch's have no kind
-        raise InputError(f"SliceViewer: {name!r} holds {found.volume.dtype}, expected numbers")
+        raise InputError("SliceViewer", f"{name!r} holds {found.volume.dtype}", "numbers")
     return found
 
 
@@ -72,9 +72,9 @@ def _file(name: str, text: str, like: Path | None) -> Source:
     path, _, key = text.partition(".h5:") if ".h5:" in text else (text, "", "")
     path = ROOT / Path(f"{path}.h5" if key else path).expanduser()
     if not path.is_file():
-        raise InputError(f"SliceViewer: {name!r}: {path}: no such file")
+        raise InputError("SliceViewer", f"{name!r}: {path}: no such file")
     if not path.name.endswith((".nii", ".nii.gz", ".npy", ".h5")):
-        raise InputError(f"SliceViewer: {name!r}: {path}: expected .nii, .nii.gz, .npy or .h5:dataset")
+        raise InputError("SliceViewer", f"{name!r}: {path}: expected .nii, .nii.gz, .npy or .h5:dataset")
     try:
         if path.suffix == ".npy":
             return Source(np.load(path, mmap_mode="r"), file=path)
@@ -82,9 +82,9 @@ def _file(name: str, text: str, like: Path | None) -> Source:
             file=path
         )
     except InputError as error:
-        raise InputError(f"SliceViewer: {name!r}: {path}: {str(error).removeprefix(f'{path}: ')}") from None
+        raise InputError("SliceViewer", f"{name!r}: {path}: {str(error).removeprefix(f'{path}: ')}") from None
     except Exception as error:  # readers fail in many ways with what isn't such a file
-        raise InputError(f"SliceViewer: {name!r}: {path}: can't be read ({one_line(error)[:160]})") from None
+        raise InputError("SliceViewer", f"{name!r}: {path}: can't be read ({one_line(error)[:160]})") from None
 
 
 def _hdf5(path: Path, key: str) -> Source:
