@@ -94,7 +94,7 @@ RECIPES = {
     "unknown loss": (TASK % ", loss: sim", "did you mean 'ssim'?"),
     "unknown metric": (TASK % ", metrics: [pnsr]", "did you mean 'psnr'?"),
     "unknown mask": (TASK % ", mask: {kind: equidistant, acceleration: 4, num_low_frequencies: 4}", "mask: kind: got 'equidistant', did you mean 'equispaced'?"),
-    "two centres": (TASK % ", mask: {kind: random, acceleration: 4}", "either center_fraction or num_low_frequencies"),
+    "two centers": (TASK % ", mask: {kind: random, acceleration: 4}", "either center_fraction or num_low_frequencies"),
     "negative epochs": (TASK % ", epochs: -1", "epochs: got -1, expected an integer of at least 1"),
     "zero batch": (TASK % ", batch_size: 0", "batch_size: got 0, expected an integer of at least 1"),
     "wrong type": (TASK % ", epochs: many", "epochs: got 'many', expected an integer"),
@@ -137,7 +137,7 @@ CINE_CASES = {  # the file that is wrong with its key and content, what the task
     "one frame": (("x_val", "imagesRecon", SERIES[..., :1]), "", "x_val.h5: imagesRecon: 1 frame in (2, 12, 12, 1), expected at"),
     "loss": (None, ", loss: MSEE", "loss: 'MSEE': did you mean mean_squared_error"),
     "metric": (None, ", metrics: [sssim]", "metrics: 'sssim': did you mean ssim"),
-    "regulariser": (None, ", regularization: {type: dropblok, parameters: [0.8, 3]}", "regularization: type is 'dropblok', expected"),
+    "regularizer": (None, ", regularization: {type: dropblok, parameters: [0.8, 3]}", "regularization: type is 'dropblok', expected"),
     "parameters": (None, ", regularization: {type: dropblock, parameters: [0.8]}", "dropblock has 1 parameters, expected 2: keep_prob, block_size"),
     "no weights": (None, ", task_type: predict", "task_type predict: saved_network_weights is missing"),
 }  # fmt: skip

@@ -50,12 +50,12 @@ def test_git_keeps_lib_and_the_samples_and_ignores_what_runs_make():
     assert all(map(ignored, ("data/kspace/set.json", "runs/x/20260101-000000/status.json", ".venv/bin/python")))
 
 
-def test_licences_are_there():
+def test_licenses_are_there():
     assert "MIT License" in (ROOT / "LICENSE").read_text()
     notices = (ROOT / "data" / "samples" / "LICENSES.md").read_text()
     sources = (ROOT / "data" / "samples" / "README.md").read_text()
-    for licence in ("BSD-2-Clause", "BSD-3-Clause", "MIT", "Apache-2.0"):
-        assert licence in sources and licence in notices
+    for license in ("BSD-2-Clause", "BSD-3-Clause", "MIT", "Apache-2.0"):
+        assert license in sources and license in notices
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -90,7 +90,7 @@ def test_notebook_in_git(path):
     assert all(a == "markdown" for a, b in zip(kinds, kinds[1:], strict=False) if b == "code" and a != "code")
 
 
-def test_every_notebook_is_linked_from_its_neighbours():
+def test_every_notebook_is_linked_from_its_neighbors():
     text = {p.stem: p.read_text(encoding="utf-8") for p in NOTEBOOKS}
     for stem, content in text.items():
         if stem != "00_overview":

@@ -22,7 +22,7 @@ from lib.data.index import entries
 from lib.data.loaders import loaders
 from lib.files import replacing
 
-NORMALISE = ("none", "z_score", "percentile", "unit")
+NORMALIZE = ("none", "z_score", "percentile", "unit")
 
 
 class CaseFile(NamedTuple):
@@ -117,7 +117,7 @@ def split_cases(folder: Path, split: str, need_label: bool = True) -> list[CaseF
     return found
 
 
-def normalise(image: Tensor, how: str) -> Tensor:
+def normalize(image: Tensor, how: str) -> Tensor:
     """An image (C, H, W), each channel by itself: as it is ("none"), to mean 0 and deviation 1 ("z_score"), its 1st to 99th
     percentile to 0 … 1, cut off there ("percentile"), or divided by 255 ("unit"). One without contrast is only shifted.
     """
@@ -165,19 +165,19 @@ def augment(image: Tensor, label: Tensor, seed: tuple[int, ...], flip=0.0, rotat
 class CaseSlices(Dataset):
     """Slices of cases. An item is image (C, H, W) float32 and the target that `target` makes of the label (H, W) int64.
 
-    normalise: one of NORMALISE. channels: 3 repeats a grey image. augmentation: settings of `augment`, drawn from (seed,
+    normalize: one of NORMALIZE. channels: 3 repeats a gray image. augmentation: settings of `augment`, drawn from (seed,
     epoch, index). preload: keep all in memory. Items are asked for by index, or by (epoch, index).
     """
 
     panels = staticmethod(pictures.labels)
 
     def __init__(
-        self, cases: list[CaseFile], normalise: str = "none", target: Callable[[Tensor], Tensor] | None = None, *,
+        self, cases: list[CaseFile], normalize: str = "none", target: Callable[[Tensor], Tensor] | None = None, *,
         channels: int = 1, augmentation: dict[str, Any] | None = None, preload: bool = False, seed: int = 0,
     ):  # fmt: skip
-        if normalise not in NORMALISE:
-            raise InputError("normalise", f"got {normalise!r}", f"one of {', '.join(NORMALISE)}")
-        self.cases, self.normalise, self.target, self.seed = cases, normalise, target or (lambda label: label), seed
+        if normalize not in NORMALIZE:
+            raise InputError("normalize", f"got {normalize!r}", f"one of {', '.join(NORMALIZE)}")
+        self.cases, self.normalize, self.target, self.seed = cases, normalize, target or (lambda label: label), seed
         self.channels, self.augmentation = channels, augmentation or {}
         self.index = [(c, s) for c in cases for s in range(c.slices)]
         crop = self.augmentation.get("crop")
@@ -205,7 +205,7 @@ class CaseSlices(Dataset):
         raw = torch.from_numpy(image.astype(np.float32)).reshape(-1, *case.size)
         raw = raw.expand(self.channels, -1, -1)
         label = None if label is None else torch.from_numpy(label.astype(np.int64))
-        return Case(normalise(raw, self.normalise), raw, label, case.id, case.names[s], case.person, s, case.path)
+        return Case(normalize(raw, self.normalize), raw, label, case.id, case.names[s], case.person, s, case.path)
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
         epoch, i = key if isinstance(key, tuple) else (0, key)
@@ -215,11 +215,11 @@ class CaseSlices(Dataset):
         if not self.augmentation:
             return case.image.contiguous(), self.target(case.label)
         raw, label = augment(case.raw, case.label, (self.seed, epoch, i), fill=fill, **self.augmentation)
-        return normalise(raw, self.normalise).contiguous(), self.target(label)
+        return normalize(raw, self.normalize).contiguous(), self.target(label)
 
 
 def dataloaders(
-    folder: Path, normalise: str, target: Callable[[Tensor], Tensor] | None = None, *, channels: int = 1,
+    folder: Path, normalize: str, target: Callable[[Tensor], Tensor] | None = None, *, channels: int = 1,
     augmentation: dict[str, Any] | None = None, preload: bool = False, seed: int = 0, **settings: Any,
 ):  # fmt: skip
     """fastai DataLoaders of a prepared set's train and val slices: image (N, C, H, W) | target; only training is augmented.
@@ -227,6 +227,6 @@ def dataloaders(
     Settings as in `lib.data.loaders.loaders`.
     """
     common = {"channels": channels, "preload": preload, "seed": seed}
-    train = CaseSlices(split_cases(folder, "train"), normalise, target, augmentation=augmentation, **common)
-    valid = CaseSlices(split_cases(folder, "val"), normalise, target, **common)
+    train = CaseSlices(split_cases(folder, "train"), normalize, target, augmentation=augmentation, **common)
+    valid = CaseSlices(split_cases(folder, "val"), normalize, target, **common)
     return loaders(train, valid, 1, folder, seed=seed, **settings)

@@ -248,7 +248,7 @@ def inputs_of(network: nn.Module | str) -> dict[str, Any]:
 
 
 def file_mask(columns: Tensor, padding: tuple[int, int] = (0, 0)) -> Mask:
-    """A mask (W,) that a file brought along; its centre lines are the run of sampled columns around W // 2."""
+    """A mask (W,) that a file brought along; its center lines are the run of sampled columns around W // 2."""
     width, middle = len(columns), len(columns) // 2
     left = int(columns[:middle].flip(0).int().cumprod(0).sum())
     right = int(columns[middle:].int().cumprod(0).sum())
@@ -274,10 +274,10 @@ def dataloaders(
 ):  # fmt: skip
     """fastai DataLoaders of a prepared set's train and val slices, of `kind`; settings as in `lib.data.loaders.loaders`:
 
-    "kspace" (VarNet): kspace (N, C, H, W) complex64, mask (N, 1, 1, W) bool, centre lines (N,) as the masks were made
+    "kspace" (VarNet): kspace (N, C, H, W) complex64, mask (N, 1, 1, W) bool, center lines (N,) as the masks were made
     with, 0 of a file's own mask, as in fastMRI | target (N, h, w), max (N,);
     "image" (UNet): zero-filled RSS (N, 1, h, w), of mean 0 and std 1, clamped to ±6 | target, max, mean, std;
-    "cascade" (VarNetRCAN): kspace, mask, GRAPPA's image (N, h, w) (without `grappa`: the zero-filled one), centre lines |
+    "cascade" (VarNetRCAN): kspace, mask, GRAPPA's image (N, h, w) (without `grappa`: the zero-filled one), center lines |
     target, max.
 
     Masks are fresh each epoch, but in a cascade, where each file has one. Only training is augmented.

@@ -80,7 +80,7 @@ def _clear(path: Path, name: str, state: str) -> None:
 
 
 def _check_case(file: KspaceFile, mask: Mask) -> None:
-    """InputError where a file's GRAPPA image shows something else than its centre lines do."""
+    """InputError where a file's GRAPPA image shows something else than its center lines do."""
     start, stop = center_block(mask.columns)
     center = torch.zeros(file.shape[1])
     center[start:stop] = 1

@@ -46,10 +46,10 @@ def find(source: Path) -> dict[str, list[Slice]]:
         labels = _named(source / f"keras_slices_seg_{word}", "seg")
         if not images and not labels:
             continue
-        unlabelled = split == "test" and not labels
+        unlabeled = split == "test" and not labels
         for kind, other, ours in (("label", images, labels), ("image", labels, images)):
             lost = next((key for key in other if key not in ours), None)
-            if lost and not unlabelled:
+            if lost and not unlabeled:
                 raise InputError(
                     f"{other[lost]}", f"no {kind} beside it in keras_slices_{'seg_' * (kind == 'label')}{word}"
                 )
@@ -117,7 +117,7 @@ def prepare(
         f"{sum(counts.values()) - dropped} slices of {size[0]}×{size[1]}, {dropped} dropped; sizes found: {dict(counts)}"
     )
     return write_set(
-        folder, str(source), "labelled slices", entries, unit="mm", classes=list(classes), size=list(size), odd=odd,
+        folder, str(source), "labeled slices", entries, unit="mm", classes=list(classes), size=list(size), odd=odd,
         dropped=dropped, sizes={"×".join(map(str, k)): v for k, v in counts.items()}, **about,
     )  # fmt: skip
 

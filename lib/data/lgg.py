@@ -18,7 +18,7 @@ from lib.text import pluralize
 
 ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 CLASSES = ("background", "lesion")
-MOST_CLASSES = 16  # whole numbers below it are classes, from it on shades of grey
+MOST_CLASSES = 16  # whole numbers below it are classes, from it on shades of gray
 PATIENT = re.compile(r"(TCGA_[A-Z0-9]+_[A-Z0-9]+)_\d+", re.I)
 
 
@@ -94,7 +94,7 @@ def _check_mates(images: dict[str, Path], masks: dict[str, Path]) -> None:
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """An image (3, H, W) uint8, grey ones repeated; resized to `size` (h, w) by bilinear interpolation."""
+    """An image (3, H, W) uint8, gray ones repeated; resized to `size` (h, w) by bilinear interpolation."""
     image = _open(path)
     image = image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
     if size and image.size != size[::-1]:
@@ -111,7 +111,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None, top: float | None
     """A mask (H, W) uint8, 1 where it is brighter than half of its maximum; resized to `size` by its nearest pixel.
 
     top: the maximum that counts for a mask of more than two values, by default its own. A palette counts by its colors:
-    greys, or black and one color, which is 1. InputError: several channels or colors, classes, negative values, NaN.
+    grays, or black and one color, which is 1. InputError: several channels or colors, classes, negative values, NaN.
     """
     values = _values(path)
     half = _half(path, top or float(values.max())) if _is_graded(values) else values.max() / 2
@@ -136,7 +136,7 @@ def _values(path: Path) -> np.ndarray:
         return colors[0]
     found = np.unique(np.stack(colors, -1).reshape(-1, 3), axis=0)
     if len(found) > 2 or found[0].any():
-        raise InputError(path, f"a palette of {pluralize(len(found), 'color')}", "greys, or black and one color")
+        raise InputError(path, f"a palette of {pluralize(len(found), 'color')}", "grays, or black and one color")
     return np.any(colors, axis=0)
 
 
@@ -164,11 +164,11 @@ def _open(path: Path, mask: bool = False) -> Image.Image:
         raise InputError(path, f"not a readable image ({why})") from None
     if frames > 1:
         raise InputError(path, f"{frames} images in one file", "one")
-    mode, grey = image.mode, image.mode.startswith(("I", "F"))
-    if mask and not (grey or mode in ("1", "L", "P")):
-        raise InputError(path, f"a mask of {Image.getmodebands(mode)} channels ({mode})", "a grey one")
-    if not mask and (grey or re.search(r"(RGB[AX]?|LA);16", stored)):
-        raise InputError(path, f"{mode} pixels of more than 8 bits", "8-bit grey or color")
+    mode, gray = image.mode, image.mode.startswith(("I", "F"))
+    if mask and not (gray or mode in ("1", "L", "P")):
+        raise InputError(path, f"a mask of {Image.getmodebands(mode)} channels ({mode})", "a gray one")
+    if not mask and (gray or re.search(r"(RGB[AX]?|LA);16", stored)):
+        raise InputError(path, f"{mode} pixels of more than 8 bits", "8-bit gray or color")
     return image
 
 

@@ -28,7 +28,7 @@ from lib.data.lits_matching import SEGMENTATIONS, SPLIT, VOLUMES, find, placed
 from lib.data.windows import Cuts
 from lib.files import write
 
-CLASSES = ("background", "liver", "tumour")
+CLASSES = ("background", "liver", "tumor")
 CHUNK = 32  # voxels a side of what is read at once
 SLAB = 1 << 22  # voxels that go back to the original grid at once
 
@@ -47,7 +47,7 @@ def prepare(
     value to the 99.9th percentile, as `lib.data.windows` tells them apart; None: values as they are, as the LiTS source has
     them), then resampled to `size` [d, h, w], or to about `spacing` [d, h, w] mm (its extent kept: a whole number of
     voxels). By cubic splines between the voxels' outer edges, edge values going on outside, no smoothing before (the
-    source: between the outer voxels' centres). label uint8: the nearest voxel; relabel {value: class} before that.
+    source: between the outer voxels' centers). label uint8: the nearest voxel; relabel {value: class} before that.
     What a window cuts off is printed, with a warning where a given one cuts off over 1 %.
     npy_voxel: mm along x, y, z of npy files, which can't say. affine_from, identity_voxel: see `placed`. Besides the attributes of every case: original_shape,
     original_affine, source (the file's name), boxes (C, 3, 2), each class's first voxels and those behind its last ones
@@ -101,7 +101,7 @@ def prepare(
     if cuts:
         cuts.tell()
     return write_set(
-        folder, str(source), "labelled volumes", entries, unit="mm", classes=list(classes), relabel=dict(relabel or {}),
+        folder, str(source), "labeled volumes", entries, unit="mm", classes=list(classes), relabel=dict(relabel or {}),
         window=window, size=size, spacing=spacing, affine_from=affine_from, identity_voxel=identity_voxel, **about,
     )  # fmt: skip
 
@@ -157,7 +157,7 @@ def _counts(label: np.ndarray) -> np.ndarray:
 
 
 def _nearest(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The voxel in which each new voxel's centre lies."""
+    """The voxel in which each new voxel's center lies."""
     where = [((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(label.shape, shape, strict=True)]
     return label[np.ix_(*where)]
 

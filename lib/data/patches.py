@@ -88,8 +88,8 @@ class VolumePatches(Dataset):
         about = [attributes(c.path) for c in cases]
         self.shapes = [(c.slices, *c.size) for c in cases]
         self.fill = [float(a["fill"]) for a in about]
-        self.centres = [
-            _centre(c, a["boxes"], organ) if crops == "around" else None for c, a in zip(cases, about, strict=True)
+        self.centers = [
+            _center(c, a["boxes"], organ) if crops == "around" else None for c, a in zip(cases, about, strict=True)
         ]
         self.index: list[tuple[int, tuple[int, ...] | None]] = []
         for c, shape in enumerate(self.shapes):
@@ -113,8 +113,8 @@ class VolumePatches(Dataset):
         size, shape = np.array(self.size), np.array(self.shapes[c])
         last = shape - size
         if self.crops == "around":
-            centre = self.centres[c] + (rng.standard_normal(3) * size / 6).clip(-size / 4, size / 4)
-            first = np.floor(centre).astype(int) - size // 2
+            center = self.centers[c] + (rng.standard_normal(3) * size / 6).clip(-size / 4, size / 4)
+            first = np.floor(center).astype(int) - size // 2
         else:
             first = rng.integers(0, last.clip(0) + 1)
         return tuple(np.where(last < 0, last // 2, first.clip(0, last.clip(0))).tolist())
@@ -155,13 +155,13 @@ class VolumePatches(Dataset):
         return image, self.target(label) if self.target else label
 
 
-def _centre(case: CaseFile, boxes: np.ndarray, organ: str | None) -> np.ndarray:
+def _center(case: CaseFile, boxes: np.ndarray, organ: str | None) -> np.ndarray:
     if organ is not None and organ not in case.classes[1:]:
         raise InputError("organ", f"got {organ!r}, {case.path} has {', '.join(case.classes[1:])}")
-    centre = middle(boxes[1:] if organ is None else boxes[[case.classes.index(organ)]])
-    if centre is None:
+    center = middle(boxes[1:] if organ is None else boxes[[case.classes.index(organ)]])
+    if center is None:
         raise InputError(case.path, f"no voxel of {organ or 'any class'} to crop around: use crops grid or uniform")
-    return centre
+    return center
 
 
 def _times(shape: Sequence[int]) -> str:

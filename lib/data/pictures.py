@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lib import plots
 from lib.kspace import center_crop, ifft2c, radial, rss
-from lib.losses import unnormalise
+from lib.losses import unnormalize
 from lib.plots.panels import magnitude
 
 Panels = dict[str, tuple[np.ndarray, np.ndarray | None]]
@@ -30,7 +30,7 @@ def reconstruction(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], outp
     target, _, *scale = targets
     size, raw = tuple(target.shape[-2:]), inputs[0].is_complex()
     images = {"input": rss(ifft2c(inputs[0])) if raw else inputs[0], "output": output}
-    images = {k: unnormalise(x, *scale) if scale else x for k, x in images.items() if x is not None}
+    images = {k: unnormalize(x, *scale) if scale else x for k, x in images.items() if x is not None}
     panels = _compared({k: center_crop(x, size).reshape(size) for k, x in images.items()} | {"truth": target[0]})
     return (
         {"sampled k-space, log": (log_kspace(rss(inputs[0])[0]), None), **panels} if raw and output is None else panels

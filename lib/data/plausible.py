@@ -1,4 +1,4 @@
-"""Is k-space what it is read as? Its columns, the order of its axes, its centre and its scale, by one slice, the middle one.
+"""Is k-space what it is read as? Its columns, the order of its axes, its center and its scale, by one slice, the middle one.
 
 Letters: S slices, C coils, H readout, W phase encode.
 """
@@ -79,7 +79,7 @@ def _empty(kspace: h5py.Dataset, asked: np.ndarray) -> tuple[np.ndarray, list[st
 
 
 def check_values(path: Path, kspace: h5py.Dataset) -> list[str]:
-    """Reads all slices; InputError for NaN, inf, nothing but zeros, holes in two directions and a wrong order or centre.
+    """Reads all slices; InputError for NaN, inf, nothing but zeros, holes in two directions and a wrong order or center.
 
     Returns what is to be said of single slices.
     """
@@ -118,7 +118,7 @@ def _check_axes(path: Path, shape: tuple[int, ...], energy: np.ndarray, power: n
         if share < 0.25:
             raise InputError(
                 path,
-                f"kspace: {1 - share:.0%} of the energy lies in the outer half along the {axis}: is the zero frequency in the corner? Expected it in the centre (numpy.fft.fftshift)",
+                f"kspace: {1 - share:.0%} of the energy lies in the outer half along the {axis}: is the zero frequency in the corner? Expected it in the center (numpy.fft.fftshift)",
             )
     low = [f"{s:.0%} along the {a}" for a, s in (("readout", rows), ("phase encode", columns)) if s < 0.9]
     return [f"energy in the central half: {', '.join(low)}; is this k-space, along both axes?"] if low else []

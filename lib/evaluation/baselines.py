@@ -41,7 +41,7 @@ def by_cg_sense(cases: list[Case], device: torch.device | str = "cpu") -> Tensor
 
 
 def by_tv(cases: list[Case], device: torch.device | str = "cpu") -> Tensor:
-    """Compressed sensing: SENSE with total variation, maps estimated from the centre lines."""
+    """Compressed sensing: SENSE with total variation, maps estimated from the center lines."""
     kspace, columns = _stack(cases, device)
     return tv_sense(kspace, estimate_maps(kspace, columns), columns).abs().cpu()
 

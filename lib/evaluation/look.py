@@ -22,7 +22,7 @@ from lib.files import read
 from lib.kspace import center_crop, fftc, ifft2c, ifftc, rss
 from lib.kspace.grappa import grappa
 from lib.kspace.sampling import Mask
-from lib.losses import unnormalise
+from lib.losses import unnormalize
 from lib.plots.panels import window_of
 from lib.runs.weights import load
 from lib.text import one_line, pluralize, value_or_error
@@ -281,4 +281,4 @@ def _by_network(weights: str | Path, case: Case, file: KspaceFile) -> Tensor:
     view = KspaceSlices([file], {}, **inputs_of(model))
     batch = [values[None] for values in view.item(case)]
     image = model(*batch[: INPUTS[view.kind]]).float()
-    return unnormalise(image.squeeze(1), *batch[-2:])[0] if view.kind == "image" else image[0]
+    return unnormalize(image.squeeze(1), *batch[-2:])[0] if view.kind == "image" else image[0]

@@ -59,7 +59,7 @@ def score(path: Path) -> list[Score]:
     return scores
 
 
-def labelled(path: Path) -> list[Score]:
+def labeled(path: Path) -> list[Score]:
     """`score`; InputError where no case has a truth."""
     scores = score(path)
     if not scores:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lib.data import lgg
-from lib.data.case_files import CaseFile, CaseSlices, normalise
+from lib.data.case_files import CaseFile, CaseSlices, normalize
 from lib.data.hdf5 import open_hdf5
 from lib.files import replacing
 from lib.inference.results import Writer
@@ -19,7 +19,7 @@ from lib.losses.segmentation import probabilities
 
 
 def _begin(result: Writer, case: CaseFile) -> dict[str, h5py.Dataset]:
-    """Empty `output`, `input` and, if the case is labelled, `truth`, all (S, H, W)."""
+    """Empty `output`, `input` and, if the case is labeled, `truth`, all (S, H, W)."""
     types = {"output": np.uint8, "input": np.float32} | ({"truth": np.uint8} if case.label else {})
     return result.arrays(case.id, (case.slices, *case.size), types)
 
@@ -96,7 +96,7 @@ def segment_volumes(
 def segment_images(model: nn.Module, folder: Path, path: Path, how: str, size: tuple[int, int], device="cpu") -> Path:
     """Write masks.h5 for a folder of images without masks: one array (1, h, w) in 0 … 1 per image, by its file's stem.
 
-    Images are resized to `size` and normalised as `how` says. Returns the path; InputError if there are no images or one
+    Images are resized to `size` and normalized as `how` says. Returns the path; InputError if there are no images or one
     is refused: before any is predicted.
     """
     model = model.to(device).eval()
@@ -105,7 +105,7 @@ def segment_images(model: nn.Module, folder: Path, path: Path, how: str, size: t
         lgg.check_image(image)
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as file:
         for image in images:
-            x = normalise(torch.from_numpy(lgg.read_image(image, size).astype(np.float32)), how)
+            x = normalize(torch.from_numpy(lgg.read_image(image, size).astype(np.float32)), how)
             file[image.stem] = probabilities(model(x[None].to(device))).cpu().numpy()[0]
     print(f"{len(images)} masks", flush=True)
     return Path(path)

@@ -20,7 +20,7 @@ def simulate(
     """Receive sensitivities of circular loops around the head, by the Biot–Savart law.
 
     The loops stand on an elliptic cylinder 25 mm outside the field of view, evenly spread with a seeded jitter of
-    position, height, tilt and radius (60–70 mm: neighbours overlap), and look at the axis. By reciprocity (Hoult & Richards, J Magn
+    position, height, tilt and radius (60–70 mm: neighbors overlap), and look at the axis. By reciprocity (Hoult & Richards, J Magn
     Reson 1976) a coil's sensitivity is Bx − i·By of a unit current in it, with B0 along the slices. The maps
     therefore vary along all three axes and carry phase.
 

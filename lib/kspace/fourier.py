@@ -1,7 +1,7 @@
-"""Centred orthonormal FFTs, coil combination and cropping.
+"""Centered orthonormal FFTs, coil combination and cropping.
 
 Arrays are torch tensors, (..., coils, H, W) with H the readout and W the phase encode; k-space and images are
-complex, with the zero frequency and the image centre at index size // 2.
+complex, with the zero frequency and the image center at index size // 2.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def fftc(x: Tensor, dims: Sequence[int]) -> Tensor:
-    """Centred orthonormal FFT over `dims`; x of any shape, complex or real."""
+    """Centered orthonormal FFT over `dims`; x of any shape, complex or real."""
     x = torch.fft.ifftshift(x, dim=dims)
     return torch.fft.fftshift(torch.fft.fftn(x, dim=dims, norm="ortho"), dim=dims)
 
@@ -65,7 +65,7 @@ def center_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
 def flip_kspace(kspace: Tensor, axes: Sequence[int], shape: tuple[int, int]) -> Tensor:
     """K-space (..., H, W) of the image whose central `shape` is flipped along `axes` (of -2 and -1).
 
-    Reversing an image reverses its k-space about the zero frequency; where the two centres differ, a linear phase puts
+    Reversing an image reverses its k-space about the zero frequency; where the two centers differ, a linear phase puts
     the image back, so the crop is flipped to the pixel.
     """
     for axis in axes:
@@ -81,7 +81,7 @@ def flip_mask(mask: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 def flip_count(count: int | Tensor, axes: Sequence[int]) -> int | Tensor:
-    """How many of `count` centre lines lie in the centre block once `flip_mask` has flipped them along `axes`.
+    """How many of `count` center lines lie in the center block once `flip_mask` has flipped them along `axes`.
 
     Of an even count one less: the middle of its block isn't the zero frequency.
     """

@@ -1,11 +1,11 @@
-"""GRAPPA: missing phase-encode lines filled from acquired ones by weights fitted to the fully sampled centre.
+"""GRAPPA: missing phase-encode lines filled from acquired ones by weights fitted to the fully sampled center.
 
 K-space is (..., C, H, W): coils, readout, phase encode. The acquired lines are a regular grid (every R-th line) and a
-contiguous block of centre lines (ACS). Source: Griswold et al., MRM 2002, with a Tikhonov term in the fit.
+contiguous block of center lines (ACS). Source: Griswold et al., MRM 2002, with a Tikhonov term in the fit.
 
-Three things differ from the textbook. Windows that reach out of the centre block are fitted too where all that they
+Three things differ from the textbook. Windows that reach out of the center block are fitted too where all that they
 need was acquired. The equations are weighted, and the Tikhonov term follows the noise: see `lib.kspace.grappa_kernels`. And
-gaps beside the centre block or an edge have kernels of their own, made from the acquired lines nearest to them.
+gaps beside the center block or an edge have kernels of their own, made from the acquired lines nearest to them.
 """
 
 import functools
@@ -33,8 +33,8 @@ from lib.kspace.grappa_kernels import (
 from lib.text import pluralize
 
 ENOUGH = 16  # equations per unknown from which on a kernel of more than two lines pays
-COVERED = 6  # the same, where the centre block is three times as wide as the kernel
-BESIDE = 2  # lines that fill a gap at the centre block or an edge: those next to it; more gained nothing
+COVERED = 6  # the same, where the center block is three times as wide as the kernel
+BESIDE = 2  # lines that fill a gap at the center block or an edge: those next to it; more gained nothing
 
 
 class Grid(NamedTuple):
@@ -53,16 +53,16 @@ class Report(NamedTuple):
     acceleration: int
     offset: int
     center: tuple[int, int]  # the lines fitted to
-    condition: float  # of the regularised normal matrix
+    condition: float  # of the regularized normal matrix
     ridge: float  # Tikhonov term of the grid's kernel, as a fraction of the mean eigenvalue
-    noise: float  # standard deviation of a complex sample, estimated from the centre lines
+    noise: float  # standard deviation of a complex sample, estimated from the center lines
 
 
 def center_block(mask: Tensor) -> tuple[int, int]:
     """Start and stop of the contiguous run of acquired lines about W // 2, or nearest to it, of a mask (W,)."""
     lines = mask.flatten().nonzero().flatten().tolist()
     if not lines:
-        raise InputError(f"mask of {mask.numel()} lines", "none is acquired", "at least a block of centre lines")
+        raise InputError(f"mask of {mask.numel()} lines", "none is acquired", "at least a block of center lines")
     start = min(lines, key=lambda line: abs(line - mask.numel() // 2))
     stop = start + 1
     while start - 1 in lines:
@@ -73,7 +73,7 @@ def center_block(mask: Tensor) -> tuple[int, int]:
 
 
 def find_grid(mask: Tensor) -> Grid:
-    """Read the acceleration, offset and centre block off a mask (W,), True or non-zero where a line was acquired.
+    """Read the acceleration, offset and center block off a mask (W,), True or non-zero where a line was acquired.
 
     A side of k-space on which R lines or more lie beyond the last acquired one was never encoded (zero padding) and is
     out of reach; otherwise the reach goes to the edge. One contiguous block of half the lines or more is a fully
@@ -86,7 +86,7 @@ def find_grid(mask: Tensor) -> Grid:
     if not outside:
         if 2 * len(lines) < width:
             raise InputError(
-                "mask is not a GRAPPA grid", f"no line is acquired around the centre block {start}–{stop - 1}"
+                "mask is not a GRAPPA grid", f"no line is acquired around the center block {start}–{stop - 1}"
             )
         return Grid(1, 0, (start, stop), (first, last + 1))
     for step in range(2, width):
@@ -100,7 +100,7 @@ def find_grid(mask: Tensor) -> Grid:
 
 
 def _broken(outside: list[int], start: int, stop: int) -> str:
-    """Say which gap or which change of phase across the centre block start … stop − 1 keeps lines from being a grid."""
+    """Say which gap or which change of phase across the center block start … stop − 1 keeps lines from being a grid."""
     before = [line for line in outside if line < start]
     after = [line for line in outside if line >= stop]
     pairs = [*zip(before, before[1:], strict=False), *zip(after, after[1:], strict=False)]
@@ -111,7 +111,7 @@ def _broken(outside: list[int], start: int, stop: int) -> str:
         a, b = min(wrong)
         return f"lines {a} and {b} are {b - a} apart where the others are {usual}"
     return (
-        f"the lines before the centre block {start}–{stop - 1} (… {before[-1]}) and after it ({after[0]} …) "
+        f"the lines before the center block {start}–{stop - 1} (… {before[-1]}) and after it ({after[0]} …) "
         f"are not on one grid of every {usual or 'R'}-th line"
     )
 
@@ -128,16 +128,16 @@ def grappa(
     """Fill the missing lines of kspace (..., C, H, W), complex, zero where mask (W,) is False.
 
     kernel_size: readout points (odd) and the most acquired lines that a missing sample is made from; on the grid the
-        next smaller even number of lines is used where the centre block gives a wider kernel fewer than ENOUGH
+        next smaller even number of lines is used where the center block gives a wider kernel fewer than ENOUGH
         equations per unknown, or fewer than COVERED though it is three times as wide (two well-determined
         lines then beat four)
     regularization: Tikhonov term, as a fraction of the mean eigenvalue of the normal matrix; None chooses it for each
-        slice and kernel from the noise in the centre lines and the signal in the others
-    calibration (..., C, H', Wc): fully sampled lines to fit the weights to, instead of the mask's centre block
+        slice and kernel from the noise in the center lines and the signal in the others
+    calibration (..., C, H', Wc): fully sampled lines to fit the weights to, instead of the mask's center block
 
     Returns k-space of the same shape, in which acquired samples are unchanged, and the Report if asked for. Sources
     beyond the edges of k-space count as zero; see `find_grid` for the columns that are left zero.
-    InputError: mask without a grid, too few centre lines, shapes that don't fit, values that aren't finite.
+    InputError: mask without a grid, too few center lines, shapes that don't fit, values that aren't finite.
     """
     points, wanted = kernel_size
     if points < 1 or points % 2 == 0 or wanted < 2:
@@ -225,9 +225,9 @@ def _plan(
     size: tuple[int, int],
     kernel_size: tuple[int, int],
 ) -> list[Part]:
-    """The kernel of the grid, then one for each gap at the centre block or an edge that has other lines beside it.
+    """The kernel of the grid, then one for each gap at the center block or an edge that has other lines beside it.
 
-    size: coils, and readouts of the calibration. InputError: too few centre lines.
+    size: coils, and readouts of the calibration. InputError: too few center lines.
     """
     (coils, height), (points, wanted), step = size, kernel_size, grid.acceleration
     per_line = max(height - points + 1, 0)
@@ -244,7 +244,7 @@ def _plan(
     else:
         there, need = center[1] - center[0], step + -(-2 * coils * points // max(per_line, 1))
         raise InputError(
-            f"{pluralize(there, 'centre line')} of {height} points {('is' if there == 1 else 'are')} too few for GRAPPA with {pluralize(coils, 'coil')} at acceleration {step}",
+            f"{pluralize(there, 'center line')} of {height} points {('is' if there == 1 else 'are')} too few for GRAPPA with {pluralize(coils, 'coil')} at acceleration {step}",
             f"{need} are enough for the smallest kernel ({points} × 2 lines)",
         )
     parts, acquired = [Part(windows, pattern, 0)], mask.nonzero().flatten().tolist()

@@ -1,7 +1,7 @@
 """GRAPPA's kernels: which acquired lines fill a gap, and weights fitted to fully sampled lines.
 
 Every equation is divided by its sources' magnitude to the power 3/4: the kernel's error grows with the signal, so an
-unweighted fit is ruled by the few samples around the centre of k-space and amplifies noise everywhere else (the
+unweighted fit is ruled by the few samples around the center of k-space and amplifies noise everywhere else (the
 reason for high-pass GRAPPA: Huang et al., MRM 2008).
 """
 
@@ -119,10 +119,10 @@ def calibrate(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weights (kinds, C, C, points, n) that predict a pattern's targets from its sources, fitted to lines (C, W, H).
 
-    Minimises Σ w² |source · weights − target|² + λ |weights|², λ being `ridge` of the mean eigenvalue, by Cholesky
+    Minimizes Σ w² |source · weights − target|² + λ |weights|², λ being `ridge` of the mean eigenvalue, by Cholesky
     solves in double precision (the sums before are in that of the lines).
 
-    lines: centre lines of mean energy 1
+    lines: center lines of mean energy 1
     power: the lines' energy over coils, (W, H)
     windows: of `find_windows`, on the lines' device; without `own`, all kinds share one normal matrix
     points: readout points, odd
@@ -132,7 +132,7 @@ def calibrate(
         normal matrix. A kernel that extrapolates gets more in any case.
     most: limit of equations per unknown
 
-    Also returns the regularised normal matrices (kinds or 1, K, K) and their ridges.
+    Also returns the regularized normal matrices (kinds or 1, K, K) and their ridges.
     """
     coils, kinds = len(lines), len(windows.own) or 1
     gram, right, square, total = _normal(lines, power, windows.shared, points, most)

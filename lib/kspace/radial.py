@@ -35,7 +35,7 @@ def sampling(
     """The k-t sampling of a series of `frames` images (size, size) at about that acceleration.
 
     radial: spokes turn by the tiny golden angle from one to the next, through all frames, from a seeded start.
-    cartesian: two columns around the centre and others drawn anew for each frame, density falling with the square of
+    cartesian: two columns around the center and others drawn anew for each frame, density falling with the square of
     the distance. Raises InputError for an unknown kind and for an acceleration that leaves less than 3 lines.
     """
     if kind not in KINDS:
@@ -85,19 +85,19 @@ def aliased(series: Tensor, maps: Tensor, how: Sampling, noise: float = 0.0, see
 
 
 def fully_sampled(series: Tensor) -> Tensor:
-    """The truth that goes with `aliased`: the fine series' magnitude at the resolution of the k-space centre (T, n, n)."""
+    """The truth that goes with `aliased`: the fine series' magnitude at the resolution of the k-space center (T, n, n)."""
     size = series.shape[-1] // 2
     return ifft2c(center_crop(fft2c(series.to(torch.complex64)), (size, size)) / 2).abs()
 
 
 def sliding_window(series: Tensor, width: int = 5) -> Tensor:
-    """The mean over `width` neighbouring frames of a series (T, …), fewer at the ends: the simplest temporal filter."""
+    """The mean over `width` neighboring frames of a series (T, …), fewer at the ends: the simplest temporal filter."""
     frames, half = len(series), width // 2
     return torch.stack([series[max(t - half, 0) : min(t + half + 1, frames)].mean(0) for t in range(frames)])
 
 
 def temporal_median(series: Tensor, width: int = 5) -> Tensor:
-    """The median over `width` neighbouring frames of a series (T, …), fewer at the ends: it keeps edges in time."""
+    """The median over `width` neighboring frames of a series (T, …), fewer at the ends: it keeps edges in time."""
     frames, half = len(series), width // 2
     return torch.stack([series[max(t - half, 0) : min(t + half + 1, frames)].median(0).values for t in range(frames)])
 

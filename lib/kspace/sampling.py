@@ -1,7 +1,7 @@
 """Which phase-encode lines a scan acquires: fastMRI's five kinds of Cartesian mask.
 
-Every kind samples a block of centre lines and adds lines outside it. Lines are counted along W, with the zero frequency
-at index W // 2 and the centre block of n lines at (W − n + 1) // 2. With the same seed and no padding each kind equals
+Every kind samples a block of center lines and adds lines outside it. Lines are counted along W, with the zero frequency
+at index W // 2 and the center block of n lines at (W − n + 1) // 2. With the same seed and no padding each kind equals
 the class of the fastMRI package that it names, so `seed=file_name` gives the masks that published results were measured
 with.
 """
@@ -25,7 +25,7 @@ Seed = int | str | tuple[int, ...]
 class Mask:
     """A sampling mask and how it came about.
 
-    columns: (W,) bool, True where acquired. acceleration: the one asked for. num_low_frequencies: centre lines.
+    columns: (W,) bool, True where acquired. acceleration: the one asked for. num_low_frequencies: center lines.
     offset: first line of the grid, None where there is no grid. padding: (left, right) columns that the scanner never
     encoded. seed: gives the same mask again, also where none was asked for.
     """
@@ -46,7 +46,7 @@ class Mask:
 
     @property
     def center_count(self) -> int:
-        """The centre lines that VarNet is given, as in fastMRI: those that the mask was made with.
+        """The center lines that VarNet is given, as in fastMRI: those that the mask was made with.
 
         0, "look for them in the columns", of a mask that wasn't made here.
         """
@@ -63,14 +63,14 @@ def make_mask(
     padding: tuple[int, int] = (0, 0),
     seed: Seed | None = None,
 ) -> Mask:
-    """A mask over `width` lines; the centre is given either as a fraction of `width` or as a count of lines.
+    """A mask over `width` lines; the center is given either as a fraction of `width` or as a count of lines.
 
     kind: `random` (each outer line with one probability, W / acceleration lines expected) · `equispaced` (every
-    acceleration-th line, a true GRAPPA grid; with the centre the achieved acceleration is lower) ·
+    acceleration-th line, a true GRAPPA grid; with the center the achieved acceleration is lower) ·
     `equispaced_fraction` (a wider step, rounded to lines, that reaches the acceleration; not equidistant) · `magic`
     (two grids, offset to interleave under conjugate symmetry; Defazio, arXiv 1912.01101) · `magic_fraction` (magic with
-    a wider step; a centre given as a fraction is limited to W / acceleration lines).
-    Where the centre alone reaches the acceleration, random and the two fraction kinds sample the centre only.
+    a wider step; a center given as a fraction is limited to W / acceleration lines).
+    Where the center alone reaches the acceleration, random and the two fraction kinds sample the center only.
 
     acceleration: ≥ 1, a whole number for equispaced and magic. offset: the grid's first line, drawn where None.
     padding: (left, right) counts of outer columns that are not sampled. seed: int, tuple of ints or a string such as the
@@ -83,7 +83,7 @@ def make_mask(
         raise InputError(f"mask width {width}", "", "at least 1 column")
     if not 1 <= acceleration < math.inf:
         raise InputError(f"mask acceleration {acceleration}", "", "a number of at least 1")
-    lines = _centre_lines(kind, width, acceleration, center_fraction, num_low_frequencies)
+    lines = _center_lines(kind, width, acceleration, center_fraction, num_low_frequencies)
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
 
@@ -96,24 +96,24 @@ def make_mask(
     if lines and (left > start or width - right < start + lines):
         raise InputError(
             f"mask padding {(left, right)}",
-            f"cuts into the {lines} centre lines {start} to {start + lines - 1} of {width}",
+            f"cuts into the {lines} center lines {start} to {start + lines - 1} of {width}",
         )
     grid[:left] = grid[width - right :] = False
     return Mask(torch.from_numpy(grid), kind, acceleration, lines, offset, (left, right), seed)
 
 
 def point_spread(columns: Tensor) -> Tensor:
-    """What one point becomes along W when only `columns` (W,) are acquired: magnitude (W,), centred, peak 1."""
+    """What one point becomes along W when only `columns` (W,) are acquired: magnitude (W,), centered, peak 1."""
     if not columns.any():
         raise InputError("point_spread", f"none of the {columns.numel()} columns is acquired")
     spread = ifftc(columns.to(torch.float32), (-1,)).abs()
     return spread / spread.max()
 
 
-def _centre_lines(kind: str, width: int, acceleration: float, fraction: float | None, count: int | None) -> int:
+def _center_lines(kind: str, width: int, acceleration: float, fraction: float | None, count: int | None) -> int:
     if (fraction is None) == (count is None):
         raise InputError(
-            "mask centre", f"give one of center_fraction and num_low_frequencies, found {fraction} and {count}"
+            "mask center", f"give one of center_fraction and num_low_frequencies, found {fraction} and {count}"
         )
     if count is not None:
         if not 0 <= count <= width:
@@ -192,7 +192,7 @@ def _magic_fraction(width, acceleration, lines, offset, rng):
     return _magic(width, round(width / outer), lines, offset, rng)
 
 
-# width, acceleration, centre lines, offset or None, generator → (W,) bool of the lines outside the centre, offset used
+# width, acceleration, center lines, offset or None, generator → (W,) bool of the lines outside the center, offset used
 _GRIDS: dict[str, Callable[..., tuple[np.ndarray, int | None]]] = {
     "random": _random,
     "equispaced": _equispaced,

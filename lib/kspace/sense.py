@@ -29,7 +29,7 @@ class Encoding:
         return torch.linalg.vecdot(self.maps, ifftc(hybrid * self.mask, (-1,)), dim=-3)
 
     def normal(self, image: Tensor) -> Tensor:
-        """AᴴA x; F⁻¹MF is a circular convolution, which centring both its sides leaves as it is."""
+        """AᴴA x; F⁻¹MF is a circular convolution, which centering both its sides leaves as it is."""
         hybrid = torch.fft.fft(image.unsqueeze(-3) * self.maps) * self._shifted
         return torch.linalg.vecdot(self.maps, torch.fft.ifft(hybrid), dim=-3)
 
@@ -63,7 +63,7 @@ def cg_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 20, r
 
 
 def tv_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 40, regularization: float = 3e-3) -> Tensor:
-    """The complex image (..., H, W) that minimises ½‖A x − k‖² + λ·TV(x): compressed sensing (Lustig, MRM 2007).
+    """The complex image (..., H, W) that minimizes ½‖A x − k‖² + λ·TV(x): compressed sensing (Lustig, MRM 2007).
 
     TV is the isotropic total variation of the complex image; λ is `regularization` times the largest magnitude of Aᴴk
     in each slice. kspace and maps (..., C, H, W), mask (W,) bool. Solved slice by slice by the primal-dual method of
@@ -122,9 +122,9 @@ def shrink(field: Tensor, radius: float) -> Tensor:
 
 
 def estimate_maps(kspace: Tensor, mask: Tensor) -> Tensor:
-    """Coil maps (..., C, H, W) from the centre lines alone: a low-resolution image of each coil over their RSS.
+    """Coil maps (..., C, H, W) from the center lines alone: a low-resolution image of each coil over their RSS.
 
-    The window, along both axes the central two thirds of a Hann window 1.5 times as wide as the centre block, keeps
+    The window, along both axes the central two thirds of a Hann window 1.5 times as wide as the center block, keeps
     ringing low at little loss of resolution. Where there is no signal the maps carry noise; their RSS is 1 everywhere
     but where all coils are zero. (McKenzie et al., MRM 2002.)
     """

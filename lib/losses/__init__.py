@@ -9,11 +9,11 @@ from lib.losses.reconstruction import (
     nmse_slices,
     psnr_slices,
     ssim_slices,
-    unnormalise,
+    unnormalize,
 )  # fmt: skip
 from lib.losses.registry import by_name, rises, training_metric
 
 __all__ = [
     "LOSSES", "TRAINING_METRICS", "L1Loss", "MSELoss", "SSIMLoss", "by_name", "nmse_slices", "psnr_slices", "rises", "ssim_slices",
-    "training_metric", "unnormalise",
+    "training_metric", "unnormalize",
 ]  # fmt: skip

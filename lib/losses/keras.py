@@ -34,7 +34,7 @@ def psnr(output: Tensor, truth: Tensor) -> Tensor:
 
 
 def nrmse(output: Tensor, truth: Tensor) -> Tensor:
-    """‖output − truth‖ / ‖truth‖ of each series (scikit-image's Euclidean normalisation); mean over the batch."""
+    """‖output − truth‖ / ‖truth‖ of each series (scikit-image's Euclidean normalization); mean over the batch."""
     return ((output - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1).clamp_min(EPSILON)).mean()
 
 

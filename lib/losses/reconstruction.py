@@ -1,7 +1,7 @@
 """Training losses and the metrics shown while training; all are called `(output, *targets)` as a batch gives them.
 
 Targets are `target, max` (the "kspace" and "cascade" batches), `target, max, mean, std` (the "image" batch, whose
-network works on normalised images) or `target` alone. output: (N, H, W) or (N, 1, H, W), target: (N, H, W) in the
+network works on normalized images) or `target` alone. output: (N, H, W) or (N, 1, H, W), target: (N, H, W) in the
 data's units, max, mean and std: (N,), max the maximum of the slice's file.
 """
 
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from lib import InputError, metrics
 from lib.metrics.reconstruction import UNBIASED
 
-CLAMP = 6.0  # fastMRI cuts normalised images off at so many standard deviations
+CLAMP = 6.0  # fastMRI cuts normalized images off at so many standard deviations
 EPSILON = 1e-11  # and adds this to them, in the data's units
 
 
-def unnormalise(output: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Normalised output (N, …) in the data's units, by each slice's mean and std (N,); float32 at least."""
+def unnormalize(output: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalized output (N, …) in the data's units, by each slice's mean and std (N,); float32 at least."""
     output = output.to(torch.promote_types(output.dtype, torch.float32))
     return output * _along(std, output) + _along(mean, output)
 
@@ -26,7 +26,7 @@ def unnormalise(output: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 class SSIMLoss(nn.Module):
     """1 − SSIM, `metrics.ssim`'s with data range `max`: uniform 7×7, sample covariance, mean over slices; in float32.
 
-    An "image" batch's output is un-normalised first. Sriram et al., MICCAI 2020 (E2E-VarNet).
+    An "image" batch's output is un-normalized first. Sriram et al., MICCAI 2020 (E2E-VarNet).
     """
 
     def forward(
@@ -41,7 +41,7 @@ class SSIMLoss(nn.Module):
 class L1Loss(nn.Module):
     """Mean absolute error, in numbers around 1 whatever the data's units.
 
-    "image" batch: between the normalised output and the target normalised by the same mean and std and cut off at ±6,
+    "image" batch: between the normalized output and the target normalized by the same mean and std and cut off at ±6,
     as fastMRI trains its U-Net. With `max` alone: as a fraction of it. With neither: as it is.
     """
 
@@ -156,7 +156,7 @@ def _pair(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def _data_units(output: Tensor, target: Tensor, mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
     output, target = _pair(output, target)
-    return (output if mean is None else unnormalise(output, mean, std)), target
+    return (output if mean is None else unnormalize(output, mean, std)), target
 
 
 def _network_units(

@@ -14,7 +14,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Interval (low, high) of the mean over one person's slices, by the moving-block bootstrap (Künsch, Ann Stat 1989).
 
-    values_per_slice: (S,), in slice order. block: neighbouring slices drawn together, since they resemble each other;
+    values_per_slice: (S,), in slice order. block: neighboring slices drawn together, since they resemble each other;
     the cube root of S where None. level: the share of resampled means inside. It tells how the mean depends on which
     slices of this person were measured, and says nothing of how other people would come out.
     """
@@ -45,7 +45,7 @@ def _resampled(values_per_slice: ArrayLike, block: int | None, samples: int, see
 
 
 def moving_blocks(count: int, block: int | None, samples: int, seed: int | tuple[int, ...]) -> np.ndarray:
-    """(samples, count) slice numbers, drawn with replacement in blocks of neighbours (Künsch, Ann Stat 1989).
+    """(samples, count) slice numbers, drawn with replacement in blocks of neighbors (Künsch, Ann Stat 1989).
 
     block: their length, the cube root of `count` where None. InputError for a block that doesn't fit.
     """

@@ -120,7 +120,7 @@ def per_slice(
 def foreground(target: ArrayLike) -> np.ndarray:
     """Where the object is: bool, of the target's shape; draw it from the noise-free truth where there is one.
 
-    Rule: above a tenth of the volume's 99th percentile, the biggest connected piece (face neighbours, through the
+    Rule: above a tenth of the volume's 99th percentile, the biggest connected piece (face neighbors, through the
     slices), holes filled slice by slice.
     """
     target = _array(target).numpy()

@@ -16,7 +16,7 @@ from lib import InputError
 from lib.models.blocks import check_counts, check_flags, recomputed
 
 NORM_EPS = 1e-3
-LAYERS = {  # regularisation layers: how many parameters each has
+LAYERS = {  # regularization layers: how many parameters each has
     "batch_norm": (), "instance_norm": (), "dropout": ("rate",), "dropblock": ("keep_prob", "block_size"),
 }  # fmt: skip
 PENALTIES = {"l1": ("l1",), "l2": ("l2",), "l1_l2": ("l1", "l2")}  # on kernels: `penalty`
@@ -36,11 +36,11 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         given, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))  # squares of halves overflow
-        centred = x - x.mean(self.axes, keepdim=True)
-        power = centred.square().mean(self.axes, keepdim=True)
+        centered = x - x.mean(self.axes, keepdim=True)
+        power = centered.square().mean(self.axes, keepdim=True)
         std = torch.where(power > 0, power, 1).sqrt() * (power > 0)  # the root's gradient at 0 is infinite
         shape = (1, -1, 1, 1, 1)
-        return (centred / (std + NORM_EPS) * self.weight.view(shape) + self.bias.view(shape)).to(given)
+        return (centered / (std + NORM_EPS) * self.weight.view(shape) + self.bias.view(shape)).to(given)
 
 
 class DropBlock(nn.Module):
@@ -68,7 +68,7 @@ class DropBlock(nn.Module):
 
 
 def _layer(type: str | None, parameters: list[float], chans: int, kernel: tuple[int, ...]) -> nn.Module:
-    """The regularisation layer behind a convolution with that kernel over (axis 1, axis 2, T)."""
+    """The regularization layer behind a convolution with that kernel over (axis 1, axis 2, T)."""
     axes = tuple(i + 2 for i, size in enumerate(kernel) if size > 1)
     if type == "batch_norm":
         return nn.BatchNorm3d(chans, eps=NORM_EPS, momentum=0.01)  # Keras' momentum .99
@@ -94,7 +94,7 @@ class _Up(nn.ConvTranspose3d):
 
 
 class _Conv(nn.Sequential):
-    """Convolution → regularisation → ReLU, or, `late`, convolution → ReLU → regularisation."""
+    """Convolution → regularization → ReLU, or, `late`, convolution → ReLU → regularization."""
 
     def __init__(self, conv: nn.Module, layer: nn.Module, relu: bool = True, late: bool = False):
         activation = nn.ReLU() if relu else nn.Identity()
@@ -230,7 +230,7 @@ class UNet2D2D(CineUNet):
 class UNet3D_old(CineUNet):
     """The source's first network: 25,883,681 parameters.
 
-    Regularisation after the ReLU, 3×3×3 up-convolutions, no ReLU on the last of them nor on the head.
+    Regularization after the ReLU, 3×3×3 up-convolutions, no ReLU on the last of them nor on the head.
     """
 
     kernels = ((3, 3, 3), (3, 3, 3))
@@ -250,7 +250,7 @@ def head_is_dead(model: nn.Module, inputs: Iterable[Tensor]) -> bool:
 
 
 def penalty(model: nn.Module, type: str | None = None, parameters: list[float] | None = None) -> Tensor | float:
-    """Keras' kernel regularisation of a network: Σ over kernels of l1·Σ|w| + l2·Σw²; 0 for other types."""
+    """Keras' kernel regularization of a network: Σ over kernels of l1·Σ|w| + l2·Σw²; 0 for other types."""
     weights = dict(zip(PENALTIES.get(type, ()), parameters or (), strict=False))
     kernels = [m.weight for m in model.modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d)]
     total = 0.0

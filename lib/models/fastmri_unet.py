@@ -1,4 +1,4 @@
-"""The U-Net of fastMRI: the baseline on magnitude images, and the regulariser inside VarNet."""
+"""The U-Net of fastMRI: the baseline on magnitude images, and the regularizer inside VarNet."""
 
 import torch
 import torch.nn.functional as F

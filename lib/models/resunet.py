@@ -16,7 +16,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 class ResidualUnit(nn.Module):
-    """Normalise, activate, convolve, twice; a 1×1 convolution carries the input past it. `first`: no activation ahead."""
+    """Normalize, activate, convolve, twice; a 1×1 convolution carries the input past it. `first`: no activation ahead."""
 
     def __init__(self, in_chans: int, chans: int, stride: int = 1, first: bool = False):
         super().__init__()

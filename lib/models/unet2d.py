@@ -1,4 +1,4 @@
-"""The 2-D U-Net (Ronneberger et al., MICCAI 2015) of the HipMRI system: 3×3 convolutions and ReLU, no normalisation."""
+"""The 2-D U-Net (Ronneberger et al., MICCAI 2015) of the HipMRI system: 3×3 convolutions and ReLU, no normalization."""
 
 import torch
 import torch.nn.functional as F

@@ -20,7 +20,7 @@ def _norm(kind: str, chans: int, momentum: float) -> nn.Module:
 
 
 def _stage(in_chans: int, middle: int, chans: int, norm: str, momentum: float) -> nn.Sequential:
-    """Two 3³ convolutions, each with normalisation and ReLU."""
+    """Two 3³ convolutions, each with normalization and ReLU."""
     layers = []
     for i, o in ((in_chans, middle), (middle, chans)):
         layers += [nn.Conv3d(i, o, 3, padding=1), _norm(norm, o, momentum), nn.ReLU(inplace=True)]

@@ -20,7 +20,7 @@ from lib.models.fastmri_unet import UNet
 
 
 class NormUNet(nn.Module):
-    """A U-Net on complex images (N, H, W): real and imaginary part are channels, each normalised on the way in.
+    """A U-Net on complex images (N, H, W): real and imaginary part are channels, each normalized on the way in.
 
     A part that is the same everywhere has no scale and comes out as it went in.
     """
@@ -59,11 +59,11 @@ class _Cascade(nn.Module):
 
 
 class VarNet(nn.Module):
-    """Undersampled multi-coil k-space to an image: sensitivities from the centre lines, then unrolled cascades.
+    """Undersampled multi-coil k-space to an image: sensitivities from the center lines, then unrolled cascades.
 
     num_cascades cascades with a U-Net of `chans` channels and `pools` poolings; the sensitivities' U-Net has sens_chans
-    and sens_pools. full_mask_center: how a fully sampled half of k-space counts where centre lines are looked for: False,
-    as in the original, as no lines (so a full mask has one centre line), True as all its lines.
+    and sens_pools. full_mask_center: how a fully sampled half of k-space counts where center lines are looked for: False,
+    as in the original, as no lines (so a full mask has one center line), True as all its lines.
     Weights of fastMRI's `VarNet` load with strict=True. Raises InputError for settings out of range.
     """
 
@@ -88,7 +88,7 @@ class VarNet(nn.Module):
         """K-space (N, C, H, W) complex, zero where not sampled, to the image (N, H, W), real, in the units of its coils.
 
         mask: (N, 1, 1, W) bool, True where sampled; samples may differ. num_low_frequencies: sampled lines around the
-        centre, one count or (N,) counts; None or 0: as many as the mask shows. The U-Nets follow autocast, all else is
+        center, one count or (N,) counts; None or 0: as many as the mask shows. The U-Nets follow autocast, all else is
         done in k-space's precision. Scaled k-space gives a scaled image. Raises InputError for other shapes and types.
         """
         mask = self._checked(masked_kspace, mask)
@@ -158,7 +158,7 @@ def center_lines(
     """The lines that sensitivities are estimated from, as a mask: fastMRI's rule; masks are (N, 1, 1, W) bool.
 
     The block of n lines that starts at (W − n + 1) // 2. n is the count given, one or (N,); None or 0: twice the shorter
-    of the two runs of sampled lines that meet at the centre, at least 1. full_mask_center: see VarNet.
+    of the two runs of sampled lines that meet at the center, at least 1. full_mask_center: see VarNet.
     Raises InputError for other counts.
     """
     sampled, width = mask[:, 0, 0], mask.shape[-1]
@@ -184,7 +184,7 @@ def center_lines(
 
 
 def _to_hybrid(kspace: Tensor) -> Tensor:
-    """K-space to (N, C, H, W) whose rows, inverse transformed as they are, give the image with its centre in the middle."""
+    """K-space to (N, C, H, W) whose rows, inverse transformed as they are, give the image with its center in the middle."""
     width = kspace.shape[-1]
     turns = torch.arange(width, dtype=torch.float64) * (width // 2) % width / width  # in float64: the odd W's are no ±1
     phase = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)

@@ -24,7 +24,7 @@ AXES = {"identity": (), "flip_h": (-2,), "flip_w": (-1,), "turn_180": (-2, -1)} 
 
 
 class Refine(nn.Module):
-    """Normalises each channel of images (N, C, H, W), applies the RCAN, and puts its image (N, H, W) into their units.
+    """Normalizes each channel of images (N, C, H, W), applies the RCAN, and puts its image (N, H, W) into their units.
 
     The network's image gets the mean and deviation of all channels together ("joint", the source's) or of the first
     channel, which it corrects ("channel"). residual: what the RCAN makes is added to the first channel, at the start of
@@ -98,7 +98,7 @@ class VarNetRCAN(nn.Module):
     def images(
         self, masked_kspace: Tensor, mask: Tensor, grappa: Tensor, num_low_frequencies: int | Tensor | None = None
     ) -> Tensor:
-        """The RCAN's images before they are normalised: VarNet's, then GRAPPA's, (N, 2 or 1, h, w)."""
+        """The RCAN's images before they are normalized: VarNet's, then GRAPPA's, (N, 2 or 1, h, w)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
             image = center_crop(self.varnet(masked_kspace, mask, num_low_frequencies), tuple(grappa.shape[-2:]))
         return torch.stack((image, grappa), 1) if self.use_grappa else image.unsqueeze(1)

@@ -47,4 +47,4 @@ def distribute(model: nn.Module) -> nn.Module:
         dist.broadcast(tensor.data, 0)
     for axis, (_, _, group) in place.parts.items():
         model = spatial.partition(model, axis, group, dist.group.WORLD)
-    return model if place.parts else spatial.synchronise(model)
+    return model if place.parts else spatial.synchronize(model)

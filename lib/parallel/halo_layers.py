@@ -1,6 +1,6 @@
-"""The layers of a network that works on slabs: what each asks of its neighbours, and its true adjoint.
+"""The layers of a network that works on slabs: what each asks of its neighbors, and its true adjoint.
 
-A convolution, a pool or an upsampling pads its slab with the neighbours' planes (zeros, or the edge, outside the volume),
+A convolution, a pool or an upsampling pads its slab with the neighbors' planes (zeros, or the edge, outside the volume),
 computes as ever, and cuts off what isn't its own.
 """
 
@@ -22,11 +22,11 @@ Halo = tuple[Part, int, int, float | str]
 
 
 def _pad(x: Tensor, halos: list[Halo]) -> Tensor:
-    """A slab with its neighbours' planes; one axis after another, so that corners come along."""
+    """A slab with its neighbors' planes; one axis after another, so that corners come along."""
     for part, left, right, value in halos:
         axis, n = part.axis, x.shape[part.axis]
         if max(left, right) > n:
-            raise InputError(f"axis {axis}", f"a slab of {n} planes, its neighbours need {max(left, right)} of it")
+            raise InputError(f"axis {axis}", f"a slab of {n} planes, its neighbors need {max(left, right)} of it")
         got = part.swap(x.narrow(axis, 0, right), x.narrow(axis, n - left, left))
         if value == "edge":
             got = [x.narrow(axis, i, 1) if p is None else p for i, p in zip((0, n - 1), got, strict=True)]

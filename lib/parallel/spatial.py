@@ -1,6 +1,6 @@
 """One volume over several processes: each works on a slab of it, and the network computes what one process would.
 
-`partition` swaps a network's modules in place: convolutions, pools and upsampling ask the neighbours for the planes that
+`partition` swaps a network's modules in place: convolutions, pools and upsampling ask the neighbors for the planes that
 they need (zeros outside the volume), norms take their statistics over all slabs. Parameters, buffers and their names stay,
 so a partitioned network's checkpoint is the plain network's. All slabs have the same extent.
 
@@ -76,7 +76,7 @@ def partition(
         raise InputError("axis", f"got {axis!r}", "2, 3 or 4 of (N, C, D, H, W)")
     part, ruled = Part(axis, group), {}
     if part.size == 1:
-        return model if batch_group is None else synchronise(model, batch_group)
+        return model if batch_group is None else synchronize(model, batch_group)
     for name, module, rule in _named(model):
         for p in getattr(module, "_parts", ()):
             if p.axis == axis or len(p.members() & part.members()) > 1:
@@ -97,10 +97,10 @@ def partition(
         module._parts = (*getattr(module, "_parts", ()), part)
     if not isinstance(model, _Guarded):
         model.__class__ = type(type(model).__name__, (_Guarded, type(model)), {})
-    return synchronise(model, batch_group or group)
+    return synchronize(model, batch_group or group)
 
 
-def synchronise(model: nn.Module, group: dist.ProcessGroup | None = None) -> nn.Module:
+def synchronize(model: nn.Module, group: dist.ProcessGroup | None = None) -> nn.Module:
     """The model, its batch norms changed in place to take their statistics over a group (too): for data parallelism."""
     part = Part(0, group)
     for name, module, rule in _named(model) if part.size > 1 else ():

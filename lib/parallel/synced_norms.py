@@ -83,7 +83,7 @@ def _over(parts: tuple[Part, ...], batch: bool, width: int, *sums: Tensor) -> tu
     return x.repeat_interleave(width, 2).reshape(len(sums), -1, *sums[0].shape[1:]).unbind()
 
 
-class _Normalise(Function):
+class _Normalize(Function):
     """(x - mean) · rstd · weight + bias, where mean and rstd are x's own over `over`; saves x and the statistics only."""
 
     @staticmethod
@@ -109,7 +109,7 @@ class _Normalise(Function):
         return grad.to(x.dtype), of_weight, of_bias, None, None, None, None
 
 
-def _normalise(module: nn.Module, x: Tensor, parts: tuple[Part, ...], batch=False, width=1, momentum=None) -> Tensor:
+def _normalize(module: nn.Module, x: Tensor, parts: tuple[Part, ...], batch=False, width=1, momentum=None) -> Tensor:
     """x (N, C, …) by its own statistics, in two passes in float32 or more; with a momentum, the running ones follow."""
     over, dims = functools.partial(_over, parts, batch, width), tuple(range(2, x.ndim))
     with torch.no_grad():
@@ -123,7 +123,7 @@ def _normalise(module: nn.Module, x: Tensor, parts: tuple[Part, ...], batch=Fals
                 running.lerp_(new.mean(0).flatten().to(running.dtype), momentum)
         rstd = (var + getattr(module, "eps", 1e-5)).rsqrt()
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
-    return _Normalise.apply(x, weight, bias, mean, rstd, count, over)
+    return _Normalize.apply(x, weight, bias, mean, rstd, count, over)
 
 
 class BatchNorm(Slab):
@@ -141,7 +141,7 @@ class BatchNorm(Slab):
         if self.training and self.track_running_stats:
             self.num_batches_tracked += 1
             momentum = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
-        return _normalise(self, x, self._ranks, batch=True, momentum=momentum)
+        return _normalize(self, x, self._ranks, batch=True, momentum=momentum)
 
 
 class InstanceNorm(Slab):
@@ -151,18 +151,18 @@ class InstanceNorm(Slab):
         if not self.training and self.track_running_stats:
             return super().forward(x)
         momentum = None if self.running_mean is None else self.momentum or 0.0
-        return _normalise(self, x, self._parts, momentum=momentum)
+        return _normalize(self, x, self._parts, momentum=momentum)
 
 
 class OurInstanceNorm(Slab):
     """`lib.models.blocks.InstanceNorm` with the statistics of whole volumes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return blocks.channels_last(_normalise(self, x, self._parts))
+        return blocks.channels_last(_normalize(self, x, self._parts))
 
 
 class GroupNorm(Slab):
     """Group normalization with the statistics of whole volumes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return _normalise(self, x, self._parts, width=self.num_channels // self.num_groups)
+        return _normalize(self, x, self._parts, width=self.num_channels // self.num_groups)

@@ -31,17 +31,17 @@ def phantom(size: Sequence[int], seed: int | tuple[int, ...], noise: float = 15.
         part = slice(first, first + SLAB)
         z, y, x = np.meshgrid(axes[0][part], *axes[1:], indexing="ij", sparse=True)
 
-        def square(centre: Sequence[float], radius: Sequence[float] | float, at=(z, y, x)) -> np.ndarray:
-            return sum(((a - c) / r) ** 2 for a, c, r in zip(at, centre, np.broadcast_to(radius, 3), strict=True))
+        def square(center: Sequence[float], radius: Sequence[float] | float, at=(z, y, x)) -> np.ndarray:
+            return sum(((a - c) / r) ** 2 for a, c, r in zip(at, center, np.broadcast_to(radius, 3), strict=True))
 
         body = (x / 0.92) ** 2 + (y / 0.7) ** 2 + 0 * z
         values = np.where(body < 1, np.where(body < 0.75, 40.0, -100.0), -1000.0)
         values[(x / 0.12) ** 2 + ((y + 0.5) / 0.12) ** 2 + 0 * z < 1] = 400
-        for centre, radius in others:
-            values[square(centre, radius) < 1] = bright
+        for center, radius in others:
+            values[square(center, radius) < 1] = bright
         edge = 1 + sum(s * np.cos(k[0] * z + k[1] * y + k[2] * x + p) for k, p, s in waves)
         organ = (square(middle, radii) < edge) & (body < 0.72)
-        lesion = organ & np.any([square(centre, radius) < 1 for centre, radius in lesions], axis=0)
+        lesion = organ & np.any([square(center, radius) < 1 for center, radius in lesions], axis=0)
         values[organ], values[lesion] = bright, dark
         label[part] = organ.astype(np.uint8) + lesion
         image[part] = np.rint(values + noise * rng.standard_normal(values.shape))

@@ -1,4 +1,4 @@
-"""Sample data in Kaggle's LGG layout: two real tumours, and lesions drawn into healthy brains, whose masks are exact."""
+"""Sample data in Kaggle's LGG layout: two real tumors, and lesions drawn into healthy brains, whose masks are exact."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +58,7 @@ def _drawn(name: str, tissue_name: str, where: slice, count: int, rng: np.random
 
 
 def _real(name: str) -> Iterator:
-    """The slices of a real tumour's scan that have a mask, scaled to 0 … 255: (image, mask)."""
+    """The slices of a real tumor's scan that have a mask, scaled to 0 … 255: (image, mask)."""
     scan, mask = (sample_scans.place(sample_scans.scan(f"{name}_{part}"), FIELD).volume for part in ("t1c", "mask"))
     scan = scan / np.percentile(scan, 99.8) * 255
     yield from ((image, m > 0) for image, m in zip(scan.clip(0, 255), mask, strict=True) if (m > 0).any())

@@ -1,6 +1,6 @@
 """The committed sample scans, and fastMRI-style k-space simulated from them.
 
-What is real: the anatomy, contrast and artefacts of each scan. What is simulated: coils, object phase and noise.
+What is real: the anatomy, contrast and artifacts of each scan. What is simulated: coils, object phase and noise.
 """
 
 from pathlib import Path
@@ -57,7 +57,7 @@ def scan(name: str) -> Scan:
 
 
 def place(scan: Scan, field_of_view: tuple[float, float]) -> Scan:
-    """The scan padded with zeros or cropped about its centre to field_of_view (mm along H, W); even sizes."""
+    """The scan padded with zeros or cropped about its center to field_of_view (mm along H, W); even sizes."""
     volume = scan.volume
     for axis, extent in ((1, field_of_view[0]), (2, field_of_view[1])):
         size, wanted = volume.shape[axis], 2 * round(extent / scan.spacing[axis] / 2)
@@ -184,7 +184,7 @@ def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, 
     """Write one simulated acquisition in fastMRI's layout, slice by slice.
 
     Beside fastMRI's `kspace`, `reconstruction_rss`, `ismrmrd_header` and attributes it holds `noise_free` (the truth
-    without noise), `sensitivity_maps` and, of a scan with a tumour, `lesion`: its mask (S, H, W) bool.
+    without noise), `sensitivity_maps` and, of a scan with a tumor, `lesion`: its mask (S, H, W) bool.
     """
     count, size = len(job.slices), (num_coils, *shape)
     with replacing(path) as partial, h5py.File(partial, "w") as file:

@@ -75,7 +75,7 @@ def boxes(
     xlabel: str | None = None,
     title: str | None = None,
 ) -> Figure:
-    """`value` by method, one dot a person, with the same colour, marker and height in every method's row.
+    """`value` by method, one dot a person, with the same color, marker and height in every method's row.
 
     table: a DataFrame (or a mapping of columns) with one row for each method and person. From five persons on a box
     gives the quartiles and its whiskers the extremes, of two to four a bar the median: the axis says so. Values that

@@ -30,7 +30,7 @@ def montage(
 ) -> Figure:
     """Images (H, W) side by side in one window, a label above each panel and its note below.
 
-    labels: by panel, class numbers (H, W) that are laid over the image, each class but 0 in a colour of its own; the names
+    labels: by panel, class numbers (H, W) that are laid over the image, each class but 0 in a color of its own; the names
     of all `classes` but the first stand below.
 
     A panel of pixels, (H, W, 3) uint8, is shown as it is.
@@ -104,7 +104,7 @@ def _heights(names: list[str], images: Mapping[str, np.ndarray], columns: int, w
 
 
 def _show(ax: Any, image: np.ndarray, scale: tuple[float, float], cmap: str, label: Any = None) -> None:
-    """Pixels as they are; an image through the colour map, `label`'s classes over it."""
+    """Pixels as they are; an image through the color map, `label`'s classes over it."""
     if is_painted(image):
         ax.imshow(image)
         return

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from lib import InputError
 
-# Okabe & Ito's colours without the yellow, too faint on white. Bad pixels are sky blue, which no image map contains.
+# Okabe & Ito's colors without the yellow, too faint on white. Bad pixels are sky blue, which no image map contains.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS, DASHES = "osD^vPX<>p", ("-", "--", "-.", ":")
 CLASSES = ListedColormap((*PALETTE[1:5], "#F0E442", PALETTE[0]))  # over dark images the yellow is well seen

@@ -167,7 +167,7 @@ def moment(time: datetime | None, now: datetime | None = None) -> str:
 
 
 def state(status: str) -> str:
-    """A status as symbol and word, told apart without colours: "✓ ok"."""
+    """A status as symbol and word, told apart without colors: "✓ ok"."""
     return f"{SYMBOLS.get(status, '?')} {status}"
 
 
@@ -194,7 +194,7 @@ def table(paths: Iterable[PathLike | str] | None = None, views: bool = True) -> 
 
 
 def html(frame: pd.DataFrame, markup: Iterable[str] = (), shares: Iterable[float] = ()) -> str:
-    """A table of texts that wraps rather than being cut off, in the colours of Lab's theme, light or dark.
+    """A table of texts that wraps rather than being cut off, in the colors of Lab's theme, light or dark.
 
     markup: columns that hold HTML already. shares: the columns' widths, of a table as wide as the page. Columns of numbers and
     dashes alone are right-aligned. Without rows "none".

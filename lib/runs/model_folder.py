@@ -18,7 +18,7 @@ def save_model(
     """Writes model_weights/model.safetensors and model.json: all that `load_model` needs to rebuild the network.
 
     classes: names of the classes that a segmenting network was trained on, in the order of its outputs.
-    preprocessing: how its inputs were made (such as normalise="z_score"), for `lib.runs.weights.preprocessing`.
+    preprocessing: how its inputs were made (such as normalize="z_score"), for `lib.runs.weights.preprocessing`.
     """
     from safetensors.torch import save
 
@@ -47,7 +47,9 @@ def description(place: Path) -> dict[str, Any]:
     """A folder's model.json with its `name`, `settings`, and `classes` and `preprocessing` if known; {} if it has none."""
     path = place / "model.json"
     about = read(path) if path.is_file() else {}
-    return {"preprocessing" if key == "fed" else key: value for key, value in about.items()}  # older runs': fed
+    if "fed" in about:  # older runs' name, with a British spelling in it
+        about["preprocessing"] = {k.replace("normalise", "normalize"): v for k, v in about.pop("fed").items()}
+    return about
 
 
 def load_model(run: os.PathLike | str):

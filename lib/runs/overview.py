@@ -137,7 +137,7 @@ def _code(text: str) -> str:
 
 
 def samples() -> pd.DataFrame:
-    """A row a person of data/samples, as its README.md lists the scans: what there is of them, licence, files missing."""
+    """A row a person of data/samples, as its README.md lists the scans: what there is of them, license, files missing."""
     people: dict[str, list[list[str]]] = {}
     for cells in _rows(SAMPLES / "README.md", 5):
         words = cells[0].removesuffix(".h5").split("_")
@@ -146,8 +146,8 @@ def samples() -> pd.DataFrame:
     for person, lines in people.items():
         names = [name.strip() for cells in lines for name in cells[0].split(",")]
         missing = [name for name in names if not any(SAMPLES.glob(f"{name}*"))]
-        licence = ", ".join(dict.fromkeys(cells[4].partition(" (")[0] for cells in lines))
-        row = {"person": person, "what it is": lines[0][1], "files": ", ".join(names), "licence": licence}
+        license = ", ".join(dict.fromkeys(cells[4].partition(" (")[0] for cells in lines))
+        row = {"person": person, "what it is": lines[0][1], "files": ", ".join(names), "license": license}
         rows.append(row | {"there": f"✗ {', '.join(missing)} missing: restore it from git" if missing else "✓ yes"})
     return pd.DataFrame(rows)
 

@@ -84,7 +84,7 @@ class EarlyStopping(_Schema):
 
 
 class Regularization(_Schema):
-    """A regularisation layer or penalty with its own parameters."""
+    """A regularization layer or penalty with its own parameters."""
 
     type: str | None = Field(None, min_length=1, description="a regularization's name or null")
     parameters: list[float] | None = Field(None, description="a list of numbers or null")
@@ -163,7 +163,7 @@ class Shared(_Schema):
     network_settings: dict[str, Any] = Field(None, description="a mapping of the network's own keywords")
     loss: str = Field(None, description="a loss's name")
     metrics: list[str] = Field(None, description="a list of metrics' names")
-    mask: SamplingMask = Field(None, description="a mapping with kind, acceleration and a centre")
+    mask: SamplingMask = Field(None, description="a mapping with kind, acceleration and a center")
     optimizer: Optimizer = Field(None, description="a mapping with type and learning_rate")
     scheduler: Scheduler = Field(None, description="a mapping with type")
     early_stopping: EarlyStopping = Field(None, description="a mapping with use")
@@ -171,7 +171,7 @@ class Shared(_Schema):
     augmentation: Augmentation = Field(None, description="a mapping of probabilities and shift")
     self_ensemble: SelfEnsemble = Field(None, description="a mapping with turns and of")
     foreground_threshold: float = _number(**_AtLeast0)
-    normalise: Literal["none", "z_score", "percentile", "unit"] = Field(
+    normalize: Literal["none", "z_score", "percentile", "unit"] = Field(
         None, description="none, z_score, percentile or unit"
     )
     targets: Literal["index", "one_hot"] = Field(None, description="index or one_hot")

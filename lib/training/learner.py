@@ -207,7 +207,7 @@ class EpochOrder(Callback):
 
 
 class Penalty(Callback):
-    """Adds `penalty(model)` to what training minimises; the losses that are shown stay without it."""
+    """Adds `penalty(model)` to what training minimizes; the losses that are shown stay without it."""
 
     def __init__(self, penalty: Callable[[nn.Module], Tensor | float]):
         self.penalty = penalty

@@ -7,7 +7,7 @@ from lib import models, runs
 from lib.files import read
 from lib.runs import manifest
 
-SAME = ("network_type", "loss", "class_weights", "normalise")  # what else a network must share to be tested as it is
+SAME = ("network_type", "loss", "class_weights", "normalize")  # what else a network must share to be tested as it is
 APART = (
     *SAME, "network_settings", "data", "task_name", "task_type", "run_dir", "reuse_network", "devices", "num_workers",
     "interactive",

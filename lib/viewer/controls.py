@@ -37,7 +37,7 @@ def button(name: str, call: Callable[[Any], None], tooltip: str = "") -> ipywidg
 def choice(
     name: str, options: Sequence[Any] | Mapping[str, Any], value: Any, width: int = 250
 ) -> ipywidgets.SelectionSlider:
-    """A labelled slider through options; a dropdown's keys would be Lab's own shortcuts."""
+    """A labeled slider through options; a dropdown's keys would be Lab's own shortcuts."""
     options = list(options.items()) if isinstance(options, Mapping) else list(options)
     made = ipywidgets.SelectionSlider(description=name, options=options, value=value, style=STYLE)
     made.layout = {"min_width": f"{width}px", "max_width": "calc(100% - 4px)", "align_self": "flex-start"}
@@ -51,10 +51,10 @@ def buttons(name: str, options: Sequence[str], value: str) -> ipywidgets.HBox:
         options=options, value=value, layout={"width": "auto"}, style={"button_width": "auto"},
         tooltips=[f"{name}: {option}" for option in options],
     )  # fmt: skip
-    return labelled(name, made)
+    return labeled(name, made)
 
 
-def labelled(name: str, widget: ipywidgets.Widget) -> ipywidgets.HBox:
+def labeled(name: str, widget: ipywidgets.Widget) -> ipywidgets.HBox:
     """A label and, beside it, a widget that has none of its own or would put it above."""
     return ipywidgets.HBox([ipywidgets.Label(name), widget], layout={"align_items": "center"})
 
@@ -84,13 +84,13 @@ class Controls:
         self.plane, self.part = planes.children[-1], parts.children[-1]
         self._painting()
         opener = ipywidgets.ToggleButton(
-            description="Adjust", tooltip="Window, colours, zoom, panels", layout={"width": "auto"}
+            description="Adjust", tooltip="Window, colors, zoom, panels", layout={"width": "auto"}
         )
         opener.observe(lambda change: setattr(self.drawer.layout, "display", None if change.new else "none"), "value")
         several = [n for n in slices.shape if n > 1]
         self.tools = [*([planes] if len(several) == 3 else []), parts, opener]
         self.player = self._player() if slices.unit == "frame" else None
-        self.playing = labelled("play", self.player) if self.player else None
+        self.playing = labeled("play", self.player) if self.player else None
         self.scroll = [self.slider, self.playing] if self.player else [self.slider]
         moving = [self.slider, self.plane, self.part, *self.painting]
         for control in moving:
@@ -98,7 +98,7 @@ class Controls:
         self.all = [*moving, *self.links]
 
     def _painting(self) -> None:
-        """Window, gain, colours, overlays, zoom and panels."""
+        """Window, gain, colors, overlays, zoom and panels."""
         slices, (dark, bright) = self.slices, self.first.window
         low, high = slices.limits(self.first.window)
         step = (bright - dark) / 200  # the first window lies on steps, or the browser would move it there
@@ -109,7 +109,7 @@ class Controls:
             readout_format=".3g", style=STYLE, layout=wide,
         )  # fmt: skip
         self.gain = choice("error ×", sorted({*GAINS, self.first.gain}), self.first.gain, 210)
-        self.cmap = choice("colours", CMAPS, self.first.cmap)
+        self.cmap = choice("colors", CMAPS, self.first.cmap)
         self.opacity = ipywidgets.FloatSlider(
             value=self.first.opacity, min=0, max=1, step=0.05, description="label opacity", style=STYLE
         )
@@ -127,11 +127,11 @@ class Controls:
         self.painting = [self.window, self.gain, self.cmap, self.opacity, self.contours, self.rows, self.columns]
         self.painting += [self.across, self.size]
         self.painting += self.panels.values()
-        labelled = [self.opacity, self.contours] if slices.overlays else []
-        reset = button("Reset", lambda _: self.reset(), "Window, colours, zoom and panels as at first")
+        labeled = [self.opacity, self.contours] if slices.overlays else []
+        reset = button("Reset", lambda _: self.reset(), "Window, colors, zoom and panels as at first")
         self.drawer = ipywidgets.VBox(
             [
-                bar([self.window, *([self.gain] if slices.errors else []), self.cmap]), *([bar(labelled)] if labelled else []),
+                bar([self.window, *([self.gain] if slices.errors else []), self.cmap]), *([bar(labeled)] if labeled else []),
                 bar([self.rows, self.columns, reset]), bar([self.across, self.size]),
                 bar([ipywidgets.Label("panels"), *self.panels.values()]),
             ],

@@ -16,7 +16,7 @@ from lib.viewer.playground import CHOICES, ERROR, SHOWN, SIZE, Playground, Setti
 
 SNRS = (5.0, 10.0, 20.0, 50.0, 100.0, float("inf"))
 LABELS = {
-    "shown": "image", "kind": "mask", "acceleration": "acceleration", "num_low_frequencies": "centre lines",
+    "shown": "image", "kind": "mask", "acceleration": "acceleration", "num_low_frequencies": "center lines",
     "snr": "noise (SNR)", "num_coils": "coils",
 }  # fmt: skip
 LOOK: dict[str, Any] = {"style": {"description_width": "92px"}, "layout": {"width": "384px", "max_width": "100%"}}
@@ -104,7 +104,7 @@ class KSpacePlayground(ipywidgets.VBox):
 
 
 def _controls(start: Settings) -> dict[str, ipywidgets.Widget]:
-    """A labelled control for each field of Settings, at its start."""
+    """A labeled control for each field of Settings, at its start."""
     check(start)
     made = {}
     for name, values in (CHOICES | {"snr": sorted({*SNRS, start.snr})}).items():

@@ -70,7 +70,7 @@ def _level(value: float, width: float) -> str:
 
 
 def legend(classes: Sequence[str]) -> str:
-    """The colour of every class but the first, in HTML."""
+    """The color of every class but the first, in HTML."""
     return f'<div style="{TEXT}">' + "".join(
         f'<span style="margin-right:16px"><span style="color:rgb{color(c)}">■</span> {escape(name)}</span>'
         for c, name in enumerate(classes[1:])

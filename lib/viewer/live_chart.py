@@ -172,6 +172,6 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 def _tile(name: str, image: np.ndarray, label: np.ndarray | None) -> np.ndarray:
-    """A panel's pixels (H, W, 3): gray, errors in their own colours, classes laid over it half."""
+    """A panel's pixels (H, W, 3): gray, errors in their own colors, classes laid over it half."""
     pixels = paint(image, 0, 1 / GAIN, plots.ERROR_CMAP) if name == ERROR else paint(image, 0, 1)
     return pixels if label is None else lay(pixels, label)

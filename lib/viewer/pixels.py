@@ -1,4 +1,4 @@
-"""Images to pixels to PNG: look-up tables of 256 colours, panels laid side by side. No widgets, no matplotlib figures."""
+"""Images to pixels to PNG: look-up tables of 256 colors, panels laid side by side. No widgets, no matplotlib figures."""
 
 import struct
 import zlib
@@ -11,19 +11,19 @@ from matplotlib.colors import to_rgb
 
 from lib import plots
 
-GAP, CLEAR = 6, (1, 2, 3)  # pixels between panels; the colour made transparent, which no colour map contains
+GAP, CLEAR = 6, (1, 2, 3)  # pixels between panels; the color made transparent, which no color map contains
 CLASS_COLORS = plots.CLASSES(np.arange(plots.CLASSES.N), bytes=True)[:, :3]
 BAD = np.rint(255 * np.array(to_rgb(plots.BAD))).astype(np.uint8)
 
 
 @lru_cache
 def colors(name: str) -> np.ndarray:
-    """The 256 colours (256, 3) uint8 of a colour map of matplotlib's."""
+    """The 256 colors (256, 3) uint8 of a color map of matplotlib's."""
     return np.array(colormaps[name](np.arange(256), bytes=True))[:, :3]
 
 
 def paint(image: np.ndarray, low: float, high: float, cmap: str = "gray") -> np.ndarray:
-    """Real image (H, W) → (H, W, 3) uint8: `low` to `high` through the colour map, pixels that aren't finite in blue."""
+    """Real image (H, W) → (H, W, 3) uint8: `low` to `high` through the color map, pixels that aren't finite in blue."""
     with np.errstate(invalid="ignore"):
         level = (np.asarray(image, np.float32) - np.float32(low)) * np.float32(255 / (high - low))
         finite = np.isfinite(level)
@@ -43,7 +43,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def lay(pixels: np.ndarray, label: np.ndarray, opacity: float = 0.5, contours: bool = False) -> np.ndarray:
-    """Pixels (H, W, 3) uint8 under the colours of a label's classes (H, W): whole areas at `opacity`, or their edges."""
+    """Pixels (H, W, 3) uint8 under the colors of a label's classes (H, W): whole areas at `opacity`, or their edges."""
     label = label.astype(np.int64)
     where = label > 0
     if contours:
@@ -66,7 +66,7 @@ def beside(tiles: Sequence[np.ndarray | None], height: int, width: int) -> np.nd
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Pixels (H, W, 3) uint8 as PNG, lossless; the colour `CLEAR` becomes transparent.
+    """Pixels (H, W, 3) uint8 as PNG, lossless; the color `CLEAR` becomes transparent.
 
     Rows are not filtered: that takes half the time of Pillow's fastest setting, and less room (PNG specification, 5 and 9).
     """

@@ -174,7 +174,7 @@ class Playground:
 def describe(settings: Settings) -> str:
     """The settings in one line, without the method."""
     noise = "no noise" if settings.snr == float("inf") else f"SNR {settings.snr:g}"
-    return f"{settings.kind} {settings.acceleration:g}×, {settings.num_low_frequencies} centre lines, {noise}"
+    return f"{settings.kind} {settings.acceleration:g}×, {settings.num_low_frequencies} center lines, {noise}"
 
 
 def describe_spread(spread: np.ndarray) -> str:

@@ -16,7 +16,7 @@ from lib.viewer.grid import place
 from lib.viewer.loading import ANATOMICAL, PLANES, Case, Source, read
 from lib.viewer.pixels import lay, paint, resize
 
-CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the colour-blind too
+CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the color-blind too
 REACH = 10  # the first window's widths that another one may lie away from it
 FLATTEST = 100  # of a voxel, longest to shortest side
 LEAST, MOST, LINE = 260, 480, 960  # a panel's height, the width up to which it grows, and that of few in a line
@@ -117,10 +117,10 @@ class Slices:
         except (TypeError, ValueError):
             spacing = ()
         if len(spacing) != 3 or not all(0 < s < np.inf for s in spacing):
-            raise InputError("SliceViewer", f"spacing is {given}", "three millimetres (z, y, x)")
+            raise InputError("SliceViewer", f"spacing is {given}", "three millimeters (z, y, x)")
         if max(spacing) > FLATTEST * min(spacing):
             raise InputError("SliceViewer", f"spacing is {given}, one more than {FLATTEST} times another")
-        if unit == "frame":  # time has no millimetres: x–t is about as wide as the image
+        if unit == "frame":  # time has no millimeters: x–t is about as wide as the image
             return (spacing[2] * max(1, round(self.shape[2] / self.shape[0])), *spacing[1:])
         return spacing
 
@@ -248,7 +248,7 @@ class Slices:
         return (of_part | {"phase": (-np.pi, np.pi)}).get(view.part, view.window)
 
     def shown(self, view: View) -> tuple[int, int]:
-        """Height and width of a tile: pixels square in millimetres, enlarged by a whole factor.
+        """Height and width of a tile: pixels square in millimeters, enlarged by a whole factor.
 
         To `LEAST` rows if the width allows it; a box of the zoom to about the size of the whole.
         """

@@ -24,7 +24,7 @@ FRAMES = 32  # pictures kept, of up to a megabyte each
 
 
 class SliceViewer(ipywidgets.VBox):
-    """A slider over slices, and under it every volume's slice in one grey window, labelled above.
+    """A slider over slices, and under it every volume's slice in one gray window, labeled above.
 
     volumes: {name: volume}, (S, H, W) numpy, torch or h5py, real or complex, or the path of a NIfTI, HDF5 ("file.h5:case/output")
     or .npy file; bool is a mask, also (W,) or (H, W), white where True; None or a text where there is none, shown as
@@ -33,13 +33,13 @@ class SliceViewer(ipywidgets.VBox):
     volumes whose |difference| × gain stands last, on the window's width; a list of such pairs, or None.
     unit: what the slider counts: "slice", or "frame" of a cine, whose first axis is time. planes: names of the three
     planes, by default axial, coronal, sagittal of NIfTI and of segmented volumes, frames, x–t, y–t of a cine, slice, row,
-    column of what has no known pose. spacing: millimetres (z, y, x), by default the file's or 1: pixels are shown square
-    in millimetres. overlays: {panel: (S, H, W) class numbers} laid over the images, each of `classes` but the first in
-    its colour (the seventh like the first). title: what is looked at, such as the case. scores: slice → {panel: {metric:
+    column of what has no known pose. spacing: millimeters (z, y, x), by default the file's or 1: pixels are shown square
+    in millimeters. overlays: {panel: (S, H, W) class numbers} laid over the images, each of `classes` but the first in
+    its color (the seventh like the first). title: what is looked at, such as the case. scores: slice → {panel: {metric:
     value}} shown above the panels, by default SSIM, PSNR and NMSE against the truth of `error_of` or "truth", or Dice of
     the overlays against that of "label" or "truth"; by them the worst, median and best slice can be jumped to.
     resample: volumes of other shape or place are resampled to the truth's, by their affines where both are known, else
-    stretched; where millimetres are known, extents must be equal. affine_from: "image" where NIfTI files' affines are
+    stretched; where millimeters are known, extents must be equal. affine_from: "image" where NIfTI files' affines are
     known to be wrong: those of the truth's shape then have its affine. save_to: the folder for "Save PNG". Pixels that aren't
     finite in float32 are blue and counted. Of complex data magnitude (also in dB), phase, real and imaginary part and
     k-space are shown, of real data their spectrum.

@@ -44,13 +44,13 @@ def state(lab, page):
 
 
 def colors(lab, page):
-    """The colours that the browser paints in the middle of each panel."""
+    """The colors that the browser paints in the middle of each panel."""
     shot = Image.open(io.BytesIO(lab.do(page.locator("img.slice-image").first.screenshot()))).convert("RGB")
     return [shot.getpixel((int(x * shot.width), shot.height // 2)) for x in COLUMNS]
 
 
 def press(lab, page, key):
-    """Press a key on the slider's handle and wait until another picture is painted; the slider's value and colours."""
+    """Press a key on the slider's handle and wait until another picture is painted; the slider's value and colors."""
     image = "document.querySelector('img.slice-image')"
     before = lab.do(page.evaluate(f"{image}.src"))
     lab.do(page.locator(".slice-slider .noUi-handle").press(key))
@@ -179,14 +179,14 @@ def test_the_whole_viewer_works_by_keys(lab):
         assert changed("Go to the worst slice", "Enter").startswith("slice 4")  # which the prediction misses
         lab.do(scan.locator(".slice-slider .noUi-handle").focus())
         assert "spectrum" not in changed("show: image", "Enter")
-        reach(lab, page, "Window, colours, zoom, panels")
+        reach(lab, page, "Window, colors, zoom, panels")
         lab.do(page.keyboard.press("Space"))
         lab.do(scan.get_by_text("label opacity").wait_for())
-        for name in ("window", "colours", "label opacity"):
+        for name in ("window", "colors", "label opacity"):
             changed(name, "ArrowRight", "ArrowRight")
         changed("contours only", "Space")
         changed("zoom rows", "ArrowRight", "ArrowRight")
-        changed("Window, colours, zoom and panels as at first", "Enter")
+        changed("Window, colors, zoom and panels as at first", "Enter")
         changed("size ×", "ArrowRight")
         changed("prediction", "Space")  # its panel goes
         assert len(list((lab.root / "saved").glob("*.png"))) == 1 and lab.told == []

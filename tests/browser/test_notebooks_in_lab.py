@@ -105,7 +105,7 @@ def test_reconstructions_are_looked_at_by_keys(lab, tmp_path):
         key(lab, page, "button:has-text('Adjust')", "Enter")()
         drawer = page.locator(".jupyter-widgets", has_text="zoom rows").last
         lab.do(drawer.wait_for())
-        for control in ("window", "colours", "error ×", "zoom rows"):
+        for control in ("window", "colors", "error ×", "zoom rows"):
             changed_by(lab, page, key(lab, page, f".widget-hslider:has-text('{control}') .noUi-handle", "PageUp"))
         lab.screenshot(page, "40_view_adjust")
         key(lab, page, "button:has-text('Save PNG')", "Enter")()

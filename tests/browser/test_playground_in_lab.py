@@ -39,14 +39,14 @@ def test_sliders_change_the_pictures(lab, tmp_path):
         assert not errors(done)
         lab.do(page.evaluate("window.panel.content.scrollToItem(4, 'start')"))
         lab.do(page.locator("img.playground-result").wait_for())
-        says(lab, page, "zero-filled · equispaced 4×, 24 centre lines, SNR 50")
+        says(lab, page, "zero-filled · equispaced 4×, 24 center lines, SNR 50")
         lab.screenshot(page, "43_play_kspace_light")
 
         for control in ("acceleration", "num-low-frequencies", "snr", "num-coils"):
             press(lab, page, control, "ArrowRight")
-        says(lab, page, "zero-filled · equispaced 5×, 25 centre lines, SNR 100")
+        says(lab, page, "zero-filled · equispaced 5×, 25 center lines, SNR 100")
         names = lab.do(page.evaluate("[...document.querySelectorAll('.widget-label')].map(x => x.textContent)"))
-        assert {"image", "mask", "acceleration", "centre lines", "noise (SNR)", "coils"} <= set(names)
+        assert {"image", "mask", "acceleration", "center lines", "noise (SNR)", "coils"} <= set(names)
 
         choose(lab, page, "shown", "ArrowRight", 1, "GRAPPA · equispaced 5×")
         choose(lab, page, "acceleration", "ArrowLeft", 3, "GRAPPA · equispaced 2×")

@@ -1,4 +1,6 @@
-"""K-space slices as cases and batches: masks, normalisation, order and workers."""
+"""K-space slices as cases and batches: masks, normalization, order and workers."""
+
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -84,7 +86,7 @@ def test_all_arrays_are_read_whatever_their_byte_order_and_precision(tmp_path, o
     assert case.target.dtype == case.noise_free.dtype == torch.float32 and case.noise_free.min() == 1
 
 
-def test_file_mask_counts_the_run_around_the_centre():
+def test_file_mask_counts_the_run_around_the_center():
     assert file_mask(torch.tensor([0, 1, 0, 1, 1, 1, 0, 0]).bool()).num_low_frequencies == 3
     assert file_mask(torch.ones(6).bool()).num_low_frequencies == 6
 
@@ -149,7 +151,7 @@ def _like_fastmri(file, s):
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
-    """Files of fastMRI's brain width whose 29 centre lines a look at the mask takes for 28 or 30; one has its own mask."""
+    """Files of fastMRI's brain width whose 29 center lines a look at the mask takes for 28 or 30; one has its own mask."""
     folder, rng, files = tmp_path_factory.mktemp("wide"), np.random.default_rng(3), []
     for name in ("file_a", "file_c", "file_own"):
         kspace = rng.standard_normal((1, 2, 24, 368)) + 1j * rng.standard_normal((1, 2, 24, 368))
@@ -178,7 +180,7 @@ def networks():
 
 
 @torch.no_grad()
-def test_every_way_gives_varnet_the_centre_lines_that_fastmri_gives(wide, networks, tmp_path, monkeypatch):
+def test_every_way_gives_varnet_the_center_lines_that_fastmri_gives(wide, networks, tmp_path, monkeypatch):
     from lib.evaluation import look, reconstruction
     from lib.inference import reconstruct
     from lib.models.varnet import center_lines
@@ -202,9 +204,9 @@ def test_every_way_gives_varnet_the_centre_lines_that_fastmri_gives(wide, networ
     reconstruction.compare(wide, settings, [4], {"VarNet": ours}, tmp_path / "b.h5")
     with h5py.File(tmp_path / "b.h5") as result:
         assert same([torch.from_numpy(group["VarNet"][0]) for group in result.values()])
-    monkeypatch.setattr(look, "settings_of", lambda *_: {"num_cascades": 1, "chans": 2, "pools": 1})
-    monkeypatch.setattr(look, "load_weights", lambda *_: ours)
-    assert same([look._varnet(case.masked_kspace, case.mask, "anywhere") for case in map(slices.case, range(3))])
+    monkeypatch.setattr(look, "_name_of", lambda *_: "VarNet")
+    monkeypatch.setattr(look, "load", lambda *_: SimpleNamespace(model=ours))
+    assert same([look._by_network("anywhere", slices.case(i), slices.index[i][0]) for i in range(3)])
     for fresh in (False, True):
         epoch = [KspaceSlices(wide, WIDE, fresh=fresh)[(3, i)] for i in range(3)]
         assert [x[2].item() for x in epoch] == [29, 29, 0] and all(x[2].dtype == torch.int64 for x in epoch)

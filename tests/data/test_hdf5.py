@@ -158,7 +158,7 @@ def test_folders_pipes_and_links_to_nothing_are_no_files(tmp_path):
             kspace_file(tmp_path / f"{name}.h5")
 
 
-def test_files_that_are_links_keep_their_names_and_neighbours(tmp_path):
+def test_files_that_are_links_keep_their_names_and_neighbors(tmp_path):
     real = snu(tmp_path / "annex", max=float(IMAGES.max()))
     for part in ("kspace", "image"):
         (tmp_path / "set" / "val" / part).mkdir(parents=True)

@@ -7,12 +7,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from labelled import hipmri
+from labeled import hipmri
 
 from lib import InputError
 from lib.data import case_files
 from lib.data import hipmri as slices
-from lib.data.case_files import CaseSlices, augment, case_file, normalise, split_cases, write_case
+from lib.data.case_files import CaseSlices, augment, case_file, normalize, split_cases, write_case
 from lib.data.index import read_set
 
 
@@ -156,13 +156,13 @@ def test_a_test_folder_without_labels_is_for_prediction(copy, tmp_path):
         split_cases(tmp_path / "out", "test")
 
 
-def test_normalisations_worked_by_hand():
+def test_normalizations_worked_by_hand():
     x = torch.arange(101.0).reshape(1, 1, 101)
-    z = normalise(x, "z_score")
+    z = normalize(x, "z_score")
     assert z.mean().abs() < 1e-6 and z.std() == pytest.approx(1, abs=1e-6)
-    assert normalise(x, "percentile")[0, 0, [0, 1, 50, 99, 100]].tolist() == pytest.approx([0, 0, 0.5, 1, 1])
-    assert torch.equal(normalise(x, "none"), x) and normalise(x, "unit").max() == pytest.approx(100 / 255)
-    assert not normalise(torch.full((1, 4, 4), 7.0), "z_score").any()
+    assert normalize(x, "percentile")[0, 0, [0, 1, 50, 99, 100]].tolist() == pytest.approx([0, 0, 0.5, 1, 1])
+    assert torch.equal(normalize(x, "none"), x) and normalize(x, "unit").max() == pytest.approx(100 / 255)
+    assert not normalize(torch.full((1, 4, 4), 7.0), "z_score").any()
 
 
 def test_augmentation_moves_image_and_label_together():
@@ -231,7 +231,7 @@ def test_preloaded_items_are_the_same(source, tmp_path):
 def test_settings_that_are_refused(source, tmp_path):
     slices.prepare(source, tmp_path)
     found = split_cases(tmp_path, "train")
-    with pytest.raises(InputError, match="normalise: got 'minmax', expected one of none, z_score"):
+    with pytest.raises(InputError, match="normalize: got 'minmax', expected one of none, z_score"):
         CaseSlices(found, "minmax")
     with pytest.raises(InputError, match=r"augmentation: crop \[300, 100\] is larger than its \(256, 144\)"):
         CaseSlices(found, augmentation={"crop": [300, 100]})

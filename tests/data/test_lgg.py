@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from labelled import lgg, source_layout
+from labeled import lgg, source_layout
 from PIL import Image
 
 from lib import InputError
@@ -58,13 +58,13 @@ def test_cases_hold_resized_images_and_masks_of_0_and_1(kaggle, tmp_path):
         assert list(file.attrs["names"]) == [f"{folder.name}_{s}" for s in (1, 2, 3)]
 
 
-def test_the_sources_layout_with_grey_images_and_other_files(tmp_path):
+def test_the_sources_layout_with_gray_images_and_other_files(tmp_path):
     source_layout(tmp_path / "in")
     pairs.prepare(tmp_path / "in", tmp_path / "out", (40, 40))
     content = read_set(tmp_path / "out")
     assert content["counts"]["test"] == 2 and content["counts"]["train"] + content["counts"]["val"] == 6
     with h5py.File(tmp_path / "out" / content["files"][0]["path"]) as file:
-        assert np.array_equal(file["image"][0, 0], file["image"][0, 2])  # one grey, three channels
+        assert np.array_equal(file["image"][0, 0], file["image"][0, 2])  # one gray, three channels
     for part in ("image", "mask"):  # one patient's slices on both sides, as the source delivers them
         for split in ("train", "test"):
             old = tmp_path / "in" / f"{split}_{part}" / f"{split}_0.png"
@@ -97,13 +97,13 @@ SPOILT = {
         lambda f: Image.new("L", (100, 256)).save(f / NAME / f"{NAME}_2_mask.tif"),
         rf"{NAME}_2_mask.tif: \(256, 100\), its image is \(256, 256\)",
     ),
-    "colours": (
+    "colors": (
         lambda f: Image.new("RGB", (256, 256)).save(f / NAME / f"{NAME}_2_mask.tif"),
-        rf"{NAME}_2_mask.tif: a mask of 3 channels \(RGB\), expected a grey one",
+        rf"{NAME}_2_mask.tif: a mask of 3 channels \(RGB\), expected a gray one",
     ),
     "image of 16 bits": (
         lambda f: Image.new("I;16", (256, 256), 4000).save(f / "TCGA_CS_4950_19960919" / "TCGA_CS_4950_19960919_3.tif"),
-        r"TCGA_CS_4950_19960919_3.tif: I;16 pixels of more than 8 bits, expected 8-bit grey or color",
+        r"TCGA_CS_4950_19960919_3.tif: I;16 pixels of more than 8 bits, expected 8-bit gray or color",
     ),
     "two images": (
         lambda f: two_pages(f / NAME / f"{NAME}_2_mask.tif"),
@@ -163,7 +163,7 @@ MASKS = {
     "white is 0.png": palette(1 - LESION, WHITE, BLACK),
     "red is 1.png": palette(LESION, BLACK, RED),
     "red is 0.png": palette(1 - LESION, RED, BLACK),
-    "greys.png": palette(3 * LESION + np.eye(64, dtype="u1"), BLACK, (9, 9, 9), BLACK, WHITE, (250, 250, 250)),
+    "grays.png": palette(3 * LESION + np.eye(64, dtype="u1"), BLACK, (9, 9, 9), BLACK, WHITE, (250, 250, 250)),
 }
 
 
@@ -176,14 +176,14 @@ def test_masks_are_read_by_what_they_show(name, tmp_path):
 
 
 REFUSED = {
-    "a.png": (palette(LESION, WHITE, RED), "a palette of 2 colors, expected greys, or black and one color"),
+    "a.png": (palette(LESION, WHITE, RED), "a palette of 2 colors, expected grays, or black and one color"),
     "c.png": (palette(LESION + np.eye(64, dtype="u1"), BLACK, RED, (0, 0, 128)), "a palette of 3 colors"),
     "d.png": (palette(LESION, WHITE, BLACK, transparency=0), "transparent colors"),
     "e.tif": (Image.fromarray(np.where(LESION, np.nan, 0).astype(np.float32)), "holds nan, expected 0 for background"),
     "f.tif": (Image.fromarray(LESION.astype(np.float32) - 1), "holds -1, expected 0 for background"),
     "g.png": (Image.fromarray(LESION * np.uint8(2) + np.eye(64, dtype="u1")), "more than two values up to 3: classes"),
-    "h.png": (Image.fromarray(255 * LESION).convert("LA"), r"a mask of 2 channels \(LA\), expected a grey one"),
-    "i.png": (Image.fromarray(255 * LESION).convert("RGBA"), r"a mask of 4 channels \(RGBA\), expected a grey one"),
+    "h.png": (Image.fromarray(255 * LESION).convert("LA"), r"a mask of 2 channels \(LA\), expected a gray one"),
+    "i.png": (Image.fromarray(255 * LESION).convert("RGBA"), r"a mask of 4 channels \(RGBA\), expected a gray one"),
 }
 
 

@@ -19,7 +19,7 @@ from lib.data.lits_matching import find
 from lib.data.patches import VolumePatches, augment, dataloaders, grid
 from lib.data.targets import target_of
 from lib.parallel import mesh
-from lib.phantoms import abdomen, labelled_scans
+from lib.phantoms import abdomen, labeled_scans
 
 OBLIQUE = np.array([[0.8, 0.05, 0, -100], [-0.05, 0.8, 0, 20], [0, 0, 2.5, -900], [0, 0, 0, 1]])
 LPS = np.array([[-0.7, 0, 0, 90.0], [0, -0.7, 0, 70], [0, 0, 3, -40], [0, 0, 0, 1]])
@@ -165,7 +165,7 @@ def test_every_voxel_keeps_its_place_in_the_world(tmp_path):
     assert attrs["source"] == "volume-0.nii" and attrs["fill"] == 0.0 and attrs["person"] == "volume-0"
 
 
-def test_window_boxes_and_relabelling(tmp_path):
+def test_window_boxes_and_relabeling(tmp_path):
     image = np.array([-1000, -160, 40, 240, 3000, 140], np.int16).reshape(1, 2, 3)
     label = np.array([0, 3, 1, 2, 1, 5], np.uint8).reshape(1, 2, 3)
     path, stored, classes, attrs = one(tmp_path, image, label, np.eye(4), relabel={3: 0, 5: 2})
@@ -531,9 +531,9 @@ def test_crops_spread_about_the_organ_as_in_the_source(wide):
 def test_crops_stay_in_the_volume_and_follow_the_organ(wide, tmp_path):
     origins = [VolumePatches(wide, (60, 60, 60), count=200).case(i).origin for i in range(200)]
     assert np.min(origins) == 0 and np.max(origins, 0).tolist() == [30, 20, 12]  # 45 − 30 ± 15, in the volume
-    tumour = VolumePatches(wide, (2, 2, 2), organ="tumour", count=40)
-    assert all(abs(np.subtract(tumour.case(i).origin, 44)).max() <= 1 for i in range(40))
-    with pytest.raises(InputError, match="organ: got 'spleen', .*volume-0.h5 has liver, tumour"):
+    tumor = VolumePatches(wide, (2, 2, 2), organ="tumor", count=40)
+    assert all(abs(np.subtract(tumor.case(i).origin, 44)).max() <= 1 for i in range(40))
+    with pytest.raises(InputError, match="organ: got 'spleen', .*volume-0.h5 has liver, tumor"):
         VolumePatches(wide, (2, 2, 2), organ="spleen")
     empty = np.zeros((6, 6, 6), np.uint8)
     path, *_ = one(tmp_path, empty.astype(np.float32), empty, np.eye(4))
@@ -655,8 +655,8 @@ def test_workers_that_are_not_forked_read_the_same(prepared, monkeypatch):
 
 def test_what_patches_refuse(prepared, tmp_path):
     cases = split_cases(prepared, "train")
-    with pytest.raises(InputError, match="crops: got 'centre', expected one of around, grid, uniform"):
-        VolumePatches(cases, (4, 4, 4), "centre")
+    with pytest.raises(InputError, match="crops: got 'center', expected one of around, grid, uniform"):
+        VolumePatches(cases, (4, 4, 4), "center")
     with pytest.raises(InputError, match=r"patch of \[4, 4\], overlap 0.0: expected three sizes"):
         VolumePatches(cases, (4, 4))
     write_case(tmp_path / "a.h5", np.zeros((2, 4, 4)), None, person="a", classes=("x", "y"), names=("0", "1"))
@@ -677,7 +677,7 @@ def test_a_test_case_without_label_is_for_prediction(tmp_path):
 
 
 def test_the_sample_slab_keeps_its_distance_and_every_split_has_both_organs(tmp_path):
-    about = labelled_scans.write_lits(tmp_path / "in")
+    about = labeled_scans.write_lits(tmp_path / "in")
     prepare(tmp_path / "in", tmp_path / "out", **about)
     content = read_set(tmp_path / "out")
     assert content["persons"] == {"train": ["abdomen_a"], "val": ["abdomen_a"], "test": ["abdomen_b"]}
@@ -693,7 +693,7 @@ def test_the_sample_slab_keeps_its_distance_and_every_split_has_both_organs(tmp_
         spans[attrs["id"].removeprefix("volume-")] = (low[2], low[2] + entry["shape"][0] * attrs["spacing"][0])
     (bottom, top), (_, below), (above, _) = (spans[f"abdomen_a_{n}"] for n in ("slab", "lower", "upper"))
     assert bottom - below >= 10 and above - top >= 10
-    _, kidneys = labelled_scans.resampled("abdomen_a", 3.0, (128, 128))
+    _, kidneys = labeled_scans.resampled("abdomen_a", 3.0, (128, 128))
     assert (kidneys == 3).any() and sum(sum(e["voxels"][1:]) for e in content["files"][:3]) < (
         kidneys[:, :, :] > 0
     ).sum()

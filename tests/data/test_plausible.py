@@ -1,4 +1,4 @@
-"""K-space that isn't what it is read as: columns never acquired, axes in another order, another centre or scale."""
+"""K-space that isn't what it is read as: columns never acquired, axes in another order, another center or scale."""
 
 import h5py
 import numpy as np

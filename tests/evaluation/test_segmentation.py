@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import toys
-from labelled import hipmri, lgg
+from labeled import hipmri, lgg
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -158,5 +158,5 @@ def test_an_rgb_mask_is_refused_before_anything_is_written(tmp_path):
     mask = next((tmp_path / "lgg").rglob("*_mask.tif"))
     Image.new("RGB", (32, 32)).save(mask)
     finished = toys.recipe(tmp_path, RECIPE, "--only", "prepare_lgg")
-    assert f"{mask.name}: a mask of 3 channels (RGB), expected a grey one" in finished.stderr.strip().splitlines()[-1]
+    assert f"{mask.name}: a mask of 3 channels (RGB), expected a gray one" in finished.stderr.strip().splitlines()[-1]
     assert not (tmp_path / "data" / "lgg" / "set.json").exists()

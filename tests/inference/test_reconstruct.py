@@ -45,7 +45,7 @@ def test_batches_and_single_slices_agree_and_units_are_the_datas(folder):
     slices = KspaceSlices(files, MASK, "image")
     zero_filled = torch.stack([slices.case(i).zero_filled for i in range(3)])
     output = by_network(identity, slices, [slices.case(i) for i in range(3)])
-    assert torch.allclose(output, zero_filled, atol=1e-4)  # un-normalised again
+    assert torch.allclose(output, zero_filled, atol=1e-4)  # un-normalized again
 
 
 def test_result_has_a_group_a_file(folder, tmp_path):

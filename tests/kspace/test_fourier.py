@@ -24,15 +24,15 @@ def assert_adjoint(forward, adjoint, x, y):
 def test_fft2c_equals_numpy(shape):
     x = random(2, 3, *shape)
     axes = (-2, -1)
-    centred = np.fft.ifftshift(x.numpy(), axes=axes)
-    expected = np.fft.fftshift(np.fft.fft2(centred, norm="ortho"), axes=axes)
+    centered = np.fft.ifftshift(x.numpy(), axes=axes)
+    expected = np.fft.fftshift(np.fft.fft2(centered, norm="ortho"), axes=axes)
     np.testing.assert_allclose(kspace.fft2c(x).numpy(), expected, atol=1e-12)
-    expected = np.fft.fftshift(np.fft.ifft2(centred, norm="ortho"), axes=axes)
+    expected = np.fft.fftshift(np.fft.ifft2(centered, norm="ortho"), axes=axes)
     np.testing.assert_allclose(kspace.ifft2c(x).numpy(), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [8, 9])
-def test_zero_frequency_and_image_centre_are_in_the_middle(size):
+def test_zero_frequency_and_image_center_are_in_the_middle(size):
     constant = torch.zeros(size, size, dtype=torch.complex128)
     constant[size // 2, size // 2] = size
     torch.testing.assert_close(kspace.fft2c(torch.ones(size, size)).to(torch.complex128), constant, atol=1e-5, rtol=0)
@@ -77,7 +77,7 @@ def test_sensitivities_are_adjoint(shape):
     )
 
 
-def test_normalised_sensitivities_give_the_image_back():
+def test_normalized_sensitivities_give_the_image_back():
     maps = random(3, 6, 7)
     maps = maps / kspace.rss(maps)
     image = random(6, 7, seed=1)
@@ -121,7 +121,7 @@ def test_rss_is_torchs_norm_with_its_gradient(dtype):
     torch.testing.assert_close(kspace.rss(x.mT.conj(), 2), torch.linalg.vector_norm(x.mT, dim=2))
 
 
-def test_center_crop_keeps_the_centre():
+def test_center_crop_keeps_the_center():
     for size in (6, 7):
         for crop in range(1, size + 1):
             x = torch.arange(size * size).reshape(1, size, size)

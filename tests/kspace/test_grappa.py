@@ -211,12 +211,12 @@ def test_report_names_the_grid_and_the_kernel_that_fitted():
     assert narrow.kernel == (5, 2)
 
 
-def test_too_few_centre_lines_say_how_many_are_needed():
+def test_too_few_center_lines_say_how_many_are_needed():
     full, _ = head()
     mask = grid(60, 6, 1, 5)
     # 80 unknowns, 60 rows a window: two windows, that is 6 + 2 lines
     with pytest.raises(
-        InputError, match=r"^5 centre lines .* 8 coils at acceleration 6: 8 are enough .*\(5 × 2 lines\)$"
+        InputError, match=r"^5 center lines .* 8 coils at acceleration 6: 8 are enough .*\(5 × 2 lines\)$"
     ):
         grappa(full * mask, mask)
     mask = grid(60, 6, 1, 8)
@@ -237,11 +237,11 @@ def flipped(line):
         (flipped(16), "lines 12 and 20 are 8 apart where the others are 4"),
         (
             torch.cat([flipped(0)[:38], flipped(0)[37:59]]),
-            r"before the centre block 22–38 \(… 20\) and after it \(41 …\) are not on one grid of every 4-th line",
+            r"before the center block 22–38 \(… 20\) and after it \(41 …\) are not on one grid of every 4-th line",
         ),
         (make_mask("equispaced_fraction", 60, 4, num_low_frequencies=8, seed=1).columns, "apart where the others are"),
         (make_mask("random", 60, 3, num_low_frequencies=8, seed=1).columns, "apart where the others are"),
-        (torch.arange(60).sub(30).abs() < 8, "no line is acquired around the centre block 23–37"),
+        (torch.arange(60).sub(30).abs() < 8, "no line is acquired around the center block 23–37"),
         (torch.zeros(60, dtype=torch.bool), "none is acquired"),
     ],
 )
@@ -267,7 +267,7 @@ def test_center_block_is_the_run_around_the_middle():
     assert center_block(mask & (torch.arange(21) != 10)) in ((9, 10), (11, 13))
 
 
-def test_separate_calibration_stands_in_for_the_centre():
+def test_separate_calibration_stands_in_for_the_center():
     full, _ = head(noise=0.0)
     mask = torch.zeros(60, dtype=torch.bool)
     mask[::2] = True

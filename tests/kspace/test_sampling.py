@@ -44,9 +44,9 @@ def test_float_acceleration_equals_fastmri():
         assert torch.equal(make_mask(kind, 200, 5.5, center_fraction=0.06, seed=3).columns, expected.flatten().bool())
 
 
-def test_equispaced_is_a_grid_and_its_centre():
+def test_equispaced_is_a_grid_and_its_center():
     mask = make_mask("equispaced", 20, 4, num_low_frequencies=3, offset=1)
-    assert mask.columns.nonzero().flatten().tolist() == [1, 5, 9, 10, 11, 13, 17]  # centre: (20 − 3 + 1) // 2 = 9
+    assert mask.columns.nonzero().flatten().tolist() == [1, 5, 9, 10, 11, 13, 17]  # center: (20 − 3 + 1) // 2 = 9
     assert mask.achieved == 20 / 7
     even = make_mask("equispaced", 20, 20, num_low_frequencies=4, offset=0)
     assert even.columns.nonzero().flatten().tolist() == [0, 8, 9, 10, 11]
@@ -88,7 +88,7 @@ def test_random_reaches_the_acceleration_on_average():
         ("random", 4, 1.0),
     ],
 )
-def test_a_centre_that_reaches_the_acceleration_is_all_there_is(kind, acceleration, fraction):
+def test_a_center_that_reaches_the_acceleration_is_all_there_is(kind, acceleration, fraction):
     mask = make_mask(kind, 100, acceleration, center_fraction=fraction, seed=0)
     lines = 25 if kind == "magic_fraction" else round(100 * fraction)  # limited to W / R
     start = (100 - lines + 1) // 2
@@ -96,7 +96,7 @@ def test_a_centre_that_reaches_the_acceleration_is_all_there_is(kind, accelerati
     assert (mask.num_low_frequencies, mask.offset, mask.achieved) == (lines, None, 100 / lines)
 
 
-def test_a_count_of_centre_lines_is_taken_as_it_is():
+def test_a_count_of_center_lines_is_taken_as_it_is():
     for kind in KINDS:
         mask = make_mask(kind, 101, 4, num_low_frequencies=31, seed=0)
         assert mask.num_low_frequencies == 31
@@ -150,7 +150,7 @@ def test_an_unseeded_mask_names_the_seed_that_repeats_it():
         ({"kind": "random", "offset": 1}, "takes none"),
         ({"padding": (50, 50)}, "leave some"),
         ({"padding": (-1, 0)}, "leave some"),
-        ({"padding": (47, 0)}, "cuts into the 8 centre lines 46 to 53"),
+        ({"padding": (47, 0)}, "cuts into the 8 center lines 46 to 53"),
         ({"padding": (0, 47)}, "cuts into"),
         ({"seed": -1}, "seed -1"),
         ({"seed": ""}, "seed ''"),

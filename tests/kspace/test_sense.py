@@ -1,4 +1,4 @@
-"""SENSE against dense least squares, TV against scikit-image and a general minimiser, maps against the true ones."""
+"""SENSE against dense least squares, TV against scikit-image and a general minimizer, maps against the true ones."""
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ def objective(x, data, weight, smooth=0.0):
 
 
 def test_fully_sampled_tv_is_total_variation_denoising():
-    from skimage.restoration import denoise_tv_chambolle  # minimises the same: its weight is our λ
+    from skimage.restoration import denoise_tv_chambolle  # minimizes the same: its weight is our λ
 
     clean, _, _ = box()
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
@@ -118,7 +118,7 @@ def test_fully_sampled_tv_is_total_variation_denoising():
     assert np.abs(found - expected).max() < 0.02
 
 
-def test_undersampled_tv_reaches_the_minimum_of_a_general_minimiser():
+def test_undersampled_tv_reaches_the_minimum_of_a_general_minimizer():
     from scipy.optimize import minimize
 
     image, maps, kspace = box(9, 8, 3)
@@ -159,7 +159,7 @@ def test_tv_halves_the_error_and_slices_do_not_mix():
 
 
 @pytest.mark.parametrize("kind", ["equispaced", "random"])
-def test_maps_estimated_from_the_centre_are_near_the_true_ones(kind):
+def test_maps_estimated_from_the_center_are_near_the_true_ones(kind):
     draw = torch.Generator().manual_seed(0)
     image = 0.5 + torch.rand(2, 8, 8, generator=draw).repeat_interleave(8, 1).repeat_interleave(7, 2)
     maps = coils.simulate((2, 64, 56), 6, 0, voxel=(5.0, 3.5, 3.5))
@@ -170,7 +170,7 @@ def test_maps_estimated_from_the_centre_are_near_the_true_ones(kind):
     agreement = (found * maps.conj()).sum(1).abs()[:, 8:56, 8:48]
     assert agreement.mean() > 0.98
     outside = kspace * mask
-    outside[..., torch.arange(56).sub(28).abs() > 10] = 7.0  # only the centre block counts
+    outside[..., torch.arange(56).sub(28).abs() > 10] = 7.0  # only the center block counts
     assert torch.equal(sense.estimate_maps(outside, mask), found)
     zero = sense.estimate_maps(0 * kspace, mask)
     assert zero.isfinite().all() and not zero.any()

@@ -70,31 +70,31 @@ def test_ssim_loss_survives_half_precision_and_autocast():
     assert torch.equal(losses.SSIMLoss()(rounded, target, maximum), losses.SSIMLoss()(rounded.float(), target, maximum))
     # Float16 has no room below 6e-8: the image batch's mean and std must not be cast to it.
     mean, std = target.mean((1, 2)) * 1e-3, target.std((1, 2)) * 1e-3
-    image = losses.unnormalise(torch.ones(3, 1, 4, 4, dtype=torch.float16), mean, std)
+    image = losses.unnormalize(torch.ones(3, 1, 4, 4, dtype=torch.float16), mean, std)
     torch.testing.assert_close(image[:, 0, 0, 0], mean + std)
 
 
 def image_batch():
-    """What the "image" kind gives: normalised output (N, 1, H, W) | target, max, mean, std."""
+    """What the "image" kind gives: normalized output (N, 1, H, W) | target, max, mean, std."""
     output, target, maximum = batch(scale=1e-5)
     mean, std = output.mean((1, 2)), output.std((1, 2))
     return ((output - mean[:, None, None]) / std[:, None, None])[:, None], output, target, maximum, mean, std
 
 
-def test_image_batches_are_unnormalised_for_ssim_and_the_metrics():
-    normalised, output, *targets = image_batch()
-    torch.testing.assert_close(losses.unnormalise(normalised, *targets[2:])[:, 0], output)
+def test_image_batches_are_unnormalized_for_ssim_and_the_metrics():
+    normalized, output, *targets = image_batch()
+    torch.testing.assert_close(losses.unnormalize(normalized, *targets[2:])[:, 0], output)
     for function in (losses.SSIMLoss(), losses.ssim_slices, losses.psnr_slices, losses.nmse_slices):
-        torch.testing.assert_close(function(normalised, *targets), function(output, *targets[:2]), rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(function(normalized, *targets), function(output, *targets[:2]), rtol=1e-5, atol=1e-7)
 
 
-def test_image_batches_train_on_normalised_values_for_l1_and_mse():
-    normalised, _, target, maximum, mean, std = image_batch()
+def test_image_batches_train_on_normalized_values_for_l1_and_mse():
+    normalized, _, target, maximum, mean, std = image_batch()
     target[0, 0, 0] = 1.0  # an outlier, cut off at six standard deviations
     expected = torch.stack([((t - m) / (s + 1e-11)).clamp(-6, 6) for t, m, s in zip(target, mean, std, strict=True)])
-    output = normalised.squeeze(1)
-    torch.testing.assert_close(losses.L1Loss()(normalised, target, maximum, mean, std), F.l1_loss(output, expected))
-    torch.testing.assert_close(losses.MSELoss()(normalised, target, maximum, mean, std), F.mse_loss(output, expected))
+    output = normalized.squeeze(1)
+    torch.testing.assert_close(losses.L1Loss()(normalized, target, maximum, mean, std), F.l1_loss(output, expected))
+    torch.testing.assert_close(losses.MSELoss()(normalized, target, maximum, mean, std), F.mse_loss(output, expected))
 
 
 def test_l1_and_mse_are_fractions_of_the_maximum_or_plain():

@@ -196,7 +196,7 @@ def test_bootstrap_interval():
     narrow = metrics.bootstrap_interval(values, block=1, level=0.5)
     assert low < narrow[0] < narrow[1] < high
     assert metrics.bootstrap_interval(values, seed=3) == metrics.bootstrap_interval(values, seed=3)
-    # Neighbours that resemble each other: blocks see that there are fewer independent values.
+    # Neighbors that resemble each other: blocks see that there are fewer independent values.
     alike = np.repeat(rng.normal(size=40), 10)
     single, blocks = (np.diff(metrics.bootstrap_interval(alike, block=b)).item() for b in (1, 20))
     assert blocks > 2 * single

@@ -38,7 +38,7 @@ def test_a_padded_size_gives_what_zeros_around_it_give():
 
 
 def test_time_is_mixed_as_the_blocks_say():
-    """A change in one frame of UNet2D1D reaches its neighbours, and in-plane convolutions are missing in UNet2D2D."""
+    """A change in one frame of UNet2D1D reaches its neighbors, and in-plane convolutions are missing in UNet2D2D."""
     torch.manual_seed(0)
     for name, through in (("UNet2D1D", [3, 4, 5]), ("UNet2D2D", [2, 3, 4, 5, 6])):
         block, series = build(name, **SMALL).down[0].double(), torch.rand(1, 1, 8, 8, 9).double()
@@ -89,7 +89,7 @@ def test_glorot_uniform_and_zero_bias():
 
 
 def test_instance_norm_by_hand():
-    """eps is added to the deviation; over (axis 1, axis 2) each frame is normalised by itself."""
+    """eps is added to the deviation; over (axis 1, axis 2) each frame is normalized by itself."""
     x = np.arange(24.0).reshape(1, 1, 2, 3, 4)
     expected = np.empty_like(x)
     for t in range(4):

@@ -108,7 +108,7 @@ def test_gradients_equal_fastmri(size, dtype, tolerance):
 
 
 @pytest.mark.parametrize("size", [(20, 24), (20, 27)])
-def test_counts_of_centre_lines(size):
+def test_counts_of_center_lines(size):
     ours, theirs = pair()
     kspace, mask = scan(3, 3, *size, center=8)
     with torch.no_grad():
@@ -122,7 +122,7 @@ def test_counts_of_centre_lines(size):
 
 
 @pytest.mark.parametrize("width", [24, 27])
-def test_a_full_mask_has_one_centre_line_as_in_fastmri_unless_told_otherwise(width):
+def test_a_full_mask_has_one_center_line_as_in_fastmri_unless_told_otherwise(width):
     kspace, _ = scan(2, 3, 20, width)
     full = torch.ones(2, 1, 1, width, dtype=torch.bool)
     ours, theirs = pair()
@@ -144,7 +144,7 @@ def test_a_full_mask_has_one_centre_line_as_in_fastmri_unless_told_otherwise(wid
         ("00111100", None, [2, 3, 4, 5], None),
         ("00111000", None, [3, 4], None),  # the shorter run counts, twice
         ("00000000", None, [4], None),
-        ("00110110", None, [4], None),  # the centre line itself is missing
+        ("00110110", None, [4], None),  # the center line itself is missing
         ("11111111", None, [4], list(range(8))),
         ("11111100", None, [4], [2, 3, 4, 5]),  # a full half counts as none
         ("111111111", None, [4], list(range(9))),
@@ -157,7 +157,7 @@ def test_a_full_mask_has_one_centre_line_as_in_fastmri_unless_told_otherwise(wid
         ("001111100", 9, list(range(9)), None),
     ],
 )
-def test_centre_lines_by_hand(mask, count, lines, corrected):
+def test_center_lines_by_hand(mask, count, lines, corrected):
     mask = torch.tensor([c == "1" for c in mask])[None, None, None]
     assert center_lines(mask, count)[0, 0, 0].nonzero().flatten().tolist() == lines
     assert center_lines(mask, count, True)[0, 0, 0].nonzero().flatten().tolist() == (corrected or lines)

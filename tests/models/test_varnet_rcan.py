@@ -42,7 +42,7 @@ def test_published_counts():
 
 
 @pytest.mark.parametrize("statistics", ["joint", "channel"])
-def test_images_are_normalised_one_by_one_and_get_their_units_back(statistics):
+def test_images_are_normalized_one_by_one_and_get_their_units_back(statistics):
     network, (kspace, mask, grappa) = cascade(statistics=statistics), batch(scale=1e-5)
     seen = []
     network.refine.rcan.register_forward_hook(lambda _, inputs, output: seen.extend((inputs[0], output)))

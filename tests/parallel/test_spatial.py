@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lib import InputError
 from lib.models import blocks, build
-from lib.parallel.spatial import check, gather, partition, reduce_grads, split, synchronise, total
+from lib.parallel.spatial import check, gather, partition, reduce_grads, split, synchronize, total
 
 GROUPS = {}
 
@@ -347,7 +347,7 @@ def data_parallel_and_partitioned(batch_first):
     plain, x = VOLUMES["batch"]().double(), torch.randn(4, 2, 8, 8, 8, dtype=torch.float64)
     slabs = copy.deepcopy(plain)
     if batch_first:
-        partition(synchronise(slabs), 3, GROUPS["pair"])
+        partition(synchronize(slabs), 3, GROUPS["pair"])
     else:
         partition(slabs, 3, GROUPS["pair"], batch_group=dist.group.WORLD)
     share = slice(2, 4) if dist.get_rank() > 1 else slice(0, 2)
@@ -380,7 +380,7 @@ def data_parallel(make, shape):
     """Shares of three samples and of one."""
     torch.manual_seed(1)
     plain, x = make().double(), torch.randn(shape, dtype=torch.float64)
-    model = synchronise(synchronise(copy.deepcopy(plain), GROUPS["pair"]), GROUPS["pair"])
+    model = synchronize(synchronize(copy.deepcopy(plain), GROUPS["pair"]), GROUPS["pair"])
     share = slice(3, 4) if dist.get_rank() % 2 else slice(0, 3)
     with mock.patch.object(torch.Tensor, "float", lambda x: x):
         y, z = plain(x), model(x[share])
@@ -578,7 +578,7 @@ UNRULED = [
     (lambda: nn.PixelUnshuffle(2), "no rule"),
 ]
 UNFIT = [
-    (lambda: nn.Conv3d(4, 4, 7, padding=3), r"axis 3: a slab of 2 planes, its neighbours need 3 of it"),
+    (lambda: nn.Conv3d(4, 4, 7, padding=3), r"axis 3: a slab of 2 planes, its neighbors need 3 of it"),
     (
         lambda: nn.Sequential(nn.MaxPool3d(2), nn.MaxPool3d(2)),
         r"1\.1 \(MaxPool3d\): axis 3: a slab of 1 planes isn't divis",
@@ -683,7 +683,7 @@ def test_totals_and_gathered_tensors_have_their_true_adjoints(ranks):
 def test_one_process_has_the_plain_network():
     model, x = VOLUMES["batch"](), torch.randn(1, 2, 8, 8, 8)
     before = [type(m) for m in model.modules()]
-    synchronise(partition(model, 3))
+    synchronize(partition(model, 3))
     assert [type(m) for m in model.modules()] == before
     assert torch.equal(gather(split(x, 3), 3), x) and total(x) is x
     model(x).sum().backward()

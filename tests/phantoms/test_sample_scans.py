@@ -9,7 +9,7 @@ from lib import InputError
 from lib.data.fastmri_file import kspace_file
 from lib.data.index import fingerprint
 from lib.kspace import ifft2c, rss
-from lib.phantoms import labelled_scans, sample_scans
+from lib.phantoms import labeled_scans, sample_scans
 
 
 def test_checksums_cover_every_scan_and_hold():
@@ -26,9 +26,9 @@ def test_unknown_scan_is_refused():
         sample_scans.scan("brain_z")
 
 
-def test_place_pads_and_crops_about_the_centre():
+def test_place_pads_and_crops_about_the_center():
     volume = np.zeros((1, 6, 6), np.float32)
-    volume[0, 3, 3] = 1  # the centre pixel, index size // 2
+    volume[0, 3, 3] = 1  # the center pixel, index size // 2
     placed = sample_scans.place(sample_scans.Scan(volume, (1.0, 1.0, 1.0)), (10.0, 4.0))
     assert placed.volume.shape == (1, 10, 4)
     assert np.argwhere(placed.volume[0]).tolist() == [[5, 2]]
@@ -107,7 +107,7 @@ def test_lesion_lies_where_the_scan_has_it():
 
 
 def test_slabs_of_one_person_keep_their_distance():
-    parts = labelled_scans.slabs(76, 1.0, 8, ("val", "test"), 38)
+    parts = labeled_scans.slabs(76, 1.0, 8, ("val", "test"), 38)
     assert [len(parts[s]) for s in ("val", "test")] == [8, 8] and min(parts["test"]) - max(parts["val"]) == 11
     held = parts["val"] + parts["test"]
     assert min(abs(t - h) for t in parts["train"] for h in held) == 11  # more than 10 mm
@@ -115,8 +115,8 @@ def test_slabs_of_one_person_keep_their_distance():
 
 
 @pytest.mark.parametrize(("name", "classes"), [("brain_a", 3), ("abdomen_a", 4), ("abdomen_b", 3)])
-def test_labelled_slices_have_their_scans_classes(name, classes):
-    image, label = labelled_scans.resampled(name, 3.0, (128, 128))
+def test_labeled_slices_have_their_scans_classes(name, classes):
+    image, label = labeled_scans.resampled(name, 3.0, (128, 128))
     assert image.shape == label.shape and image.shape[1:] == (128, 128) and image.min() >= 0
     assert set(np.unique(label)) == set(range(classes))
     inside = label > 0

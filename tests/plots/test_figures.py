@@ -195,7 +195,7 @@ def test_error_map_gives_the_error_in_percent_of_the_window():
     shown = images(fig)
     assert list(shown) == ["output", "truth", "error ×4"]
     np.testing.assert_allclose(shown["error ×4"].get_array(), 1, rtol=1e-5)
-    assert shown["error ×4"].get_clim() == (0, 2.5)  # the brightest colour: a quarter of the window
+    assert shown["error ×4"].get_clim() == (0, 2.5)  # the brightest color: a quarter of the window
     fig.draw_without_rendering()
     bar = fig.axes[-1]
     assert [t.get_text() for t in bar.get_yticklabels()] == ["0 %", "6.25 %", "12.5 %", "18.8 %", "25 %"]
@@ -251,7 +251,7 @@ def test_boxes_give_one_dot_a_person_with_one_look():
     assert len(looks) == 70
 
 
-def test_colors_are_told_apart_without_colour_vision():
+def test_colors_are_told_apart_without_color_vision():
     def lightness(color):
         r, g, b = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
         return 0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2
@@ -314,7 +314,7 @@ def test_pyplot_is_imported_here_only():
     assert {path.parent.name for path in users} == {"plots"}
 
 
-def test_labels_lie_over_the_image_in_the_colours_of_their_classes():
+def test_labels_lie_over_the_image_in_the_colors_of_their_classes():
     label = np.zeros((8, 8), int)
     label[2:4, 2:4], label[5:7, 5:7] = 1, 2
     figure = plots.montage(

@@ -5,7 +5,7 @@ import shutil
 
 import h5py
 import pytest
-from labelled import hipmri
+from labeled import hipmri
 
 from lib import InputError, runs
 from lib.data import hipmri as slices
@@ -41,10 +41,10 @@ def sets(tmp_path, monkeypatch):
         entry("train", "x_a", side="x"), entry("train", "y_a", side="y", person="x_a"), entry("val", "x_b", side="x"),
         entry("val", "y_b", side="y", person="x_b"), entry("test", "x_c", side="x"),
     ])  # fmt: skip
-    make(tmp_path / "slices", "labelled slices", [
+    make(tmp_path / "slices", "labeled slices", [
         entry("train", "a", label=True), entry("val", "b", label=True), entry("test", "c", label=False),
     ])  # fmt: skip
-    make(tmp_path / "volumes", "labelled volumes", [
+    make(tmp_path / "volumes", "labeled volumes", [
         entry("train", "a", voxels=[1, 2]), entry("val", "b", voxels=[1, 2]), entry("test", "c", voxels=None),
     ])  # fmt: skip
     return tmp_path
@@ -129,7 +129,7 @@ RECIPE = "- {task_name: t, network_type: VolumeUNet, data: volumes, devices: %s,
 
 @pytest.mark.parametrize("devices, expected", [("8", "auto"), ("[0, 1]", "auto"), ("[cpu, cpu]", ["cpu", "cpu"])])
 def test_a_quick_run_is_on_one_device(sets, devices, expected):
-    make(sets / "volumes-quick", "labelled volumes", [entry(s, s, voxels=[1]) for s in ("train", "val", "test")])
+    make(sets / "volumes-quick", "labeled volumes", [entry(s, s, voxels=[1]) for s in ("train", "val", "test")])
     (sets / "recipe.yaml").write_text(RECIPE.replace("16", "1" if "cpu" in devices else "16") % devices)
     (task,) = planning.plan(sets / "recipe.yaml", quick=True)
     assert task.values["devices"] == task.parameters["devices"] == expected

@@ -89,7 +89,7 @@ PUBLISHED = {  # task → what its source says; steps_per_epoch is null in all: 
         },
     },
     "train_slices_published": {
-        "batch_size": 32, "epochs": 2, "loss": "cross_entropy", "normalise": "none", "augmentation": {},
+        "batch_size": 32, "epochs": 2, "loss": "cross_entropy", "normalize": "none", "augmentation": {},
         "optimizer": {"type": "Adam", "learning_rate": 1e-3, "eps": 1e-7}, "scheduler": {"type": "constant"},
         "network_settings": {"base_filters": 64, "depth": 5}, "reuse_network": False,
     },

@@ -88,7 +88,7 @@ def test_samples_by_person_and_what_is_missing(tmp_path, monkeypatch):
     people = ["brain_a", "brain_b", "brain_c", "abdomen_a", "abdomen_b", "tumour_a", "tumour_b", "heart", "phantom"]
     assert list(table.index) == people and set(table["there"]) == {"✓ yes"}
     assert table.loc["tumour_a", "files"] == "tumour_a_t1c, tumour_a_mask"
-    assert table.loc["brain_b", "licence"] == "BSD-3-Clause" and table.loc["heart", "licence"] == "Apache-2.0"
+    assert table.loc["brain_b", "license"] == "BSD-3-Clause" and table.loc["heart", "license"] == "Apache-2.0"
     named = {name for names in table["files"] for name in names.split(", ")}
     there = {p.name.removesuffix(".nii.gz") for p in overview.SAMPLES.iterdir() if p.suffix in (".gz", ".h5")}
     assert named == there

@@ -15,7 +15,7 @@ ORGANS = ("background", "liver", "spleen")
 @pytest.fixture
 def trained(tmp_path):
     settings = SMALL | {"num_classes": 3}
-    runs.save_model(tmp_path, "UNet2D", settings, models.build("UNet2D", **settings), ORGANS, normalise="z_score")
+    runs.save_model(tmp_path, "UNet2D", settings, models.build("UNet2D", **settings), ORGANS, normalize="z_score")
     return tmp_path
 
 
@@ -25,12 +25,12 @@ def shown(folder, classes, trains=False, count=3, **more):
 
 def test_what_a_network_needs_comes_back_with_it(trained, capsys):
     found = shown(trained, ORGANS)
-    assert found.classes == ORGANS and found.preprocessing == {"normalise": "z_score"} and not found.model.training
+    assert found.classes == ORGANS and found.preprocessing == {"normalize": "z_score"} and not found.model.training
     assert found.run == trained / "model_weights" and found.name == "UNet2D" and found.settings["base_filters"] == 2
     assert weights.load(trained, "UNet2D").settings == found.settings
-    assert weights.preprocessing(trained, normalise="none", size=3) == ("z_score", 3)
-    assert "normalise: 'z_score' as in the run of the weights, not 'none'" in capsys.readouterr().out
-    assert weights.preprocessing(None, normalise="none") == ("none",)
+    assert weights.preprocessing(trained, normalize="none", size=3) == ("z_score", 3)
+    assert "normalize: 'z_score' as in the run of the weights, not 'none'" in capsys.readouterr().out
+    assert weights.preprocessing(None, normalize="none") == ("none",)
 
 
 @pytest.mark.parametrize("classes", [("background", "spleen", "liver"), ("background", "liver", "kidney"), ORGANS[:2]])
@@ -63,7 +63,7 @@ def test_weights_of_earlier_runs_are_read_as_they_are(trained):
     about = json.loads(path.read_text())
     path.write_text(json.dumps({"name": "UNet2D", "settings": about["settings"], "fed": {"normalise": "percentile"}}))
     found = shown(trained, ("a", "b", "c"))
-    assert found.classes == () and found.preprocessing == {"normalise": "percentile"}
-    assert weights.preprocessing(trained, normalise="none") == ("percentile",)
+    assert found.classes == () and found.preprocessing == {"normalize": "percentile"}
+    assert weights.preprocessing(trained, normalize="none") == ("percentile",)
     state = runs.load_model(trained).state_dict()
     assert all(torch.equal(value, state[key]) for key, value in found.model.state_dict().items())

@@ -38,7 +38,7 @@ class Toy:
 
 
 def pixels(image):
-    """The colours in the middle of the three panels."""
+    """The colors in the middle of the three panels."""
     shown = np.array(Image.open(io.BytesIO(image.value)).convert("RGBA"))
     assert shown.shape == (256, 3 * 256 + 2 * paint.GAP, 4)
     return [shown[128, 128 + i * (256 + paint.GAP)].tolist() for i in range(3)]
@@ -59,7 +59,7 @@ def test_a_move_draws_what_it_asks_for():
     widget.settle()
     assert pixels(widget.result)[2] == [*map(int, colormaps["magma"](213, bytes=True))]
     assert "|image − truth| ×5" in widget.below.value.replace("\u00a0", " ") and "NMSE 0.5" in widget.below.value
-    assert "10×" in widget.above.value and "equispaced 10×, 24 centre lines, SNR 50" in widget.line.value
+    assert "10×" in widget.above.value and "equispaced 10×, 24 center lines, SNR 50" in widget.line.value
 
 
 def test_only_the_newest_move_is_answered_and_a_stale_image_is_not_drawn():
@@ -153,4 +153,4 @@ def test_the_real_thing_shows_all_three_methods():
     widget.controls["num_low_frequencies"].value = 2
     widget.controls["shown"].value = "GRAPPA"
     widget.settle()
-    assert "2 centre lines of 256 points are too few for GRAPPA" in widget.line.value
+    assert "2 center lines of 256 points are too few for GRAPPA" in widget.line.value

@@ -70,8 +70,8 @@ def test_what_cannot_be_read_is_told_in_a_line(tmp_path):
     (tmp_path / "c.h5").write_bytes(b"no hdf5")
     nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((9, 9, 9)), np.eye(4)), tmp_path / "whole.nii.gz")
     (tmp_path / "half.nii.gz").write_bytes((tmp_path / "whole.nii.gz").read_bytes()[:2000])  # a download that stopped
-    colours = np.zeros((2, 3, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), tmp_path / "rgb.nii")
+    colors = np.zeros((2, 3, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nibabel.save(nibabel.Nifti1Image(colors, np.eye(4)), tmp_path / "rgb.nii")
     for name in ("empty.npy", "scan.dcm"):
         (tmp_path / name).touch()
     for name, message in {

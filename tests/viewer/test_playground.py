@@ -36,7 +36,7 @@ def test_the_slice_has_its_own_pixels_in_its_own_window(play):
     np.testing.assert_allclose(play.truth, own / np.percentile(own, 99.5), rtol=1e-6)
     own, placed = sample_scans.scan("brain_b_t1").volume[40], Playground("brain_b_t1", 40).truth.numpy()
     framed = np.zeros((256, 256))
-    framed[128 - 217 // 2 :, 128 - 181 // 2 :][:217, :181] = own  # zeros around, centre on centre
+    framed[128 - 217 // 2 :, 128 - 181 // 2 :][:217, :181] = own  # zeros around, center on center
     np.testing.assert_allclose(placed, framed / np.percentile(framed, 99.5), rtol=1e-5)
 
 
@@ -104,10 +104,10 @@ def test_the_point_spread_by_hand():
     ("settings", "message"),
     [
         (Settings(kind="random", shown="GRAPPA"), "mask is not a GRAPPA grid: lines"),
-        (Settings(num_low_frequencies=2, shown="GRAPPA"), "2 centre lines of 256 points are too few for GRAPPA"),
+        (Settings(num_low_frequencies=2, shown="GRAPPA"), "2 center lines of 256 points are too few for GRAPPA"),
         (
             Settings("equispaced", 4, 0, 50.0, 1, "GRAPPA"),
-            "1 centre line of 256 points is too few for GRAPPA with 1 coil ",
+            "1 center line of 256 points is too few for GRAPPA with 1 coil ",
         ),
         (Settings(shown="magic"), "shown: 'magic', expected one of zero-filled, GRAPPA, VarNet"),
         (Settings(acceleration=20), "acceleration: 20, expected 1 to 12"),

@@ -164,13 +164,13 @@ def test_every_control_has_a_label(folder):
     some(folder)
     picker = RunPicker()
 
-    def unlabelled(box):
-        inner = [found for child in getattr(box, "children", ()) for found in unlabelled(child)]
+    def unlabeled(box):
+        inner = [found for child in getattr(box, "children", ()) for found in unlabeled(child)]
         named = isinstance(box, (ipywidgets.HTML, ipywidgets.Box, ipywidgets.Image)) or box.description
         return inner if named or box.layout.display == "none" else [*inner, box]
 
     hidden = [line.tick for line in picker.lines if not line.row]
-    assert [w for w in unlabelled(picker) if w not in hidden] == []
+    assert [w for w in unlabeled(picker) if w not in hidden] == []
 
 
 def two(folder):
@@ -263,7 +263,7 @@ def test_segmentations_are_laid_over_the_image(folder):
     assert [ax.get_xlabel().replace("\u00a0", " ") for ax in figure.axes] == ["Dice liver 1.000"] * 2 + [""]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["liver"]
     pixels = np.asarray(figure.axes[0].images[0].get_array())
-    assert (np.ptp(pixels.astype(int), axis=-1) > 0).any()  # colours over the grey image
+    assert (np.ptp(pixels.astype(int), axis=-1) > 0).any()  # colors over the gray image
     for path in paths:
         with h5py.File(path / "predictions" / "result.h5", "a") as file:
             del file["x/input"]

@@ -50,7 +50,7 @@ def test_pixels_by_hand():
     shown = decode(viewer)
     assert shown.shape == (260, 3 * width + 2 * gap, 4)
     first, second, third = (shown[:, i * (width + gap) :][:, :width] for i in range(3))
-    for panel in (first, second, third):  # whole factors: each pixel became a block of one colour
+    for panel in (first, second, third):  # whole factors: each pixel became a block of one color
         assert (panel == panel[::130, ::130].repeat(130, 0).repeat(130, 1)).all()
     gray = [
         [[g, g, g, 255] for g in row] for row in ([0, 70], [115, 255])
@@ -200,11 +200,11 @@ A = np.zeros((3, 8, 8))
         ({"a": A}, {"overlays": A}, "SliceViewer: overlays are a ndarray, expected {panel: class numbers}"),
         ({1: A}, {}, "SliceViewer: the name 1 is a int, expected a text"),
         ({"a": A, "b": "data/my scans/b.nii.gz"}, {}, "data/my scans/b.nii.gz: no such file"),
-        ({"a": A}, {"spacing": 2}, "SliceViewer: spacing is 2, expected three millimetres (z, y, x)"),
+        ({"a": A}, {"spacing": 2}, "SliceViewer: spacing is 2, expected three millimeters (z, y, x)"),
         ({"a": A}, {"planes": ("x", "y")}, "planes are ('x', 'y'), expected three different names"),
         ({"a": A}, {"error_of": ("a",)}, "error_of is ('a',), expected (output, truth) or a list of such pairs"),
         ({"a": A, "b": "/no where/b.nii.gz"}, {}, "/no where/b.nii.gz: no such file"),
-        ({"a": A}, {"spacing": (1, 1)}, "SliceViewer: spacing is (1, 1), expected three millimetres (z, y, x)"),
+        ({"a": A}, {"spacing": (1, 1)}, "SliceViewer: spacing is (1, 1), expected three millimeters (z, y, x)"),
         ({"input": A}, {"error_of": ("inputs", "input")}, "error_of: unknown name 'inputs'; did you mean 'input'?"),
         ({"a": "scan.nii.gz"}, {}, "scan.nii.gz: no such file"),
         ({"a": {"b": 1}}, {}, "SliceViewer: 'a' is a dict, expected an array or a file's path"),
@@ -243,7 +243,7 @@ def test_volumes_of_another_shape_are_resampled_when_asked():
     button.click()
     assert not viewer.message.value
     assert cells(viewer)[0][0] == "a" and cells(viewer)[0][1].endswith(" · resampled to 2 × 8 × 8")
-    np.testing.assert_allclose(viewer.slices.volumes["a"][:, 1:-1], ramp[:, 1:-1], atol=1e-6)  # linear between centres
+    np.testing.assert_allclose(viewer.slices.volumes["a"][:, 1:-1], ramp[:, 1:-1], atol=1e-6)  # linear between centers
     assert (viewer.slices.overlays["label"] == label).all()  # nearest: no new classes
     both = {"label": ramp, "truth": ramp}
     floats = SliceViewer(both, overlays={"label": label[:, ::2, ::2] * 1.0}, resample=True).slices.overlays["label"]
@@ -288,7 +288,7 @@ def test_widgets_live_in_viewer_only():
     assert {path.parent.name for path in users} == {"viewer"}
 
 
-def test_overlays_colour_the_pixels_of_their_classes():
+def test_overlays_color_the_pixels_of_their_classes():
     volume, label = np.zeros((2, 40, 30)), np.zeros((2, 40, 30), int)
     label[1, 10:20, 5:15] = 2
     viewer = SliceViewer(
@@ -370,7 +370,7 @@ def test_the_box_of_the_zoom_is_cut_from_every_panel():
     assert viewer.controls.view().rows == (5, 6)
 
 
-def test_window_gain_colours_and_hidden_panels():
+def test_window_gain_colors_and_hidden_panels():
     whole = np.full((1, 4, 4), 0.5)
     viewer = SliceViewer({"output": whole, "truth": whole + 0.05}, window=(0, 1), gain=5)
     viewer.controls.window.value = (0.5, 0.55)
@@ -634,7 +634,7 @@ def test_an_error_of_real_data_says_why_there_is_no_phase():
 def test_what_fills_its_volume_is_resampled_up_to_the_border(tmp_path):
     fine = saved(tmp_path / "a.nii", np.ones((10, 8, 6), np.float32), np.diag([1.1, 1.1, 1.1, 1.0]))
     coarse = np.diag([2.2, 2.2, 2.2, 1.0])
-    coarse[:3, 3] = 0.55  # the same box: its first voxel's centre lies between the first two of the fine one
+    coarse[:3, 3] = 0.55  # the same box: its first voxel's center lies between the first two of the fine one
     label = saved(tmp_path / "b.nii", np.ones((5, 4, 3), np.uint8), coarse)
     beyond = coarse.copy()
     beyond[0, 3] += 2.2
@@ -661,5 +661,5 @@ def test_contours_do_not_wrap_round_the_border():
     assert edge.tolist() == [[row == 1] * 6 for row in range(6)]
 
 
-def test_no_class_has_the_colour_of_what_is_not_finite():
+def test_no_class_has_the_color_of_what_is_not_finite():
     assert not (CLASS_COLORS == BAD).all(-1).any()

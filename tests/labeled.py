@@ -46,7 +46,7 @@ def lgg(folder: Path, patients: int = 10, slices: int = 3, size: int = 256) -> P
 
 
 def source_layout(folder: Path, size: int = 40) -> Path:
-    """train_image/, train_mask/, test_image/, test_mask/ with grey images, and files that are no images."""
+    """train_image/, train_mask/, test_image/, test_mask/ with gray images, and files that are no images."""
     for split, count in (("train", 6), ("test", 2)):
         for n in range(count):
             mask = np.zeros((size, size), np.uint8)

@@ -1,4 +1,4 @@
-"""The labelled sample scans as data for segmentation, in the layouts of HipMRI and LiTS."""
+"""The labeled sample scans as data for segmentation, in the layouts of HipMRI and LiTS."""
 
 import shutil
 from pathlib import Path
@@ -33,7 +33,7 @@ def resampled(name: str, voxel: float, size: tuple[int, int]) -> tuple[np.ndarra
 def slabs(
     count: int, thickness: float, held: int, splits: tuple[str, ...], middle: int, gap_mm: float = 10.0
 ) -> dict[str, list[int]]:
-    """Slices of one person: `held` neighbouring ones for each of `splits`, side by side about `middle`, all others train,
+    """Slices of one person: `held` neighboring ones for each of `splits`, side by side about `middle`, all others train,
     but for those within `gap_mm` of a held-out slice.
     """
     gap = int(np.ceil(gap_mm / thickness))
