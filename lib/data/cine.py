@@ -27,7 +27,7 @@ BOUNDS = (-0.5, 2.0)  # values beyond are far from 0 … 1
 
 
 class SeriesFile(NamedTuple):
-    """A checked file: shape is (series, axis 1, axis 2, time), names one a series."""
+    """A checked file: shape is (series, axis 1, axis 2, time), names one per series."""
 
     path: Path
     shape: tuple[int, int, int, int]

@@ -117,7 +117,7 @@ def _own_mask(path: Path, file: h5py.File, width: int) -> np.ndarray:
     """A file's mask as (W,) bool; axes of one are no matter."""
     mask = dataset(file, "mask", "fiub")
     if mask.size != width or width not in (mask.shape or (1,)):
-        raise InputError(path, f"mask: shape {mask.shape}", f"({width},), one value a column of kspace")
+        raise InputError(path, f"mask: shape {mask.shape}", f"({width},), one value per column of kspace")
     found = np.ravel(mask[()]) > 0
     if not found.any():
         raise InputError(path, f"mask: none of its {width} columns is acquired")
@@ -140,7 +140,7 @@ def _target(path: Path, file: h5py.File, slices: int, coils: int):
         found = dataset(opened, key, "fiu")
         shape = found.shape
         if len(shape) != 3 or shape[0] != slices:
-            raise InputError(source, f"{key}: shape {shape}", f"({slices}, H, W), one image a slice of kspace")
+            raise InputError(source, f"{key}: shape {shape}", f"({slices}, H, W), one image per slice of kspace")
         rows, columns = file["kspace"].shape[-2:]
         if shape[1] > rows:
             _check_fits(source, key, shape[1:], (rows, columns))

@@ -70,7 +70,7 @@ def kept(path: Path, shape: Sequence[int], axes: int) -> list[int]:
     """Which axes of a file's `shape` its `axes` axes are: those of 1 go, the last ones first. InputError naming the shape for
     others, such as time points, channels and one-hot classes.
 
-    Three axes of a NIfTI file are its first three, those that its affine speaks of.
+    Three axes of a NIfTI file are its first three, those that its affine describes.
     """
     left = list(range(len(shape)))
     for axis in reversed(range(axes if axes == 3 and path.suffix != ".npy" else 0, len(shape))):

@@ -11,7 +11,7 @@ from lib.runs.parameters import choose
 
 
 def per_person(scores: pd.DataFrame) -> pd.DataFrame:
-    """`scores` with a row a person, method and acceleration: the means over the person's files."""
+    """`scores` with one row per person, method and acceleration: the means over the person's files."""
     by = ["person", "group", "acceleration", "method"]
     numbers = [c for c in scores.select_dtypes("number") if c not in by]
     return scores.groupby(by, sort=False)[numbers].mean().reset_index()

@@ -39,7 +39,7 @@ def sampled_at(scores: pd.DataFrame) -> str:
 
 
 class Comparison(NamedTuple):
-    """`scores`: a row a file, method and acceleration. `seconds`: median a slice. `held`: the most bytes that a slice's
+    """`scores`: one row per file, method and acceleration. `seconds`: median per slice. `held`: the most bytes that a slice's
     arrays hold at a time. `reasons`: what couldn't be done. Of a cine: a series in place of a slice.
     """
 

@@ -54,7 +54,7 @@ def _made_on(path: Path) -> Any:
 
 
 def settings(given: Mapping[str, Path]) -> pd.DataFrame:
-    """The parameters that differ: a row a dotted key such as optimizer.learning_rate, a column a run, "–" where it has none.
+    """The parameters that differ: one row per dotted key such as optimizer.learning_rate, one column per run, "–" where it has none.
 
     Of runs of different notebooks, parameters that only some of them have are left out.
     """

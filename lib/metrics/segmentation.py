@@ -25,7 +25,7 @@ def confusion(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> np.n
 
 
 def dice(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> np.ndarray:
-    """(num_classes,) Dice coefficients 2·|A ∩ B| / (|A| + |B|), one a class, over the whole array: 1 at best."""
+    """(num_classes,) Dice coefficients 2·|A ∩ B| / (|A| + |B|), one per class, over the whole array: 1 at best."""
     return dice_of(confusion(prediction, label, num_classes))
 
 

@@ -86,7 +86,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 def steady(network: nn.Module) -> nn.Module:
-    """The network, whose batch norms take their running statistics for a batch that has one value a channel.
+    """The network, whose batch norms take their running statistics for a batch that has one value per channel.
 
     Such a batch (one image whose deepest maps are one pixel, often the last of an epoch) has no variance, and torch
     refuses it in training. Its running statistics stay as they are.

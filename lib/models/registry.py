@@ -125,7 +125,7 @@ def tiny(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 def build(name: str, /, **settings) -> "nn.Module":
     """The network `name` of MODELS with its published defaults but for `settings`, its own keywords.
 
-    A batch norm takes a batch of one value a channel, too (`lib.models.blocks.steady`).
+    A batch norm takes a batch of one value per channel, too (`lib.models.blocks.steady`).
     Raises InputError for an unknown name or setting and for settings that no network can be built with.
     """
     network = entry(name).load()

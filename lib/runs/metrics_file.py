@@ -11,7 +11,7 @@ from lib.runs.status_file import status
 
 
 def table(runs: Iterable[os.PathLike | str] | None = None):
-    """A pandas table, a row a run that is sound (all of them by default): task, time, status, seconds, …, headline metrics, path."""
+    """A pandas table, one row per run that is sound (all of them by default): task, time, status, seconds, …, headline metrics, path."""
     import pandas as pd
 
     rows = []

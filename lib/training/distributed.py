@@ -100,7 +100,7 @@ def main(run: Path) -> None:
     if "ECHOTRAIN_PARENT" in os.environ:
         threading.Thread(target=_watch, args=(int(os.environ["ECHOTRAIN_PARENT"]),), daemon=True).start()
     rank, out = int(os.environ["RANK"]), sys.stdout
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (rank 0 speaks again in train.fit)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (rank 0 prints again in train.fit)
     try:
         _train(run)
     except Trained:
