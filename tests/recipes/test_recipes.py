@@ -17,7 +17,10 @@ def place(tmp_path, monkeypatch):
     """A folder with notebooks/ and runs/, in which a recipe can be planned."""
     toys.write(tmp_path / "notebooks", "21_toy")
     toys.write(
-        tmp_path / "notebooks", "10_make_toy", 'run_dir = None  # type: path|None\ndata = "d"  # type: path|None'
+        tmp_path / "notebooks",
+        "10_make_toy",
+        'run_dir = None  # type: path|None\ndata = "d"  # type: path|None',
+        tags=("prepare",),
     )
     toys.write(
         tmp_path / "notebooks",
