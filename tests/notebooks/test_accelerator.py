@@ -119,10 +119,11 @@ for mixed in (lambda: network(x), lambda: x.to(place) + x, lambda: torch.where(x
 def test_a_resumed_adam_counts_its_steps_on_the_cpu():
     """On the device, each step of each parameter would wait for it to read the count."""
     in_process("""
-import tempfile
+import sys, tempfile
 from pathlib import Path
 import accelerator
 place = accelerator.begin()
+sys.path.append(str(Path(accelerator.__file__).with_name("training")))
 from test_training import fit, learner
 from lib import training
 with tempfile.TemporaryDirectory() as run:
