@@ -2,10 +2,10 @@
 
 from lib.training.checkpoint import Checkpoint
 from lib.training.history import EarlyStopping, History
-from lib.training.learner import EpochOrder, FitToTarget, Learner, Penalty, device, fit, optimizer, schedule
-from lib.training.precision import Precision, Step
+from lib.training.learner import CropToTarget, Learner, Penalty, SetSamplerEpoch, device, fit, optimizer, schedule
+from lib.training.precision import GradientClip, Precision
 
 __all__ = [
-    "Checkpoint", "EarlyStopping", "EpochOrder", "FitToTarget", "History", "Learner", "Penalty", "Precision", "Step", "device",
+    "Checkpoint", "EarlyStopping", "SetSamplerEpoch", "CropToTarget", "History", "Learner", "Penalty", "GradientClip", "Precision", "device",
     "fit", "optimizer", "schedule",
 ]  # fmt: skip

@@ -143,7 +143,7 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
     if place.world > 1:
         if not place.rank:
             sys.stdout = sys.__stdout__
-        callbacks = [*callbacks, Together()]
+        callbacks = [*callbacks, AverageGradients()]
         learn.recorder.loss, learn.metrics = _Loss(), [_Metric(m.func) for m in learn.metrics]
         gradients.distribute(learn.model)
         torch.manual_seed(run.parameters.get("seed", 0) + place.data_rank)  # for dropout; the weights are drawn
@@ -159,7 +159,7 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
         raise distributed.Trained
 
 
-class Together(Callback):
+class AverageGradients(Callback):
     """Averages gradients over the processes that train together, before they are unscaled, clipped and used."""
 
     order = 5
@@ -189,7 +189,7 @@ class _Metric(AvgMetric):
         self.total, self.count = self.total + learn.to_detach(self.func(learn.pred, *learn.yb)) * n, self.count + n
 
 
-class FitToTarget(Callback):
+class CropToTarget(Callback):
     """Crops the output to the target's size (scanners encode more than they show), as fastMRI does."""
 
     def after_pred(self):
@@ -197,7 +197,7 @@ class FitToTarget(Callback):
             self.learn.pred = center_crop(self.pred, tuple(self.yb[0].shape[-2:]))
 
 
-class EpochOrder(Callback):
+class SetSamplerEpoch(Callback):
     """Tells the training sampler which epoch it is, so that order and masks depend on (seed, epoch) alone."""
 
     order = -1

@@ -14,7 +14,7 @@ APART = (
 )  # fmt: skip
 
 
-def before(run: runs.Run) -> str | None:
+def find_matching_run(run: runs.Run) -> str | None:
     """The newest good run that trained the same network anew on the same data with the same loss, by the same notebook.
 
     Prints which it is and what else differs (such as epochs), or what differs in the newest one and None is returned; None, too, for a run that has trained already and goes on.

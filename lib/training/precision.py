@@ -84,7 +84,7 @@ def _convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
         return type(conv).forward(conv, x.float() if thin else x)
 
 
-class Step(Callback):
+class GradientClip(Callback):
     """Clips the gradient's norm to `clip` (none: no clipping), and lets the fp16 scaler skip steps that overflowed."""
 
     order = 20

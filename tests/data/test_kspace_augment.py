@@ -150,7 +150,9 @@ def fit(probability, batch_size=4, interrupt=False):
         targets.append(target.clone())
         return (output - target).square().mean()
 
-    learn = training.Learner(dls, model, loss, opt_func=training.optimizer("SGD", 1e-6), cbs=[training.EpochOrder()])
+    learn = training.Learner(
+        dls, model, loss, opt_func=training.optimizer("SGD", 1e-6), cbs=[training.SetSamplerEpoch()]
+    )
     mix = CutMix(probability)
     with learn.no_bar(), learn.no_logging():
         if interrupt:

@@ -190,7 +190,7 @@ def test_training_that_was_cut_ends_with_the_weights_of_an_uncut_one(tmp_path):
             cascade(residual=True),
             losses.by_name("l1"),
             opt_func=training.optimizer("Adam", 1e-2),
-            cbs=[training.EpochOrder()],
+            cbs=[training.SetSamplerEpoch()],
         )
         callbacks = [training.History(folder, tensorboard=False), training.Checkpoint(folder), CutMix(0.7)]
         with learn.no_bar(), learn.no_logging():

@@ -38,7 +38,7 @@ def learn():
     made = training.Learner(
         loaders(Slices(), Slices(), 1, "here", batch_size=4), net, loss_func=nn.functional.cross_entropy,
         opt_func=training.optimizer("Adam", 1e-2), metrics=[],
-        cbs=[training.EpochOrder(), training.Precision("fp32"), training.Step(1.0), training.FitToTarget()],
+        cbs=[training.SetSamplerEpoch(), training.Precision("fp32"), training.GradientClip(1.0), training.CropToTarget()],
     )  # fmt: skip
     with made.no_bar(), made.no_logging():
         yield made

@@ -38,7 +38,12 @@ def learner(seed=0, precision="fp32", clip=None, opt=None, drop=0.0, device="cpu
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Dropout2d(drop), nn.Conv2d(4, 1, 3, padding=1), nn.Flatten(0, 1)
     )
-    cbs = [training.EpochOrder(), training.Precision(precision), training.Step(clip), training.FitToTarget()]
+    cbs = [
+        training.SetSamplerEpoch(),
+        training.Precision(precision),
+        training.GradientClip(clip),
+        training.CropToTarget(),
+    ]
     return training.Learner(
         dls,
         model,
@@ -406,7 +411,7 @@ def test_volumes_train_resume_and_are_segmented_on_a_gpu(tmp_path, precision):
         learn = training.Learner(
             dls, model, loss_func=losses.by_name("adaptive_dice32", "volumes"), opt_func=training.optimizer("Adam", 1e-3),
             metrics=[losses.training_metric("dice", "volumes")],
-            cbs=[training.EpochOrder(), training.Precision(precision), training.Step(1.0)],
+            cbs=[training.SetSamplerEpoch(), training.Precision(precision), training.GradientClip(1.0)],
         )  # fmt: skip
         fit(learn, epochs, training.History(tmp_path, tensorboard=False), training.Checkpoint(tmp_path), lr=1e-3)
         return learn

@@ -52,7 +52,7 @@ def learner(seed=0, sets=Rows):
     accuracy = AvgMetric(lambda o, t: (o.argmax(1) == t).float().mean())
     return training.Learner(
         dls, nn.Sequential(*layers), loss_func=nn.functional.cross_entropy, opt_func=training.optimizer("Adam", 1e-2),
-        metrics=[accuracy], cbs=[training.EpochOrder(), training.Precision("fp32"), training.Step()],
+        metrics=[accuracy], cbs=[training.SetSamplerEpoch(), training.Precision("fp32"), training.GradientClip()],
     )  # fmt: skip
 
 
