@@ -13,16 +13,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib import ROOT, InputError, models, plots, runs
-from lib.data.fastmri import KINDS as INPUTS
 from lib.data.fastmri import Case, KspaceSlices, inputs_of
 from lib.data.fastmri_file import KspaceFile, kspace_file
 from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.nifti import opened, read_radiological
 from lib.files import read
+from lib.inference.reconstruct import by_network
 from lib.kspace import center_crop, fftc, ifft2c, ifftc, rss
 from lib.kspace.grappa import grappa
 from lib.kspace.sampling import Mask
-from lib.losses import unnormalize
 from lib.plots.panels import window_of
 from lib.runs.weights import load
 from lib.text import one_line, pluralize, value_or_error
@@ -238,7 +237,7 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
     panels["GRAPPA"] = _try(lambda: center_crop(_grappa(cut, case.mask), shape))
     network = value_or_error(_name_of, weights)[0] or "network"
     print(f"{network}{about} …", flush=True)
-    panels[network] = _try(lambda: center_crop(_by_network(weights, case._replace(masked_kspace=cut), file), shape))
+    panels[network] = _try(lambda: _by_network(weights, case._replace(masked_kspace=cut), file))
     truth = case.target
     if truth is not None:
         panels["truth"] = truth
@@ -272,13 +271,9 @@ def _name_of(weights: str | Path) -> str:
     return read(about)["name"] if about.is_file() else "VarNet"
 
 
-@torch.no_grad()
 def _by_network(weights: str | Path, case: Case, file: KspaceFile) -> Tensor:
     name = _name_of(weights)
     if models.entry(name).family != "kspace":
         raise InputError(name, "no network that gets k-space, or its zero-filled image, alone")
     model = load(weights, name).model
-    view = KspaceSlices([file], {}, **inputs_of(model))
-    batch = [values[None] for values in view.item(case)]
-    image = model(*batch[: INPUTS[view.kind]]).float()
-    return unnormalize(image.squeeze(1), *batch[-2:])[0] if view.kind == "image" else image[0]
+    return by_network(model, KspaceSlices([file], {}, **inputs_of(model)), [case])[0]

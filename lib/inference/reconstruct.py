@@ -15,6 +15,7 @@ from lib.data.loaders import workers
 from lib.data.reading import reading, without_kspace
 from lib.inference.results import Writer
 from lib.kspace import center_crop
+from lib.losses import unnormalize
 
 
 @torch.no_grad()
@@ -23,8 +24,7 @@ def by_network(model: nn.Module, slices: KspaceSlices, cases: list[Case], device
     columns = [torch.stack(values) for values in zip(*map(slices.item, cases), strict=True)]
     image = model(*(x.to(device) for x in columns[: KINDS[slices.kind]])).float().cpu()
     if slices.kind == "image":
-        mean, std = columns[-2:]
-        image = image.squeeze(1) * std.view(-1, 1, 1) + mean.view(-1, 1, 1)
+        image = unnormalize(image.squeeze(1), *columns[-2:])
     return center_crop(image, tuple(cases[0].zero_filled.shape))
 
 

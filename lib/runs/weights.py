@@ -18,7 +18,7 @@ class Trained(NamedTuple):
 
     name, settings: of `lib.models.build`. run: the folder or file that the weights are from, None of random ones.
     classes: names of the classes that it was, or will be, trained on, in the order of its outputs; () if not known.
-    preprocessing: how its inputs were made, such as {"normalise": "z_score"}.
+    preprocessing: how its inputs were made, such as {"normalize": "z_score"}.
     """
 
     name: str
