@@ -55,7 +55,7 @@ def step(settings: dict[str, Any], size: Sequence[int], parts: int, repeats: int
     if done.returncode:
         words = re.findall(r"^(?:\[rank\d+\]:\s*)?(\S*(?:Error|Exception)\b.*)", done.stderr, re.M)
         cause = "killed by signal 9, out of memory?" if "SIGKILL" in done.stderr else (words or ["no reason given"])[0]
-        raise InputError(f"{'×'.join(map(str, size))} in {parts} parts: a process ended badly: {cause}")
+        raise InputError(f"{'×'.join(map(str, size))} in {parts} parts", f"a process ended badly: {cause}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

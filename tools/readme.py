@@ -43,9 +43,8 @@ FIGURES = {  # picture in docs/pictures: the task and figure that it is
     "segmentation_pairs.png": ("train_pairs", "segmentation.png"),
     "cine.png": ("evaluate_cine", "over_time_heart_cine.png"),
 }
-PAGES: dict[
-    str, dict[str, tuple[Callable[..., str], tuple[str, ...]]]
-] = {  # page: table: function, its files of results
+Table = tuple[Callable[..., str], tuple[str, ...]]  # the function that draws it, its files of results
+PAGES: dict[str, dict[str, Table]] = {  # the tables of each page
     "README.md": {"summary": (summary, ("demo", "cine", "cascade", "segmentation2d", "segmentation3d"))},
     "docs/results.md": {
         "recipes": (recipes, ()),
@@ -97,7 +96,7 @@ def generate(page: str, text: str) -> str:
     for name, (table, sources) in PAGES[page].items():
         marker = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.S)
         if not marker.search(text):
-            raise InputError(f"{page}: no markers <!-- {name} --> … <!-- end {name} -->")
+            raise InputError(page, f"no markers <!-- {name} --> … <!-- end {name} -->")
         files = [RESULTS / f"{source}.json" for source in sources]
         known = all(file.exists() for file in files)
         content = table(*map(read, files)) if known else "Not measured yet; `make reproduce` fills this in."

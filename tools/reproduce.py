@@ -28,7 +28,7 @@ def minutes(recipe: Path) -> int:
     head = " ".join(line.lstrip("# ") for line in recipe.read_text(encoding="utf-8").splitlines()[:4])
     found = re.search(r"about (\d+) minutes", head, re.I)
     if not found:
-        raise InputError(f"{recipe}: its comment doesn't say `about N minutes`")
+        raise InputError(recipe, "its comment doesn't say `about N minutes`")
     return int(found[1])
 
 

@@ -27,7 +27,7 @@ def fresh_step(
         [sys.executable, "-m", "tools.step_memory", request], capture_output=True, text=True, cwd=ROOT
     )
     if done.returncode:
-        raise InputError(f"a step of {network}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise InputError(f"a step of {network}", f"{(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return json.loads(done.stdout)
 
 

@@ -36,7 +36,8 @@ class BucketSampler(Sampler):
         if drop_last and most < batch_size and not (steps and len(counts) == 1):
             raise InputError(
                 "drop_last",
-                f"no batch is full: batch_size is {batch_size}, and of the {len(counts)} sizes the commonest has {most} items: expected a batch_size of at most {most}, or drop_last: false",
+                f"no batch is full: batch_size is {batch_size}, and of the {len(counts)} sizes the commonest has "
+                f"{most} items: expected a batch_size of at most {most}, or drop_last: false",
             )
 
     def __len__(self) -> int:

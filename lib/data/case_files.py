@@ -111,9 +111,7 @@ def split_cases(folder: Path, split: str, need_label: bool = True) -> list[CaseF
     found = [case_file(folder / e["path"]) for e in entries(folder, split)]
     without = [c.path.name for c in found if not c.label]
     if need_label and without:
-        raise InputError(
-            f"{folder / without[0]}", f"no label ({len(without)} files of {split}): needed to train or score"
-        )
+        raise InputError(folder / without[0], f"no label ({len(without)} files of {split}): needed to train or score")
     return found
 
 

@@ -141,7 +141,7 @@ def split_pairs(folder: Path, split: str, need_truth: bool = True) -> list[Pair]
     for x in (e for e in listed if e["side"] == "x"):
         y = next((e for e in listed if e["side"] == "y" and e["person"] == x["person"]), None)
         if need_truth and y is None:
-            raise InputError(f"{folder / x['path']}", "no file of truths beside it: needed to train or score")
+            raise InputError(folder / x["path"], "no file of truths beside it: needed to train or score")
         inputs, truths = pair(folder / x["path"], y and folder / y["path"])
         found.append(Pair(inputs, truths, x["person"]))
     return found

@@ -262,9 +262,7 @@ def split_files(folder: Path, split: str, need_target: bool = True) -> list[Kspa
     files = [kspace_file(folder / e["path"])._replace(person=e["person"]) for e in entries(folder, split)]
     without = [f.path.name for f in files if f.target is None]
     if need_target and without:
-        raise InputError(
-            f"{folder / without[0]}", f"no target ({len(without)} files of {split}): needed to train or score"
-        )
+        raise InputError(folder / without[0], f"no target ({len(without)} files of {split}): needed to train or score")
     return files
 
 

@@ -35,7 +35,8 @@ def open_hdf5(path: Path) -> Reader:
         if "lock file" in words:
             raise InputError(
                 path,
-                f"locked ({_short(words)}): another process writes it, or its file system has no locks; then set HDF5_USE_FILE_LOCKING=FALSE in the environment",
+                f"locked ({_short(words)}): another process writes it, or its file system has no locks; then set "
+                "HDF5_USE_FILE_LOCKING=FALSE in the environment",
             ) from None
         if error.errno:
             raise InputError(path, f"can't be opened: {os.strerror(error.errno)}") from None

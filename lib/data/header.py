@@ -39,7 +39,8 @@ def read_header(path: Path, text: Any, width: int) -> Header:
     if left < 0 or right < 0 or left + right >= width:
         raise InputError(
             path,
-            f"ismrmrd_header: encodes {encoded[1]} lines with center {center} and last {last}, which do not fit into the {width} columns of kspace",
+            f"ismrmrd_header: encodes {encoded[1]} lines with center {center} and last {last}, which do not fit into "
+            f"the {width} columns of kspace",
         )
     return Header(encoded, recon, (left, right), spacing)
 

@@ -50,9 +50,7 @@ def find(source: Path) -> dict[str, list[Slice]]:
         for kind, other, ours in (("label", images, labels), ("image", labels, images)):
             lost = next((key for key in other if key not in ours), None)
             if lost and not unlabeled:
-                raise InputError(
-                    f"{other[lost]}", f"no {kind} beside it in keras_slices_{'seg_' * (kind == 'label')}{word}"
-                )
+                raise InputError(other[lost], f"no {kind} beside it in keras_slices_{'seg_' * (kind == 'label')}{word}")
         found[split] = [Slice(path, labels.get(key), key[0], key[1], key[2]) for key, path in sorted(images.items())]
     if not found:
         raise InputError(source, "no keras_slices_train, _validate or _test in it", "HipMRI's folders")
@@ -114,7 +112,8 @@ def prepare(
                     entries.append(_write(folder, split, *about_it))
                 bar.update(len(group))
     print(
-        f"{sum(counts.values()) - dropped} slices of {size[0]}×{size[1]}, {dropped} dropped; sizes found: {dict(counts)}"
+        f"{sum(counts.values()) - dropped} slices of {size[0]}×{size[1]}, {dropped} dropped; sizes found: "
+        f"{dict(counts)}"
     )
     return write_set(
         folder, str(source), "labeled slices", entries, unit="mm", classes=list(classes), size=list(size), odd=odd,

@@ -182,7 +182,7 @@ def to_original(labels: Any, case: Mapping[str, Any]) -> np.ndarray:
     axes = abs(matrix[:3, :3]).argmax(0)  # the case's axis along which each of the file's goes
     expected = tuple(np.rint(abs(matrix[:3, :3]) @ shape).astype(int).tolist())
     if tuple(labels.shape) != expected:
-        raise InputError(f"{case['source']}", f"labels of {tuple(labels.shape)}, its prepared case is {expected}")
+        raise InputError(case["source"], f"labels of {tuple(labels.shape)}, its prepared case is {expected}")
     where = [
         (matrix[axis, i] * np.arange(n) + matrix[axis, 3]).clip(0, expected[axis] - 1)
         for i, (axis, n) in enumerate(zip(axes, shape, strict=True))

@@ -95,7 +95,7 @@ def _matches(source: Path, pattern: str) -> dict[tuple[str, ...], tuple[str, Pat
             whole = set(regex.groupindex.values())
             stars = tuple(text for i, text in enumerate(match.groups(), 1) if i not in whole)
             if stars in found:
-                raise InputError(f"{source / path}", f"{found[stars][1]} has the same name: which one is it?")
+                raise InputError(source / path, f"{found[stars][1]} has the same name: which one is it?")
             found[stars] = ("_".join(match.groupdict().values()) or Path(path).name.split(".")[0], source / path)
     return found
 

@@ -17,8 +17,9 @@ def check_sizes(folder: Path, sizes: Iterable[tuple[int, ...]], batch_size: int,
     found = sorted(set(sizes))
     if batch_size > 1 and len(found) > 1 and not bucket_sampling:
         raise InputError(
-            f"{folder}: data of {len(found)} sizes, {found[0]} and {found[1]}, can't share a batch: "
-            "use BucketSampler (bucket_sampling: true) or set batch_size to 1"
+            folder,
+            f"data of {len(found)} sizes, {found[0]} and {found[1]}, can't share a batch: use BucketSampler "
+            "(bucket_sampling: true) or set batch_size to 1",
         )
 
 
@@ -41,7 +42,7 @@ def loaders(
         check_sizes(folder, data.sizes, size, bucket_sampling)
     if batch_size % mesh.current().data_world_size:
         raise InputError(
-            f"batch_size: {batch_size} can't be shared by {mesh.current().data_world_size} processes evenly"
+            "batch_size", f"{batch_size} can't be shared by {mesh.current().data_world_size} processes evenly"
         )
     on_gpu = torch.device(device).type == "cuda"
     num_workers = workers(num_workers, device)

@@ -45,7 +45,7 @@ def reading(path: Path) -> Iterator[None]:
             else " ".join(str(error).replace(f'"{path}"', "it").split())[:120] or type(error).__name__
         )
         kind = "npy" if path.suffix == ".npy" else "NIfTI"
-        raise InputError(path, f"can't be read as {kind} ({reason}{('' if refused else '; truncated?')})") from None
+        raise InputError(path, f"can't be read as {kind} ({reason}{'' if refused else '; truncated?'})") from None
 
 
 def opened(path: Path) -> nibabel.Nifti1Image:

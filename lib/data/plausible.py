@@ -28,7 +28,8 @@ def check_rows(path: Path, shape: Sequence[int], header: Header) -> None:
         return
     raise InputError(
         path,
-        f"kspace: shape {tuple(shape)} has {height} rows, its header {readout} readout points: expected the axes (slices, coils, readout, phase encode)",
+        f"kspace: shape {tuple(shape)} has {height} rows, its header {readout} readout points: expected the axes "
+        "(slices, coils, readout, phase encode)",
     )
 
 
@@ -112,13 +113,15 @@ def _check_axes(path: Path, shape: tuple[int, ...], energy: np.ndarray, power: n
     if max(_central(energy), coils) > 0.95 and min(rows, columns) < 0.75:
         raise InputError(
             path,
-            f"kspace: shape {shape}: the energy along its axes isn't that of (slices, coils, readout, phase encode): are the coils or slices last? Expected the axes in this order",
+            f"kspace: shape {shape}: the energy along its axes isn't that of (slices, coils, readout, phase encode): "
+            "are the coils or slices last? Expected the axes in this order",
         )
     for axis, share in (("readout", rows), ("phase encode", columns)):
         if share < 0.25:
             raise InputError(
                 path,
-                f"kspace: {1 - share:.0%} of the energy lies in the outer half along the {axis}: is the zero frequency in the corner? Expected it in the center (numpy.fft.fftshift)",
+                f"kspace: {1 - share:.0%} of the energy lies in the outer half along the {axis}: is the zero "
+                "frequency in the corner? Expected it in the center (numpy.fft.fftshift)",
             )
     low = [f"{s:.0%} along the {a}" for a, s in (("readout", rows), ("phase encode", columns)) if s < 0.9]
     return [f"energy in the central half: {', '.join(low)}; is this k-space, along both axes?"] if low else []

@@ -221,7 +221,8 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
     slices = KspaceSlices([file], settings)
     index = _checked(path, index, file.slices)
     print(
-        f"{path.name}: {file.layout} layout · {pluralize(file.slices, 'slice')} · {pluralize(file.coils, 'coil')} · {height} readout × {width} phase "
+        f"{path.name}: {file.layout} layout · {pluralize(file.slices, 'slice')} · {pluralize(file.coils, 'coil')} · "
+        f"{height} readout × {width} phase "
         f"encodes · person {file.person} · target {file.target or 'none'}"
     )
     for assumption in file.assumed:

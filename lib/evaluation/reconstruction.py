@@ -219,7 +219,7 @@ def check_kind(networks: dict[str, nn.Module], kind: str, cine: bool) -> None:
     for name, model in networks.items():
         if (models.entry(getattr(model, "model", model)).family == "cine") != cine:  # inside a SelfEnsemble
             raise InputError(
-                "inputs", f"{name} is a network for {('k-space' if cine else 'cine')}, this set is the other kind"
+                "inputs", f"{name} is a network for {'k-space' if cine else 'cine'}, this set is the other kind"
             )
 
 

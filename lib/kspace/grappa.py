@@ -244,7 +244,8 @@ def _plan(
     else:
         there, need = center[1] - center[0], step + -(-2 * coils * points // max(per_line, 1))
         raise InputError(
-            f"{pluralize(there, 'center line')} of {height} points {('is' if there == 1 else 'are')} too few for GRAPPA with {pluralize(coils, 'coil')} at acceleration {step}",
+            f"{pluralize(there, 'center line')} of {height} points {'is' if there == 1 else 'are'} too few for "
+            f"GRAPPA with {pluralize(coils, 'coil')} at acceleration {step}",
             f"{need} are enough for the smallest kernel ({points} × 2 lines)",
         )
     parts, acquired = [Part(windows, pattern, 0)], mask.nonzero().flatten().tolist()

@@ -10,10 +10,10 @@ from lib.losses.reconstruction import (
     psnr_slices,
     ssim_slices,
     unnormalize,
-)  # fmt: skip
+)
 from lib.losses.registry import by_name, rises, training_metric
 
 __all__ = [
-    "LOSSES", "TRAINING_METRICS", "L1Loss", "MSELoss", "SSIMLoss", "by_name", "nmse_slices", "psnr_slices", "rises", "ssim_slices",
-    "training_metric", "unnormalize",
+    "L1Loss", "LOSSES", "MSELoss", "SSIMLoss", "TRAINING_METRICS", "by_name", "nmse_slices", "psnr_slices", "rises",
+    "ssim_slices", "training_metric", "unnormalize",
 ]  # fmt: skip

@@ -17,12 +17,13 @@ from lib.metrics.reconstruction import (
     ssim_foreground,
     ssim_gaussian,
     ssim_map,
-)  # fmt: skip
+)
 from lib.metrics.registry import METRICS, Metric, definitions, lower_is_better, scored, standard
 from lib.metrics.segmentation import dice, hausdorff95
 
 __all__ = [
-    "CHALLENGE_THRESHOLD", "METRICS", "WINDOW", "Metric", "bootstrap_interval", "box_mean", "challenge_foreground",
-    "definitions", "dice", "foreground", "gaussian_mean", "hausdorff95", "lower_is_better", "nmse", "nrmse", "paired_gain",
-    "per_slice", "psnr", "scored", "ssim", "ssim3d", "ssim_foreground", "ssim_gaussian", "ssim_map", "standard",
+    "CHALLENGE_THRESHOLD", "METRICS", "Metric", "WINDOW", "bootstrap_interval", "box_mean", "challenge_foreground",
+    "definitions", "dice", "foreground", "gaussian_mean", "hausdorff95", "lower_is_better", "nmse", "nrmse",
+    "paired_gain", "per_slice", "psnr", "scored", "ssim", "ssim3d", "ssim_foreground", "ssim_gaussian", "ssim_map",
+    "standard",
 ]  # fmt: skip

@@ -4,6 +4,6 @@ from lib.models.families import FAMILIES, Family
 from lib.models.registry import MODELS, Network, build, complete, entry, family_of, known, name_of, notebook_of, tiny
 
 __all__ = [
-    "FAMILIES", "MODELS", "Family", "Network", "build", "complete", "entry", "family_of", "known", "name_of", "notebook_of",
-    "tiny",
+    "FAMILIES", "Family", "MODELS", "Network", "build", "complete", "entry", "family_of", "known", "name_of",
+    "notebook_of", "tiny",
 ]  # fmt: skip

@@ -37,19 +37,18 @@ def opened(path: Path) -> Any:
         with torch.serialization.safe_globals(PLAIN):
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"{short(path)}", "no such file of weights") from None
+        raise InputError(short(path), "no such file of weights") from None
     except Exception as error:
         words = " ".join(str(error).split())
         if found := re.search(r"GLOBAL (\S+)", words):
             kind = found[1].removeprefix("__builtin__.")
             raise InputError(
-                f"{short(path)}",
-                f"holds objects of {kind}, which could run code: expected tensors alone; where the file was made, save the network's state_dict()",
+                short(path),
+                f"holds objects of {kind}, which could run code: expected tensors alone; where the file was made, "
+                "save the network's state_dict()",
             ) from None
         reason = words.partition(". ")[0][:120]
-        raise InputError(
-            f"{short(path)}", f"damaged, or no file of weights ({type(error).__name__}: {reason})"
-        ) from None
+        raise InputError(short(path), f"damaged, or no file of weights ({type(error).__name__}: {reason})") from None
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
@@ -63,16 +62,16 @@ def tensors(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except FileNotFoundError:
-            raise InputError(f"{short(path)}", "no such file of weights") from None
+            raise InputError(short(path), "no such file of weights") from None
         except Exception as error:
-            raise InputError(f"{short(path)}", f"damaged, or no file of weights ({error})") from None
+            raise InputError(short(path), f"damaged, or no file of weights ({error})") from None
     found = content = opened(path)
     while inner := [found[k] for k in WRAPPERS if isinstance(found, Mapping) and isinstance(found.get(k), Mapping)]:
         found = inner[0]
     weights = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, Mapping) else {}
     if not weights:
         what = f"keys {_some(content)}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-        raise InputError(f"{short(path)}", f"no weights: got {what}", f"a state_dict, alone or as {WRAPPERS[0]}")
+        raise InputError(short(path), f"no weights: got {what}", f"a state_dict, alone or as {WRAPPERS[0]}")
     return weights
 
 
@@ -90,7 +89,7 @@ def fill(model: nn.Module, found: dict[str, Tensor], path: Path) -> nn.Module:
     other = [f"{k} is {its}, expected {mine}" for k, its, mine in shapes if its != mine]
     wrong += [_some(other)] if other else []
     if wrong:
-        raise InputError(f"{short(path)}", f"weights don't fit {type(model).__name__}: {'; '.join(wrong)}")
+        raise InputError(short(path), f"weights don't fit {type(model).__name__}: {'; '.join(wrong)}")
     model.load_state_dict(found, strict=True)
     return model
 
@@ -109,7 +108,7 @@ def under(found: dict[str, Tensor], wanted: Iterable[str], path: Path) -> dict[s
     prefixes = [p for p in best if COMMON.fullmatch(p)] or best or [""]
     prefix = min(prefixes, key=len)
     if len(prefixes) > 1 and not COMMON.fullmatch(prefix):
-        raise InputError(f"{short(path)}", f"weights of several networks: under {_some(sorted(best))}; expected one")
+        raise InputError(short(path), f"weights of several networks: under {_some(sorted(best))}; expected one")
     return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
 
 

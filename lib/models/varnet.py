@@ -175,7 +175,8 @@ def center_lines(
         # A look at a GPU's numbers would wait for it.
         if not fits or (given.device.type == "cpu" and not 0 <= given.min() <= given.max() <= width):
             raise InputError(
-                f"num_low_frequencies is {num_low_frequencies!r}, expected a whole number from 0 to {width} or one a sample"
+                f"num_low_frequencies is {num_low_frequencies!r}, expected a whole number from 0 to {width} or one a "
+                "sample"
             )
         given = given.to(mask.device)
         count = torch.where(given > 0, given, count)

@@ -55,6 +55,7 @@ class Guard(TorchFunctionMode):
             if name != "__get__" and _mixes(name, y, args, kwargs, axis):
                 raise InputError(
                     self.network,
-                    f"its forward calls {name} across axis {axis}, which is split; expected a module that lib.parallel.spatial.RULES knows",
+                    f"its forward calls {name} across axis {axis}, which is split; expected a module that "
+                    "lib.parallel.spatial.RULES knows",
                 )
         return y

@@ -135,7 +135,8 @@ class _Window(Slab):
         if not -stride <= left + right - reach <= (-stride if ceil else -1):
             raise InputError(
                 f"axis {axis}",
-                f"kernel {kernel}, stride {stride}, dilation {dilation}, padding {left} and {right}{', ceil_mode' * ceil}: n planes don't give n / {stride}, window by window",
+                f"kernel {kernel}, stride {stride}, dilation {dilation}, padding {left} and "
+                f"{right}{', ceil_mode' * ceil}: n planes don't give n / {stride}, window by window",
             )
         return left, max(0, reach - stride - left)
 
@@ -177,7 +178,8 @@ class ConvTranspose(Slab):
         if reach + more != stride + 2 * padding:
             raise InputError(
                 f"axis {axis}",
-                f"kernel {kernel}, stride {stride}, dilation {dilation}, padding {padding}, output_padding {more}: n planes don't give {stride} n",
+                f"kernel {kernel}, stride {stride}, dilation {dilation}, padding {padding}, output_padding {more}: n "
+                f"planes don't give {stride} n",
             )
         return (reach - 1 - padding) // stride, -(-padding // stride)
 

@@ -38,7 +38,7 @@ def check_set(folder: Path, needed: dict[str, bool], what: str) -> None:
         if without:
             good = [s for s in SPLITS if content["counts"][s] and not _without_truth(content, s)]
             words = f"no target or label ({len(without)} files of {split}): {what} needs it"
-            raise InputError(f"{folder / without[0]}", f"{words}; complete: {', '.join(good) or 'no split'}")
+            raise InputError(folder / without[0], f"{words}; complete: {', '.join(good) or 'no split'}")
 
 
 def check_run(run: Path) -> None:

@@ -100,7 +100,8 @@ class Task:
         if tried and all(status_file.differences(p, mine) for p in found):
             raise InputError(
                 "--resume",
-                f"{short(tried[0])} was begun with {'; '.join(status_file.differences(tried[0], mine))}: give the same to go on with it, or start again: without --resume, this task alone by --only {self.name}",
+                f"{short(tried[0])} was begun with {'; '.join(status_file.differences(tried[0], mine))}: give the "
+                f"same to go on with it, or start again: without --resume, this task alone by --only {self.name}",
             )
 
     def _begun(self) -> list[Path]:

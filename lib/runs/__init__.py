@@ -16,9 +16,9 @@ from lib.runs.run import (
     roots,
     start,
     status,
-)  # fmt: skip
+)
 
 __all__ = [
-    "NOT_TASKS", "WEIGHTS", "Run", "create", "find", "finish", "has_weights", "headline", "history", "load_model", "mark", "metrics_of",
-    "only", "opened", "roots", "save_model", "start", "status", "table", "weights_of",
+    "NOT_TASKS", "Run", "WEIGHTS", "create", "find", "finish", "has_weights", "headline", "history", "load_model",
+    "mark", "metrics_of", "only", "opened", "roots", "save_model", "start", "status", "table", "weights_of",
 ]  # fmt: skip

@@ -93,12 +93,14 @@ def take(path: Path, task: dict[str, Any], decided: bool = False) -> None:
         if state.get("status") == "running" and not ours and _alive(state):
             raise InputError(
                 "run_dir",
-                f"{short(path)} is being written by process {state['pid']} on {state['host']}, which still runs: wait for it, stop it (in Lab: shut its kernel down), or leave run_dir out for a new folder",
+                f"{short(path)} is being written by process {state['pid']} on {state['host']}, which still runs: "
+                "wait for it, stop it (in Lab: shut its kernel down), or leave run_dir out for a new folder",
             )
         if not decided and not _by(state, os.getppid()) and (wrong := differences(path, task)):
             raise InputError(
                 "run_dir",
-                f"{short(path)} was begun with {'; '.join(wrong)}: give the same to go on with it, or leave run_dir out for a new folder",
+                f"{short(path)} was begun with {'; '.join(wrong)}: give the same to go on with it, or leave run_dir "
+                "out for a new folder",
             )
         write(path / "task.json", task)
         mark(path, "running", new=True)

@@ -39,7 +39,7 @@ def _described(source: os.PathLike | str, kind: str | None = None) -> tuple[Path
     if kind and place.is_file() and (settings := settings_in(kind, tensors(place), place)):
         about = {"name": kind, "settings": settings}
     if about and kind and about["name"] != kind:
-        raise InputError(f"{short(place)}", f"weights of {about['name']}", kind)
+        raise InputError(short(place), f"weights of {about['name']}", kind)
     return place, about
 
 
@@ -105,7 +105,7 @@ def _check_classes(what: str, known: Sequence[str], classes: Sequence[str], trai
 def load(source: os.PathLike | str, kind: str) -> Trained:
     """The network `kind` of a run, a folder of weights, a task's newest run, or a file whose weights tell its settings."""
     place, about = _described(source, kind)
-    settings = settings_of(place, kind)
+    settings = _told(place, about, kind, {})
     model = load_weights(models.build(kind, **settings), place).eval()
     return Trained(kind, settings, model, place, tuple(about.get("classes", ())), about.get("preprocessing", {}))
 
@@ -116,16 +116,18 @@ def settings_of(source: os.PathLike | str, kind: str, given: dict[str, Any] | No
     A single file has those that its weights' shapes tell, else `given`. InputError for another network, and where
     `given` says otherwise.
     """
-    given, (place, about) = given or {}, _described(source, kind)
+    return _told(*_described(source, kind), kind, given or {})
+
+
+def _told(place: Path, about: dict[str, Any], kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    """`settings_of` of weights that are described already."""
     if not about and not place.is_file():
-        raise InputError(f"{short(place)}", "no model.json in it: the run has trained no network")
+        raise InputError(short(place), "no model.json in it: the run has trained no network")
     its = about.get("settings", {})
     its = its if place.is_file() else models.complete(kind, its)
     for key, value in given.items():
         if its.get(key, value) != value:
-            raise InputError(
-                f"{short(place)}", f"{kind} with {key} {its[key]!r}, the task says {value!r}: leave it out"
-            )
+            raise InputError(short(place), f"{kind} with {key} {its[key]!r}, the task says {value!r}: leave it out")
     return given | its
 
 

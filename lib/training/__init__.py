@@ -6,6 +6,6 @@ from lib.training.learner import CropToTarget, Learner, Penalty, SetSamplerEpoch
 from lib.training.precision import GradientClip, Precision
 
 __all__ = [
-    "Checkpoint", "EarlyStopping", "SetSamplerEpoch", "CropToTarget", "History", "Learner", "Penalty", "GradientClip", "Precision", "device",
-    "fit", "optimizer", "schedule",
+    "Checkpoint", "CropToTarget", "EarlyStopping", "GradientClip", "History", "Learner", "Penalty", "Precision",
+    "SetSamplerEpoch", "device", "fit", "optimizer", "schedule",
 ]  # fmt: skip

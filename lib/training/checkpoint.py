@@ -61,9 +61,7 @@ class Checkpoint(Callback):
         try:
             saved = opened(self.path)  # on the CPU, where Adam's count of steps belongs
             if not isinstance(saved, dict) or not saved.keys() >= PARTS:
-                raise InputError(
-                    f"{short(self.path)}: no checkpoint of a training, expected {', '.join(sorted(PARTS))}"
-                )
+                raise InputError(f"{short(self.path)}", "no checkpoint of a training", ", ".join(sorted(PARTS)))
         except InputError as error:
             raise InputError(f"{error}; without the file the training begins anew") from None
         return saved

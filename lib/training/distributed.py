@@ -92,7 +92,7 @@ def _train(run: Path) -> None:
         exec(compile("".join(cell["source"]), f"{task['notebook']}, cell {number + 1}", "exec"), names)
         if "parameters" in cell["metadata"].get("tags", ()):
             names |= parameters | {"run_dir": str(run)}
-    raise InputError(f"{task['notebook']}", "no train.fit in it")
+    raise InputError(task["notebook"], "no train.fit in it")
 
 
 def main(run: Path) -> None:

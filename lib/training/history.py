@@ -108,7 +108,7 @@ class EarlyStopping(Callback):
     def before_fit(self):
         names = {_plain(name): name for name in ("train_loss", "valid_loss", *(m.name for m in self.metrics))}
         if _plain(self.monitor) not in names:
-            raise InputError(f"early_stopping monitor: {self.monitor!r}, expected one of {', '.join(names.values())}")
+            raise InputError("early_stopping monitor", f"{self.monitor!r}", f"one of {', '.join(names.values())}")
         self.column = names[_plain(self.monitor)]
         self.rises = self.mode == "max" if self.mode else losses.rises(self.column)
 

@@ -67,8 +67,9 @@ class Learner(Showing, FastaiLearner):
     def export(self, *_: Any, **__: Any) -> None:
         """InputError: a pickled Learner breaks with the next version of anything; it says what is written instead."""
         raise InputError(
-            "export: a Learner is not pickled here; runs.save_model(run, name, settings, learn.model) writes safetensors, "
-            "which runs.load_model(run) reads, and lib.inference.onnx.serve writes ONNX"
+            "export",
+            "a Learner is not pickled here; runs.save_model(run, name, settings, learn.model) writes safetensors, "
+            "which runs.load_model(run) reads, and lib.inference.onnx.serve writes ONNX",
         )
 
 
@@ -83,7 +84,7 @@ def device(devices: str | int | list = "auto") -> torch.device:
         return torch.device("cpu")
     number = devices[0] if isinstance(devices, list) else 0
     if number >= torch.cuda.device_count():
-        raise InputError(f"devices: GPU {number} asked for, this machine has {torch.cuda.device_count()}")
+        raise InputError("devices", f"GPU {number} asked for, this machine has {torch.cuda.device_count()}")
     torch.cuda.set_device(number)  # else pinned memory and the like would take room on the first GPU, too
     return torch.device("cuda", number)
 
@@ -91,7 +92,7 @@ def device(devices: str | int | list = "auto") -> torch.device:
 def optimizer(type: str = "Adam", learning_rate: float = 1e-3, **settings: Any) -> Callable[..., OptimWrapper]:
     """One of torch's optimizers for `Learner(opt_func=...)`, with torch's own defaults (fastai's differ)."""
     if type not in OPTIMIZERS:
-        raise InputError(f"optimizer type: {type!r}, expected one of {', '.join(OPTIMIZERS)}")
+        raise InputError("optimizer type", f"{type!r}", f"one of {', '.join(OPTIMIZERS)}")
     return partial(_wrap, cls=OPTIMIZERS[type], settings=settings, lr=learning_rate)
 
 
@@ -122,7 +123,7 @@ def schedule(
         "one_cycle": combined_cos(pct_start, learning_rate / div, learning_rate, learning_rate / div_final),
     }
     if type not in shapes:
-        raise InputError(f"scheduler type: {type!r}, expected one of {', '.join(shapes)}")
+        raise InputError("scheduler type", f"{type!r}", f"one of {', '.join(shapes)}")
     return ParamScheduler({"lr": shapes[type]})
 
 

@@ -27,7 +27,7 @@ class Precision(Callback):
     def before_fit(self):
         self.kind = next(self.model.parameters()).device.type
         if self.precision == "fp16" and self.kind == "cpu":
-            raise InputError("precision: fp16 needs a GPU, this run is on a CPU: use fp32 or bf16")
+            raise InputError("precision", "fp16 needs a GPU, this run is on a CPU: use fp32 or bf16")
         self.scaler = torch.amp.GradScaler(self.kind, enabled=self.precision == "fp16")
         self.autocast = autocast(self.kind, self.precision)
         first = next(m for m in self.model.modules() if isinstance(m, nn.modules.conv._ConvNd))
