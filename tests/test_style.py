@@ -1,6 +1,7 @@
 """Spelling, docstrings, and imports between the rooms of lib that point downwards."""
 
 import ast
+import re
 import subprocess
 
 import codespell_lib
@@ -17,6 +18,7 @@ FILES = subprocess.run(
 SPELLED = ("lib/", "tools/", "tests/", "notebooks/", "docs/", "README.md", "CONTRIBUTING.md", "data/")
 # In pages: names of settings and titles, which stay as they are, and a class of committed results
 NAMES = r'`[^`]*`|"[^"]*"|cortical grey matter'
+HEADINGS = {"Parameters", "Returns", "Yields", "Raises", "References"}
 MODULES = [name for name in FILES if name.startswith("lib/") and name.endswith(".py") and (ROOT / name).exists()]
 
 
@@ -43,6 +45,53 @@ def test_what_is_public_has_a_docstring(module):
     tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
     public = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")]
     assert [getattr(n, "name", module) for n in [tree, *public] if not ast.get_docstring(n)] == []
+
+
+def wrong_lists(source: str) -> list[str]:
+    """Functions and classes whose Parameters list isn't their signature, and headings that numpydoc doesn't have."""
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        doc = isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node)
+        sections = dict(re.findall(r"^(.+)\n-{3,}\n((?:.+\n?)*)", doc or "", re.M))
+        if not sections.keys() <= HEADINGS or any(f"\n\n{h}\n{'-' * len(h)}\n" not in doc for h in sections):
+            wrong.append(f"{node.name}: {', '.join(sections)}")
+        lines = [line for line in sections.get("Parameters", "").splitlines() if not line.startswith(" ")]
+        listed = [name.strip() for line in lines for name in line.partition(" : ")[0].split(",")]
+        if "Parameters" in sections and listed != arguments(node):
+            wrong.append(f"{node.name}: lists {listed}, takes {arguments(node)}")
+    return wrong
+
+
+def arguments(node: ast.FunctionDef | ast.ClassDef) -> list[str]:
+    """What a function, or the constructor of a class, takes; of a class without one, its fields."""
+    if isinstance(node, ast.ClassDef):
+        made_by = [n for n in node.body if getattr(n, "name", "") == "__init__"]
+        return arguments(made_by[0]) if made_by else [n.target.id for n in node.body if isinstance(n, ast.AnnAssign)]
+    given = node.args
+    stars = [f"{star}{arg.arg}" for star, arg in (("*", given.vararg), ("**", given.kwarg)) if arg]
+    names = [arg.arg for arg in (*given.posonlyargs, *given.args)] + stars[: bool(given.vararg)]
+    names += [arg.arg for arg in given.kwonlyargs] + stars[bool(given.vararg) :]
+    return [name for name in names if name not in ("self", "cls")]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_documented_parameters_are_the_signature(module):
+    assert wrong_lists((ROOT / module).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "right"),
+    [
+        ("a : x\nb, c : y\n    more", True),
+        ("a : x\nb : y", False),
+        ("a : x\nc : y\nb : z", False),
+        ("a, b, c, d", False),
+    ],
+)
+def test_a_wrong_list_of_parameters_is_found(listed, right):
+    function = ast.parse("def f(a, b=1, *, c=2): pass").body[0]
+    function.body = [ast.Expr(ast.Constant(f"F.\n\nParameters\n----------\n{listed}\n\nReturns\n-------\nd : z"))]
+    assert (wrong_lists(ast.unparse(function)) == []) is right
 
 
 def test_imports_between_rooms_point_downwards(monkeypatch):

@@ -17,7 +17,8 @@ from lib.data.fastmri_file import KspaceFile
 from lib.data.hdf5 import open_hdf5
 from lib.files import fingerprint, is_whole, replacing
 from lib.kspace import center_crop, fft2c, ifft2c, rss
-from lib.kspace.grappa import center_block, grappa
+from lib.kspace.grappa import grappa
+from lib.kspace.grappa_grid import center_block
 from lib.kspace.sampling import Mask
 
 KEY = "image_grappa"

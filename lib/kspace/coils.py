@@ -5,9 +5,10 @@ import math
 import torch
 from torch import Tensor
 
+from lib import InputError
 from lib.kspace.fourier import fft2c
 
-SEGMENTS = 24  # straight pieces of a loop
+LOOP_SEGMENTS = 24  # straight pieces of a loop
 
 
 def simulate(
@@ -20,15 +21,33 @@ def simulate(
     """Receive sensitivities of circular loops around the head, by the Biot–Savart law.
 
     The loops stand on an elliptic cylinder 25 mm outside the field of view, evenly spread with a seeded jitter of
-    position, height, tilt and radius (60–70 mm: neighbors overlap), and look at the axis. By reciprocity (Hoult & Richards, J Magn
-    Reson 1976) a coil's sensitivity is Bx − i·By of a unit current in it, with B0 along the slices. The maps
-    therefore vary along all three axes and carry phase.
+    position, height, tilt and radius (60–70 mm: neighbors overlap), and look at the axis. By reciprocity a coil's
+    sensitivity is Bx − i·By of a unit current in it, with B0 along the slices. The maps therefore vary along all
+    three axes and carry phase.
 
-    shape (S, H, W), voxel in mm along the same axes → complex64 (S, num_coils, H, W); with `normalize` the maps'
-    RSS is 1 everywhere and the first coil's phase remains, otherwise the largest magnitude is 1.
+    Parameters
+    ----------
+    shape : (S, H, W)
+    num_coils : at least 1
+    seed : of the jitter
+    normalize : the maps' RSS is 1 everywhere and the first coil's phase remains; False: the largest magnitude is 1
+    voxel : mm along S, H, W
+
+    Returns
+    -------
+    complex64 (S, num_coils, H, W)
+
+    Raises
+    ------
+    InputError
+        For num_coils below 1.
+
+    References
+    ----------
+    Hoult & Richards, J Magn Reson 1976.
     """
     if num_coils < 1:
-        raise ValueError(f"simulate: num_coils is {num_coils}, expected at least 1")
+        raise InputError("simulate", f"num_coils is {num_coils}", "at least 1")
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand((5, num_coils), generator=generator, dtype=torch.float64) * 2 - 1
     angle = 2 * math.pi * (torch.arange(num_coils) + 0.5 + 0.1 * uniform[0]) / num_coils
@@ -45,7 +64,7 @@ def simulate(
     across = torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand_as(normal), normal)
     across = across / across.norm(dim=-1, keepdim=True)
     up = torch.linalg.cross(normal, across)
-    turn = 2 * math.pi * (torch.arange(SEGMENTS + 1) + uniform[4].unsqueeze(-1)) / SEGMENTS
+    turn = 2 * math.pi * (torch.arange(LOOP_SEGMENTS + 1) + uniform[4].unsqueeze(-1)) / LOOP_SEGMENTS
     rim = radius[:, None, None] * (turn.cos()[..., None] * across[:, None] + turn.sin()[..., None] * up[:, None])
     corners = (center[:, None] + rim).float()
 
@@ -69,10 +88,15 @@ def _transverse_field(x: Tensor, y: Tensor, z: Tensor, corners: Tensor) -> Tenso
 
 
 def smooth_phase(shape: tuple[int, int, int], seed: int, strength: float = 1.5) -> Tensor:
-    """A seeded smooth object phase in radians (S, H, W): a random quadratic in all three axes.
+    """A seeded smooth object phase in radians, (S, H, W): a random quadratic in all three axes.
 
-    Its root mean square over the volume is `strength`; it stands for off-resonance and flow, which leave the phase
-    of real images smooth but not constant.
+    It stands for off-resonance and flow, which leave the phase of real images smooth but not constant.
+
+    Parameters
+    ----------
+    shape : (S, H, W)
+    seed : of the quadratic's weights
+    strength : root mean square over the volume, in radians
     """
     generator = torch.Generator().manual_seed(seed)
     z, y, x = (torch.linspace(-1, 1, n) for n in shape)
@@ -94,9 +118,18 @@ def acquire(
 ) -> Tensor:
     """K-space that the coils record of an image: F(maps · image · e^{i·phase}) + complex Gaussian noise.
 
-    image (..., H, W) real or complex, maps (..., C, H, W), phase (..., H, W) in radians or None → (..., C, H, W).
-    `noise_std` is the standard deviation of the real and of the imaginary part, in the image's units (the FFT is
-    orthonormal); `noise_covariance` (C, C), Hermitian with a unit diagonal, correlates the coils.
+    Parameters
+    ----------
+    image : real or complex (..., H, W)
+    maps : complex (..., C, H, W)
+    noise_std : standard deviation of the real and the imaginary part, in the image's units (the FFT is orthonormal)
+    phase : (..., H, W) in radians, or None
+    seed : of the noise
+    noise_covariance : (C, C), Hermitian with a unit diagonal: correlates the coils
+
+    Returns
+    -------
+    complex (..., C, H, W)
     """
     if phase is not None:
         image = image * torch.exp(1j * phase)

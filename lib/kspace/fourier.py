@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lib import InputError
+
 
 def fftc(x: Tensor, dims: Sequence[int]) -> Tensor:
     """Centered orthonormal FFT over `dims`; x of any shape, complex or real."""
@@ -33,9 +35,22 @@ def ifft2c(x: Tensor) -> Tensor:
 
 
 def rss(x: Tensor, dim: int = -3) -> Tensor:
-    """Root of the sum of squared magnitudes over `dim`, the coils; real, in x's units (Roemer et al., MRM 1990).
+    """Root of the sum of squared magnitudes.
 
-    Its gradient is 0 at 0, as torch's vector_norm has it, which is many times slower over this dimension on a CPU.
+    Its gradient is 0 at 0, as that of torch's vector_norm, which is many times slower over this dimension on a CPU.
+
+    Parameters
+    ----------
+    x : real or complex, any shape
+    dim : the axis of the coils
+
+    Returns
+    -------
+    Real, without that axis, in x's units.
+
+    References
+    ----------
+    Roemer et al., MRM 1990.
     """
     parts = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.unsqueeze(-1)
     power = parts.square().sum((dim - 1 if dim < 0 else dim, -1))
@@ -54,19 +69,24 @@ def sens_reduce(kspace: Tensor, maps: Tensor) -> Tensor:
 
 
 def center_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The central `shape` of the last two axes; ValueError where x is smaller."""
+    """The central `shape` of the last two axes; InputError where x is smaller."""
     (h, w), (top_h, top_w) = shape, x.shape[-2:]
     if not (0 < h <= top_h and 0 < w <= top_w):
-        raise ValueError(f"center_crop: {h}×{w} does not fit into an image of {top_h}×{top_w}")
+        raise InputError("center_crop", f"{h}×{w} does not fit into an image of {top_h}×{top_w}")
     top, left = (top_h - h) // 2, (top_w - w) // 2
     return x[..., top : top + h, left : left + w]
 
 
 def flip_kspace(kspace: Tensor, axes: Sequence[int], shape: tuple[int, int]) -> Tensor:
-    """K-space (..., H, W) of the image whose central `shape` is flipped along `axes` (of -2 and -1).
+    """K-space of the image whose central `shape` is flipped: reversed about the zero frequency.
 
-    Reversing an image reverses its k-space about the zero frequency; where the two centers differ, a linear phase puts
-    the image back, so the crop is flipped to the pixel.
+    Where the two centers differ, a linear phase puts the image back, so the crop is flipped to the pixel.
+
+    Parameters
+    ----------
+    kspace : complex (..., H, W)
+    axes : some of -2 and -1
+    shape : (h, w) of the crop, at most (H, W)
     """
     for axis in axes:
         size, kept = kspace.shape[axis], shape[axis]

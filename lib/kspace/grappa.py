@@ -10,7 +10,6 @@ gaps beside the center block or an edge have kernels of their own, made from the
 
 import functools
 import itertools
-from collections import Counter
 from typing import NamedTuple
 
 import torch
@@ -18,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib import InputError
+from lib.kspace.grappa_grid import Grid, find_grid
 from lib.kspace.grappa_kernels import (
-    MOST,
+    MOST_EQUATIONS,
     Pattern,
     Windows,
     calibrate,
@@ -32,18 +32,9 @@ from lib.kspace.grappa_kernels import (
 )
 from lib.text import pluralize
 
-ENOUGH = 16  # equations per unknown from which on a kernel of more than two lines pays
-COVERED = 6  # the same, where the center block is three times as wide as the kernel
-BESIDE = 2  # lines that fill a gap at the center block or an edge: those next to it; more gained nothing
-
-
-class Grid(NamedTuple):
-    """The sampling pattern of a mask: lines offset, offset + R, … and the block center[0] … center[1] − 1."""
-
-    acceleration: int
-    offset: int
-    center: tuple[int, int]
-    reach: tuple[int, int]  # the columns to be filled lie in reach[0] … reach[1] − 1
+EQUATIONS_PER_UNKNOWN = 16  # equations per unknown from which on a kernel of more than two lines pays
+EQUATIONS_IF_WIDE = 6  # the same, where the center block is three times as wide as the kernel
+LINES_AT_EDGES = 2  # lines that fill a gap at the center block or an edge: those next to it; more gained nothing
 
 
 class Report(NamedTuple):
@@ -58,64 +49,6 @@ class Report(NamedTuple):
     noise: float  # standard deviation of a complex sample, estimated from the center lines
 
 
-def center_block(mask: Tensor) -> tuple[int, int]:
-    """Start and stop of the contiguous run of acquired lines about W // 2, or nearest to it, of a mask (W,)."""
-    lines = mask.flatten().nonzero().flatten().tolist()
-    if not lines:
-        raise InputError(f"mask of {mask.numel()} lines", "none is acquired", "at least a block of center lines")
-    start = min(lines, key=lambda line: abs(line - mask.numel() // 2))
-    stop = start + 1
-    while start - 1 in lines:
-        start -= 1
-    while stop in lines:
-        stop += 1
-    return start, stop
-
-
-def find_grid(mask: Tensor) -> Grid:
-    """Read the acceleration, offset and center block off a mask (W,), True or non-zero where a line was acquired.
-
-    A side of k-space on which R lines or more lie beyond the last acquired one was never encoded (zero padding) and is
-    out of reach; otherwise the reach goes to the edge. One contiguous block of half the lines or more is a fully
-    sampled scan. InputError names the gap that breaks the grid.
-    """
-    start, stop = center_block(mask)
-    width, lines = mask.numel(), mask.flatten().nonzero().flatten().tolist()
-    sampled, first, last = set(lines), lines[0], lines[-1]
-    outside = [line for line in lines if not start <= line < stop]
-    if not outside:
-        if 2 * len(lines) < width:
-            raise InputError(
-                "mask is not a GRAPPA grid", f"no line is acquired around the center block {start}–{stop - 1}"
-            )
-        return Grid(1, 0, (start, stop), (first, last + 1))
-    for step in range(2, width):
-        offset = outside[0] % step
-        if all(line % step == offset for line in outside) and sampled.issuperset(
-            range(first + (offset - first) % step, last + 1, step)
-        ):
-            reach = (0 if first < step else first, width if width - 1 - last < step else last + 1)
-            return Grid(step, offset, (start, stop), reach)
-    raise InputError("mask is not a GRAPPA grid", f"{_broken(outside, start, stop)}")
-
-
-def _broken(outside: list[int], start: int, stop: int) -> str:
-    """Say which gap or which change of phase across the center block start … stop − 1 keeps lines from being a grid."""
-    before = [line for line in outside if line < start]
-    after = [line for line in outside if line >= stop]
-    pairs = [*zip(before, before[1:], strict=False), *zip(after, after[1:], strict=False)]
-    usual = Counter(b - a for a, b in pairs).most_common(1)[0][0] if pairs else 0
-    beside = [*zip(before[-1:], [start], strict=False), *zip([stop - 1], after[:1], strict=False)]
-    wrong = [(a, b) for a, b in pairs if b - a != usual] + [(a, b) for a, b in beside if usual and b - a > usual]
-    if wrong:
-        a, b = min(wrong)
-        return f"lines {a} and {b} are {b - a} apart where the others are {usual}"
-    return (
-        f"the lines before the center block {start}–{stop - 1} (… {before[-1]}) and after it ({after[0]} …) "
-        f"are not on one grid of every {usual or 'R'}-th line"
-    )
-
-
 @torch.no_grad()
 def grappa(
     kspace: Tensor,
@@ -125,19 +58,35 @@ def grappa(
     calibration: Tensor | None = None,
     return_report: bool = False,
 ) -> Tensor | tuple[Tensor, Report]:
-    """Fill the missing lines of kspace (..., C, H, W), complex, zero where mask (W,) is False.
+    """Fill the missing lines of k-space; acquired samples stay unchanged.
 
-    kernel_size: readout points (odd) and the most acquired lines that a missing sample is made from; on the grid the
-        next smaller even number of lines is used where the center block gives a wider kernel fewer than ENOUGH
-        equations per unknown, or fewer than COVERED though it is three times as wide (two well-determined
-        lines then beat four)
-    regularization: Tikhonov term, as a fraction of the mean eigenvalue of the normal matrix; None chooses it for each
-        slice and kernel from the noise in the center lines and the signal in the others
-    calibration (..., C, H', Wc): fully sampled lines to fit the weights to, instead of the mask's center block
+    Sources beyond the edges of k-space count as zero; see `find_grid` for the columns that are left zero.
 
-    Returns k-space of the same shape, in which acquired samples are unchanged, and the Report if asked for. Sources
-    beyond the edges of k-space count as zero; see `find_grid` for the columns that are left zero.
-    InputError: mask without a grid, too few center lines, shapes that don't fit, values that aren't finite.
+    Parameters
+    ----------
+    kspace : complex (..., C, H, W), zero where `mask` is False
+    mask : (W,) bool, a grid and a block of center lines
+    kernel_size : readout points (odd) and the most acquired lines that a missing sample is made from
+        On the grid the next smaller even number of lines is used where the center block gives a wider kernel fewer than
+        EQUATIONS_PER_UNKNOWN equations, or fewer than EQUATIONS_IF_WIDE though it is three times as wide (two
+        well-determined lines then beat four).
+    regularization : Tikhonov term as a fraction of the mean eigenvalue of the normal matrix, above 0
+        None chooses it for each slice and kernel from the noise in the center lines and the signal in the others.
+    calibration : complex (..., C, H', Wc), fully sampled lines to fit to instead of the mask's center block
+    return_report : whether to return a Report, too
+
+    Returns
+    -------
+    K-space of the same shape, and the Report if asked for.
+
+    Raises
+    ------
+    InputError
+        For a mask without a grid, too few center lines, shapes that don't fit, values that aren't finite.
+
+    References
+    ----------
+    Griswold et al., MRM 2002.
     """
     points, wanted = kernel_size
     if points < 1 or points % 2 == 0 or wanted < 2:
@@ -175,7 +124,7 @@ def grappa(
     outer[grid.center[0] : grid.center[1]] = False
     outer = outer.nonzero().flatten().to(kspace.device)
 
-    found = []
+    of_slices = []
     flat = zip(filled.view(-1, coils, height, width), source.reshape(-1, *source.shape[-3:]), strict=True)
     for number, (target, fitted) in enumerate(flat):
         if not torch.view_as_real(fitted).isfinite().all():
@@ -190,22 +139,22 @@ def grappa(
             calibrate, fitted, energy(fitted).sum(0), points=points, noise=noise, ridge=regularization
         )
         weights, normal, ridge = fit(usual.windows, usual.pattern, outer=mean_energy(target[..., outer]) / level)
-        made = apply_kernel(target[..., grid.offset :: grid.acceleration], weights.to(target.dtype))
-        target[..., columns] = made.permute(1, 2, 3, 0).flatten(2)[..., place]
+        filling = apply_kernel(target[..., grid.offset :: grid.acceleration], weights.to(target.dtype))
+        target[..., columns] = filling.permute(1, 2, 3, 0).flatten(2)[..., place]
         for windows, pattern, start in others:
             near = torch.stack([target[..., start + i] for i in pattern.sources], -1)
-            weights, *_ = fit(windows, pattern, outer=mean_energy(near) / level, most=MOST)
+            weights, *_ = fit(windows, pattern, outer=mean_energy(near) / level, most=MOST_EQUATIONS)
             near = F.pad(near, (0, 0, points // 2, points // 2)).unfold(1, points, 1)
-            made = torch.einsum("chnp,kdcpn->kdh", near, weights.to(target.dtype))
-            for line, values in zip(pattern.targets, made, strict=True):
+            filling = torch.einsum("chnp,kdcpn->kdh", near, weights.to(target.dtype))
+            for line, values in zip(pattern.targets, filling, strict=True):
                 target[..., start + line] = values
         if return_report:
             values = torch.linalg.eigvalsh(normal)
-            found.append(torch.stack(((values[:, -1] / values[:, 0]).max(), ridge.max(), (noise * level).sqrt())))
+            of_slices.append(torch.stack(((values[:, -1] / values[:, 0]).max(), ridge.max(), (noise * level).sqrt())))
     if not return_report:
         return filled
     lines = len(usual.pattern.sources)
-    worst = torch.stack(found).amax(0).tolist() if found else (1.0, 0.0, 0.0)
+    worst = torch.stack(of_slices).amax(0).tolist() if of_slices else (1.0, 0.0, 0.0)
     return filled, Report((points, lines), grid.acceleration, grid.offset, grid.center, *worst)
 
 
@@ -239,12 +188,12 @@ def _plan(
         pattern = regular(step, lines)
         windows = find_windows(sampled, pattern)
         wide = len(windows.shared[0]) >= 2 * pattern.sources[-1]
-        if plenty(windows, lines, COVERED if wide else ENOUGH):
+        if plenty(windows, lines, EQUATIONS_IF_WIDE if wide else EQUATIONS_PER_UNKNOWN):
             break
     else:
-        there, need = center[1] - center[0], step + -(-2 * coils * points // max(per_line, 1))
+        center_lines, need = center[1] - center[0], step + -(-2 * coils * points // max(per_line, 1))
         raise InputError(
-            f"{pluralize(there, 'center line')} of {height} points {'is' if there == 1 else 'are'} too few for "
+            f"{pluralize(center_lines, 'center line')} of {height} points {'is' if center_lines == 1 else 'are'} too few for "
             f"GRAPPA with {pluralize(coils, 'coil')} at acceleration {step}",
             f"{need} are enough for the smallest kernel ({points} × 2 lines)",
         )
@@ -255,7 +204,7 @@ def _plan(
         on_grid = gap[1] - gap[0] == step and {*gap, *range(first, first + lines * step, step)}.issubset(acquired)
         if gap[1] - gap[0] == 1 or on_grid:
             continue
-        for fewer in range(min(wanted, BESIDE), 0, -1):
+        for fewer in range(min(wanted, LINES_AT_EDGES), 0, -1):
             other, start = nearest(acquired, gap, step, fewer)
             windows = find_windows(sampled, other)._replace(own=[])
             if plenty(windows, len(other.sources)):
@@ -267,9 +216,14 @@ def _plan(
 def apply_kernel(lines: Tensor, weights: Tensor) -> Tensor:
     """GRAPPA's convolution, from grid lines to the missing lines between them; linear in both arguments.
 
-    lines (C, H, G): the acquired lines of the grid; weights (R − 1, C, C, points, n) from `calibrate`
-    → (R − 1, C, H, G + 1): [r − 1, …, j] is the line r places after grid line j − 1, r = 1 … R − 1. Zeros stand for
-    samples beyond the edges.
+    Parameters
+    ----------
+    lines : complex (C, H, G), the acquired lines of the grid; zeros stand for samples beyond the edges
+    weights : (R − 1, C, C, points, n) of `calibrate`
+
+    Returns
+    -------
+    (R − 1, C, H, G + 1): [r − 1, …, j] is the line r places after grid line j − 1, r = 1 … R − 1.
     """
     kinds, coils, _, points, count = weights.shape
     before = (count + 1) // 2

@@ -11,11 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FLOOR = 1e-3  # of the mean energy: below it noise rules, and all equations count alike
-LEAST = 1e-4  # the ridge without noise
-OUTSIDE = 0.1  # of the unexplained share of the energy: what is added to the ridge where a kernel extrapolates
-MOST = 8  # equations per unknown from which on every n-th readout will do for a kernel of one gap
-WINDOW = 100  # the most samples, over all coils, of a window that shows the noise
+ENERGY_FLOOR = 1e-3  # of the mean energy: below it noise rules, and all equations count alike
+LEAST_RIDGE = 1e-4  # the ridge without noise
+EXTRAPOLATION_RIDGE = (
+    0.1  # of the unexplained share of the energy: what is added to the ridge where a kernel extrapolates
+)
+MOST_EQUATIONS = 8  # equations per unknown from which on every n-th readout will do for a kernel of one gap
+NOISE_WINDOW = 100  # the most samples, over all coils, of a window that shows the noise
 
 
 class Pattern(NamedTuple):
@@ -68,9 +70,9 @@ def find_windows(sampled: Tensor, pattern: Pattern) -> Windows:
     start = torch.arange(max(len(sampled) - pattern.sources[-1], 0)).unsqueeze(1)
     sources, targets = start + torch.tensor(pattern.sources), start + torch.tensor(pattern.targets)
     inside = (targets >= 0) & (targets < len(sampled))
-    there = sampled[targets.clamp(0, len(sampled) - 1)] & inside & sampled[sources].all(1, keepdim=True)
-    every = there.all(1)
-    kinds = [there[:, kind] & ~every for kind in range(len(pattern.targets))]
+    usable = sampled[targets.clamp(0, len(sampled) - 1)] & inside & sampled[sources].all(1, keepdim=True)
+    every = usable.all(1)
+    kinds = [usable[:, kind] & ~every for kind in range(len(pattern.targets))]
     own = [(sources[fits], targets[fits, kind : kind + 1]) for kind, fits in enumerate(kinds)]
     return Windows((sources[every], targets[every]), own)
 
@@ -93,7 +95,7 @@ def noise_energy(lines: Tensor) -> Tensor:
     law. Coils without any signal are left out.
     """
     coils, width, height = lines.shape
-    side = max(min(math.isqrt(WINDOW // coils), width // 2, height // 2, 7), 1)
+    side = max(min(math.isqrt(NOISE_WINDOW // coils), width // 2, height // 2, 7), 1)
     windows = lines.unfold(1, side, 1).unfold(2, side, 1)  # C, H', W', side, side
     every = max(windows.shape[1] * windows.shape[2] // (16 * coils * side**2), 1)
     windows = windows[:, :, ::every].permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1).to(torch.complex128)
@@ -117,22 +119,28 @@ def calibrate(
     ridge: float | None = None,
     most: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights (kinds, C, C, points, n) that predict a pattern's targets from its sources, fitted to lines (C, W, H).
+    """Weights (kinds, C, C, points, n) that predict a pattern's targets from its sources.
 
     Minimizes Σ w² |source · weights − target|² + λ |weights|², λ being `ridge` of the mean eigenvalue, by Cholesky
     solves in double precision (the sums before are in that of the lines).
 
-    lines: center lines of mean energy 1
-    power: the lines' energy over coils, (W, H)
-    windows: of `find_windows`, on the lines' device; without `own`, all kinds share one normal matrix
-    points: readout points, odd
-    noise, outer: mean energy per sample of the noise, and of the samples that the weights will be applied to
-    ridge: None chooses it: model errors fall with the signal, noise doesn't, and the sources to be applied to are weaker
-        than those fitted to; to weigh the two as they will be there, noise / outer − noise / fitted is missing from the
-        normal matrix. A kernel that extrapolates gets more in any case.
-    most: limit of equations per unknown
+    Parameters
+    ----------
+    lines : complex (C, W, H), center lines of mean energy 1
+    power : the lines' energy over coils, (W, H)
+    windows : of `find_windows`, on the lines' device; without `own`, all kinds share one normal matrix
+    pattern : columns that the kernel reads and makes
+    points : readout points, odd
+    noise : mean energy per sample of the noise
+    outer : mean energy per sample of the samples that the weights will be applied to
+    ridge : None chooses it; a kernel that extrapolates gets more in any case
+        Model errors fall with the signal, noise doesn't, and the sources to be applied to are weaker than those fitted
+        to; to weigh the two as they will be there, noise / outer − noise / fitted is missing from the normal matrix.
+    most : limit of equations per unknown
 
-    Also returns the regularized normal matrices (kinds or 1, K, K) and their ridges.
+    Returns
+    -------
+    The weights, the regularized normal matrices (kinds or 1, K, K), and their ridges.
     """
     coils, kinds = len(lines), len(windows.own) or 1
     gram, right, square, total = _normal(lines, power, windows.shared, points, most)
@@ -151,13 +159,13 @@ def calibrate(
     if ridge is None:
         signal, fitted = (outer - noise).clamp_min(0.1 * noise), mean / total
         missing = noise / (signal + (signal == 0)) - noise / fitted
-        ridges = LEAST + missing.clamp(0, 1e3)
+        ridges = LEAST_RIDGE + missing.clamp(0, 1e3)
     else:
         ridges = torch.full_like(mean, ridge)
     diagonal += (ridges * mean).unsqueeze(-1)
     if pattern.extrapolates:
         explained = (_solve(gram, right).conj() * right).real.sum((1, 2)) / (square + (square == 0))
-        more = OUTSIDE * (1 - explained).clamp(0, 1)
+        more = EXTRAPOLATION_RIDGE * (1 - explained).clamp(0, 1)
         diagonal += (more * mean).unsqueeze(-1)
         ridges = ridges + more
     weights = _solve(gram, right).mT
@@ -180,10 +188,10 @@ def _normal(
     every = 1 if most is None else max(len(sources) * rows // (most * unknowns), 1)
     source = x[:, sources].unfold(-1, points, every)  # C, windows, n, H', points
     source = source.permute(0, 4, 2, 1, 3).flatten(3).flatten(0, 2)
-    made = x[:, targets][..., points // 2 : points // 2 + rows : every]  # C, windows, kinds, H'
-    made = made.permute(2, 0, 1, 3).flatten(2).flatten(0, 1)
+    target = x[:, targets][..., points // 2 : points // 2 + rows : every]  # C, windows, kinds, H'
+    target = target.permute(2, 0, 1, 3).flatten(2).flatten(0, 1)
     seen = power[sources].sum(1).unfold(-1, points, every).sum(-1).flatten() / unknowns
-    weight = (seen + FLOOR).pow(-0.75)
+    weight = (seen + ENERGY_FLOOR).pow(-0.75)
     weighted = (source * weight.to(x.real.dtype)).conj()
-    gram, right = ((weighted @ y.mT).to(torch.complex128) for y in (source, made))
-    return gram, right, energy(made) @ weight, weight.sum()
+    gram, right = ((weighted @ y.mT).to(torch.complex128) for y in (source, target))
+    return gram, right, energy(target) @ weight, weight.sum()

@@ -18,9 +18,14 @@ TINY_GOLDEN_ANGLE = math.pi / ((1 + math.sqrt(5)) / 2 + 6)  # the 7th, 23.6°: W
 
 
 class Sampling(NamedTuple):
-    """What is sampled in each frame of T: radial `angles` (T, spokes), or Cartesian `columns` (T, size) bool.
+    """What is sampled in each of T frames.
 
-    achieved: full sampling over what is sampled; fully sampled are ⌈π/2·size⌉ spokes, or all columns.
+    Parameters
+    ----------
+    kind : one of KINDS
+    angles : radial: (T, spokes) in radians, else None
+    columns : Cartesian: (T, size) bool, else None
+    achieved : full sampling over what is sampled; fully sampled are ⌈π/2·size⌉ spokes, or all columns
     """
 
     kind: str
@@ -32,11 +37,28 @@ class Sampling(NamedTuple):
 def sampling(
     kind: str, size: int, frames: int, acceleration: float = 13.0, seed: int | tuple[int, ...] = 0
 ) -> Sampling:
-    """The k-t sampling of a series of `frames` images (size, size) at about that acceleration.
+    """The k-t sampling of a series of images (size, size).
 
     radial: spokes turn by the tiny golden angle from one to the next, through all frames, from a seeded start.
-    cartesian: two columns around the center and others drawn anew for each frame, density falling with the square of
-    the distance. Raises InputError for an unknown kind and for an acceleration that leaves less than 3 lines.
+    cartesian: two columns around the center and others drawn again for each frame, density falling with the square of
+    the distance.
+
+    Parameters
+    ----------
+    kind : radial or cartesian
+    size : pixels along each axis
+    frames : T
+    acceleration : about which the achieved one is, at least 1
+    seed : of the first angle, or of the columns
+
+    Raises
+    ------
+    InputError
+        For an unknown kind and an acceleration that leaves fewer than 3 lines per frame.
+
+    References
+    ----------
+    Wundrak et al., MRM 2016.
     """
     if kind not in KINDS:
         raise InputError("trajectory", f"got {kind!r}", f"one of {', '.join(KINDS)}")
@@ -61,24 +83,37 @@ def _full(kind: str, size: int) -> int:
     return math.ceil(math.pi / 2 * size) if kind == "radial" else size
 
 
-def aliased(series: Tensor, maps: Tensor, how: Sampling, noise: float = 0.0, seed: int = 0) -> Tensor:
-    """Samples a fine series (T, 2n, 2n) and reconstructs it, frame by frame, to a magnitude series (T, n, n).
+def aliased(series: Tensor, maps: Tensor, sampled: Sampling, noise: float = 0.0, seed: int = 0) -> Tensor:
+    """Samples a fine series and reconstructs it, frame by frame, by gridding or inverse FFT and the coil maps.
 
-    series: real or complex object on twice the grid that is reconstructed, so that the data know more than the image
-    can show. maps: coil sensitivities (C, 2n, 2n) with RSS 1; the coils are combined with them (Roemer et al., MRM 1990).
-    noise: standard deviation of each coil image's real and imaginary part when fully sampled, in the object's units.
+    Parameters
+    ----------
+    series : real or complex object (T, 2n, 2n)
+        On twice the grid that is reconstructed, so that the data hold more than the image can ssampled.
+    maps : coil sensitivities (C, 2n, 2n), RSS 1
+    sampled : of `sampling`
+    noise : standard deviation of each coil image's real and imaginary part when fully sampled, in the object's units
+    seed : of the noise
+
+    Returns
+    -------
+    Magnitude (T, n, n).
+
+    References
+    ----------
+    Roemer et al., MRM 1990.
     """
     size, generator = series.shape[-1] // 2, torch.Generator().manual_seed(seed)
     coils = series.to(torch.complex64).unsqueeze(1) * maps
     coarse = maps[:, ::2, ::2]
-    if how.kind == "cartesian":
+    if sampled.kind == "cartesian":
         kspace = center_crop(fft2c(coils), (size, size)) / 2
-        kspace = (kspace + noise * _normal(kspace.shape, generator)) * how.columns[:, None, None, :]
+        kspace = (kspace + noise * _normal(kspace.shape, generator)) * sampled.columns[:, None, None, :]
         return (ifft2c(kspace) * coarse.conj()).sum(1).abs()
-    trajectory, weights = _spokes(how.angles, size)
+    trajectory, weights = _spokes(sampled.angles, size)
     samples = _nufft(coils, trajectory / 2)
     # Of white noise in the samples gridding makes √Σw² / 4n² in each pixel; Σw² falls with the number of spokes.
-    spread = weights.square().sum() * how.angles.shape[1] / _full(how.kind, size)
+    spread = weights.square().sum() * sampled.angles.shape[1] / _full(sampled.kind, size)
     samples = samples + 4 * size**2 * noise / spread.sqrt() * _normal(samples.shape, generator)
     images = _adjoint(samples * weights, trajectory, size) / (4 * size**2)
     return (images * coarse.conj()).sum(1).abs()

@@ -25,9 +25,15 @@ Seed = int | str | tuple[int, ...]
 class Mask:
     """A sampling mask and how it came about.
 
-    columns: (W,) bool, True where acquired. acceleration: the one asked for. num_low_frequencies: center lines.
-    offset: first line of the grid, None where there is no grid. padding: (left, right) columns that the scanner never
-    encoded. seed: gives the same mask again, also where none was asked for.
+    Parameters
+    ----------
+    columns : (W,) bool, True where acquired
+    kind : one of KINDS
+    acceleration : the one asked for; `achieved` is the real one
+    num_low_frequencies : center lines
+    offset : first line of the grid, None where there is no grid
+    padding : (left, right) columns that the scanner never encoded
+    seed : gives the same mask again, also if none was asked for
     """
 
     columns: Tensor
@@ -63,19 +69,33 @@ def make_mask(
     padding: tuple[int, int] = (0, 0),
     seed: Seed | None = None,
 ) -> Mask:
-    """A mask over `width` lines; the center is given either as a fraction of `width` or as a count of lines.
+    """A mask over `width` lines with a fully sampled center.
 
-    kind: `random` (each outer line with one probability, W / acceleration lines expected) · `equispaced` (every
-    acceleration-th line, a true GRAPPA grid; with the center the achieved acceleration is lower) ·
-    `equispaced_fraction` (a wider step, rounded to lines, that reaches the acceleration; not equidistant) · `magic`
-    (two grids, offset to interleave under conjugate symmetry; Defazio, arXiv 1912.01101) · `magic_fraction` (magic with
-    a wider step; a center given as a fraction is limited to W / acceleration lines).
-    Where the center alone reaches the acceleration, random and the two fraction kinds sample the center only.
+    random: each outer line with one probability, W / acceleration lines expected · equispaced: every acceleration-th
+    line, a true GRAPPA grid; with the center the achieved acceleration is lower · equispaced_fraction: a wider step,
+    rounded to lines, that reaches the acceleration; not equidistant · magic: two grids, offset to interleave under
+    conjugate symmetry · magic_fraction: magic with a wider step. If the center alone reaches the acceleration, random
+    and the two fraction kinds sample the center only.
 
-    acceleration: ≥ 1, a whole number for equispaced and magic. offset: the grid's first line, drawn where None.
-    padding: (left, right) counts of outer columns that are not sampled. seed: int, tuple of ints or a string such as the
-    file's name (as the tuple of its code points); None draws one, which the mask then names.
-    Raises InputError for anything out of range.
+    Parameters
+    ----------
+    kind : one of KINDS
+    width : number of lines, W
+    acceleration : at least 1; a whole number for equispaced and magic
+    center_fraction : center lines as a fraction of W, 0 to 1 (magic_fraction: of at most W / acceleration lines)
+    num_low_frequencies : center lines as a count; give one of the two
+    offset : the grid's first line, 0 to step − 1; None: drawn
+    padding : (left, right) counts of outer columns that are not sampled
+    seed : an int, ints, or a text such as the file's name (its code points); None draws one, which the mask names
+
+    Raises
+    ------
+    InputError
+        For anything out of range.
+
+    References
+    ----------
+    fastMRI's subsample.py: Zbontar et al., arXiv 1811.08839. Magic: Defazio, arXiv 1912.01101.
     """
     if kind not in _GRIDS:
         raise InputError(f"mask kind {kind!r}", did_you_mean(kind, _GRIDS), f"one of {', '.join(_GRIDS)}")

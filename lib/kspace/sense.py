@@ -2,7 +2,7 @@
 
 The encoding A takes an image to the acquired lines of every coil's k-space, A x = M·F(S·x). A Cartesian mask does not
 vary along the readout, so k-space is transformed there once, F is a 1-D FFT along the phase encode, and AᴴA is one
-W × W block a row of the image.
+W × W block per row of the image.
 """
 
 import torch
@@ -10,11 +10,17 @@ from torch import Tensor
 
 from lib import InputError
 from lib.kspace.fourier import fftc, ifft2c, ifftc, rss
-from lib.kspace.grappa import center_block
+from lib.kspace.grappa_grid import center_block
 
 
 class Encoding:
-    """A and its adjoint for maps (..., C, H, W) and mask (W,); images (..., H, W), hybrid k-space (..., C, H, W)."""
+    """A and its adjoint, from images (..., H, W) to k-space (..., C, H, W) transformed along W only.
+
+    Parameters
+    ----------
+    maps : complex (..., C, H, W)
+    mask : (W,) bool
+    """
 
     def __init__(self, maps: Tensor, mask: Tensor):
         if mask.shape != maps.shape[-1:]:
@@ -42,18 +48,31 @@ class Encoding:
 
 
 def cg_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 20, regularization: float = 1e-2) -> Tensor:
-    """The complex image (..., H, W) that solves (AᴴA + λ) x = Aᴴ k, by conjugate gradients (Pruessmann, MRM 2001).
+    """The image that solves (AᴴA + λ) x = Aᴴ k, by conjugate gradients; leading axes are solved side by side.
 
-    kspace and maps (..., C, H, W), mask (W,) bool; `regularization` is λ, on the scale of maps whose RSS is 1. Leading
-    axes are solved side by side, each with its own steps.
+    Parameters
+    ----------
+    kspace : complex (..., C, H, W), zero where not sampled
+    maps : complex (..., C, H, W), on whose scale λ is: RSS 1
+    mask : (W,) bool
+    iterations : at most; rounding ends it earlier
+    regularization : λ, at least 0
+
+    Returns
+    -------
+    complex (..., H, W)
+
+    References
+    ----------
+    Pruessmann et al., MRM 2001.
     """
     encoding = _encoding(kspace, maps, mask)
     residual = encoding.adjoint(ifftc(kspace, (-2,)))
     image, direction, power = torch.zeros_like(residual), residual, _inner(residual, residual)
-    enough = power * torch.finfo(power.dtype).eps ** 2  # rounding rules below, and an empty slice is solved at once
+    negligible = power * torch.finfo(power.dtype).eps ** 2  # rounding rules below, and an empty slice is solved at once
     for _ in range(iterations):
         applied = encoding.normal(direction) + regularization * direction
-        going = power > enough
+        going = power > negligible
         step = torch.where(going, power / _inner(direction, applied), 0)
         image = image + step * direction
         residual = residual - step * applied
@@ -63,12 +82,26 @@ def cg_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 20, r
 
 
 def tv_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 40, regularization: float = 3e-3) -> Tensor:
-    """The complex image (..., H, W) that minimizes ½‖A x − k‖² + λ·TV(x): compressed sensing (Lustig, MRM 2007).
+    """The image that minimizes ½‖A x − k‖² + λ·TV(x), isotropic total variation: compressed sensing, slice by slice.
 
-    TV is the isotropic total variation of the complex image; λ is `regularization` times the largest magnitude of Aᴴk
-    in each slice. kspace and maps (..., C, H, W), mask (W,) bool. Solved slice by slice by the primal-dual method of
-    Chambolle & Pock (J Math Imaging Vis 2011, algorithm 1); the proximal step of the data term is exact, since its
-    matrix falls into a W × W block a row: H·W²·8 bytes for the inverses of a slice.
+    The proximal step of the data term is exact, since its matrix falls into a W × W block per row: H·W²·8 bytes for
+    the inverses of a slice.
+
+    Parameters
+    ----------
+    kspace : complex (..., C, H, W), zero where not sampled
+    maps : complex (..., C, H, W), RSS 1
+    mask : (W,) bool
+    iterations : primal-dual steps
+    regularization : λ as a fraction of the largest magnitude of Aᴴk in each slice, above 0
+
+    Returns
+    -------
+    complex (..., H, W)
+
+    References
+    ----------
+    Lustig et al., MRM 2007; Chambolle & Pock, J Math Imaging Vis 2011, algorithm 1.
     """
     if regularization <= 0:
         raise InputError(f"regularization is {regularization}, expected more than 0 (cg_sense does without)")
@@ -122,11 +155,23 @@ def shrink(field: Tensor, radius: float) -> Tensor:
 
 
 def estimate_maps(kspace: Tensor, mask: Tensor) -> Tensor:
-    """Coil maps (..., C, H, W) from the center lines alone: a low-resolution image of each coil over their RSS.
+    """Coil maps from the center lines alone: a low-resolution image of each coil over their RSS.
 
     The window, along both axes the central two thirds of a Hann window 1.5 times as wide as the center block, keeps
-    ringing low at little loss of resolution. Where there is no signal the maps carry noise; their RSS is 1 everywhere
-    but where all coils are zero. (McKenzie et al., MRM 2002.)
+    ringing low at little loss of resolution. Where there is no signal the maps carry noise.
+
+    Parameters
+    ----------
+    kspace : complex (..., C, H, W)
+    mask : (W,) bool
+
+    Returns
+    -------
+    complex (..., C, H, W), RSS 1, or 0 where all coils are zero.
+
+    References
+    ----------
+    McKenzie et al., MRM 2002.
     """
     height, width = kspace.shape[-2:]
     start, stop = center_block(mask)

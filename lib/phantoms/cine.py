@@ -10,7 +10,7 @@ from lib.phantoms import sample_scans
 from lib.phantoms.heart import heart
 
 
-def acquire(fine: Tensor, seed: int, how: radial.Sampling, num_coils: int, snr: float, pixel: float):
+def acquire(fine: Tensor, seed: int, sampled: radial.Sampling, num_coils: int, snr: float, pixel: float):
     """(aliased, truth), both (T, n, n), of a fine series (T, 2n, 2n) whose pixels are `pixel` mm wide.
 
     Object phase, coils and noise are simulated (`lib.kspace.coils`). snr: mean signal of the brighter half over the noise of
@@ -22,7 +22,7 @@ def acquire(fine: Tensor, seed: int, how: radial.Sampling, num_coils: int, snr: 
     phase = coils.smooth_phase(shape, seed)[0]
     truth = radial.fully_sampled(fine)
     noise = float(truth[truth > truth.median()].mean()) / snr
-    seen = radial.aliased(fine * torch.polar(torch.ones_like(phase), phase), maps, how, noise, seed)
+    seen = radial.aliased(fine * torch.polar(torch.ones_like(phase), phase), maps, sampled, noise, seed)
     scale = float(np.percentile(seen.mean(0).numpy(), 99.9))
     return seen / scale, truth / scale
 
@@ -57,5 +57,5 @@ def simulated(split: int, count: int, size: int, frames: int, trajectory: str, a
     for n in range(count):
         anatomy, spokes, scanner = np.random.SeedSequence((settings["seed"], split, n)).generate_state(3)
         fine = torch.from_numpy(heart(2 * size, frames, int(anatomy))).permute(2, 0, 1)
-        how = radial.sampling(trajectory, size, frames, acceleration, int(spokes))
-        yield acquire(fine, int(scanner), how, settings["num_coils"], settings["snr"], 180 / (2 * size))
+        sampled = radial.sampling(trajectory, size, frames, acceleration, int(spokes))
+        yield acquire(fine, int(scanner), sampled, settings["num_coils"], settings["snr"], 180 / (2 * size))

@@ -9,7 +9,8 @@ from skimage.transform import resize
 
 from lib import InputError, metrics
 from lib.kspace import coils, ifft2c, rss, sense
-from lib.kspace.grappa import apply_kernel, center_block, find_grid, grappa
+from lib.kspace.grappa import apply_kernel, grappa
+from lib.kspace.grappa_grid import center_block, find_grid
 from lib.kspace.sampling import make_mask
 
 
