@@ -65,7 +65,7 @@ def _as_given(x: Tensor) -> AbstractContextManager:
 
 
 class InstanceNorm(nn.Module):
-    """Each channel of each sample to mean 0 and variance 1, without learnt scale (eps 1e-5); (N, C, …) of any size.
+    """Each channel of each sample to mean 0 and variance 1, without learned scale (eps 1e-5); (N, C, …) of any size.
 
     A half comes out as a half, also under autocast; its sums are float32.
     """

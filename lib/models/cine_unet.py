@@ -23,7 +23,7 @@ PENALTIES = {"l1": ("l1",), "l2": ("l2",), "l1_l2": ("l1", "l2")}  # on kernels:
 
 
 class InstanceNorm(nn.Module):
-    """Each channel to mean 0 and deviation 1 over `axes` (of N, C, axis 1, axis 2, T), then a learnt scale and shift.
+    """Each channel to mean 0 and deviation 1 over `axes` (of N, C, axis 1, axis 2, T), then a learned scale and shift.
 
     x ← γ·(x − mean) / (std + 1e-3) + β with the population's std, as in keras-contrib: eps is added to std, not to the
     variance. `axes` are those of the convolution before: the source folds the others into the batch.

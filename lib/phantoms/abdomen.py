@@ -1,4 +1,4 @@
-"""Drawn bodies with an organ and lesions in it, in HU, of any size: volumes whose segmentation is exact and can be learnt."""
+"""Drawn bodies with an organ and lesions in it, in HU, of any size: volumes whose segmentation is exact and can be learned."""
 
 from collections.abc import Sequence
 from pathlib import Path
