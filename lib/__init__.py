@@ -24,10 +24,13 @@ class InputError(ValueError):
 
     def __init__(self, where: object, found: object = "", expected: object = "", hint: object = ""):
         self.where, self.found, self.expected, self.hint = map(str, (where, found, expected, hint))
+        super().__init__(self.where, self.found, self.expected, self.hint)
+
+    def __str__(self) -> str:  # made of the fields, since fastai puts words of its own into the arguments
         found = self.found
-        if expected:  # after a question, such as lib.text.did_you_mean's, there is no comma
-            found = f"{found}{', ' if found and not found.endswith('? ') else ''}expected {expected}"
-        super().__init__(": ".join(filter(None, (self.where, found, self.hint))))
+        if self.expected:  # after a question, such as lib.text.did_you_mean's, there is no comma
+            found = f"{found}{', ' if found and not found.endswith('? ') else ''}expected {self.expected}"
+        return ": ".join(filter(None, (self.where, found, self.hint)))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""

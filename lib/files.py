@@ -1,11 +1,13 @@
 """Files that are never half there: written under another name, then renamed. And the files that a folder holds."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
 import socket
 import tempfile
 import threading
@@ -17,13 +19,18 @@ from typing import Any
 from lib import InputError
 
 _BLOCK, _WHOLE = 1 << 16, 1 << 26
+_FULL = os.strerror(errno.ENOSPC)
+
+
+class DiskFullError(InputError, OSError):
+    """A file couldn't be written whole, since no space is left."""
 
 
 @contextlib.contextmanager
 def replacing(path: os.PathLike | str) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it becomes `path` at the end, or vanishes after an exception.
 
-    What processes of this machine that were killed have left in the folder is deleted first.
+    What processes of this machine that were killed have left in the folder is deleted first. DiskFullError if it is.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,8 +39,19 @@ def replacing(path: os.PathLike | str) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        if _is_of_full_disk(error, path.parent):
+            raise DiskFullError(path, _FULL.lower()) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_of_full_disk(error: Exception, folder: Path) -> bool:
+    """HDF5 has the system's words among its own; torch's say nothing of it."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC or _FULL in str(error):
+        return True
+    return isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < 1 << 20
 
 
 def clear(folder: Path) -> None:

@@ -28,3 +28,5 @@ def test_one_line_is_made_of_the_fields(fields, line):
     assert (error.where, error.found, error.expected, error.hint) == (*fields, "", "", "")[:4]
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == line and vars(again) == vars(error)
+    error.args = (f"Exception in `Checkpoint`: {error.args[0]}",)  # as fastai does
+    assert str(error) == line

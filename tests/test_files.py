@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from lib import ROOT, InputError, files, runs
 from lib.data.index import read_set, write_set
+from lib.files import replacing
 from lib.runs import manifest
 
 WRITER = """
@@ -133,3 +135,22 @@ def test_large_results_are_not_read_whole_when_a_run_uses_them(tmp_path, monkeyp
         file["a/output"] = np.zeros((1, 4, 4), np.float32)
     monkeypatch.setattr(manifest, "checksum", lambda path: pytest.fail("read whole"))
     assert list(manifest.input_of(tmp_path)["sha256"]) == ["predictions/result.h5"]
+
+
+HDF5 = (
+    "Can't decrement id ref count (file write failed: errno = 28, error message = 'No space left on device', buf = 0x1)"
+)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError(HDF5)])
+def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch, error):
+    with pytest.raises(files.DiskFullError) as caught, replacing(tmp_path / "a.h5") as partial:
+        partial.write_bytes(b"half")
+        raise error
+    assert isinstance(caught.value, OSError) and str(caught.value) == f"{tmp_path / 'a.h5'}: no space left on device"
+    assert names(tmp_path) == []
+    with pytest.raises(RuntimeError, match="another"), replacing(tmp_path / "a.h5"):
+        raise RuntimeError("another")
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=512))
+    with pytest.raises(files.DiskFullError), replacing(tmp_path / "a.pt"):
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 832 vs 726")  # torch.save's

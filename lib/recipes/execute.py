@@ -82,6 +82,7 @@ def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> 
         return Result(task.name, old, "failed", f"still running as process {state['pid']}: wait for it or stop it")
     longer = prolonged(old, task.description) if old else ""
     again = old and (state["status"] != "ok" or longer and not cause)  # what is done stays so if it can't go on now
+    from_start = task.begins_again() if resume else ""  # said of the runs there were before
     run = old if again else runs.create(task.name, task.output)
     try:
         take(run, task.description, decided=True)
@@ -92,8 +93,8 @@ def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> 
         runs.mark(run, "skipped", error, new=True)
         return Result(task.name, run, "skipped", error)
     print(f"{title} · {task.notebook.name} → {run}", flush=True)
-    if again and longer:
-        print(f"{title} · continuing {short(run)} {longer}", flush=True)
+    if told := f"continuing {short(run)} {longer}" if again and longer else from_start:
+        print(f"{title} · {told}", flush=True)
     try:
         error = _execute(task, run, title)
     except KeyboardInterrupt:

@@ -104,6 +104,14 @@ class Task:
                 f"same to go on with it, or start again: without --resume, this task alone by --only {self.name}",
             )
 
+    def begins_again(self) -> str:
+        """Why --resume trains again from the start: what the task reads has changed; "" if it goes on or never trained."""
+        tried = next((p for p in self._begun() if (p / "checkpoints" / "last.pt").exists()), None)
+        if tried is None or self.earlier():
+            return ""
+        wrong = "; ".join(status_file.differences(tried, self.description))
+        return f"begins again: {short(tried)} {f'was begun with {wrong}' if wrong else 'is older than what it reads'}"
+
     def _begun(self) -> list[Path]:
         """The runs of this task, notebook and `quick`, the newest first."""
         mine = self.notebook.stem, self.parameters.get("quick")

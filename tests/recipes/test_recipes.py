@@ -3,11 +3,12 @@
 import json
 import re
 
+import fake_runs
 import pytest
 import torch
 import toys
 
-from lib import ROOT, InputError, models, runs
+from lib import ROOT, InputError, files, models, runs
 from lib.recipes import plan
 from lib.runs import parameters as tasks
 
@@ -276,6 +277,21 @@ def test_resume_goes_on_in_the_same_folders(executed):
     assert {name for name in states if states[name] != between[name]} == {"prepare", "killed", "reads_killed"}
     assert all(states[name]["status"] == "ok" for name in ("prepare", "killed", "reads_killed"))
     assert "[2/4] good · ok already" in second.stdout and "continued from checkpoint" in second.stdout
+
+
+def test_resume_says_why_a_trained_task_begins_again(folder, tmp_path, monkeypatch):
+    toys.write(tmp_path / "notebooks", "21_toy")
+    monkeypatch.setenv("ECHOTRAIN_NOTEBOOKS", str(tmp_path / "notebooks"))
+    (tmp_path / "r.yaml").write_text("- {task_name: trained, notebook: 21_toy}\n")
+    (task,) = plan.plan(tmp_path / "r.yaml")
+    assert task.begins_again() == ""
+    given = task.parameters | {"inputs": ["a"]}
+    run = fake_runs.make(folder, "trained", notebook="21_toy", status="failed", parameters=given)
+    files.write(run / "checkpoints" / "last.pt", b"")
+    task.parameters["inputs"] = ["b"]
+    assert task.begins_again().endswith("was begun with inputs ['a'], not ['b']")
+    task.parameters["inputs"] = ["a"]
+    assert task.begins_again() == ""
 
 
 TRAINING = """
