@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 
-def hipmri(folder: Path, slices: int = 2, size: tuple[int, int] = (256, 128), odd: bool = True) -> Path:
+def hipmri_layout(folder: Path, slices: int = 2, size: tuple[int, int] = (256, 128), odd: bool = True) -> Path:
     """Patients 004, 019 (one week of 256×144) and 035 train, 036 validates, 040 tests; some files have a trailing axis."""
     rng = np.random.default_rng(0)
     people = {"train": [("004", 0), ("004", 1), ("019", 2), ("035", 0)], "validate": [("036", 0)], "test": [("040", 3)]}
@@ -27,7 +27,7 @@ def hipmri(folder: Path, slices: int = 2, size: tuple[int, int] = (256, 128), od
     return folder
 
 
-def lgg(folder: Path, patients: int = 10, slices: int = 3, size: int = 256) -> Path:
+def kaggle_layout(folder: Path, patients: int = 10, slices: int = 3, size: int = 256) -> Path:
     """Kaggle's folders of `patients`, with the files that lie beside them."""
     rng = np.random.default_rng(0)
     for p in range(patients):

@@ -1,6 +1,6 @@
 """Miniatures of the public data sets: their folders, names, keys, types, attributes and quirks, at tiny sizes.
 
-`scans.snu`, `labeled.hipmri` and `labeled.lgg` make files; the functions here make whole sets of them.
+`scans.snu`, `labeled.hipmri_layout` and `labeled.kaggle_layout` make files; the functions here make whole sets of them.
 """
 
 from pathlib import Path
@@ -128,13 +128,13 @@ def lits(folder: Path, numbers: tuple[int, ...] = (0, 26, 27, 28, 47, 48, 129, 1
 
 def hipmri(folder: Path) -> Path:
     """HipMRI's six folders; one week is of 256×144 slices, one patient's files have a trailing axis."""
-    return labeled.hipmri(folder)
+    return labeled.hipmri_layout(folder)
 
 
 def lgg(folder: Path) -> Path:
     """Kaggle's archive as it unpacks: the patients' folders in kaggle_3m/, and all once more below."""
-    labeled.lgg(folder / "kaggle_3m", size=64)
-    labeled.lgg(folder / "lgg-mri-segmentation" / "kaggle_3m", size=64)
+    labeled.kaggle_layout(folder / "kaggle_3m", size=64)
+    labeled.kaggle_layout(folder / "lgg-mri-segmentation" / "kaggle_3m", size=64)
     return folder
 
 

@@ -114,7 +114,7 @@ from lib.evaluation import slice_scores
 from lib.recipes.plan import plan
 from lib.runs import listing, overview
 image = np.random.default_rng(0).random((2, 16, 16))
-scores = slice_scores.reconstruction({"output": image / 2, "truth": image})  # what viewers show above an image
+scores = slice_scores.reconstruction_scores({"output": image / 2, "truth": image})  # what viewers show above an image
 assert list(scores(0)["output"]) == ["SSIM", "PSNR", "NMSE", "MAE"]
 assert slice_scores.ranked(scores, 2, "output", "MAE")[0] == max((0, 1), key=lambda i: scores(i)["output"]["MAE"])
 assert metrics.lower_is_better("MAE") and not losses.rises("mae_slices")

@@ -8,7 +8,8 @@ import torch
 from fastmri.data.transforms import center_crop_to_smallest
 
 from lib import losses
-from lib.data.fastmri import KspaceSlices, dataloaders, index, inputs_of, split_files
+from lib.data.fastmri import KspaceSlices, dataloaders, inputs_of, split_files
+from lib.data.fastmri_index import index
 from lib.evaluation import reconstruction
 from lib.inference import reconstruct
 from lib.models import build

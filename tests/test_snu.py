@@ -13,7 +13,7 @@ import toys
 from scans import snu
 
 from lib import runs
-from lib.data.fastmri import index
+from lib.data.fastmri_index import index
 from lib.models import build
 
 VARNET = {"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}

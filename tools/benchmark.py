@@ -7,9 +7,17 @@ from typing import Any
 
 
 def pair(ours: Callable[[], Any], theirs: Callable[[], Any], pairs: int = 5) -> dict[str, float]:
-    """Median seconds of both and of the ratio theirs / ours over alternating calls, after one warm-up of each.
+    """Time two calls in turn, after one warm-up of each.
 
-    Above 1 ours is faster. The ratio's least and greatest pair are given too: they show how quiet the machine was.
+    Parameters
+    ----------
+    ours, theirs : what is timed
+    pairs : how often
+
+    Returns
+    -------
+    Median seconds of both, and of the ratio theirs / ours: above 1 ours is faster. The ratio's least and greatest pair
+    show how quiet the machine was.
     """
     ours(), theirs()
     rows = [(_seconds(ours), _seconds(theirs)) for _ in range(pairs)]

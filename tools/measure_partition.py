@@ -38,11 +38,24 @@ def saved_bytes(model: nn.Module, x: Tensor) -> int:
 
 
 def step(settings: dict[str, Any], size: Sequence[int], parts: int, repeats: int = 1) -> dict[str, float]:
-    """A training step of a VolumeUNet on a volume (D, H, W) whose H is split over `parts` processes: the most of any.
+    """A training step of a VolumeUNet on a volume that is split over several processes.
 
-    `saved`: bytes kept for the backward pass; `peak`: the most memory that a process held (resident, Python and torch
-    included); `seconds` a step: median of `repeats` after a first one. InputError where the volume can't be split, and
-    where a process ended badly.
+    Parameters
+    ----------
+    settings : of the network
+    size : (D, H, W) of the volume
+    parts : processes that share H
+    repeats : timed steps, after a first one
+
+    Returns
+    -------
+    The most of any process. saved: bytes kept for the backward pass; peak: bytes that it held (resident, Python and
+    torch included); seconds: per step, the median.
+
+    Raises
+    ------
+    InputError
+        If the volume can't be split, and if a process ended badly.
     """
     spatial.check(size[1], parts, 2 ** (settings.get("depth", 4) - 1))
     request = json.dumps({"settings": settings, "size": list(size), "repeats": repeats})

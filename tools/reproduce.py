@@ -26,10 +26,10 @@ RECIPES = {  # name: what it does
 def minutes(recipe: Path) -> int:
     """How long a recipe says that it takes; InputError if its comment doesn't."""
     head = " ".join(line.lstrip("# ") for line in recipe.read_text(encoding="utf-8").splitlines()[:4])
-    found = re.search(r"about (\d+) minutes", head, re.I)
-    if not found:
+    match = re.search(r"about (\d+) minutes", head, re.I)
+    if not match:
         raise InputError(recipe, "its comment doesn't say `about N minutes`")
-    return int(found[1])
+    return int(match[1])
 
 
 def recipes(folder: Path = ROOT / "runs") -> str:

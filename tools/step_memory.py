@@ -17,10 +17,25 @@ from lib.models import build
 def fresh_step(
     network: str, settings: dict[str, Any], shape: list[int], device: str, seed: int = 0
 ) -> dict[str, float]:
-    """`bytes` and `seconds` of a training step of a cascade in a process of its own, where nothing was held before.
+    """A training step of a cascade in a process of its own, where nothing was held before.
 
-    shape: (1, C, H, W) of its k-space. bytes: of the first step, beyond what the network and its input took: resident
-    memory on a CPU, torch's counter on a GPU. seconds: median of three later steps. InputError with the process's last line where it fails.
+    Parameters
+    ----------
+    network : its name in MODELS
+    settings : of the network
+    shape : (1, C, H, W) of its k-space
+    device : where it trains
+    seed : of its weights and data
+
+    Returns
+    -------
+    bytes: of the first step, beyond what the network and its input took: resident memory on a CPU, torch's counter on a
+    GPU; seconds: median of three later steps.
+
+    Raises
+    ------
+    InputError
+        With the process's last line, if it fails.
     """
     request = json.dumps({"network": network, "settings": settings, "shape": shape, "device": device, "seed": seed})
     done = subprocess.run(

@@ -42,9 +42,9 @@ def _hearts(result: Result, network: str) -> list[list[str]]:
 
 def _scores(rows: list[Result], network: str) -> list[str]:
     """The untrained method with the best SSIM, and the network: means over `rows`."""
-    found = {m: [r for r in rows if r["method"] == m] for m in (network, *UNTRAINED)}
-    best = max((m for m in UNTRAINED if found[m]), key=lambda m: mean(found[m], "ssim"))
-    return [f"{m}: SSIM {mean(found[m], 'ssim'):.3f}, {mean(found[m], 'psnr'):.1f} dB" for m in (best, network)]
+    by_method = {m: [r for r in rows if r["method"] == m] for m in (network, *UNTRAINED)}
+    best = max((m for m in UNTRAINED if by_method[m]), key=lambda m: mean(by_method[m], "ssim"))
+    return [f"{m}: SSIM {mean(by_method[m], 'ssim'):.3f}, {mean(by_method[m], 'psnr'):.1f} dB" for m in (best, network)]
 
 
 def _labels(task: str, scores: Result) -> list[str]:

@@ -7,7 +7,14 @@ Result = dict[str, Any]  # a file of runs/results
 
 
 def table(head: list[str], rows: list[list[str]], words: int = 1) -> str:
-    """A markdown table whose first `words` columns are text and whose others are numbers."""
+    """A markdown table.
+
+    Parameters
+    ----------
+    head : names of the columns
+    rows : texts of the cells
+    words : the first columns that are text; the others are numbers
+    """
     lines = [head, ["---"] * words + ["---:"] * (len(head) - words), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -6,7 +6,13 @@ from lib import ROOT
 
 
 def prepared(data: str | Path, quick: bool = False) -> Path:
-    """The folder of a prepared set; relative paths count from ROOT; quick runs have their own, <data>-quick."""
+    """The folder of a prepared set.
+
+    Parameters
+    ----------
+    data : its path; relative ones count from ROOT
+    quick : quick runs have a set of their own, <data>-quick
+    """
     folder = ROOT / data
     return folder.with_name(folder.name + "-quick") if quick else folder
 

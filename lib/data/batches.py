@@ -23,9 +23,11 @@ class Batches(DataLoaders):
     ) -> Figure:
         """A batch's first items as pictures, one row each, as the data set's `panels` draws them.
 
-        batch: one of this set; None: a training batch.
-        max_n: items at most.
-        output: what the network makes of the batch, shown beside it with its error.
+        Parameters
+        ----------
+        batch : one of this set; None: a training batch
+        max_n : items at most
+        output : what the network makes of the batch, shown beside it with its error
         """
         batch = self.one_batch() if batch is None else batch
         numbers = range(min(max_n, len(batch[0])))

@@ -15,12 +15,24 @@ Key = tuple[int, int]
 class BucketSampler(Sampler):
     """Batches of (epoch, index) for DataLoader's `batch_sampler`; all items of a batch have one size.
 
-    sizes: of every item, in order. Items come in a permutation drawn from (seed, epoch), or as they stand without
-    `shuffle`; one size's items make a batch as soon as there are `batch_size` of them, and batches are shuffled too. An
-    epoch is one pass, every item once, what is left of a size in a smaller batch (`drop_last`: left out), or `steps`
-    batches, cut from a pass or going on with the next. Set `.epoch` before each epoch. Of `shares` processes, number
-    `share` gets every shares-th item of each batch; of a batch that can't be divided evenly, each gets all items, so that
-    means over processes stay means over the batch. InputError where there would be no batch at all.
+    Items come in a permutation drawn from (seed, epoch); one size's items make a batch as soon as there are enough of
+    them, and batches are shuffled, too. Set `.epoch` before each epoch. A batch that can't be divided evenly among
+    processes goes to each of them whole, so that means over processes stay means over the batch.
+
+    Parameters
+    ----------
+    sizes : of every item, in order
+    batch_size : items in a batch
+    seed : of the order
+    steps : batches per epoch, cut from a pass or going on with the next; None: one pass, every item once
+    drop_last : leave out what is left of a size at the end of a pass, rather than make a smaller batch of it
+    shuffle : else items come as they stand
+    share, shares : the process's number and how many there are; it gets every shares-th item of each batch
+
+    Raises
+    ------
+    InputError
+        If there would be no batch at all.
     """
 
     def __init__(

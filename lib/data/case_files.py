@@ -1,7 +1,8 @@
 """Segmentation cases as HDF5 files, and their slices as batches: streamed, so memory holds a batch and not the set.
 
-A case file holds `image` (S, H, W) or (S, C, H, W) and, if known, `label` (S, H, W) uint8, with the attributes id, person,
-spacing (mm a slice, row, column), affine (4, 4), classes (names) and names (of the slices). Letters: S slices, C channels.
+A case file holds `image` (S, H, W) or (S, C, H, W) and, if known, `label` (S, H, W) uint8, with the attributes id,
+person, spacing (slice, row, column, in mm), affine (4, 4), classes (names) and names (of the slices). Letters: S
+slices, C channels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,6 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,13 +20,28 @@ from lib.data import pictures
 from lib.data.hdf5 import dataset, open_hdf5, text
 from lib.data.index import entries
 from lib.data.loaders import loaders
+from lib.data.slice_augment import augment_slice
 from lib.files import replacing
 
 NORMALIZE = ("none", "z_score", "percentile", "unit")
 
 
 class CaseFile(NamedTuple):
-    """What a case file holds; channels 0 where its images have no channel axis, fill None where it isn't stored."""
+    """What a case file holds.
+
+    Parameters
+    ----------
+    path : of the file
+    id, person : the case's name, and whose it is
+    slices : S
+    channels : C; 0 if its images have no channel axis
+    size : (H, W)
+    label : whether it has one
+    classes : names, the background first
+    spacing : (slice, row, column) in mm
+    names : of the slices
+    fill : the value outside the image, of each channel; None if it isn't stored
+    """
 
     path: Path
     id: str
@@ -41,8 +56,18 @@ class CaseFile(NamedTuple):
     fill: tuple[float, ...] | None = None
 
 
-class Case(NamedTuple):
-    """One slice by name: image (C, H, W) as the network gets it, raw (C, H, W) as it is stored, label (H, W) or None."""
+class LabeledSlice(NamedTuple):
+    """One slice of a case, with everything by name.
+
+    Parameters
+    ----------
+    image : float32 (C, H, W), as the network gets it
+    raw : float32 (C, H, W), as it is stored
+    label : int64 (H, W); None if unknown
+    id, name, person : of the case, of the slice, and whose it is
+    slice : its number in the case
+    file : the case file
+    """
 
     image: Tensor
     raw: Tensor
@@ -59,8 +84,26 @@ def write_case(
     names: Sequence[str], spacing: Sequence[float] = (1.0, 1.0, 1.0), affine: np.ndarray | None = None,
     chunks: tuple[int, ...] | None = None, fill: float | None = None, **attributes: Any,
 ) -> None:  # fmt: skip
-    """Write one case, a chunk a slice (or `chunks`), and any further attributes. fill: None for the image's least value, of
-    each channel. InputError where image and label don't fit, or a label has no class.
+    """Write one case.
+
+    Parameters
+    ----------
+    path : of the file; its stem is the case's id
+    image : (S, H, W) or (S, C, H, W)
+    label : class numbers (S, H, W), or None
+    person : whose case it is
+    classes : names, the background first
+    names : of the slices
+    spacing : (slice, row, column) in mm
+    affine : (4, 4), of indices (slice, row, column, 1) to mm
+    chunks : of the arrays; None: one per slice
+    fill : the value outside the image; None: the least value of each channel
+    **attributes : what else is known of the case
+
+    Raises
+    ------
+    InputError
+        If image and label don't fit, or a label has no class.
     """
     if label is not None and (label.shape[0], *label.shape[-2:]) != (image.shape[0], *image.shape[-2:]):
         raise InputError(path.stem, f"the image is {image.shape}, its label {label.shape}")
@@ -81,7 +124,7 @@ def write_case(
 
 
 def case_file(path: Path) -> CaseFile:
-    """What a prepared case holds; InputError where it isn't one."""
+    """What a prepared case holds; InputError if it isn't one."""
     with open_hdf5(path) as file:
         if "image" not in set(file) or not {"classes", "names", "spacing"} <= set(file.attrs):
             raise InputError(path, f"no prepared case (found {', '.join(file) or 'nothing'})", "image and label")
@@ -106,18 +149,23 @@ def to_radiological(image: np.ndarray, about: Mapping[str, Any]) -> np.ndarray:
 
 
 def split_cases(folder: Path, split: str, need_label: bool = True) -> list[CaseFile]:
-    """The cases of one split of a prepared set; InputError where there are none, or labels are missing."""
+    """The cases of one split of a prepared set; InputError if there are none, or labels are missing."""
     folder = Path(folder)
-    found = [case_file(folder / e["path"]) for e in entries(folder, split)]
-    without = [c.path.name for c in found if not c.label]
+    cases = [case_file(folder / e["path"]) for e in entries(folder, split)]
+    without = [c.path.name for c in cases if not c.label]
     if need_label and without:
         raise InputError(folder / without[0], f"no label ({len(without)} files of {split}): needed to train or score")
-    return found
+    return cases
 
 
 def normalize(image: Tensor, how: str) -> Tensor:
-    """An image (C, H, W), each channel by itself: as it is ("none"), to mean 0 and deviation 1 ("z_score"), its 1st to 99th
-    percentile to 0 … 1, cut off there ("percentile"), or divided by 255 ("unit"). One without contrast is only shifted.
+    """An image with each channel normalized by itself; one without contrast is only shifted.
+
+    Parameters
+    ----------
+    image : (C, H, W)
+    how : "none", as it is; "z_score", to mean 0 and deviation 1; "percentile", its 1st to 99th percentile to 0 … 1, cut
+        off there; "unit", divided by 255
     """
     if how == "none":
         return image
@@ -133,38 +181,25 @@ def normalize(image: Tensor, how: str) -> Tensor:
     return x.clamp(0, 1) if how == "percentile" else x
 
 
-def augment(image: Tensor, label: Tensor, seed: tuple[int, ...], flip=0.0, rotate=0.0, crop=None, fill=None):
-    """(image, label) (C, H, W) and (H, W) after flips (each axis with that probability), a turn by up to ±rotate degrees
-    and a random crop to (h, w): bilinear for the image, nearest for the label. Drawn from `seed`.
-
-    fill: the image's value outside, one or one a channel (None: the least of each channel here), such as −1000 HU of air;
-    the label's is 0, the background.
-    """
-    rng = np.random.default_rng(seed)
-    axes = [axis for axis, drawn in zip((-2, -1), rng.uniform(size=2), strict=True) if drawn < flip]
-    image, label = image.flip(axes), label.flip(axes)
-    if rotate:
-        angle = np.deg2rad(rng.uniform(-rotate, rotate))
-        h, w = label.shape
-        matrix = [[np.cos(angle), -np.sin(angle) * h / w, 0], [np.sin(angle) * w / h, np.cos(angle), 0]]
-        grid = F.affine_grid(torch.tensor([matrix], dtype=torch.float32), [1, 1, h, w], align_corners=False)
-        outside = image.amin((1, 2)) if fill is None else image.new_tensor(fill)
-        outside = outside.reshape(-1, 1, 1)
-        image = F.grid_sample((image - outside)[None], grid, align_corners=False)[0] + outside  # zeros from outside
-        label = F.grid_sample(label[None, None].float(), grid, mode="nearest", align_corners=False)[0, 0].to(
-            label.dtype
-        )
-    if crop:
-        top, left = (int(rng.integers(0, size - c + 1)) for size, c in zip(label.shape, crop, strict=True))
-        image, label = (x[..., top : top + crop[0], left : left + crop[1]] for x in (image, label))
-    return image, label
-
-
 class CaseSlices(Dataset):
-    """Slices of cases. An item is image (C, H, W) float32 and the target that `target` makes of the label (H, W) int64.
+    """Slices of cases; items are asked for by index, or by (epoch, index).
 
-    normalize: one of NORMALIZE. channels: 3 repeats a gray image. augmentation: settings of `augment`, drawn from (seed,
-    epoch, index). preload: keep all in memory. Items are asked for by index, or by (epoch, index).
+    An item is image (C, H, W) float32 and the target.
+
+    Parameters
+    ----------
+    cases : prepared ones
+    normalize : one of NORMALIZE
+    target : makes the target of a label (H, W) int64; None: the label itself
+    channels : of the images; 3 repeats a gray one
+    augmentation : settings of `augment_slice`, drawn from (seed, epoch, index)
+    preload : keep all in memory
+    seed : of the augmentation
+
+    Raises
+    ------
+    InputError
+        For an unknown normalization, a crop larger than a case, and images of other channels.
     """
 
     panels = staticmethod(pictures.labels)
@@ -196,14 +231,16 @@ class CaseSlices(Dataset):
         with h5py.File(case.path, "r") as file:
             return file["image"][s], file["label"][s] if case.label else None
 
-    def case(self, i: int) -> Case:
+    def case(self, i: int) -> LabeledSlice:
         """The i-th slice by name, without augmentation."""
         case, s = self.index[i]
         image, label = self.kept[i] if self.kept else self._read(i)
         raw = torch.from_numpy(image.astype(np.float32)).reshape(-1, *case.size)
         raw = raw.expand(self.channels, -1, -1)
         label = None if label is None else torch.from_numpy(label.astype(np.int64))
-        return Case(normalize(raw, self.normalize), raw, label, case.id, case.names[s], case.person, s, case.path)
+        return LabeledSlice(
+            normalize(raw, self.normalize), raw, label, case.id, case.names[s], case.person, s, case.path
+        )
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
         epoch, i = key if isinstance(key, tuple) else (0, key)
@@ -212,7 +249,7 @@ class CaseSlices(Dataset):
             return (case.image,)
         if not self.augmentation:
             return case.image.contiguous(), self.target(case.label)
-        raw, label = augment(case.raw, case.label, (self.seed, epoch, i), fill=fill, **self.augmentation)
+        raw, label = augment_slice(case.raw, case.label, (self.seed, epoch, i), fill=fill, **self.augmentation)
         return normalize(raw, self.normalize).contiguous(), self.target(label)
 
 
@@ -220,9 +257,15 @@ def dataloaders(
     folder: Path, normalize: str, target: Callable[[Tensor], Tensor] | None = None, *, channels: int = 1,
     augmentation: dict[str, Any] | None = None, preload: bool = False, seed: int = 0, **settings: Any,
 ):  # fmt: skip
-    """fastai DataLoaders of a prepared set's train and val slices: image (N, C, H, W) | target; only training is augmented.
+    """fastai DataLoaders of a prepared set's train and val slices; a batch is image (N, C, H, W), target.
 
-    Settings as in `lib.data.loaders.loaders`.
+    Parameters
+    ----------
+    folder : of the prepared set
+    normalize, target, channels : of `CaseSlices`
+    augmentation : of `CaseSlices`; only training is augmented
+    preload, seed : of `CaseSlices`
+    **settings : of `lib.data.loaders.loaders`, such as batch_size
     """
     common = {"channels": channels, "preload": preload, "seed": seed}
     train = CaseSlices(split_cases(folder, "train"), normalize, target, augmentation=augmentation, **common)

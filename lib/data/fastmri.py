@@ -4,7 +4,6 @@ Letters: C coils, H readout, W phase encode, (h, w) the target's size.
 """
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,75 +15,34 @@ from torch.utils.data import Dataset
 
 from lib import InputError, models
 from lib.data import pictures
-from lib.data.fastmri_file import KspaceFile, kspace_file, source_files
-from lib.data.grappa_cache import KEY as GRAPPA
-from lib.data.grappa_cache import image as grappa_image
-from lib.data.grappa_cache import prepare as prepare_grappa
-from lib.data.index import SPLITS, check_persons, entries, write_set
+from lib.data.fastmri_file import KspaceFile, kspace_file
+from lib.data.grappa_cache import GRAPPA_KEY, grappa_file, grappa_image
+from lib.data.index import entries
 from lib.data.kspace_augment import SliceTransform, check_cutmix, check_turns, draw_move
 from lib.data.loaders import check_sizes, loaders
 from lib.data.names import path_names
 from lib.kspace import center_crop, flip_count, ifft2c, rss
 from lib.kspace.sampling import Mask, make_mask
-from lib.text import pluralize
 
-KINDS = {"kspace": 3, "image": 1, "cascade": 4}  # how many tensors a network of that kind takes
-EXTRA = {"noise_free": np.float32, "sensitivity_maps": np.complex64}  # arrays of our own simulation
-SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val", "valid": "val", "leaderboard": "test"}
+INPUT_COUNTS = {"kspace": 3, "image": 1, "cascade": 4}  # how many tensors a network of that kind takes
+SIMULATION_ARRAYS = {"noise_free": np.float32, "sensitivity_maps": np.complex64}  # arrays of our own simulation
 
 
-def index(source: Path, folder: Path, seed: int = 0) -> Path:
-    """Check every k-space file under `source` (all values are read), print what is assumed, write folder/set.json.
+class KspaceCase(NamedTuple):
+    """One slice with everything by name; what is unknown is None.
 
-    Headers, splits and persons come first, for all files, before any values are read.
-    Splits come from folder names with the words train, val (validation) or test (leaderboard); where no folder has any,
-    persons are divided 80/10/10 (fewer than three persons: all test). Which rule was used is printed. InputError where
-    only some files are in such folders. The files stay where they are. Returns the index's path.
-    """
-    source = Path(source).absolute()
-    paths = source_files(source)
-    print(f"{pluralize(len(paths), 'file')}: headers first, then all values", flush=True)
-    files = [kspace_file(path) for path in paths]
-    split = _splits(files, source, seed)
-    check_persons(folder, [{"split": split[f.path], "person": f.person} for f in files])
-    for part in set(split.values()):
-        path_names([path for path, its in split.items() if its == part])
-    for i, file in enumerate(files):  # what takes long comes last
-        files[i] = file = kspace_file(file.path, values=True)
-        about = f"{file.layout}, {file.slices} slices, {file.coils} coils, {file.shape[0]}×{file.shape[1]}"
-        print(f"[{i + 1}/{len(files)}] {file.path.name}: {about}{''.join(f'; {a}' for a in file.assumed)}", flush=True)
-    listed = [
-        {"split": split[f.path], "path": str(f.path), "person": f.person, "slices": f.slices, "layout": f.layout,
-         "coils": f.coils, "shape": f.shape, "target": f.target, "assumed": f.assumed}
-        for f in files
-    ]  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    return write_set(folder, str(source), "measured k-space", listed, parameters={"seed": seed})
-
-
-def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]:
-    named = {}
-    for f in files:
-        words = re.split(r"[^a-z]+", " ".join([source.name, *f.path.relative_to(source).parts[:-1]]).lower())
-        named[f.path] = next((SPLIT_WORDS[w] for w in reversed(words) if w in SPLIT_WORDS), None)
-    if all(named.values()):
-        print("splits: by the names of folders", flush=True)
-        return named
-    if any(named.values()):
-        lost = next(p for p, split in named.items() if not split)
-        raise InputError(lost, f"in no folder named train, val or test, as other files of {source} are: move it")
-    print(f"splits: no folder is named train, val or test: persons are drawn with seed {seed}", flush=True)
-    persons = sorted({f.person for f in files})
-    order = np.random.default_rng(seed).permutation(len(persons))
-    held = max(1, len(persons) // 10) if len(persons) > 2 else len(persons)
-    place = {persons[p]: "test" if i < held else "val" if i < 2 * held else "train" for i, p in enumerate(order)}
-    return {f.path: place[f.person] for f in files}
-
-
-class Case(NamedTuple):
-    """One slice with everything by name; images are (h, w), k-space (C, H, W), spacing in mm. Missing things are None.
-
-    id: the file's `path_names`, joined by _, so that no two files of a split share it.
+    Parameters
+    ----------
+    kspace : complex64 (C, H, W), as the file has it
+    mask : its own, or the one drawn
+    masked_kspace : complex64 (C, H, W), 0 where not sampled
+    grappa, zero_filled, target, noise_free : float32 (h, w)
+    sensitivity_maps : complex64 (C, h, w)
+    maximum : of the file's target, the data range of the scores
+    id : the file's `path_names`, joined by _, so that no two files of a split share it
+    slice : its number in the file
+    person, file : whose it is, and where it lies
+    spacing : (slice thickness, H, W) in mm
     """
 
     kspace: Tensor
@@ -104,21 +62,34 @@ class Case(NamedTuple):
 
 
 def sizes_of(file: KspaceFile) -> tuple[int, ...]:
-    """What must be equal within a batch: coils, k-space and target."""
+    """What must be equal within a batch: coils, size of k-space and of the target."""
     return (file.coils, *file.shape, *file.target_shape)
 
 
 class KspaceSlices(Dataset):
     """Slices of k-space files, undersampled on reading.
 
-    mask: make_mask's settings (kind, acceleration, num_low_frequencies or center_fraction); `acceleration` may be a
-    list to draw from. With `fresh`, masks are drawn from (seed, epoch, index), otherwise from the file's name as in
-    fastMRI, so that a file always has the same. A file's own mask goes before. Items are asked for by index, or by
-    (epoch, index) as `BucketSampler` gives them: nothing depends on which worker reads what, or when.
+    Items are asked for by index, or by (epoch, index) as `BucketSampler` gives them: nothing depends on which worker
+    reads what, or when.
 
-    grappa: settings of `lib.kspace.grappa.grappa`; each file's GRAPPA images are then made (or found) first. They belong to one
-    mask, so `fresh` is refused. augmentation: settings of `lib.data.kspace_augment.draw_move`, for items, not for cases;
-    there is no shift along an axis that the target is cropped along.
+    Parameters
+    ----------
+    files : checked ones
+    mask : settings of `make_mask` (kind, acceleration, num_low_frequencies or center_fraction), for files without a
+        mask of their own; `acceleration` may be a list to draw from
+    kind : what an item is, see `dataloaders`: kspace, image or cascade
+    seed : of masks and augmentation
+    fresh : draw masks from (seed, epoch, index), otherwise from the file's name as in fastMRI, so that a file always
+        has the same
+    grappa : settings of `lib.kspace.grappa.grappa`; each file's GRAPPA images, which belong to one mask, are then made
+        (or found) first
+    augmentation : settings of `lib.data.kspace_augment.draw_move`, for items, not for cases; there is no shift along an
+        axis that the target is cropped along
+
+    Raises
+    ------
+    InputError
+        For an unknown kind, fresh masks with GRAPPA, and files that can't be turned as the augmentation says.
     """
 
     panels = staticmethod(pictures.reconstruction)
@@ -127,10 +98,10 @@ class KspaceSlices(Dataset):
         self, files: list[KspaceFile], mask: dict[str, Any], kind: str = "kspace", seed: int = 0, fresh: bool = False,
         grappa: dict[str, Any] | None = None, augmentation: dict[str, Any] | None = None,
     ):  # fmt: skip
-        if kind not in KINDS:
-            raise InputError("kind", f"{kind!r}", f"one of {', '.join(KINDS)}")
+        if kind not in INPUT_COUNTS:
+            raise InputError("kind", f"{kind!r}", f"one of {', '.join(INPUT_COUNTS)}")
         if grappa and fresh:
-            raise InputError("GRAPPA images belong to one mask a file", "masks can't be fresh")
+            raise InputError("fresh", "GRAPPA images belong to one mask per file", "false")
         self.files, self.mask, self.kind, self.seed, self.fresh = files, mask, kind, seed, fresh
         self.grappa, self.augmentation = grappa, augmentation or {}
         self.names = {path: "_".join(name) for path, name in path_names(f.path for f in files).items()}
@@ -138,16 +109,16 @@ class KspaceSlices(Dataset):
         self.sizes = [sizes_of(f) for f, _ in self.index]
         for file in files:
             check_turns(file, **self.augmentation)
-        self.grappa_paths = {f.path: prepare_grappa(f, self.mask_of(f), grappa) for f in files} if grappa else {}
+        self.grappa_paths = {f.path: grappa_file(f, self.mask_of(f), grappa) for f in files} if grappa else {}
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def case(self, i: int, epoch: int = 0) -> Case:
-        """The i-th slice by name."""
-        return self._read(i, epoch, EXTRA, True)
+    def case(self, i: int, epoch: int = 0) -> KspaceCase:
+        """The i-th slice by name, with the mask of that epoch, without augmentation."""
+        return self._read(i, epoch, SIMULATION_ARRAYS, True)
 
-    def _read(self, i: int, epoch: int, extras: dict[str, type], zero_filled: bool) -> Case:
+    def _read(self, i: int, epoch: int, extras: dict[str, type], zero_filled: bool) -> KspaceCase:
         """A case with those of the file's arrays in `extras`, as their type; without its zero-filled image where nobody needs it."""
         file, s = self.index[i]
         with h5py.File(file.path, "r") as data:
@@ -163,7 +134,7 @@ class KspaceSlices(Dataset):
             with h5py.File(file.target_path, "r") as data:
                 target = center_crop(torch.from_numpy(data[file.target][s].astype(np.float32)), file.target_shape)
         maximum = file.maximum if file.maximum is not None else float(seen.max())
-        return Case(
+        return KspaceCase(
             kspace, mask, masked, filled, seen, target, extra.get("noise_free"), extra.get("sensitivity_maps"), maximum,
             self.names[file.path], s, file.person, file.path, file.spacing,
         )  # fmt: skip
@@ -171,7 +142,7 @@ class KspaceSlices(Dataset):
     def grappa_image(self, path: Path, s: int) -> Tensor:
         """GRAPPA's image (h, w) of slice s of a file, as it was made before."""
         with h5py.File(self.grappa_paths[path], "r") as data:
-            return torch.from_numpy(data[GRAPPA][s].astype(np.float32))
+            return torch.from_numpy(data[GRAPPA_KEY][s].astype(np.float32))
 
     def mask_of(self, file: KspaceFile, i: int = 0, epoch: int = 0) -> Mask:
         """The file's own mask, or the one drawn for slice i in `epoch`."""
@@ -195,7 +166,7 @@ class KspaceSlices(Dataset):
             )
         return self.item(case)
 
-    def item(self, case: Case) -> tuple[Tensor, ...]:
+    def item(self, case: KspaceCase) -> tuple[Tensor, ...]:
         """A case as the network gets it: its inputs, the target if there is one, the maximum and, of images, mean and std."""
         maximum = torch.tensor(case.maximum, dtype=torch.float32)
         target = () if case.target is None else (case.target,)
@@ -209,7 +180,7 @@ class KspaceSlices(Dataset):
         image = ((image - mean) / (std + 1e-11)).clamp(-6, 6)
         return (image.unsqueeze(0), *target, maximum, mean, std)
 
-    def _moved(self, case: Case, shape: tuple[int, int], move: SliceTransform, seen: bool) -> Case:
+    def _moved(self, case: KspaceCase, shape: tuple[int, int], move: SliceTransform, seen: bool) -> KspaceCase:
         """The case after `move`, zero-filled if `seen`; a quarter turn acts on full k-space, mask and GRAPPA come after."""
         # Where the target is a crop, a shift would bring in what it doesn't hold.
         sizes = zip(move.shift, shape, case.kspace.shape[-2:], strict=True)
@@ -232,15 +203,22 @@ class KspaceSlices(Dataset):
 def inputs_of(network: nn.Module | str) -> dict[str, Any]:
     """`kind`, and for a cascade its `grappa` settings: what `KspaceSlices` and `dataloaders` need to feed a network.
 
-    network: one, or its name in MODELS, whose line says which batch it is fed. InputError for one that isn't for k-space.
+    Parameters
+    ----------
+    network : one, or its name in MODELS, whose line says which batch it is fed
+
+    Raises
+    ------
+    InputError
+        For one that isn't for k-space.
     """
     if isinstance(network, str):
         with torch.device("meta"):  # no memory, no time
             network = models.build(network)
     network = getattr(network, "model", network)  # inside a SelfEnsemble
     kind = models.entry(network).batch
-    if kind not in KINDS:
-        known = [name for name in models.MODELS if models.entry(name).batch in KINDS]
+    if kind not in INPUT_COUNTS:
+        known = [name for name in models.MODELS if models.entry(name).batch in INPUT_COUNTS]
         raise InputError(
             models.name_of(network), "no network for k-space by its line in MODELS", f"one of {', '.join(known)}"
         )
@@ -257,7 +235,7 @@ def file_mask(columns: Tensor, padding: tuple[int, int] = (0, 0)) -> Mask:
 
 
 def split_files(folder: Path, split: str, need_target: bool = True) -> list[KspaceFile]:
-    """The checked files of one split of a prepared set; InputError where there are none, or targets are missing."""
+    """The checked files of one split of a prepared set; InputError if there are none, or targets are missing."""
     folder = Path(folder)
     files = [kspace_file(folder / e["path"])._replace(person=e["person"]) for e in entries(folder, split)]
     without = [f.path.name for f in files if f.target is None]
@@ -270,15 +248,30 @@ def dataloaders(
     folder: Path, mask: dict[str, Any], kind: str = "kspace", *, seed: int = 0, grappa: dict[str, Any] | None = None,
     augmentation: dict[str, Any] | None = None, **settings: Any,
 ):  # fmt: skip
-    """fastai DataLoaders of a prepared set's train and val slices, of `kind`; settings as in `lib.data.loaders.loaders`:
+    """fastai DataLoaders of a prepared set's train and val slices; a batch is the network's inputs | targets:
 
     "kspace" (VarNet): kspace (N, C, H, W) complex64, mask (N, 1, 1, W) bool, center lines (N,) as the masks were made
     with, 0 of a file's own mask, as in fastMRI | target (N, h, w), max (N,);
     "image" (UNet): zero-filled RSS (N, 1, h, w), of mean 0 and std 1, clamped to ±6 | target, max, mean, std;
-    "cascade" (VarNetRCAN): kspace, mask, GRAPPA's image (N, h, w) (without `grappa`: the zero-filled one), center lines |
-    target, max.
+    "cascade" (VarNetRCAN): kspace, mask, GRAPPA's image (N, h, w) (without `grappa`: the zero-filled one), center
+    lines | target, max.
 
-    Masks are fresh each epoch, but in a cascade, where each file has one. Only training is augmented.
+    Masks are fresh each epoch, but in a cascade, where each file has one.
+
+    Parameters
+    ----------
+    folder : of the prepared set
+    mask : see `KspaceSlices`
+    kind : kspace, image or cascade; `inputs_of` gives a network's
+    seed : of order, masks and augmentation
+    grappa : see `KspaceSlices`
+    augmentation : see `KspaceSlices`; only training is augmented
+    **settings : of `lib.data.loaders.loaders`, such as batch_size
+
+    Raises
+    ------
+    InputError
+        If the set has no such split or no targets, and for batches that can't be made.
     """
     files, held_out, fresh = split_files(folder, "train"), split_files(folder, "val"), kind != "cascade"
     batch_size = settings.get("batch_size", 1)
@@ -287,4 +280,4 @@ def dataloaders(
         check_sizes(folder, map(sizes_of, part), size, settings.get("bucket_sampling", False))  # before GRAPPA is made
     train = KspaceSlices(files, mask, kind, seed, fresh, grappa=grappa, augmentation=augmentation)
     valid = KspaceSlices(held_out, mask, kind, seed, grappa=grappa)
-    return loaders(train, valid, KINDS[kind], folder, seed=seed, **settings)
+    return loaders(train, valid, INPUT_COUNTS[kind], folder, seed=seed, **settings)

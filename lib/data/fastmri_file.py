@@ -13,10 +13,25 @@ from lib.files import list_files
 
 
 class KspaceFile(NamedTuple):
-    """What a k-space file holds; shape is (H, W), coils 1 for single-coil files, padding in columns on each side.
+    """What a k-space file holds.
 
-    columns: (W,), whether each is acquired, by its own mask or where k-space without one has empty columns; None: all are.
-    grappa_path: SNU's image/ file, where that holds an `image_grappa`. spacing: mm (slice thickness, H, W), by the header.
+    Parameters
+    ----------
+    path : of the file
+    layout : "fastMRI" or "SNU"
+    slices : S
+    coils : C; 1 for single-coil files
+    shape : (H, W) of k-space
+    target, target_path, target_shape : the array's key, the file that holds it, and its (h, w), to which images are
+        cropped; None without a target, but for the size
+    maximum : of the target; None without one
+    columns : (W,), whether each is acquired, by the file's mask or since k-space without one has empty columns; None:
+        all are
+    padding : columns on each side that the scanner never encoded
+    person : whose it is
+    assumed : what had to be assumed, in words
+    grappa_path : SNU's image/ file, if that holds an `image_grappa`
+    spacing : (slice thickness, H, W) in mm, by the header
     """
 
     path: Path
@@ -47,7 +62,7 @@ def find(source: Path) -> list[KspaceFile]:
 
 
 def source_files(source: Path) -> list[Path]:
-    """The k-space files under a folder of fastMRI's or SNU's layout; InputError where there are none."""
+    """The k-space files under a folder of fastMRI's or SNU's layout; InputError if there are none."""
     source = Path(source)
     if not source.is_dir():
         raise InputError(source, "no such folder", "one with fastMRI's or SNU's k-space files")
@@ -60,8 +75,16 @@ def source_files(source: Path) -> list[Path]:
 def kspace_file(path: Path, values: bool = False) -> KspaceFile:
     """Check one k-space file in fastMRI's or SNU's layout and say what it holds.
 
-    `values` also reads every slice, refuses NaN, inf and all-zero k-space, and compares one slice with what k-space
-    and its target should be (`lib.data.plausible`). Raises InputError with one line.
+    Parameters
+    ----------
+    path : of the file
+    values : read every slice, too, refuse NaN, inf and all-zero k-space, and compare one slice with what k-space and
+        its target should be (`lib.data.plausible`)
+
+    Raises
+    ------
+    InputError
+        In one line, for what can't be used.
     """
     import lib.data.plausible as plausible  # with torch, which planning does without
 
@@ -118,17 +141,17 @@ def _own_mask(path: Path, file: h5py.File, width: int) -> np.ndarray:
     mask = dataset(file, "mask", "fiub")
     if mask.size != width or width not in (mask.shape or (1,)):
         raise InputError(path, f"mask: shape {mask.shape}", f"({width},), one value per column of kspace")
-    found = np.ravel(mask[()]) > 0
-    if not found.any():
+    acquired = np.ravel(mask[()]) > 0
+    if not acquired.any():
         raise InputError(path, f"mask: none of its {width} columns is acquired")
-    return found
+    return acquired
 
 
 def _target(path: Path, file: h5py.File, slices: int, coils: int):
     """(key, file, shape, maximum, layout) of the target: in the file itself, or in SNU's image/ beside kspace/.
 
-    Of one coil it is `reconstruction_esc`: fastMRI's single-coil files hold the RSS of all coils, too. Where k-space has
-    fewer columns (some brain FLAIR), the target is cropped to them, as in fastMRI.
+    Of one coil it is `reconstruction_esc`: fastMRI's single-coil files hold the RSS of all coils, too. Where k-space
+    has fewer columns (some brain FLAIR), the target is cropped to them, as in fastMRI.
     """
     layout, source = ("SNU", _twin(path)) if _twin(path) else ("fastMRI", path)
     names = ("reconstruction_rss", "reconstruction_esc")
@@ -137,8 +160,8 @@ def _target(path: Path, file: h5py.File, slices: int, coils: int):
         key = next((k for k in (*(names[::-1] if coils == 1 else names), "image_label") if k in set(opened)), None)
         if key is None:
             return None, None, None, None, layout
-        found = dataset(opened, key, "fiu")
-        shape = found.shape
+        images = dataset(opened, key, "fiu")
+        shape = images.shape
         if len(shape) != 3 or shape[0] != slices:
             raise InputError(source, f"{key}: shape {shape}", f"({slices}, H, W), one image per slice of kspace")
         rows, columns = file["kspace"].shape[-2:]
@@ -146,7 +169,7 @@ def _target(path: Path, file: h5py.File, slices: int, coils: int):
             _check_fits(source, key, shape[1:], (rows, columns))
         maximum = number(opened.attrs, "max", source)
         if maximum is None:
-            maximum = float(found[:].max())
+            maximum = float(images[:].max())
         return key, source, (shape[1], min(shape[2], columns)), maximum, layout
     finally:
         if source != path:
@@ -177,13 +200,13 @@ def _check_fits(path: Path, key: str, image: tuple[int, ...], kspace: tuple[int,
 
 
 def _grappa(path: Path | None, slices: int, shape: tuple[int, int]) -> Path | None:
-    """SNU's image file, where it holds GRAPPA images; InputError where they are of another size."""
+    """SNU's image file, where it holds GRAPPA images; InputError if they are of another size."""
     if path is None:
         return None
     with open_hdf5(path) as file:
         if "image_grappa" not in set(file):
             return None
-        found = dataset(file, "image_grappa", "fiu").shape
-        if found != (slices, *shape):
-            raise InputError(path, f"image_grappa: shape {found}", f"{(slices, *shape)}, as its other images")
+        stored = dataset(file, "image_grappa", "fiu").shape
+        if stored != (slices, *shape):
+            raise InputError(path, f"image_grappa: shape {stored}", f"{(slices, *shape)}, as its other images")
     return path

@@ -22,7 +22,7 @@ class Reader(h5py.File):
 
 
 def open_hdf5(path: Path) -> Reader:
-    """The file opened to read; InputError where it is missing, locked, forbidden or isn't HDF5."""
+    """The file opened to read; InputError if it is missing, locked, forbidden or isn't HDF5."""
     path = Path(path)
     if path.is_symlink() and not path.exists():
         raise InputError(path, f"a link to {os.readlink(path)}, which isn't there: fetch the file it stands for")
@@ -52,39 +52,49 @@ def _short(words: str) -> str:
 
 
 def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
-    """An array of a file whose type is one of numpy's `kinds`, with all its parts at hand.
+    """An array of a file, with all its parts at hand.
 
-    InputError: no such key, a link that leads nowhere, a group, another kind, a virtual or external array without its source.
+    Parameters
+    ----------
+    file : or group
+    key : of the array
+    kinds : numpy's letters of the types that are allowed
+
+    Raises
+    ------
+    InputError
+        If there is no such key, for a link that leads nowhere, a group, another type, and a virtual or external array
+        without its source.
     """
     path = Path(file.file.filename)
     if key not in set(file):
         raise InputError(path, f"no key {key!r} (found {', '.join(sorted(file)) or 'nothing'})")
     name = f"{file.name}/{key}".lstrip("/")
     try:
-        found = file[key]
+        array = file[key]
     except (KeyError, OSError, RuntimeError):
         link = file.get(key, getlink=True)
         to = ":".join(filter(None, (getattr(link, "filename", ""), getattr(link, "path", ""))))
         raise InputError(path, f"{name}: a link to {to or 'something'}, which isn't there") from None
-    if not isinstance(found, h5py.Dataset):
-        raise InputError(path, f"{name}: a {type(found).__name__.lower()}", "an array")
-    if found.shape is None:
+    if not isinstance(array, h5py.Dataset):
+        raise InputError(path, f"{name}: a {type(array).__name__.lower()}", "an array")
+    if array.shape is None:
         raise InputError(path, f"{name}: holds nothing")
-    if found.dtype.kind not in kinds:
-        raise InputError(path, f"{name}: type {found.dtype}", f"{_KINDS.get(kinds, 'numbers')}")
-    _check_sources(path, name, found)
-    return found
+    if array.dtype.kind not in kinds:
+        raise InputError(path, f"{name}: type {array.dtype}", f"{_KINDS.get(kinds, 'numbers')}")
+    _check_sources(path, name, array)
+    return array
 
 
 _KINDS = {"c": "complex64", "fiu": "real numbers", "fiub": "numbers", "SO": "a text"}
 
 
-def _check_sources(path: Path, key: str, found: h5py.Dataset) -> None:
-    """InputError where a part of an array lies in a file or array that is gone: HDF5 gives zeros there."""
-    if not (found.is_virtual or found.external or found.id.get_storage_size()):
-        raise InputError(path, f"{key}: shape {found.shape}, but no values are stored in it")
-    parts = {(s.file_name, s.dset_name) for s in found.virtual_sources()} if found.is_virtual else set()
-    for name, inside in sorted(parts | {(os.fsdecode(part[0]), "") for part in found.external or ()}):
+def _check_sources(path: Path, key: str, array: h5py.Dataset) -> None:
+    """InputError if a part of an array lies in a file or array that is gone: HDF5 gives zeros there."""
+    if not (array.is_virtual or array.external or array.id.get_storage_size()):
+        raise InputError(path, f"{key}: shape {array.shape}, but no values are stored in it")
+    parts = {(s.file_name, s.dset_name) for s in array.virtual_sources()} if array.is_virtual else set()
+    for name, inside in sorted(parts | {(os.fsdecode(part[0]), "") for part in array.external or ()}):
         prefix = os.environ.get("HDF5_VDS_PREFIX", "").replace("${ORIGIN}", str(path.parent))
         places = [path] if name == "." else [Path(f) / name for f in (path.parent, prefix, path.resolve().parent)]
         place = next((p for p in places if p.is_file()), None)
@@ -103,7 +113,14 @@ def _holds(path: Path, key: str) -> bool:
 
 
 def number(about: Mapping[str, Any], key: str, path: Path) -> float | None:
-    """An attribute as a finite number, also where it is an array of one; None where there is none."""
+    """An attribute as a finite number, also if it is an array of one; None if there is none.
+
+    Parameters
+    ----------
+    about : the attributes
+    key : of the attribute
+    path : of the file, for messages
+    """
     if key not in about:
         return None
     values = np.ravel(about[key])
@@ -113,7 +130,15 @@ def number(about: Mapping[str, Any], key: str, path: Path) -> float | None:
 
 
 def text(about: Mapping[str, Any], key: str, path: Path, default: str = "") -> str:
-    """An attribute as a text, also where it is bytes, a number or an array of one; `default` where there is none."""
+    """An attribute as a text, also if it is bytes, a number or an array of one.
+
+    Parameters
+    ----------
+    about : the attributes
+    key : of the attribute
+    path : of the file, for messages
+    default : if there is none
+    """
     value = about.get(key, default)
     if isinstance(value, h5py.Empty):
         return default

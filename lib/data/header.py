@@ -10,8 +10,13 @@ from lib.data.hdf5 import one_text
 
 
 class Header(NamedTuple):
-    """encoded, recon: matrices (readout, phase encode). padding: columns that were never encoded on each side, None where
-    the limits aren't given. spacing: mm (slice thickness, H, W), None where a field of view isn't given or is 0.
+    """What is needed of an ISMRMRD header.
+
+    Parameters
+    ----------
+    encoded, recon : matrices (readout, phase encode)
+    padding : columns on each side that were never encoded; None if the limits aren't given
+    spacing : (slice thickness, H, W) in mm; None if a field of view isn't given or is 0
     """
 
     encoded: tuple[int, int]
@@ -21,7 +26,19 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path, text: Any, width: int) -> Header:
-    """The header (bytes, a text, or an array of one) of k-space with `width` columns. InputError names what is wrong."""
+    """Read the header of a k-space file.
+
+    Parameters
+    ----------
+    path : of the file, for messages
+    text : the header's XML: bytes, a text, or an array of one
+    width : columns of k-space
+
+    Raises
+    ------
+    InputError
+        Naming what is wrong.
+    """
     try:
         root = ElementTree.fromstring(one_text(text).lstrip("\ufeff").encode(), ElementTree.XMLParser(encoding="utf-8"))
     except (ElementTree.ParseError, IndexError) as error:
@@ -58,14 +75,14 @@ def _matrix(path: Path, root: ElementTree.Element, space: str) -> tuple[int, int
 
 
 def _number(path: Path, root: ElementTree.Element, place: str, needed: bool = True) -> float | None:
-    found = root.findtext(_within(place))
-    if found is None and not needed:
+    text = root.findtext(_within(place))
+    if text is None and not needed:
         return None
     try:
-        value = float(found)
+        value = float(text)
         if math.isfinite(value):
             return value
     except (TypeError, ValueError):
         pass
-    told = "is missing" if found is None else f"is {found!r}, expected a number"
+    told = "is missing" if text is None else f"is {text!r}, expected a number"
     raise InputError(path, f"ismrmrd_header: not a valid ISMRMRD header: encoding/{place} {told}")

@@ -1,4 +1,4 @@
-"""HipMRI's folders of 2-D NIfTI slices (CSIRO, doi 10.25919/45t8-p065) as prepared cases, a case a patient and week."""
+"""HipMRI's folders of 2-D NIfTI slices (CSIRO, doi 10.25919/45t8-p065) as prepared cases, one per patient and week."""
 
 import itertools
 import re
@@ -25,7 +25,7 @@ NAME = re.compile(r"(case|seg)_(\d+)_week_(\d+)_slice_(\d+)\.nii(\.gz)?$", re.I)
 
 
 class Slice(NamedTuple):
-    """The two files of one slice; `label` is None where there is none."""
+    """The two files of one slice; `label` is None if there is none."""
 
     image: Path
     label: Path | None
@@ -40,7 +40,7 @@ def find(source: Path) -> dict[str, list[Slice]]:
     Files of other names are refused. InputError: no such folders, an image without label or a label without image (in
     train and validate; a test folder without any label is for prediction), an empty folder, a patient in two splits.
     """
-    source, found = Path(source), {}
+    source, splits = Path(source), {}
     for split, word in FOLDERS.items():
         images = _named(source / f"keras_slices_{word}", "case")
         labels = _named(source / f"keras_slices_seg_{word}", "seg")
@@ -51,15 +51,15 @@ def find(source: Path) -> dict[str, list[Slice]]:
             lost = next((key for key in other if key not in ours), None)
             if lost and not unlabeled:
                 raise InputError(other[lost], f"no {kind} beside it in keras_slices_{'seg_' * (kind == 'label')}{word}")
-        found[split] = [Slice(path, labels.get(key), key[0], key[1], key[2]) for key, path in sorted(images.items())]
-    if not found:
+        splits[split] = [Slice(path, labels.get(key), key[0], key[1], key[2]) for key, path in sorted(images.items())]
+    if not splits:
         raise InputError(source, "no keras_slices_train, _validate or _test in it", "HipMRI's folders")
     owner: dict[str, str] = {}
-    for split, slices in found.items():
+    for split, slices in splits.items():
         for patient in {s.patient for s in slices}:
             if owner.setdefault(patient, split) != split:
                 raise InputError(source, f"patient {patient} is in both {owner[patient]} and {split}: split by patient")
-    return found
+    return splits
 
 
 def _named(folder: Path, kind: str) -> dict[tuple[str, str, int], Path]:
@@ -68,31 +68,48 @@ def _named(folder: Path, kind: str) -> dict[tuple[str, str, int], Path]:
     paths = list_files(folder, (".nii", ".nii.gz"), deep=False)
     if not paths:
         raise InputError(folder, "empty", f"{kind}_PPP_week_W_slice_S.nii.gz files")
-    found = {}
+    paths_by_slice = {}
     for path in paths:
         match = NAME.fullmatch(path.name)
         if not match or match[1].lower() != kind:
             raise InputError(path, "", f"a name like {kind}_004_week_0_slice_7.nii.gz")
-        found[match[2], match[3], int(match[4])] = path
-    return found
+        paths_by_slice[match[2], match[3], int(match[4])] = path
+    return paths_by_slice
 
 
 def prepare(
     source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: str = "pad", affine_from: str = "both", **about: Any
 ) -> Path:  # fmt: skip
-    """Write every case of HipMRI's folders to folder/<split>/case_PPP_week_W.h5 and folder/set.json, with a bar a split.
+    """Write every case of HipMRI's folders to folder/<split>/case_PPP_week_W.h5, and set.json, with a bar per split.
 
-    odd: what becomes of slices whose size isn't the most common one: "pad" brings all to the largest height and width,
-    the case's least value on both sides (of labels 0); "drop" leaves them out, as the source does. Only one case is in memory at a time.
-    Files are (H, W), further axes of 1 allowed. affine_from: as in `lib.data.nifti.agreed`. The pixels'
-    size is that of a case's first slice. InputError names the files, before anything is written: other axes, sizes or affines within a
-    pair; later for labels without a class (those within .01 of a whole number are rounded). Returns set.json's path.
+    Files are (H, W), further axes of 1 allowed. The pixels' size is that of a case's first slice. Only one case is in
+    memory at a time.
+
+    Parameters
+    ----------
+    source : the folder with keras_slices_train and the others
+    folder : of the prepared set
+    classes : names of the labels' values 0, 1, 2 …
+    odd : what becomes of slices whose size isn't the most common one: "pad" brings all to the largest height and width,
+        the case's least value on both sides (of labels 0); "drop" leaves them out, as the source does
+    affine_from : see `lib.data.nifti.agreed`
+    **about : further entries of set.json
+
+    Returns
+    -------
+    The path of set.json.
+
+    Raises
+    ------
+    InputError
+        Naming the files: before anything is written, for other axes, sizes or affines within a pair; later, for labels
+        without a class (those within .01 of a whole number are rounded).
     """
     if odd not in ("pad", "drop"):
         raise InputError("odd", f"got {odd!r}", "pad or drop")
-    found = find(source)
+    splits = find(source)
     every = tqdm(
-        [s for slices in found.values() for s in slices], "checking", unit="slice", file=sys.stdout, mininterval=1
+        [s for slices in splits.values() for s in slices], "checking", unit="slice", file=sys.stdout, mininterval=1
     )
     headers = {s.image: _header(s, affine_from) for s in every}
     _tell_lost(headers)
@@ -101,7 +118,7 @@ def prepare(
     usual = counts.most_common(1)[0][0]
     size = usual if odd == "drop" else tuple(max(shape[axis] for shape in counts) for axis in (0, 1))
     entries, dropped = [], 0
-    for split, slices in found.items():
+    for split, slices in splits.items():
         with tqdm(total=len(slices), desc=f"reading {split}", unit="slice", file=sys.stdout, mininterval=1) as bar:
             for (patient, week), group in itertools.groupby(slices, lambda s: (s.patient, s.week)):
                 group = list(group)
@@ -156,8 +173,8 @@ def _write(
 
 
 def _label(path: Path, classes: Sequence[str]) -> np.ndarray:
-    label = whole(f"{path}:", nifti.values(path, 2))
-    check_named(f"{path}:", np.bincount(label.ravel(), minlength=256), np.arange(256), classes)
+    label = whole(path, nifti.values(path, 2))
+    check_named(path, np.bincount(label.ravel(), minlength=256), np.arange(256), classes)
     return label
 
 

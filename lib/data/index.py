@@ -15,7 +15,14 @@ VERIFIED = ".verified.json"
 
 
 def check_persons(folder: Path, files: list[dict[str, Any]], shared: Iterable[str] = ()) -> None:
-    """InputError where a person of entries with `split` and `person`, but for the `shared` ones, is in two splits."""
+    """InputError if a person is in two splits.
+
+    Parameters
+    ----------
+    folder : of the set, for the message
+    files : entries with `split` and `person`
+    shared : persons who may be
+    """
     owner: dict[str, str] = {}
     for entry in files:
         first = owner.setdefault(entry["person"], entry["split"])
@@ -26,10 +33,25 @@ def check_persons(folder: Path, files: list[dict[str, Any]], shared: Iterable[st
 
 
 def write_set(folder: Path, source: str, kind: str, files: list[dict[str, Any]], **about: Any) -> Path:
-    """Write folder/set.json: where the set comes from, its files by split and person, their checksums.
+    """Write set.json: where a set comes from, its files by split and person, their checksums.
 
-    Every entry of `files` has `split`, `path` (relative to the folder, or absolute) and `person`; its size and
-    checksum are added here. Persons that stand in two splits are refused, unless about["shared_persons"] lists them.
+    Parameters
+    ----------
+    folder : of the set
+    source : where it comes from, in words
+    kind : of data, such as "labeled slices"
+    files : entries with `split`, `path` (relative to the folder, or absolute) and `person`; size and checksum are added
+        here
+    **about : further entries of set.json; "shared_persons" may stand in two splits
+
+    Returns
+    -------
+    The path of set.json.
+
+    Raises
+    ------
+    InputError
+        For another person in two splits.
     """
     check_persons(folder, files, about.get("shared_persons", ()))
     for entry in files:
@@ -48,15 +70,15 @@ def write_set(folder: Path, source: str, kind: str, files: list[dict[str, Any]],
 
 
 def entries(folder: Path, split: str) -> list[dict[str, Any]]:
-    """The checked entries of one split of a prepared set; InputError where there are none."""
-    found = [entry for entry in read_set(folder)["files"] if entry["split"] == split]
-    if not found:
+    """The checked entries of one split of a prepared set; InputError if there are none."""
+    listed = [entry for entry in read_set(folder)["files"] if entry["split"] == split]
+    if not listed:
         raise InputError(folder, f"its set.json lists no files for {split}")
-    return found
+    return listed
 
 
 def read_set(folder: Path) -> dict[str, Any]:
-    """The checked set.json of a prepared set; InputError where it, or a file it lists, is missing or changed.
+    """The checked set.json of a prepared set; InputError if it, or a file it lists, is missing or changed.
 
     A file is read when its size or a time isn't as it was when it was last read (kept in .verified.json).
     """

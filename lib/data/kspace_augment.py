@@ -13,14 +13,27 @@ from lib.kspace import flip_kspace, flip_mask, shift_kspace
 
 
 class SliceTransform(NamedTuple):
-    """What happens to one slice: a quarter turn first, then flips along `axes` (of -2, -1), then rolls by pixels."""
+    """What happens to one slice.
+
+    Parameters
+    ----------
+    quarter_turn : first, by 90°
+    axes : then flips along these of −2, −1
+    shift : then rolls by pixels (rows, columns)
+    """
 
     quarter_turn: bool = False
     axes: tuple[int, ...] = ()
     shift: tuple[int, int] = (0, 0)
 
     def kspace(self, kspace: Tensor, shape: tuple[int, int]) -> Tensor:
-        """K-space (C, H, W), fully sampled where there is a quarter turn, of the moved image with the crop `shape`."""
+        """K-space of the moved image.
+
+        Parameters
+        ----------
+        kspace : complex (C, H, W), fully sampled if there is a quarter turn
+        shape : (h, w) of the image's crop
+        """
         if self.quarter_turn:
             kspace = _turned(kspace, shape)
         kspace = flip_kspace(kspace, self.axes, shape)
@@ -47,9 +60,15 @@ def draw_move(
     seed: tuple[int, ...], flip: float = 0.0, half_turn: float = 0.0, quarter_turn: float = 0.0, shift: int = 0,
     cutmix: float = 0.0,
 ) -> SliceTransform:  # fmt: skip
-    """The move of one slice: each flip, a turn by 180° and one by 90° with their probabilities, shifts up to ±shift.
+    """Draw the move of one slice.
 
-    `cutmix` is `CutMix`'s and not used here.
+    Parameters
+    ----------
+    seed : what it is drawn from, such as (seed, epoch, index)
+    flip : probability of a flip along each axis
+    half_turn, quarter_turn : probability of a turn by 180° and 90°
+    shift : rolls by up to ± so many pixels along each axis
+    cutmix : `CutMix`'s, not used here
     """
     rng = np.random.default_rng((*seed, 1))  # not the mask's stream
     flips = rng.uniform(size=2) < flip
@@ -63,7 +82,7 @@ def draw_move(
 
 
 def check_turns(file: Any, quarter_turn: float = 0.0, **others: Any) -> None:
-    """InputError where a 90° turn would have to move the phase encode of a KspaceFile that isn't fully sampled or square."""
+    """InputError if a 90° turn would have to move the phase encode of a KspaceFile that isn't fully sampled or square."""
     if quarter_turn and file.mask:
         raise InputError(file.path, "augmentation: quarter_turn needs fully sampled k-space, this file has a mask")
     if quarter_turn and not (file.shape[0] == file.shape[1] and file.target_shape[0] == file.target_shape[1]):
@@ -71,6 +90,6 @@ def check_turns(file: Any, quarter_turn: float = 0.0, **others: Any) -> None:
 
 
 def check_cutmix(probability: float, batch_size: int) -> None:
-    """InputError where `cutmix` is asked for of batches of one sample."""
+    """InputError if `cutmix` is asked for of batches of one sample."""
     if probability and batch_size < 2:
         raise InputError("augmentation", "cutmix mixes samples of a batch: set batch_size to 2 at least")

@@ -1,7 +1,8 @@
-"""Volumes and their segmentations, NIfTI or npy, as prepared cases, one a volume, and labels back on the original grid.
+"""Volumes and segmentations, NIfTI or npy, as prepared cases, one each, and labels back on the original grid.
 
-Cases are (D, H, W) = (z, y, x): inferior to superior, posterior to anterior, left to right, the axes of the file that lie
-closest. `affine` maps indices (z, y, x, 1) of a case to mm (x, y, z, 1); a file's own maps its indices (i, j, k, 1).
+Cases are (D, H, W) = (z, y, x): inferior to superior, posterior to anterior, left to right, the axes of the file that
+lie closest. `affine` maps indices (z, y, x, 1) of a case to mm (x, y, z, 1); a file's own maps its indices (i, j, k,
+1).
 """
 
 import gzip
@@ -29,8 +30,8 @@ from lib.data.windows import Cuts
 from lib.files import write
 
 CLASSES = ("background", "liver", "tumor")
-CHUNK = 32  # voxels a side of what is read at once
-SLAB = 1 << 22  # voxels that go back to the original grid at once
+CHUNK_SIDE = 32  # of what is read at once, voxels
+SLAB_VOXELS = 1 << 22  # voxels that go back to the original grid at once
 
 
 def prepare(
@@ -41,21 +42,40 @@ def prepare(
     size: Sequence[int] | None = None, spacing: Sequence[float] | None = None, npy_voxel: Sequence[float] = (1, 1, 1),
     affine_from: str = "both", identity_voxel: Sequence[float] | Mapping[str, Sequence[float]] | None = None, **about: Any,
 ) -> Path:  # fmt: skip
-    """Write the cases that `find` finds to folder/<split>/<id>.h5, and folder/set.json, with a bar; returns its path.
+    """Write the cases that `find` finds to folder/<split>/<id>.h5, and folder/set.json, with a bar.
 
-    image (D, H, W) float32: `window` [low, high] → 0 … 1, cut off there ("auto": −160 … 240 HU of CT, of others the least
-    value to the 99.9th percentile, as `lib.data.windows` tells them apart; None: values as they are, as the LiTS source has
-    them), then resampled to `size` [d, h, w], or to about `spacing` [d, h, w] mm (its extent kept: a whole number of
-    voxels). By cubic splines between the voxels' outer edges, edge values going on outside, no smoothing before (the
-    source: between the outer voxels' centers). label uint8: the nearest voxel; relabel {value: class} before that.
-    What a window cuts off is printed, with a warning where a given one cuts off over 1 %.
-    npy_voxel: mm along x, y, z of npy files, which can't say. affine_from, identity_voxel: see `placed`. Besides the attributes of every case: original_shape,
-    original_affine, source (the file's name), boxes (C, 3, 2), each class's first voxels and those behind its last ones
-    (zeros: not there), window [low, high] unless None, and fill, what stands outside the image: 0 in a window, else the file's minimum.
+    image (D, H, W) float32 is resampled by cubic splines between the voxels' outer edges, edge values going on outside,
+    no smoothing before (the source: between the outer voxels' centers); label uint8 by the nearest voxel. Besides the
+    attributes of every case: original_shape, original_affine, source (the file's name), boxes (C, 3, 2), each class's
+    first voxels and those behind its last ones (zeros: not there), window [low, high] unless None, and fill, what
+    stands outside the image: 0 in a window, else the file's minimum. All names and headers are checked first. One
+    volume is in memory at a time: at most 12 bytes per voxel of the file.
 
-    All names and headers are checked first. One volume is in memory at a time: at most 12 bytes a voxel of the file.
-    InputError names the file: not readable, not three axes, image and label not on the same grid in the same place, a
-    value that is NaN or inf or has no class (labels within .01 of a whole number are rounded), a person in two splits (but those of about["shared_persons"]).
+    Parameters
+    ----------
+    source : the folder of the files
+    folder : of the prepared set
+    volume_files, segmentation_files, split, persons : see `find`
+    classes : names, the background first
+    relabel : {value: class} of labels
+    window : [low, high] → 0 … 1, cut off there; "auto": −160 … 240 HU of CT, of others the least value to the 99.9th
+        percentile, as `lib.data.windows` tells them apart; None: values as they are, as the LiTS source has them. What
+        it cuts off is printed, with a warning if a given one cuts off over 1 %
+    size : [d, h, w] of all cases
+    spacing : [d, h, w] in mm, about: the extent is kept, the number of voxels whole
+    npy_voxel : mm along x, y, z of npy files, which can't say
+    affine_from, identity_voxel : see `placed`
+    **about : further entries of set.json; "shared_persons" may stand in two splits
+
+    Returns
+    -------
+    The path of set.json.
+
+    Raises
+    ------
+    InputError
+        Naming the file: not readable, not three axes, image and label not on one grid in one place, a value that is NaN
+        or inf or has no class (labels within .01 of a whole number are rounded), another person in two splits.
     """
     if size and spacing:
         raise InputError(f"size {list(size)} and spacing {list(spacing)}", "give one of them")
@@ -70,12 +90,12 @@ def prepare(
         if not (str(value).isdigit() and int(value) < 256 and isinstance(c, int) and 0 <= c < len(classes)):
             raise InputError("relabel", f"{value}: {c}", f"labels 0 … 255 and classes 0 … {len(classes) - 1}")
         table[int(value)] = c
-    found = find(source, volume_files, segmentation_files, split, persons)
-    jobs = [(name, pair) for name, pairs in found.items() for pair in pairs]
+    splits = find(source, volume_files, segmentation_files, split, persons)
+    jobs = [(name, pair) for name, pairs in splits.items() for pair in pairs]
     affines = placed(jobs, about.get("shared_persons", ()), npy_voxel, affine_from, identity_voxel)
     entries, cuts = [], Cuts(window) if window else None
     bar = tqdm(jobs, desc="reading", unit="volume", file=sys.stdout, mininterval=1)
-    for (name, pair), (affine, its_affine) in zip(bar, affines, strict=True):
+    for (name, pair), (affine, label_affine) in zip(bar, affines, strict=True):
         image, affine, original = _canonical(pair.volume, affine)
         bounds = cuts.choose(pair.volume.name, image) if cuts else None
         fill, shape = 0.0 if cuts else float(image.min()), tuple(size) if size else image.shape
@@ -85,14 +105,14 @@ def prepare(
         image, affine = _resampled(image, affine, shape, bounds)
         label, boxes, counts = None, np.zeros((len(classes), 3, 2), int), None
         if pair.segmentation:
-            label = _nearest(_classes(pair.segmentation, its_affine, table, classes), shape)
+            label = _nearest(_classes(pair.segmentation, label_affine, table, classes), shape)
             for c, box in enumerate(ndimage.find_objects(label, len(classes) - 1), 1):
                 boxes[c] = [(s.start, s.stop) for s in box] if box else 0
             counts = _counts(label)[: len(classes)].tolist()
         path = folder / name / f"{pair.id}.h5"
         write_case(
             path, image, label, person=pair.person, classes=classes, names=[str(z) for z in range(shape[0])],
-            spacing=voxel_sizes(affine), affine=affine, chunks=tuple(min(n, CHUNK) for n in shape), source=pair.volume.name,
+            spacing=voxel_sizes(affine), affine=affine, chunks=tuple(min(n, CHUNK_SIDE) for n in shape), source=pair.volume.name,
             boxes=boxes, fill=fill, **original, **({"window": bounds} if bounds else {}),
         )  # fmt: skip
         entries.append(
@@ -146,13 +166,13 @@ def _zoom(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _classes(path: Path, affine: np.ndarray, table: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """Classes (z, y, x) uint8 of a segmentation; InputError for a value without one."""
-    label = whole(f"{path}:", _canonical(path, affine)[0])
-    check_named(f"{path}:", _counts(label), table, classes, ", or relabel")
+    label = whole(path, _canonical(path, affine)[0])
+    check_named(path, _counts(label), table, classes, ", or relabel")
     return table.astype(np.uint8)[label]
 
 
 def _counts(label: np.ndarray) -> np.ndarray:
-    """Voxels of each value 0 … 255, plane by plane: bincount takes 8 bytes a voxel."""
+    """Voxels of each value 0 … 255, plane by plane: bincount takes 8 bytes per voxel."""
     return sum(np.bincount(plane.ravel(), minlength=256) for plane in label)
 
 
@@ -163,7 +183,7 @@ def _nearest(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def attributes(path: Path) -> dict[str, Any]:
-    """All attributes of a case, as `to_original` needs them; InputError where it isn't a volume's."""
+    """All attributes of a case, as `to_original` needs them; InputError if it isn't a volume's."""
     with open_hdf5(path) as file:
         if "original_affine" not in file.attrs:
             raise InputError(path, "no prepared volume", "one that `prepare` wrote")
@@ -171,11 +191,24 @@ def attributes(path: Path) -> dict[str, Any]:
 
 
 def to_original(labels: Any, case: Mapping[str, Any]) -> np.ndarray:
-    """Labels (D, H, W) of a case on the grid of the file that it was made of: uint8, that file's shape and axes.
+    """Labels of a case on the grid of the file that it was made of.
 
-    labels: an array or an HDF5 data set. case: the case's attributes. The class whose share, interpolated linearly, is
-    largest (of equal ones the first). Exact where nothing was resampled. Slab by slab of the last axis: memory holds the
-    result and a slab. InputError: another shape.
+    It is the class whose share, interpolated linearly, is largest (of equal ones the first): exact if nothing was
+    resampled. Slab by slab of the last axis: memory holds the result and a slab.
+
+    Parameters
+    ----------
+    labels : (D, H, W), an array or an HDF5 data set
+    case : the case's attributes
+
+    Returns
+    -------
+    uint8, of the file's shape and axes.
+
+    Raises
+    ------
+    InputError
+        For another shape.
     """
     matrix = np.linalg.inv(case["affine"]) @ case["original_affine"]
     shape = tuple(map(int, case["original_shape"]))
@@ -187,7 +220,7 @@ def to_original(labels: Any, case: Mapping[str, Any]) -> np.ndarray:
         (matrix[axis, i] * np.arange(n) + matrix[axis, 3]).clip(0, expected[axis] - 1)
         for i, (axis, n) in enumerate(zip(axes, shape, strict=True))
     ]
-    out, count = np.empty(shape, np.uint8), max(1, SLAB // (shape[0] * shape[1]))
+    out, count = np.empty(shape, np.uint8), max(1, SLAB_VOXELS // (shape[0] * shape[1]))
     for first in range(0, shape[2], count):
         at = where[2][first : first + count]
         low, high = int(at.min()), int(np.ceil(at.max())) + 1
@@ -211,7 +244,14 @@ def _at(box: np.ndarray, where: list[np.ndarray]) -> np.ndarray:
 
 
 def save_nifti(path: Path, labels: np.ndarray, case: Mapping[str, Any]) -> None:
-    """Write labels on the original grid as .nii or .nii.gz, uint8, with the affine of the file that the case was made of."""
+    """Write labels on the original grid as .nii or .nii.gz, uint8, with the affine of the file that the case was made of.
+
+    Parameters
+    ----------
+    path : of the new file
+    labels : as `to_original` gives them
+    case : the case's attributes
+    """
     shape = tuple(map(int, case["original_shape"]))
     if labels.shape != shape:
         raise InputError(path, f"labels of {labels.shape}, {case['source']} is {shape}")
@@ -228,13 +268,22 @@ def middle(boxes: np.ndarray) -> np.ndarray | None:
 
 
 def planes(volume: Any, spacing: Sequence[float], at: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-    """The axial, coronal and sagittal plane of (D, H, W) through voxel `at` (None: the middle), as they are looked at: head
-    or front up, the person's right (or front) on the left. Pixels are square, as wide as the smallest spacing.
+    """Three planes of a volume as they are looked at: head or front up, the person's right (or front) on the left.
+
+    Parameters
+    ----------
+    volume : (D, H, W)
+    spacing : (z, y, x) in mm; pixels are square, as wide as the smallest one
+    at : the voxel (z, y, x) through which they go; None: the middle
+
+    Returns
+    -------
+    {"axial", "coronal", "sagittal": image}
     """
     z, y, x = (n // 2 for n in volume.shape) if at is None else map(int, at)
-    found = {"axial": (volume[z], (1, 2)), "coronal": (volume[:, y], (0, 2)), "sagittal": (volume[:, :, x], (0, 1))}
-    made = {}
-    for name, (plane, axes) in found.items():
+    cuts = {"axial": (volume[z], (1, 2)), "coronal": (volume[:, y], (0, 2)), "sagittal": (volume[:, :, x], (0, 1))}
+    shown = {}
+    for name, (plane, axes) in cuts.items():
         shape = tuple(round(volume.shape[axis] * spacing[axis] / min(spacing)) for axis in axes)
-        made[name] = _nearest(plane, shape)[::-1, ::-1]
-    return made
+        shown[name] = _nearest(plane, shape)[::-1, ::-1]
+    return shown

@@ -18,8 +18,16 @@ VOLUMES, SEGMENTATIONS, SPLIT = "**/volume-*", "**/segmentation-*", {"val": 31} 
 ENDINGS = (".nii.gz", ".nii", ".npy")
 
 
-class Pair(NamedTuple):
-    """The two files of a case; segmentation None where there is none."""
+class VolumePair(NamedTuple):
+    """The two files of a case.
+
+    Parameters
+    ----------
+    volume : the image
+    segmentation : its labels; None if there are none
+    id : the case's name
+    person : whose it is
+    """
 
     volume: Path
     segmentation: Path | None
@@ -31,15 +39,29 @@ def find(
     source: Path, volume_files: str | Mapping[str, str] = VOLUMES,
     segmentation_files: str | Mapping[str, str] = SEGMENTATIONS, split: Mapping[str, Any] = SPLIT,
     persons: Mapping[str, str] | None = None,
-) -> dict[str, list[Pair]]:  # fmt: skip
-    """The cases below `source` by split, each split in the order of its numbers.
+) -> dict[str, list[VolumePair]]:  # fmt: skip
+    """Volumes and the segmentations that belong to them; a test case may lack one.
 
-    volume_files, segmentation_files: a folder or a pattern such as imagesTr/*_0000.nii.gz each, or {split: pattern}. `*` is
-    any text within a name, `**/` any folders; without an ending, .nii.gz, .nii and .npy are taken. Files whose `*` stand
-    for the same belong together; a case's id is the names that have a `*` (volume-7, case_00001). split: which ids, or how
-    many (the last ones, test behind val), of the train pattern's cases go to val and test; a split with a pattern of its own
-    takes none. persons: {id: person}; else each case is a person. A test case may lack a segmentation. InputError names
-    the file or pattern: no partner, two of one name, nothing found, none left to train on, an unknown id or split.
+    In a pattern, `*` is any text within a name, `**/` any folders; without an ending, .nii.gz, .nii and .npy are taken.
+    Files whose `*` stand for the same belong together; a case's id is the names that have a `*` (volume-7, case_00001).
+
+    Parameters
+    ----------
+    source : the folder
+    volume_files, segmentation_files : a folder or a pattern such as imagesTr/*_0000.nii.gz each, or {split: pattern}
+    split : which ids, or how many (the last ones, test behind val), of the train pattern's cases go to val and test; a
+        split with a pattern of its own takes none
+    persons : {id: person}; else each case is a person
+
+    Returns
+    -------
+    The cases by split, each split in the order of its numbers.
+
+    Raises
+    ------
+    InputError
+        Naming the file or pattern: no partner, two of one name, nothing found, none left to train on, an unknown id or
+        split.
     """
     source = Path(source)
     if not source.is_dir():
@@ -49,12 +71,12 @@ def find(
     volumes, labels = ({"train": p} if isinstance(p, str) else p for p in (volume_files, segmentation_files))
     for name in (*volumes, *labels, *split):
         if name not in SPLITS:
-            raise InputError(f"{name!r} is no split, expected some of {', '.join(SPLITS)}")
-    found = {s: _pairs(source, volumes[s], labels.get(s), persons or {}) for s in SPLITS if s in volumes}
-    if "train" in found:
-        found |= _divided(found["train"], {s: wanted for s, wanted in split.items() if wanted and s not in found})
+            raise InputError("split", f"got {name!r}", f"some of {', '.join(SPLITS)}")
+    splits = {s: _pairs(source, volumes[s], labels.get(s), persons or {}) for s in SPLITS if s in volumes}
+    if "train" in splits:
+        splits |= _divided(splits["train"], {s: wanted for s, wanted in split.items() if wanted and s not in splits})
     first: dict[str, Path] = {}
-    for name, pairs in found.items():
+    for name, pairs in splits.items():
         for pair in pairs:
             if first.setdefault(pair.id, pair.volume) != pair.volume:
                 raise InputError(pair.volume, f"{first[pair.id]} is {pair.id} too", "different names")
@@ -63,10 +85,10 @@ def find(
     unknown = next((i for i in persons or {} if i not in first), None)
     if unknown is not None:
         raise InputError("persons", f"no volume {unknown!r} in {source}", f"{', '.join(list(first)[:3])} …")
-    return {s: found[s] for s in SPLITS if s in found}
+    return {s: splits[s] for s in SPLITS if s in splits}
 
 
-def _pairs(source: Path, pattern: str, other: str | None, persons: Mapping[str, str]) -> list[Pair]:
+def _pairs(source: Path, pattern: str, other: str | None, persons: Mapping[str, str]) -> list[VolumePair]:
     volumes, labels = _matches(source, pattern), _matches(source, other) if other else {}
     if not volumes:
         raise InputError(source, f"nothing in it is named {pattern} ({', '.join(ENDINGS)})")
@@ -74,7 +96,7 @@ def _pairs(source: Path, pattern: str, other: str | None, persons: Mapping[str, 
     if lost:
         raise InputError(lost, "no volume belongs to it", pattern)
     return [
-        Pair(path, labels.get(stars, ("", None))[1], name, persons.get(name, name))
+        VolumePair(path, labels.get(stars, ("", None))[1], name, persons.get(name, name))
         for stars, (name, path) in sorted(volumes.items(), key=lambda item: [_numbers(text) for text in item[0]])
     ]
 
@@ -89,22 +111,22 @@ def _matches(source: Path, pattern: str) -> dict[tuple[str, ...], tuple[str, Pat
         named.append("*" in part and part != "**")
         words += "(?:.+/)?" if part == "**" else (f"(?P<name{len(named)}>{text})" if named[-1] else text) + "/"
     ends = "|".join(map(re.escape, [ending] if ending else ENDINGS))
-    regex, found = re.compile(f"{words.removesuffix('/')}(?:{ends})"), {}
+    regex, matches = re.compile(f"{words.removesuffix('/')}(?:{ends})"), {}
     for path in (file.relative_to(source).as_posix() for file in list_files(source, ENDINGS)):
         if match := regex.fullmatch(path):
             whole = set(regex.groupindex.values())
             stars = tuple(text for i, text in enumerate(match.groups(), 1) if i not in whole)
-            if stars in found:
-                raise InputError(source / path, f"{found[stars][1]} has the same name: which one is it?")
-            found[stars] = ("_".join(match.groupdict().values()) or Path(path).name.split(".")[0], source / path)
-    return found
+            if stars in matches:
+                raise InputError(source / path, f"{matches[stars][1]} has the same name: which one is it?")
+            matches[stars] = ("_".join(match.groupdict().values()) or Path(path).name.split(".")[0], source / path)
+    return matches
 
 
 def _numbers(text: str) -> list[tuple[int, str]]:
     return [(int(word), "") if i % 2 else (0, word) for i, word in enumerate(re.split(r"(\d+)", text))]
 
 
-def _divided(pairs: list[Pair], split: dict[str, Any]) -> dict[str, list[Pair]]:
+def _divided(pairs: list[VolumePair], split: dict[str, Any]) -> dict[str, list[VolumePair]]:
     taken, left = {}, list(pairs)
     for name in sorted(split, key=lambda s: (isinstance(split[s], int), s != "test")):  # ids first, then the last ones
         wanted, ids = split[name], {p.id: p for p in left}
@@ -126,14 +148,28 @@ def _divided(pairs: list[Pair], split: dict[str, Any]) -> dict[str, list[Pair]]:
 
 
 def placed(
-    jobs: list[tuple[str, Pair]], shared: Iterable[str] = (), npy_voxel: Sequence[float] = (1, 1, 1),
+    jobs: list[tuple[str, VolumePair]], shared: Iterable[str] = (), npy_voxel: Sequence[float] = (1, 1, 1),
     affine_from: str = "both", identity_voxel: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:  # fmt: skip
-    """The affines (4, 4) of each (split, pair)'s volume and segmentation, by their headers alone; indices (i, j, k, 1) to mm.
+    """Where volumes and segmentations lie, by their headers alone.
 
-    affine_from: as in `lib.data.nifti.agreed`. npy_voxel: mm along x, y, z of npy files. identity_voxel: likewise of the
-    volumes whose affine is the identity while others' isn't, such as LiTS's 28 to 47; one for all or {id: mm}.
-    InputError naming the files: a person in two splits but those `shared`, another grid, an identity without its mm.
+    Parameters
+    ----------
+    jobs : (split, pair) of each case
+    shared : persons who may be in two splits
+    npy_voxel : mm along x, y, z of npy files
+    affine_from : see `lib.data.nifti.agreed`
+    identity_voxel : mm along x, y, z of the volumes whose affine is the identity while others' isn't, such as LiTS's 28
+        to 47; one for all or {id: mm}
+
+    Returns
+    -------
+    The affines (4, 4) of each case's volume and segmentation, of indices (i, j, k, 1) to mm.
+
+    Raises
+    ------
+    InputError
+        Naming the files: another person in two splits, another grid, an identity without its mm.
     """
     owner: dict[str, str] = {}
     affines, lost = [], []
@@ -141,11 +177,11 @@ def placed(
         if owner.setdefault(pair.person, name) != name and pair.person not in shared:
             raise InputError(pair.volume, f"{pair.person} is in {owner[pair.person]} and {name}: split by person")
         shape, affine = nifti.header(pair.volume, voxel=npy_voxel)
-        its_affine = None
+        label_affine = None
         if pair.segmentation:
             other = nifti.header(pair.segmentation, voxel=npy_voxel)
-            affine, its_affine = nifti.agreed(pair.volume, pair.segmentation, (shape, affine), other, affine_from)
-        affines.append((affine, its_affine))
+            affine, label_affine = nifti.agreed(pair.volume, pair.segmentation, (shape, affine), other, affine_from)
+        affines.append((affine, label_affine))
         lost.append(pair.volume.suffix != ".npy" and nifti.is_lost(shape, affine))
     without = [pair.volume for _, pair in jobs if pair.volume.suffix == ".npy"]
     if without:
@@ -161,17 +197,17 @@ def _sized(jobs, affines, lost: list[bool], voxel) -> list[tuple[np.ndarray, np.
     if voxel is None and not all(lost):
         other = jobs[lost.index(False)][1].volume
         raise InputError(first.volume, f"{words}, unlike {other}: give identity_voxel, mm along x, y, z")
-    voxel, found = voxel or (1, 1, 1), list(affines)
+    voxel, sized = voxel or (1, 1, 1), list(affines)
     for i in np.flatnonzero(lost):
         name = jobs[i][1].id
         mm = voxel.get(name) if isinstance(voxel, Mapping) else voxel
         if mm is None or len(mm) != 3 or not min(mm) > 0:
             raise InputError("identity_voxel", f"{name}: got {mm}", "mm along x, y, z")
-        found[i] = tuple(None if affine is None else np.diag([*mm, 1.0]) @ affine for affine in affines[i])
+        sized[i] = tuple(None if affine is None else np.diag([*mm, 1.0]) @ affine for affine in affines[i])
     print(
         f"{first.volume.name}: {words}: {'sizes as given' if isinstance(voxel, Mapping) else f'taken as {_mm(voxel)}'}"
     )
-    return found
+    return sized
 
 
 def _mm(voxel: Sequence[float]) -> str:

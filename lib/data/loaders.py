@@ -13,12 +13,20 @@ from lib.parallel import mesh
 
 
 def check_sizes(folder: Path, sizes: Iterable[tuple[int, ...]], batch_size: int, bucket_sampling: bool) -> None:
-    """InputError where batches of more than one item would hold items of several sizes."""
-    found = sorted(set(sizes))
-    if batch_size > 1 and len(found) > 1 and not bucket_sampling:
+    """InputError if batches of more than one item would hold items of several sizes.
+
+    Parameters
+    ----------
+    folder : of the set, for the message
+    sizes : of the items
+    batch_size : items in a batch
+    bucket_sampling : whether items of one size are put together
+    """
+    different = sorted(set(sizes))
+    if batch_size > 1 and len(different) > 1 and not bucket_sampling:
         raise InputError(
             folder,
-            f"data of {len(found)} sizes, {found[0]} and {found[1]}, can't share a batch: use BucketSampler "
+            f"data of {len(different)} sizes, {different[0]} and {different[1]}, can't share a batch: use BucketSampler "
             "(bucket_sampling: true) or set batch_size to 1",
         )
 
@@ -28,12 +36,28 @@ def loaders(
     num_workers: int | None = 0, steps_per_epoch: int | None = None, seed: int = 0, device: torch.device | str = "cpu",
     bucket_sampling: bool = False, drop_last: bool = False,
 ):  # fmt: skip
-    """fastai DataLoaders (`lib.data.batches.Batches`) whose batches are tuples, `inputs` network inputs first.
+    """fastai DataLoaders (`lib.data.batches.Batches`) whose batches are tuples, network inputs first.
 
-    Training is shuffled by (seed, epoch); steps_per_epoch None: one pass. num_workers None: 4 on a GPU, 0 on a CPU. A data
-    set's `sizes` are those of its items: InputError naming the folder where a batch would hold several, unless
-    `bucket_sampling` puts items of one size together. Where several processes train together, each reads its share of a
-    batch, and its part of partitioned volumes.
+    If several processes train together, each reads its share of a batch, and its part of partitioned volumes.
+
+    Parameters
+    ----------
+    train, valid : data sets, whose `sizes` are those of their items
+    inputs : how many tensors of a batch the network takes
+    folder : of the set, for messages
+    batch_size : items in a training batch
+    eval_batch_size : items in a validation batch; None: batch_size
+    num_workers : processes that read; None: 4 on a GPU, 0 on a CPU
+    steps_per_epoch : training batches; None: one pass
+    seed : of the order, which is drawn from (seed, epoch)
+    device : where batches go
+    bucket_sampling : put items of one size together
+    drop_last : see `BucketSampler`
+
+    Raises
+    ------
+    InputError
+        If a batch would hold items of several sizes, or can't be shared by the processes.
     """
     from lib.data.batches import Batches
 

@@ -11,7 +11,7 @@ def path_names(paths: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
     """Each file's name as a case: the shortest end of its path, as parts, that no other file has.
 
     Without the name's ending (unless two files differ in it alone) and SNU's folder kspace: brain, or acc4, brain where
-    acc8 has one, too. Joined by "_" the names are different, whatever the parts hold. InputError where they can't be.
+    acc8 has one, too. Joined by "_" the names are different, whatever the parts hold. InputError if they can't be.
     """
     paths = list(dict.fromkeys(paths))
     twins = Counter(path.with_suffix("") for path in paths)

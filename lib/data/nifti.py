@@ -15,13 +15,18 @@ from lib import InputError
 
 TOLERANCE = 0.05  # of a voxel's shortest side, at the voxel that lies farthest off: within it affines are the same
 AFFINE_FROM = ("both", "image", "label")
-EXPECTED = {2: "one slice (H, W)", 3: "three axes (x, y, z)"}
+EXPECTED_AXES = {2: "one slice (H, W)", 3: "three axes (x, y, z)"}
 
 
 class NiftiVolume(NamedTuple):
-    """volume (S, H, W), or (T, S, H, W); spacing (z, y, x) in mm; affine (4, 4) of (slice, row, column, 1) to mm.
+    """A file's volume and how it lies.
 
-    anatomical: slices are axial, the front on top. A series has no affine and isn't anatomical.
+    Parameters
+    ----------
+    volume : (S, H, W), or (T, S, H, W) of a series
+    spacing : (z, y, x) in mm
+    affine : (4, 4), of (slice, row, column, 1) to mm; None of a series
+    anatomical : whether slices are axial, the front on top; a series isn't
     """
 
     volume: np.ndarray
@@ -49,7 +54,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def opened(path: Path) -> nibabel.Nifti1Image:
-    """A NIfTI file, of either byte order, gzipped or not whatever its name says; InputError where it isn't one, or too short."""
+    """A NIfTI file, of either byte order, gzipped or not whatever its name says; InputError if it isn't one, or too short."""
     with reading(path):
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
@@ -67,24 +72,47 @@ def opened(path: Path) -> nibabel.Nifti1Image:
 
 
 def kept(path: Path, shape: Sequence[int], axes: int) -> list[int]:
-    """Which axes of a file's `shape` its `axes` axes are: those of 1 go, the last ones first. InputError naming the shape for
-    others, such as time points, channels and one-hot classes.
+    """Which axes of a file are kept: those of 1 go, the last ones first.
 
     Three axes of a NIfTI file are its first three, those that its affine describes.
+
+    Parameters
+    ----------
+    path : of the file
+    shape : of its array
+    axes : how many are wanted, 2 or 3
+
+    Raises
+    ------
+    InputError
+        Naming the shape, for others, such as time points, channels and one-hot classes.
     """
     left = list(range(len(shape)))
     for axis in reversed(range(axes if axes == 3 and path.suffix != ".npy" else 0, len(shape))):
         if len(left) > axes and shape[axis] == 1:
             left.remove(axis)
     if len(left) != axes or 0 in shape:
-        raise InputError(path, f"shape {tuple(shape)}", f"{EXPECTED[axes]} and no further axes but of 1")
+        raise InputError(path, f"shape {tuple(shape)}", f"{EXPECTED_AXES[axes]} and no further axes but of 1")
     return left
 
 
 def header(path: Path, axes: int = 3, voxel: Sequence[float] = (1, 1, 1)) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape of a file with its `axes` axes, and the affine (4, axes + 1) of its indices to mm, without reading its values.
+    """A file's shape and affine, without reading its values.
 
-    voxel: mm along x, y, z of npy files. InputError: not to be read, another number of axes, an affine without an inverse.
+    Parameters
+    ----------
+    path : of the file
+    axes : how many it has, 2 or 3, but for those of 1
+    voxel : mm along x, y, z of npy files
+
+    Returns
+    -------
+    Its shape, and the affine (4, axes + 1) of its indices to mm.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, for another number of axes, and an affine without an inverse.
     """
     with reading(path):
         if path.suffix == ".npy":
@@ -103,14 +131,14 @@ def values(path: Path, axes: int = 3) -> np.ndarray:
     """A file's values with its `axes` axes, float32. InputError: not to be read, another number of axes, NaN or inf."""
     with reading(path):
         if path.suffix == ".npy":
-            found = np.load(path).astype(np.float32)
+            array = np.load(path).astype(np.float32)
         else:
-            found = opened(path).get_fdata(dtype=np.float32, caching="unchanged")
-    found = found.reshape([found.shape[axis] for axis in kept(path, found.shape, axes)])
-    bad = found.size - int(np.isfinite(found).sum())
+            array = opened(path).get_fdata(dtype=np.float32, caching="unchanged")
+    array = array.reshape([array.shape[axis] for axis in kept(path, array.shape, axes)])
+    bad = array.size - int(np.isfinite(array).sum())
     if bad:
-        raise InputError(path, f"{bad} of {found.size} values are NaN or inf", "numbers")
-    return found
+        raise InputError(path, f"{bad} of {array.size} values are NaN or inf", "numbers")
+    return array
 
 
 def canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
@@ -120,34 +148,54 @@ def canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[tuple[int, ...]
 
 
 def apart(shape: Sequence[int], affine: np.ndarray, other: np.ndarray) -> float:
-    """How many mm the farthest voxel of a grid lies elsewhere by another affine; 0 within `TOLERANCE`."""
+    """How many mm the farthest voxel of a grid lies elsewhere by another affine.
+
+    Parameters
+    ----------
+    shape : of the grid
+    affine, other : (4, axes + 1), of its indices to mm
+
+    Returns
+    -------
+    mm; 0 within `TOLERANCE`.
+    """
     corners = np.array([[*at, 1] for at in np.ndindex((2,) * len(shape))]) * [*(n - 1 for n in shape), 1]
     away = float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
     return away if away > TOLERANCE * voxel_sizes(affine).min() else 0.0
 
 
 def agreed(image: Path, label: Path, first, second, affine_from: str = "both") -> tuple[np.ndarray, np.ndarray]:
-    """The affines of an image and its label, which cover one grid; `first` and `second` are their `header`s.
+    """The affines of an image and its label, which cover one grid.
 
-    Volumes may be stored along other axes, such as a label from left to right of an image from right to left. affine_from:
-    whose affine counts where they differ, "image" or "label" ("both": that is refused). InputError naming both files.
+    Volumes may be stored along other axes, such as a label from left to right of an image from right to left.
+
+    Parameters
+    ----------
+    image, label : the files
+    first, second : their `header`s
+    affine_from : whose affine counts if they differ, "image" or "label"; "both": that is refused
+
+    Raises
+    ------
+    InputError
+        Naming both files.
     """
     if affine_from not in AFFINE_FROM:
         raise InputError("affine_from", f"got {affine_from!r}", f"one of {', '.join(AFFINE_FROM)}")
-    (shape, affine), (its_shape, its_affine) = first, second
-    if shape == its_shape and not apart(shape, affine, its_affine):
+    (shape, affine), (label_shape, label_affine) = first, second
+    if shape == label_shape and not apart(shape, affine, label_affine):
         return affine, affine
     if len(shape) == 3:
-        (turned, one), (its_turned, other) = canonical(shape, affine), canonical(its_shape, its_affine)
-        if turned == its_turned and not apart(turned, one, other):
-            return affine, its_affine
-    if shape != its_shape:
-        raise InputError(label, f"{its_shape}, its image is {shape} ({image})")
+        (turned, one), (label_turned, other) = canonical(shape, affine), canonical(label_shape, label_affine)
+        if turned == label_turned and not apart(turned, one, other):
+            return affine, label_affine
+    if shape != label_shape:
+        raise InputError(label, f"{label_shape}, its image is {shape} ({image})")
     if affine_from == "both":
         words = "expected the same, or affine_from image or label where one of them is known to be wrong"
-        away = f"differs by up to {apart(shape, affine, its_affine):.3g} mm from its image's"
+        away = f"differs by up to {apart(shape, affine, label_affine):.3g} mm from its image's"
         raise InputError(label, f"its affine {away} ({image}): {words}")
-    return (affine,) * 2 if affine_from == "image" else (its_affine,) * 2
+    return (affine,) * 2 if affine_from == "image" else (label_affine,) * 2
 
 
 def is_lost(shape: Sequence[int], affine: np.ndarray) -> bool:
@@ -167,8 +215,13 @@ def turned(shape: Sequence[int]) -> np.ndarray:
 def read_radiological(path: Path, like: Path | None = None) -> NiftiVolume:
     """A file, in the nearest canonical orientation: slices from the feet up, the front on top, the person's right on the left.
 
-    like: a NIfTI file whose affine counts, where this one's is known to be wrong and their axes are equally long.
-    Axes of 1 beyond the third go. A single slice of another plane comes as one slice; of one over time its axis is time.
+    Axes of 1 beyond the third go. A single slice of another plane comes as one slice; of one over time its axis is
+    time.
+
+    Parameters
+    ----------
+    path : a NIfTI file
+    like : one whose affine counts, if this one's is known to be wrong and their axes are equally long
     """
     with reading(path):
         image = opened(path)

@@ -21,11 +21,20 @@ from lib.data.lits import attributes, middle
 from lib.data.loaders import loaders
 
 CROPS = ("around", "grid", "uniform")
-COUNT = 54  # crops a volume, of the LiTS source
+PATCHES_PER_VOLUME = 54  # the LiTS source's
 
 
 class Patch(NamedTuple):
-    """One patch by name: image (1, d, h, w), label (d, h, w) or None, and its first voxel (negative: in the padding)."""
+    """One patch, with everything by name.
+
+    Parameters
+    ----------
+    image : float32 (1, d, h, w)
+    label : int64 (d, h, w); None if unknown
+    id, person : of the case
+    origin : its first voxel in the volume (negative: in the padding)
+    file : the case file
+    """
 
     image: Tensor
     label: Tensor | None
@@ -36,9 +45,15 @@ class Patch(NamedTuple):
 
 
 def grid(shape: Sequence[int], size: Sequence[int], overlap: float = 0.0) -> list[tuple[int, ...]]:
-    """First voxels of patches that cover a volume: as few as overlap by at least that share along each axis, evenly spaced.
+    """First voxels of as few patches as cover a volume, evenly spaced.
 
     The LiTS source's grid of 3×3×3 crops of 128³ in 192³ has an overlap of 0.75.
+
+    Parameters
+    ----------
+    shape : of the volume
+    size : of the patches
+    overlap : the share that neighbors have in common along each axis, at least; 0 … below 1
     """
     starts = []
     for n, s in zip(shape, size, strict=True):
@@ -47,12 +62,22 @@ def grid(shape: Sequence[int], size: Sequence[int], overlap: float = 0.0) -> lis
     return list(itertools.product(*starts))
 
 
-def augment(
+def augment_patch(
     image: Tensor, label: Tensor, rng: np.random.Generator, flips: Sequence[float] = (0, 0, 0), intensity: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """(image, label) (1, d, h, w) and (d, h, w), each axis flipped with its probability, the image times a factor.
+    """A patch and its label, flipped, the image times a factor.
 
-    The factor is normal about 1 with deviation `intensity`, cut off at ±2 of it: the LiTS source's N(1, .05) in .9 … 1.1.
+    Parameters
+    ----------
+    image : (1, d, h, w)
+    label : (d, h, w)
+    rng : what everything is drawn from
+    flips : the probability of a flip along each axis
+    intensity : deviation of the factor, normal about 1 and cut off at twice that: 0.05 is the LiTS source's, 0.9 … 1.1
+
+    Returns
+    -------
+    (image, label)
     """
     axes = [axis - 3 for axis, drawn in enumerate(rng.uniform(size=3)) if drawn < flips[axis]]
     factor = 1 + intensity * float(np.clip(rng.standard_normal(), -2, 2))
@@ -60,15 +85,31 @@ def augment(
 
 
 class VolumePatches(Dataset):
-    """Patches of volumes. An item is image (1, d, h, w) float32 and the target that `target` makes of the label (d, h, w) int64.
+    """Patches of volumes; items are asked for by index, or by (epoch, index).
 
-    crops: "around" the middle of the box of `organ` (None: of all classes but the background), moved along each axis by a
-    normal deviate of a sixth of the patch's size, cut off at a quarter, then into the volume, as the LiTS source does;
-    "uniform", anywhere in the volume; or the covering "grid" with `overlap`. count: patches a volume (None: 54, of a grid
-    all); of a grid at most so many, evenly chosen. Everything is drawn from (seed, epoch, index), or, without `fresh`, from
-    (seed, index), so that each epoch has the same, as the source's files. augmentation: settings of `augment`.
-    More batches an epoch than the patches give begin them again, with the same draws. A volume smaller than the patch is
-    padded evenly, its image with its `fill`, its label with 0. Items are asked for by index, or by (epoch, index). InputError naming the file: no voxel to crop around.
+    An item is image (1, d, h, w) float32 and the target. More batches per epoch than the patches give begin them again,
+    with the same draws. A volume smaller than the patch is padded evenly, its image with its `fill`, its label with 0.
+
+    Parameters
+    ----------
+    cases : prepared volumes
+    size : (d, h, w) of a patch
+    crops : "around" the middle of the organ's box, moved along each axis by a normal deviate of a sixth of the patch's
+        size, cut off at a quarter, then into the volume, as the LiTS source does; "uniform", anywhere in the volume; or
+        the covering "grid"
+    target : makes the target of a label (d, h, w) int64; None: the label itself
+    count : patches per volume; None: 54, of a grid all; of a grid at most so many, evenly chosen
+    organ : the class to crop around; None: all but the background
+    overlap : of the grid
+    fresh : draw from (seed, epoch, index), else from (seed, index), so that each epoch has the same, as the source's
+        files
+    augmentation : settings of `augment_patch`
+    seed : of all draws
+
+    Raises
+    ------
+    InputError
+        For settings out of range, and naming the file, if there is no voxel to crop around.
     """
 
     panels = staticmethod(pictures.labels)
@@ -93,7 +134,7 @@ class VolumePatches(Dataset):
         ]
         self.index: list[tuple[int, tuple[int, ...] | None]] = []
         for c, shape in enumerate(self.shapes):
-            places = grid(shape, self.size, overlap) if crops == "grid" else [None] * (count or COUNT)
+            places = grid(shape, self.size, overlap) if crops == "grid" else [None] * (count or PATCHES_PER_VOLUME)
             chosen = np.linspace(0, len(places) - 1, min(count or len(places), len(places))).round().astype(int)
             self.index += [(c, places[i]) for i in chosen]
         self.sizes = [self.size] * len(self.index)
@@ -151,7 +192,7 @@ class VolumePatches(Dataset):
         if label is None:
             return (image,)
         if self.augmentation:
-            image, label = augment(image, label, rng, **self.augmentation)
+            image, label = augment_patch(image, label, rng, **self.augmentation)
         return image, self.target(label) if self.target else label
 
 
@@ -173,9 +214,15 @@ def dataloaders(
     count: int | None = None, organ: str | None = None, overlap: float = 0.0, fresh: bool = True,
     augmentation: dict[str, Any] | None = None, seed: int = 0, **settings: Any,
 ):  # fmt: skip
-    """fastai DataLoaders of a prepared set's patches: image (N, 1, d, h, w) | target.
+    """fastai DataLoaders of a prepared set's patches; a batch is image (N, 1, d, h, w), target.
 
-    Training patches as `VolumePatches` makes them; of each val volume the covering grid, not augmented. Settings as in `lib.data.loaders.loaders`.
+    Training patches are as `VolumePatches` makes them; of each val volume it is the covering grid, not augmented.
+
+    Parameters
+    ----------
+    folder : of the prepared set
+    size, target, crops, count, organ, overlap, fresh, augmentation, seed : of `VolumePatches`
+    **settings : of `lib.data.loaders.loaders`, such as batch_size
     """
     train, val = (split_cases(folder, split) for split in ("train", "val"))
     extra = {"count": count, "organ": organ, "fresh": fresh, "augmentation": augmentation}

@@ -14,7 +14,7 @@ from torch import Tensor
 from lib import plots
 from lib.kspace import center_crop, ifft2c, radial, rss
 from lib.losses import unnormalize
-from lib.plots.panels import magnitude
+from lib.plots.panels import magnitude, white_point, window_of
 
 Panels = dict[str, tuple[np.ndarray, np.ndarray | None]]
 Item = tuple[str, Sequence[Tensor], Tensor | None]
@@ -23,9 +23,15 @@ DECADES = 4  # of k-space that are shown
 
 
 def reconstruction(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], output: Tensor | None = None) -> Panels:
-    """Of k-space or normalized images: targets are target (1, h, w), maximum and, of images, mean and std.
+    """Panels of k-space or normalized images.
 
     Without an output the k-space that was sampled (root sum of squares over coils, on a logarithmic scale) comes first.
+
+    Parameters
+    ----------
+    inputs : the network's, see `lib.data.fastmri.dataloaders`
+    targets : target (1, h, w), maximum and, of images, mean and std
+    output : the network's, or None
     """
     target, _, *scale = targets
     size, raw = tuple(target.shape[-2:]), inputs[0].is_complex()
@@ -38,7 +44,13 @@ def reconstruction(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], outp
 
 
 def series(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], output: Tensor | None = None) -> Panels:
-    """Of a cine (1, H, W, T): its middle frame; without an output also its middle row over time (to the right)."""
+    """Panels of a cine: its middle frame; without an output also its middle row over time (to the right).
+
+    Parameters
+    ----------
+    inputs, targets : aliased and true series (1, H, W, T), one each
+    output : the network's, likewise, or None
+    """
     both = {"input": inputs[0], "truth": targets[0]}
     images = both if output is None else {"input": inputs[0], "output": output, "truth": targets[0]}
     frames = {k: x[0, ..., x.shape[-1] // 2] for k, x in images.items()}
@@ -47,9 +59,13 @@ def series(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], output: Tens
 
 
 def labels(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], output: Tensor | None = None) -> Panels:
-    """Of segmentation: image (1, C, …, H, W), label as index or one-hot, logits (1, classes, …); of a volume one plane.
+    """Panels of a segmentation; of a volume the plane that holds most of the label, of three channels the middle one.
 
-    It is the plane that holds most of the label; of three channels the middle one is shown.
+    Parameters
+    ----------
+    inputs : image (1, C, …, H, W)
+    targets : label (1, …, H, W) as index, or one-hot
+    output : logits (1, classes, …, H, W), or None
     """
     image, label = inputs[0][0], targets[0][0]
     if label.ndim == image.ndim:
@@ -57,22 +73,22 @@ def labels(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], output: Tens
     shown: dict[str, Any] = {"truth": label}
     if output is not None:
         shown = {"output": output[0][0] > 0 if len(output[0]) == 1 else output[0].argmax(0), **shown}
-    image, *found = (magnitude(x) for x in (image[len(image) // 2], *shown.values()))
+    image, *labels_shown = (magnitude(x) for x in (image[len(image) // 2], *shown.values()))
     if image.ndim == 3:
-        plane = int((found[-1] > 0).sum((1, 2)).argmax())
-        image, *found = (x[plane] for x in (image, *found))
-    low, high = np.percentile(image, (0, 99.5))
-    image = (image - low) / max(high - low, 1e-12)
-    return {"input": (image, None)} | {k: (image, x.astype(int)) for k, x in zip(shown, found, strict=True)}
+        plane = int((labels_shown[-1] > 0).sum((1, 2)).argmax())
+        image, *labels_shown = (x[plane] for x in (image, *labels_shown))
+    low, high = window_of({"image": image})
+    image = (image - low) / (high - low)
+    return {"input": (image, None)} | {k: (image, x.astype(int)) for k, x in zip(shown, labels_shown, strict=True)}
 
 
 def _compared(images: dict[str, Tensor]) -> Panels:
     """Images in the truth's window and, if there is an output, its error."""
-    found = {name: magnitude(x) for name, x in images.items()}
-    top = max(float(np.percentile(found["truth"], 99.5)), 1e-12)
-    if "output" in found:
-        found[ERROR] = abs(found["output"] - found["truth"])
-    return {name: (x / top, None) for name, x in found.items()}
+    magnitudes = {name: magnitude(x) for name, x in images.items()}
+    top = white_point(magnitudes["truth"])
+    if "output" in magnitudes:
+        magnitudes[ERROR] = abs(magnitudes["output"] - magnitudes["truth"])
+    return {name: (x / top, None) for name, x in magnitudes.items()}
 
 
 def log_kspace(kspace: Tensor) -> np.ndarray:
@@ -82,10 +98,14 @@ def log_kspace(kspace: Tensor) -> np.ndarray:
 
 
 def montage(panels: Any, items: Iterable[Item], n_inp: int, classes: Sequence[str] = ()) -> Figure:
-    """A figure with one row per item, drawn by the data set's function `panels`.
+    """A figure with one row per item.
 
-    items: (what stands before the row's titles, a batch of one whose first n_inp tensors are inputs, output or None).
-    classes: the names of the labels' classes, the background first.
+    Parameters
+    ----------
+    panels : the data set's function, such as `reconstruction`
+    items : (what stands before the row's titles, a batch of one, output or None)
+    n_inp : how many tensors of a batch are inputs
+    classes : names of the labels' classes, the background first
     """
     images, over, errors = {}, {}, {}
     for name, batch, output in items:

@@ -16,11 +16,18 @@ from lib.data.header import Header
 from lib.kspace import center_crop, ifft2c, rss
 from lib.text import pluralize
 
-SCALE = 5.0  # how far a target or its maximum may be from k-space's RSS; beyond, it is of another scale
+MOST_SCALE_RATIO = 5.0  # how far a target or its maximum may be from k-space's RSS; beyond, it is of another scale
 
 
 def check_rows(path: Path, shape: Sequence[int], header: Header) -> None:
-    """InputError where the readout isn't the rows, which are as many as the header's encoded or reconstructed ones."""
+    """InputError if the readout isn't the rows, which are as many as the header's encoded or reconstructed ones.
+
+    Parameters
+    ----------
+    path : of the file
+    shape : of its k-space
+    header : of the file
+    """
     height, width = shape[-2:]
     readout, lines = header.encoded
     swapped = width == readout != lines
@@ -34,10 +41,20 @@ def check_rows(path: Path, shape: Sequence[int], header: Header) -> None:
 
 
 def acquired_columns(kspace: h5py.Dataset, own: np.ndarray | None, padding: tuple[int, int]):
-    """(columns acquired, padding, what is assumed): of k-space with its `own` mask (W,), or None, and the header's padding.
+    """Which columns of k-space are acquired.
 
-    Columns in the padding count as not acquired, as in fastMRI, and empty ones too. Without a mask, k-space with empty
-    columns between others is undersampled, and its mask is found here; empty ones outside only are padding.
+    Columns in the padding count as not acquired, as in fastMRI, and empty ones, too. Without a mask, k-space with empty
+    columns between others is undersampled, and its mask is determined here; empty ones outside only are padding.
+
+    Parameters
+    ----------
+    kspace : (S, C, H, W) or (S, H, W)
+    own : (W,) bool, the file's mask, or None
+    padding : columns on each side that were never encoded, by the header
+
+    Returns
+    -------
+    (columns acquired, None for all; padding; what is assumed, in words)
     """
     width = kspace.shape[-1]
     inside = np.ones(width, bool)
@@ -59,8 +76,8 @@ def acquired_columns(kspace: h5py.Dataset, own: np.ndarray | None, padding: tupl
     return None, outer, told + holes
 
 
-def _told(found: np.ndarray) -> tuple[bool, ...]:
-    return tuple(map(bool, found))
+def _told(columns: np.ndarray) -> tuple[bool, ...]:
+    return tuple(map(bool, columns))
 
 
 def _empty(kspace: h5py.Dataset, asked: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -72,11 +89,11 @@ def _empty(kspace: h5py.Dataset, asked: np.ndarray) -> tuple[np.ndarray, list[st
     empty = ~np.atleast_2d(kspace[middle, ..., row, :]).any(0)
     if not (empty & asked).any():
         return empty, []
-    there = kspace[middle].reshape(-1, *kspace.shape[-2:]).any(0)
-    empty = ~there.any(0)
+    present = kspace[middle].reshape(-1, *kspace.shape[-2:]).any(0)
+    empty = ~present.any(0)
     if (empty | ~asked).all():  # a slice without anything says nothing
         return np.zeros_like(empty), []
-    return empty, _holes(there)
+    return empty, _holes(present)
 
 
 def check_values(path: Path, kspace: h5py.Dataset) -> list[str]:
@@ -135,11 +152,13 @@ def _central(energy: np.ndarray) -> float:
     return float(energy[np.abs(np.arange(size) - size // 2) <= size / 4].sum() / energy.sum())
 
 
-def _holes(there: np.ndarray) -> list[str]:
+def _holes(present: np.ndarray) -> list[str]:
     """[], or what is to be said where points (H, W) are missing between others of their row and of their column."""
-    there = there[there.any(1)][:, there.any(0)]
-    between = [np.cumsum(there, a, dtype=int) * np.cumsum(there[::-1, ::-1], a, dtype=int)[::-1, ::-1] for a in (0, 1)]
-    share = float((~there & (between[0] > 0) & (between[1] > 0)).mean())
+    present = present[present.any(1)][:, present.any(0)]
+    between = [
+        np.cumsum(present, a, dtype=int) * np.cumsum(present[::-1, ::-1], a, dtype=int)[::-1, ::-1] for a in (0, 1)
+    ]
+    share = float((~present & (between[0] > 0) & (between[1] > 0)).mean())
     if share <= 0.02:
         return []
     return [
@@ -149,7 +168,23 @@ def _holes(there: np.ndarray) -> list[str]:
 
 
 def check_target(kspace: h5py.Dataset, path: Path, key: str, maximum: float) -> list[str]:
-    """Compares the target in a file with k-space's RSS, and with its `maximum`; InputError for NaN and another scale."""
+    """Compare a target with k-space's RSS, and with its maximum.
+
+    Parameters
+    ----------
+    kspace : (S, C, H, W) or (S, H, W)
+    path, key : the file with the target, and its array's key
+    maximum : that the file states
+
+    Returns
+    -------
+    What is to be said of it.
+
+    Raises
+    ------
+    InputError
+        For NaN, inf and another scale.
+    """
     s = len(kspace) // 2
     with open_hdf5(path) as file:
         target = dataset(file, key, "fiu")
@@ -180,7 +215,7 @@ def _scale(path: Path, name: str, found: float, what: str, expected: float, near
     if not (found > 0 and expected > 0):
         return [] if found == expected else [f"{name} is {found:.3g}, {what} {expected:.3g}"]
     ratio = found / expected
-    if not 1 / SCALE < ratio < SCALE:
+    if not 1 / MOST_SCALE_RATIO < ratio < MOST_SCALE_RATIO:
         raise InputError(
             path,
             f"{name} is of another scale than {what}: {ratio:.3g} times",

@@ -10,11 +10,17 @@ from lib.losses.segmentation import one_hot
 
 
 def target_of(targets: str, num_classes: int) -> Callable[[Tensor], Tensor]:
-    """A label (H, W) as it is ("index"), one-hot (C, H, W) float32 ("one_hot"), or one channel of 0 and 1 ("binary")."""
-    made = {"index": _index, "one_hot": partial(_one_hot, num_classes=num_classes), "binary": _binary}
-    if targets not in made:
-        raise InputError("targets", f"got {targets!r}", f"one of {', '.join(made)}")
-    return made[targets]  # whole functions: workers that are not forked get them pickled
+    """A function that makes a loss's target of a label (H, W).
+
+    Parameters
+    ----------
+    targets : "index", the label as it is; "one_hot", float32 (C, H, W); "binary", float32 (1, H, W) of 0 and 1
+    num_classes : C
+    """
+    functions = {"index": _index, "one_hot": partial(_one_hot, num_classes=num_classes), "binary": _binary}
+    if targets not in functions:
+        raise InputError("targets", f"got {targets!r}", f"one of {', '.join(functions)}")
+    return functions[targets]  # whole functions: workers that are not forked get them pickled
 
 
 def _index(label: Tensor) -> Tensor:

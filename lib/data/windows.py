@@ -6,22 +6,22 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-CT = (-160.0, 240.0)  # HU
-FAT, SHARE = -100, 0.01  # CT: at least that share of the voxels at or below that value (fat and air; MR has hardly any)
-TOP = 99.9  # percentile
-MOST = 0.01  # of the voxels that a given window may cut off without a warning
+CT_WINDOW = (-160.0, 240.0)  # HU
+FAT_HU, FAT_SHARE = -100, 0.01  # CT has at least that share of its voxels at or below (fat and air; MR hardly any)
+TOP_PERCENTILE = 99.9  # percentile
+MOST_CUT_OFF = 0.01  # of the voxels that a given window may cut off without a warning
 
 
 def is_ct(image: np.ndarray) -> bool:
     """Whether an image's values are HU: at least 1 % of the voxels at or below −100."""
-    return bool((image <= FAT).mean() >= SHARE)
+    return bool((image <= FAT_HU).mean() >= FAT_SHARE)
 
 
-def chosen(image: np.ndarray) -> tuple[float, float]:
+def auto_window(image: np.ndarray) -> tuple[float, float]:
     """(low, high) of an image: −160 … 240 HU for CT, else from its least value to its 99.9th percentile."""
     if is_ct(image):
-        return CT
-    low, high, top = float(image.min()), float(np.percentile(image, TOP)), float(image.max())
+        return CT_WINDOW
+    low, high, top = float(image.min()), float(np.percentile(image, TOP_PERCENTILE)), float(image.max())
     return low, next((value for value in (high, top) if value > low), low + 1)
 
 
@@ -32,13 +32,13 @@ class Cuts:
         self.window, self.kinds, self.warned = window, {}, False
 
     def choose(self, name: str, image: np.ndarray) -> tuple[float, float]:
-        """The window of one volume."""
+        """The window (low, high) of one volume."""
         auto, ct = self.window == "auto", is_ct(image)
-        low, high = chosen(image) if auto else map(float, self.window)
+        low, high = auto_window(image) if auto else map(float, self.window)
         below, above = float((image < low).mean()), float((image > high).mean())
         kind = ("CT by its values" if ct else "not CT by its values") if auto else "as given"
         self.kinds.setdefault(kind, []).append((below, above, low, high))
-        if not auto and below + above > MOST and not self.warned:
+        if not auto and below + above > MOST_CUT_OFF and not self.warned:
             hint = "" if ct else "; its values don't look like HU: window auto takes its own range"
             words = f"window {_range(low, high)} cuts off {below + above:.1%}: {_shares(below, above)}{hint}"
             tqdm.write(f"warning: {name}: {words}", file=sys.stdout)

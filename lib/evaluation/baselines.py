@@ -6,41 +6,41 @@ import torch
 from torch import Tensor
 
 from lib import InputError
-from lib.data.fastmri import Case
+from lib.data.fastmri import KspaceCase
 from lib.kspace import ifft2c, radial, rss
 from lib.kspace.grappa import grappa
 from lib.kspace.sense import cg_sense, estimate_maps, tv_sense
 from lib.runs.parameters import choose
 
 
-def _stack(cases: list[Case], device: torch.device | str) -> tuple[Tensor, Tensor]:
+def _stack(cases: list[KspaceCase], device: torch.device | str) -> tuple[Tensor, Tensor]:
     """Masked k-space (S, C, H, W), on the device, and mask (W,) of one file's slices."""
     columns = cases[0].mask.columns
     if any(not torch.equal(columns, c.mask.columns) for c in cases):
-        raise InputError(cases[0].file, "its slices have different masks", "one a file")
+        raise InputError(cases[0].file, "its slices have different masks", "one per file")
     return torch.stack([c.masked_kspace for c in cases]).to(device), columns
 
 
-def zero_filled(cases: list[Case], device: torch.device | str = "cpu") -> Tensor:
-    """RSS of the acquired lines alone, (S, H, W)."""
+def zero_filled(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
+    """RSS of the acquired lines alone, (S, H, W); as all baselines here of one file's slices, on the CPU."""
     return rss(ifft2c(_stack(cases, device)[0])).cpu()
 
 
-def by_grappa(cases: list[Case], device: torch.device | str = "cpu") -> Tensor:
+def by_grappa(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
     """RSS of k-space filled by GRAPPA; 7 readout points by 4 lines did best on the validation slab."""
     kspace, columns = _stack(cases, device)
     return rss(ifft2c(grappa(kspace, columns, kernel_size=(7, 4)))).cpu()
 
 
-def by_cg_sense(cases: list[Case], device: torch.device | str = "cpu") -> Tensor:
+def by_cg_sense(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
     """CG-SENSE with the true maps of the simulation: an oracle that no scanner has."""
     if cases[0].sensitivity_maps is None:
-        raise InputError("the true coil maps are not known")
+        raise InputError(cases[0].file, "the true coil maps aren't known")
     kspace, columns = _stack(cases, device)
     return cg_sense(kspace, torch.stack([c.sensitivity_maps for c in cases]).to(device), columns).abs().cpu()
 
 
-def by_tv(cases: list[Case], device: torch.device | str = "cpu") -> Tensor:
+def by_tv(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
     """Compressed sensing: SENSE with total variation, maps estimated from the center lines."""
     kspace, columns = _stack(cases, device)
     return tv_sense(kspace, estimate_maps(kspace, columns), columns).abs().cpu()
@@ -61,10 +61,18 @@ SERIES_BASELINES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def chosen(names: Sequence[str] | None, cine: bool) -> list[str]:
-    """The baselines of a notebook's parameter: those that are named, all of the kind of data where None.
+def chosen_baselines(names: Sequence[str] | None, cine: bool) -> list[str]:
+    """The baselines of a notebook's parameter.
 
-    InputError for one that the kind of data doesn't have.
+    Parameters
+    ----------
+    names : those that are wanted; None: all
+    cine : of SERIES_BASELINES, else of BASELINES
+
+    Raises
+    ------
+    InputError
+        For a name that isn't one of them.
     """
     known = list(SERIES_BASELINES if cine else BASELINES)
     for name in names or ():

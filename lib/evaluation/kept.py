@@ -12,20 +12,24 @@ from lib.inference.results import Writer
 
 
 class Kept:
-    """Groups of a result.h5 at `path`, each a file in <name>.parts/ beside it until `join` puts them together.
+    """Groups of a result.h5, each a file in <name>.parts/ beside it until `join` puts them together.
 
-    What else is known of a group, its record (JSON), is kept in <name>.json. about (JSON): all that the groups depend on;
-    what was kept under another one is deleted.
+    What else is known of a group, its record (JSON), is kept in <name>.json.
+
+    Parameters
+    ----------
+    path : of the result.h5
+    about : JSON, all that the groups depend on; what was kept under another one is deleted
     """
 
     def __init__(self, path: Path, about: dict[str, Any]):
         self.path, self.folder = Path(path), Path(path).with_suffix(".parts")
         self.notes, self.about = self.path.with_suffix(".json"), json.loads(json.dumps(about))
         self.records: dict[str, dict[str, Any]] = {}
-        found = read(self.notes) if self.notes.is_file() else {}
-        if found.get("about") == self.about:
-            there = {name for name in found["records"] if self.path.is_file() or self._part(name).is_file()}
-            self.records = {name: record for name, record in found["records"].items() if name in there}
+        notes = read(self.notes) if self.notes.is_file() else {}
+        if notes.get("about") == self.about:
+            written = {name for name in notes["records"] if self.path.is_file() or self._part(name).is_file()}
+            self.records = {name: record for name, record in notes["records"].items() if name in written}
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -37,7 +41,15 @@ class Kept:
         return self.records.get(name, {}).get("state") == state
 
     def add(self, name: str, state: list[Any], record: dict[str, Any], write_group: Callable[[Writer], None]) -> None:
-        """Keeps a group, which `write_group` writes into the result that it is given, its data's state and its record."""
+        """Keeps a group.
+
+        Parameters
+        ----------
+        name : of the group
+        state : of the data that it was made of
+        record : what else is known of it
+        write_group : writes it into the result that it is given
+        """
         with Writer(self._part(name)) as result:
             write_group(result)
         self.records[name] = json.loads(json.dumps(record | {"state": state}))  # as it will be read
@@ -55,7 +67,7 @@ class Kept:
 
 
 class Progress:
-    """Lines about work on `total` files: one a file, with the time left, and one a minute within a file."""
+    """Lines about work on `total` files: one per file, with the time left, and one per minute within a file."""
 
     def __init__(self, total: int):
         self.total, self.count, self.here = total, 0, 0

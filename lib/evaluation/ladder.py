@@ -1,4 +1,8 @@
-"""What each method adds to the one before it, person by person."""
+"""What does each method add to the one before it, for the people that were tested?
+
+A paired block bootstrap over their slices answers it. Whether a run is better for other people, too, is another
+question: `lib.evaluation.paired`.
+"""
 
 from collections.abc import Iterable
 
@@ -18,7 +22,7 @@ def per_person(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_ladder(steps: list[str], networks: Iterable[str], baselines: Iterable[str] = tuple(BASELINES)) -> None:
-    """InputError for a step that is neither one of the baselines nor one of the networks."""
+    """InputError for one of `steps` that is neither one of the baselines nor one of the networks."""
     known = [*baselines, *networks]
     for step in steps:
         if step not in known:
@@ -26,11 +30,18 @@ def check_ladder(steps: list[str], networks: Iterable[str], baselines: Iterable[
 
 
 def ladder(scores: pd.DataFrame, steps: list[str]) -> pd.DataFrame:
-    """What each method of `steps` adds to the one before it, a row an acceleration and step.
+    """What each method adds to the one before it.
 
-    `gain` is in SSIM, mean over people, `low` and `high` its paired block-bootstrap interval over slices; `people` says
-    for how many of them the step is better. helps: yes or no where the interval lies on one side of 0, else unclear;
-    n/a where one of the two couldn't be done.
+    Parameters
+    ----------
+    scores : of `compare`: a row per file, method and acceleration
+    steps : methods, each built on the one before it
+
+    Returns
+    -------
+    A row per acceleration and step. gain: in SSIM, mean over people; low, high: its paired block-bootstrap interval
+    over slices; people: for how many of them the step is better; helps: yes or no if the interval lies on one side of
+    0, else unclear; n/a if one of the two couldn't be done.
     """
     rows = []
     for nominal, part in scores.groupby("acceleration", sort=False):
@@ -57,14 +68,14 @@ def ladder(scores: pd.DataFrame, steps: list[str]) -> pd.DataFrame:
 def _shared(scores: pd.DataFrame, *methods: str) -> list[pd.DataFrame]:
     """Each method's scores by person, of the files that all have: one may be n/a for some of them."""
     key = ["person", "case"] if "case" in scores else ["person"]
-    found = [scores[scores.method == m].set_index(key) for m in methods]
-    shared = found[0].index.intersection(found[1].index)
-    return [_by_person(its.loc[shared].reset_index()) for its in found]
+    of_methods = [scores[scores.method == m].set_index(key) for m in methods]
+    shared = of_methods[0].index.intersection(of_methods[1].index)
+    return [_by_person(scores_of_one.loc[shared].reset_index()) for scores_of_one in of_methods]
 
 
 def _by_person(scores: pd.DataFrame) -> pd.DataFrame:
     """One method's scores by person: the means over the person's files, and the slices of all of them."""
     numbers = scores.select_dtypes("number").columns
     people = scores.groupby("person", sort=False)
-    slices = {person: np.concatenate([*its]) for person, its in people.ssim_slices}
+    slices = {person: np.concatenate([*of_files]) for person, of_files in people.ssim_slices}
     return people[list(numbers)].mean().assign(ssim_slices=pd.Series(slices, dtype=object))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib import ROOT, InputError, models, plots, runs
-from lib.data.fastmri import Case, KspaceSlices, inputs_of
+from lib.data.fastmri import KspaceCase, KspaceSlices, inputs_of
 from lib.data.fastmri_file import KspaceFile, kspace_file
 from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.nifti import opened, read_radiological
@@ -27,10 +27,10 @@ from lib.runs.weights import load
 from lib.text import one_line, pluralize, value_or_error
 
 KINDS = ("kspace", "image")
-LARGEST = 1 << 25  # pixels of an image that is shown
+LARGEST_IMAGE = 1 << 25  # pixels of an image that is shown
 HDF5 = (".h5", ".hdf5")
-COLORS = (("r", "g", "b"), ("r", "g", "b", "a"))
-COMPLEX = (("real", "imag"), ("real", "imaginary"), ("re", "im"), ("r", "i"))
+COLOR_FIELDS = (("r", "g", "b"), ("r", "g", "b", "a"))
+COMPLEX_FIELDS = (("real", "imag"), ("real", "imaginary"), ("re", "im"), ("r", "i"))
 
 
 def look(
@@ -39,13 +39,26 @@ def look(
 ) -> Figure:  # fmt: skip
     """Print what a file is and show one slice of it.
 
-    path: k-space in fastMRI's or SNU's layout, or an array in .npy, .nii, .nii.gz or HDF5 (the first one in it with numbers
-    along two axes). A real array is images (…, H, W); a complex one, also as records of two numbers or along a last axis
-    of 2, is images or k-space (H, W), (coils, H, W) or (slices, coils, H, W): what it is taken as is printed.
-    Relative paths count from ROOT. K-space without a mask is fully sampled: an
-    equispaced mask of every 4th line is put on it to show what the methods make of it. slice: the middle one of k-space,
-    four of images, where None. weights: a run or folder of a trained network for k-space, or a .pt file with fastMRI's published VarNet.
-    kind: "image" or "kspace", what a complex array is. InputError where the file is none of these.
+    A real array is images (…, H, W); a complex one, also as records of two numbers or along a last axis of 2, is images
+    or k-space (H, W), (coils, H, W) or (slices, coils, H, W): what it is taken as is printed. K-space without a mask is
+    fully sampled: an equispaced mask of every 4th line is put on it to show what the methods make of it.
+
+    Parameters
+    ----------
+    path : k-space in fastMRI's or SNU's layout, or an array in .npy, .nii, .nii.gz or HDF5 (the first one in it with
+        numbers along two axes); relative paths count from ROOT
+    slice : its number; None: the middle one of k-space, four of images
+    weights : a run or folder of a trained network for k-space, or a .pt file with fastMRI's published VarNet
+    kind : "image" or "kspace", what a complex array is; None: guessed by its energy
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    InputError
+        If the file is none of these.
     """
     if kind not in (None, *KINDS):
         raise InputError("kind", f"got {kind!r}", f"one of {', '.join(KINDS)}, or None")
@@ -87,7 +100,7 @@ class _Array(NamedTuple):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Array]:
-    """The array of a file that is no k-space of a known layout; InputError where there is none."""
+    """The array of a file that is no k-space of a known layout; InputError if there is none."""
     if path.suffix in HDF5:
         with open_hdf5(path) as file:
             yield _first(path, file)
@@ -104,10 +117,10 @@ def _opened(path: Path) -> Iterator[_Array]:
         raise
     except Exception as error:  # readers fail in many ways with what isn't such a file
         raise InputError(path, f"can't be read ({one_line(error)[:120]})") from None
-    found, why = _array(path, stored, "an array", told)
-    if found is None:
+    array, why = _array(path, stored, "an array", told)
+    if array is None:
         raise InputError(path, why)
-    yield found
+    yield array
 
 
 def _first(path: Path, file: h5py.File) -> _Array:
@@ -117,10 +130,10 @@ def _first(path: Path, file: h5py.File) -> _Array:
     reasons = []
     for name in names:
         others = f"; {pluralize(len(names) - 1, 'other data set')} in the file" if len(names) > 1 else ""
-        found, why = _array(path, file[name], f"its first array of numbers is {name!r},", others)
-        if found is not None:
+        array, why = _array(path, file[name], f"its first array of numbers is {name!r},", others)
+        if array is not None:
             dataset(file[name].parent, name.split("/")[-1], "fiubcV")  # all its parts are there
-            return found
+            return array
         reasons.append(f"{name}: {why}")
     more = f" … ({len(reasons)} in all)" if len(reasons) > 3 else ""
     raise InputError(
@@ -140,15 +153,15 @@ def _array(path: Path, stored: Any, named: str, more: str) -> tuple[_Array | Non
     about = f"{shape} of {'records of ' + ', '.join(dtype.names) if fields else dtype}"
     value = dtype[0] if fields else dtype
     kind, axis = "complex" if value.kind == "c" else "real", None
-    if fields in COLORS or (not fields and len(shape) > 2 and shape[-1] == 3 and value == np.uint8):
+    if fields in COLOR_FIELDS or (not fields and len(shape) > 2 and shape[-1] == 3 and value == np.uint8):
         kind, axis = "color", "red, green and blue"
-    elif fields in COMPLEX or (not fields and len(shape) > 2 and shape[-1] == 2 and value.kind == "f"):
+    elif fields in COMPLEX_FIELDS or (not fields and len(shape) > 2 and shape[-1] == 2 and value.kind == "f"):
         kind, axis = "complex", "real and imaginary part"
     if value.kind not in "biufc" or (fields and not axis) or (kind == "color" and value != np.uint8):
         return None, f"{about}, expected numbers"
     if axis and not fields:
         shape, about = shape[:-1], f"{about}, the last axis taken as {axis}"
-    if shape[-2] * shape[-1] > LARGEST:
+    if shape[-2] * shape[-1] > LARGEST_IMAGE:
         return None, f"{about}: images of {shape[-2]} × {shape[-1]} are too large to be shown"
     return _Array(path, stored, shape, kind, f"{named} {about}{', images' * (kind != 'complex')}{more}"), ""
 
@@ -272,7 +285,7 @@ def _name_of(weights: str | Path) -> str:
     return read(about)["name"] if about.is_file() else "VarNet"
 
 
-def _by_network(weights: str | Path, case: Case, file: KspaceFile) -> Tensor:
+def _by_network(weights: str | Path, case: KspaceCase, file: KspaceFile) -> Tensor:
     name = _name_of(weights)
     if models.entry(name).family != "kspace":
         raise InputError(name, "no network that gets k-space, or its zero-filled image, alone")

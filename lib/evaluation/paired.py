@@ -1,4 +1,8 @@
-"""How much better one run is than another, on the cases that both have: scores case by case, differences paired by person."""
+"""Is one run better than another, for other people, too? Scores of cases that both have, paired by person.
+
+Student's t interval of the mean difference over people answers it. What a step adds for the people that were tested,
+however their slices had been chosen, is another question: `lib.evaluation.ladder`.
+"""
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -17,31 +21,44 @@ from lib.metrics import segmentation
 from lib.runs import listing
 from lib.text import pluralize
 
-NO_SCORES = pd.DataFrame(columns=["case", "person", "metric", "run", "value", "part"])
+NO_SCORES = pd.DataFrame(columns=["case", "person", "metric", "run", "value", "part", "simulated"])
 ROUNDING = 1e-6  # of a value: a smaller difference is that of float32, and none
 
 
 def scores(compared: Mapping[str, run_comparison.Images]) -> pd.DataFrame:
-    """A row a case that all have, metric and run: case, person, metric, run, value, part; each case's whole volume.
+    """The scores of each case's whole volume, for the cases that all runs have.
 
-    Reconstructions: the standard metrics, of each acceleration and each kind of series (simulated
-    hearts, patients) by itself; segmentations: Dice of each
-    class but the background, 1 where a run rightly finds none of it; a class that neither a case's truth nor any run has is
-    left out, as are cases without a truth. part: what the run's images of the case are of, such as "at 4×"; runs that have
-    a case at different accelerations are compared under both, and `caption` warns. InputError where two have different
-    truths of one case.
+    Reconstructions: the standard metrics, of each acceleration and each kind of series (simulated hearts, patients) by
+    itself. Segmentations: Dice of each class but the background, 1 where a run rightly finds none of it; a class that
+    neither a case's truth nor any run has is left out, as are cases without a truth. Runs that have a case at different
+    accelerations are compared under both, and `caption` warns.
+
+    Parameters
+    ----------
+    compared : each run's images, as `run_comparison.images` gives them
+
+    Returns
+    -------
+    A row per case, metric and run: case, person, metric, run, value; part: what the run's images of the case are of,
+    such as "at 4×"; simulated: whether a program has drawn what they show.
+
+    Raises
+    ------
+    InputError
+        If two runs have different truths of one case.
     """
     rows, parts, named_classes = [], {}, tuple(run_comparison.classes(compared))
     for case in run_comparison.cases(compared):
-        found = {n: _scored(*s, case, named_classes, s.path.stat().st_mtime_ns) for n, s in compared.items()}
-        if any(each.truth is None for each in found.values()):
+        scored_runs = {n: _scored(*s, case, named_classes, s.path.stat().st_mtime_ns) for n, s in compared.items()}
+        if any(each.truth is None for each in scored_runs.values()):
             continue
-        check_truths(case, (each.truth for each in found.values()))
-        parts[case] = " and ".join(dict.fromkeys(each.part for each in found.values() if each.part))
-        seen = [m for m in next(iter(found.values())).values if not all(isnan(f.values[m]) for f in found.values())]
-        for name, (person, _, values, part) in found.items():
-            about = {"case": case, "person": person, "run": name, "part": part}
-            rows += [about | {"metric": m, "value": 1.0 if isnan(values[m]) else values[m]} for m in seen]
+        check_truths(case, (each.truth for each in scored_runs.values()))
+        parts[case] = " and ".join(dict.fromkeys(each.part for each in scored_runs.values() if each.part))
+        first, *others = (each.values for each in scored_runs.values())
+        known = [m for m in first if not all(isnan(values[m]) for values in (first, *others))]
+        for name, (person, _, values, part, simulated) in scored_runs.items():
+            about = {"case": case, "person": person, "run": name, "part": part, "simulated": simulated}
+            rows += [about | {"metric": m, "value": 1.0 if isnan(values[m]) else values[m]} for m in known]
     mixed = any(row["part"] != parts[row["case"]] for row in rows)
     for row in rows:
         row["metric"] += f" {parts[row['case']]}".rstrip() if mixed or len({*parts.values()}) > 1 else ""
@@ -49,7 +66,7 @@ def scores(compared: Mapping[str, run_comparison.Images]) -> pd.DataFrame:
 
 
 def check_truths(case: str, truths: Iterable[int]) -> None:
-    """InputError where two hashes of a case's truth differ."""
+    """InputError if two hashes of a case's truth differ."""
     if len(set(truths)) > 1:
         raise InputError(case, "the runs have different truths of it: they were made on different data")
 
@@ -69,15 +86,16 @@ class _Scored(NamedTuple):
     truth: int | None
     values: dict[str, float]
     part: str
+    simulated: bool
 
 
 @lru_cache(maxsize=4096)
 def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], modified: int) -> _Scored:
     """`modified` lets a file that was written anew be read anew."""
-    found = results.case(path, case)
-    if "truth" not in found.images:
-        return _Scored(found.person, None, {}, found.kind)
-    output, truth = found[image], found["truth"]
+    stored = results.case(path, case)
+    if "truth" not in stored.images:
+        return _Scored(stored.person, None, {}, stored.kind, stored.simulated)
+    output, truth = stored[image], stored["truth"]
     where = f"{path}: {case}: {image}"
     if output.shape != truth.shape:
         raise InputError(f"{where} is {output.shape}, truth {truth.shape}")
@@ -92,15 +110,24 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
             values = {m.label: m(output, truth) for m in map(metrics.METRICS.get, metrics.standard())}
     except InputError as error:
         raise InputError(where, error) from None
-    return _Scored(found.person, hash_of(truth), values, found.kind)
+    return _Scored(stored.person, hash_of(truth), values, stored.kind, stored.simulated)
 
 
 def differences(scored: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """A row a metric and run: the mean over people, and against the first run the mean of the paired differences.
+    """Means over people, and the paired differences from the first run.
 
-    People count alike: a person's cases are averaged first. low, high: Student's t interval of the mean difference over
-    people, NaN for one person and where a value is infinite (PSNR of equal images). better: people for whom the run is
-    better than the first.
+    People count alike: a person's cases are averaged first.
+
+    Parameters
+    ----------
+    scored : as `scores` gives it
+    level : of the interval, 0 to 1
+
+    Returns
+    -------
+    A row per metric and run. mean: over people. difference: mean of the paired differences from the first run. low,
+    high: Student's t interval of that mean, NaN for one person and if a value is infinite (PSNR of equal images).
+    better: people for whom the run is better than the first.
     """
     rows = []
     for metric, part in scored.groupby("metric", sort=False):
@@ -143,11 +170,11 @@ def caption(scored: pd.DataFrame) -> str:
     if not len(scored):
         return "No case with a truth that two of the runs have, so there is nothing to score."
     people, shared = scored["person"].nunique(), scored["case"].nunique()
-    drawn = any("simulated" in metric for metric in scored["metric"].unique())
+    simulated = ", simulated ones too" * bool(scored["simulated"].any())
     each = set(scored.groupby("metric")["person"].nunique())
     first = scored["run"].iloc[0]
-    caution = _caution(scored)
-    said = f"{caution}Means over {pluralize(people, 'person', 'people')}{', simulated ones too' * drawn} ({pluralize(shared, 'case')} that all runs share)"
+    means = f"Means over {pluralize(people, 'person', 'people')}{simulated}"
+    said = f"{_caution(scored)}{means} ({pluralize(shared, 'case')} that all runs share)"
     if people < 2:
         return f"{said}; differences from {first}. One person says nothing of others, so there is no interval."
     n = f"n = {people}" if each == {people} else "n the number of people in the last column"
@@ -156,8 +183,6 @@ def caption(scored: pd.DataFrame) -> str:
 
 def _caution(scored: pd.DataFrame) -> str:
     """A sentence where runs have a case at different accelerations, else nothing."""
-    if "part" not in scored:
-        return ""
     mixed = scored[scored.groupby("case")["part"].transform("nunique") > 1]
     each = mixed.groupby("run", sort=False)["part"].unique()
     said = ", ".join(f"{run} {' and '.join(p or 'by its own mask' for p in parts)}" for run, parts in each.items())

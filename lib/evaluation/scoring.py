@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from lib import InputError, metrics
-from lib.data.fastmri import Case
+from lib.data.fastmri import KspaceCase
 from lib.data.hdf5 import dataset, open_hdf5
 from lib.inference import results
 
 
 def score_result(path: Path) -> pd.DataFrame:
-    """Every image of a result.h5 against its own truth: a row per case and method, the standard metrics."""
+    """Every image of a run's result.h5 against its own truth: a row per case and method, the standard metrics."""
     rows = []
     run = Path(path).parent.parent
     for name, case in results.cases(path).items():
@@ -28,7 +28,17 @@ def score_result(path: Path) -> pd.DataFrame:
 
 
 def training_scores(path: Path, training_metrics: dict[str, Callable[[Tensor, Tensor], Tensor]]) -> pd.DataFrame:
-    """A row per series of a result.h5 that has a truth: each of the metrics of its output; else an empty table."""
+    """The output of each series that has a truth, scored as in training.
+
+    Parameters
+    ----------
+    path : of the result.h5
+    training_metrics : functions of (output, truth), both (1, axis 1, axis 2, T), by name
+
+    Returns
+    -------
+    A row per series, a column per metric; an empty table if there are no truths.
+    """
     rows = {}
     for name, case in results.cases(path).items():
         if "truth" in case.images:
@@ -38,7 +48,16 @@ def training_scores(path: Path, training_metrics: dict[str, Callable[[Tensor, Te
 
 
 def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
-    """A series' metrics, frames as slices: those of METRICS for cine."""
+    """A series' metrics, frames as slices: those of METRICS for cine.
+
+    Parameters
+    ----------
+    output, truth : (T, axis 1, axis 2)
+
+    Returns
+    -------
+    By name; ssim3d is NaN for series smaller than its window. ssim_slices, ssim_interval: see `score`.
+    """
     fits = min(truth.shape) >= metrics.WINDOW  # a series of fewer frames has no 3-D window
     values: dict[str, Any] = {}
     for name in metrics.scored("cine"):
@@ -48,13 +67,21 @@ def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
 
 
 def score(
-    output: Tensor, cases: list[Case], foreground_threshold: float = metrics.CHALLENGE_THRESHOLD
+    output: Tensor, cases: list[KspaceCase], foreground_threshold: float = metrics.CHALLENGE_THRESHOLD
 ) -> dict[str, Any]:
-    """Volume values of one person's slices: METRICS for k-space; ssim_foreground by the SNU challenge's definition.
+    """Volume values of one file's slices: METRICS for k-space; ssim_foreground by the SNU challenge's definition.
 
-    Against the target as recorded (noisy RSS) and, where it is known, the noise-free truth (`_noise_free`), there also
-    over the foreground alone (`_noise_free_foreground`). foreground_threshold: of ssim_foreground, in the data's units. `ssim_slices` lists the slices' values, `ssim_interval` is a
-    block-bootstrap interval of their mean: it tells how much the choice of slices matters, not how other people do.
+    Parameters
+    ----------
+    output : (S, h, w)
+    cases : the slices, with targets
+    foreground_threshold : of ssim_foreground, in the data's units
+
+    Returns
+    -------
+    By name, against the target as recorded (noisy RSS) and, if it is known, the noise-free truth (`_noise_free`), there
+    also over the foreground alone (`_noise_free_foreground`). ssim_slices: the slices' values; ssim_interval: a
+    block-bootstrap interval of their mean, which tells how much the choice of slices matters, not how other people do.
     """
     target = torch.stack([c.target for c in cases])
     values: dict[str, Any] = {n: metrics.METRICS[n](output, target) for n in metrics.scored("kspace")}
@@ -72,7 +99,14 @@ def score(
 
 
 def lesion_contrast(volume: Tensor | np.ndarray, lesion: np.ndarray, rim: int = 3) -> float:
-    """(mean in the lesion − mean in the rim around it) / mean in the rim; the rim is `rim` pixels wide, in the slice."""
+    """(mean in the lesion − mean in the rim around it) / mean in the rim.
+
+    Parameters
+    ----------
+    volume : (S, H, W)
+    lesion : (S, H, W) bool
+    rim : its width within a slice, pixels
+    """
     from scipy.ndimage import binary_dilation
 
     ring = np.stack([binary_dilation(s, iterations=rim + 1) & ~binary_dilation(s) if s.any() else s for s in lesion])
@@ -81,12 +115,23 @@ def lesion_contrast(volume: Tensor | np.ndarray, lesion: np.ndarray, rim: int = 
 
 
 def lesions(path: Path, methods: list[str]) -> dict[str, dict[str, float]]:
-    """{case: {"truth" and each method: `lesion_contrast`}} of a result.h5's cases whose k-space files have a `lesion` mask.
+    """The contrast of the lesions that the k-space files record: `lesion` (S, H, W), not 0 where one is.
 
-    lesion: (S, H, W), of the truth's size, not 0 where the lesion is; the preparation of the samples records it.
-    InputError where it is of another size.
+    Parameters
+    ----------
+    path : of the result.h5
+    methods : names of its images
+
+    Returns
+    -------
+    {case: {"truth" and each method: `lesion_contrast`}}, of the cases with a lesion.
+
+    Raises
+    ------
+    InputError
+        If a lesion's mask isn't of the truth's size.
     """
-    found = {}
+    contrasts = {}
     for name, case in results.cases(path).items():
         with open_hdf5(case.file) as data:
             where = dataset(data, "lesion")[:] > 0 if "lesion" in data else np.zeros(0, bool)
@@ -95,6 +140,6 @@ def lesions(path: Path, methods: list[str]) -> dict[str, dict[str, float]]:
         truth = case["noise_free" if "noise_free" in case.images else "truth"]
         if where.shape != truth.shape:
             raise InputError(case.file, f"lesion is {where.shape}", f"{truth.shape}")
-        found[name] = {"truth": lesion_contrast(truth, where)}
-        found[name] |= {m: lesion_contrast(case[m], where) for m in methods if m in case.images}
-    return found
+        contrasts[name] = {"truth": lesion_contrast(truth, where)}
+        contrasts[name] |= {m: lesion_contrast(case[m], where) for m in methods if m in case.images}
+    return contrasts

@@ -12,9 +12,15 @@ from lib.metrics import bootstrap, segmentation
 
 
 class Score(NamedTuple):
-    """One case: counts (S, C, C) confusion per slice, dice (C,) over all its slices, hausdorff95 (S, C) of each slice.
+    """One case's counts and distances.
 
-    Of a volume hausdorff95 is (1, C), in space. Distances are in mm, or in pixels where the pixels aren't known in mm.
+    Parameters
+    ----------
+    case : its name
+    person : whose it is
+    counts : (S, C, C), the confusion of each slice
+    hausdorff95 : (S, C) of each slice, of a volume (1, C), in space; in mm, or in pixels if their size isn't known
+    classes : names, the background first
     """
 
     case: str
@@ -25,6 +31,7 @@ class Score(NamedTuple):
 
     @property
     def dice(self) -> np.ndarray:
+        """(C,), over all slices together."""
         return segmentation.dice_of(self.counts.sum(0))
 
     @property
@@ -35,11 +42,11 @@ class Score(NamedTuple):
 
 def cases_of(path: Path) -> dict[str, results.Case]:
     """The cases of a result.h5 of segmentations; InputError if it can't be read, or holds reconstructions."""
-    found = results.cases(path)
-    for name, case in found.items():
+    cases = results.cases(path)
+    for name, case in cases.items():
         if not case.classes:
             raise InputError(path, "no segmentations in it", hint=f"{name} has no classes")
-    return found
+    return cases
 
 
 def score(path: Path) -> list[Score]:
@@ -60,7 +67,7 @@ def score(path: Path) -> list[Score]:
 
 
 def labeled(path: Path) -> list[Score]:
-    """`score`; InputError where no case has a truth."""
+    """`score`; InputError if no case has a truth."""
     scores = score(path)
     if not scores:
         raise InputError(path, "no truths in it", hint="nothing to score")
@@ -68,10 +75,17 @@ def labeled(path: Path) -> list[Score]:
 
 
 def by_class(scores: list[Score]) -> pd.DataFrame:
-    """A row per class: Dice, the mean over people of all slices of each together, with its block-bootstrap interval.
+    """The scores of each class, over all cases.
 
-    hausdorff95: mean over the slices (of volumes, the volumes) in which both have the class; `missed`: those in which only
-    one has it; `both empty`: the share in which neither has. Empty where there are no truths.
+    Parameters
+    ----------
+    scores : of cases of the same classes
+
+    Returns
+    -------
+    A row per class; empty if there are no scores. dice: of all slices of a person together, the mean over people; low,
+    high: its block-bootstrap interval over slices; hausdorff95: mean over the slices (of volumes, the volumes) in which
+    both have the class; missed: those in which only one has it; both empty: the share in which neither has.
     """
     if not scores:
         return pd.DataFrame(columns=["dice", "low", "high", "hausdorff95", "missed", "both empty"])
@@ -133,8 +147,8 @@ def slices_by_dice(scores: list[Score]) -> list[tuple[float, str, int]]:
     """(mean Dice over the classes that are there but the background, case, slice), worst first; slices without any left out."""
     rows = []
     for s in scores:
-        dice, there = segmentation.dice_of(s.counts)[:, 1:], ~segmentation.both_empty(s.counts)[:, 1:]
-        rows += [(float(d[t].mean()), s.case, i) for i, (d, t) in enumerate(zip(dice, there, strict=True)) if t.any()]
+        dice, present = segmentation.dice_of(s.counts)[:, 1:], ~segmentation.both_empty(s.counts)[:, 1:]
+        rows += [(float(d[t].mean()), s.case, i) for i, (d, t) in enumerate(zip(dice, present, strict=True)) if t.any()]
     return sorted(rows)
 
 

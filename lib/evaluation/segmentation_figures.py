@@ -6,17 +6,22 @@ from typing import Any
 import numpy as np
 
 from lib import plots
-from lib.data import lgg, lits
+from lib.data import image_files, lgg, lits
 from lib.data.case_files import to_radiological
 from lib.data.hdf5 import open_hdf5
 from lib.evaluation.segmentation import Score, slices_by_dice
 from lib.inference import results
+from lib.plots.panels import window_of
 
 
 def picture(path: Path, scores: list[Score], which: str = "median"):
-    """A figure of one slice of a result.h5, image, label and prediction: the "worst", "median" or "best" by `slices_by_dice`.
+    """A figure of one slice: image, label and prediction; without truths, the middle slice of the first case.
 
-    Without truths the middle slice of the first case.
+    Parameters
+    ----------
+    path : of the result.h5
+    scores : of its cases
+    which : "worst", "median" or "best" by `slices_by_dice`
     """
     order = slices_by_dice(scores)
     if order:
@@ -29,18 +34,23 @@ def picture(path: Path, scores: list[Score], which: str = "median"):
     names = {"input": "image", "truth": "label", "output": "prediction"}
     seen = {n: to_radiological(case.part(key, s), case.about) for key, n in names.items() if key in case.images}
     image = seen.pop("image")
-    low, high = np.percentile(image, (0, 99.5))
     panels = dict.fromkeys(("image", *seen), image)
-    window = (low, high) if high > low else None
-    return plots.montage(panels, window, title=title, labels=seen, classes=list(case.classes))
+    return plots.montage(panels, window_of({"image": image}), title=title, labels=seen, classes=list(case.classes))
 
 
 def planes(
     image: Any, labels: dict[str, Any], classes: list[str], spacing=(1.0, 1.0, 1.0), at=None, title: str | None = None
 ):  # fmt: skip
-    """A figure of three planes through voxel `at` of a volume (D, H, W), with each of `labels` laid over it in a column.
+    """A figure of three planes of a volume, with each label laid over it in a column.
 
-    at: None: the middle of what the last of them shows (of the volume, where it shows nothing).
+    Parameters
+    ----------
+    image : (D, H, W)
+    labels : class numbers (D, H, W), by name
+    classes : names, the background first
+    spacing : (z, y, x) in mm
+    at : voxel (z, y, x) through which the planes go; None: the middle of what the last label shows, or of the volume
+    title : above the figure
     """
     labels = {name: np.asarray(label) for name, label in labels.items()}
     if at is None:
@@ -55,30 +65,41 @@ def planes(
 
 
 def case_planes(path: Path, name: str | None = None, title: str | None = None):
-    """`planes` of a case of a result.h5 of volumes (the first if None): the prediction and, if known, the label."""
+    """`planes` of a case of volumes: the prediction and, if known, the label.
+
+    Parameters
+    ----------
+    path : of the result.h5
+    name : of the case; None: the first
+    title : above the figure; None: the case's name
+    """
     case = results.case(path, name)
     labels = {"prediction": case["output"]} | ({"label": case["truth"]} if "truth" in case.images else {})
     return planes(case["input"], labels, list(case.classes), case.spacing, title=title or case.name)
 
 
 def mask_table(masks: Path, source: Path, count: int = 4):
-    """A figure of up to `count` samples of a masks.h5, evenly chosen: input, prediction and, where it is known, truth.
+    """A figure of samples of a masks.h5, evenly chosen: input, prediction and, if it is known, truth.
 
-    source: the result.h5 beside it, or the folder of the images.
+    Parameters
+    ----------
+    masks : the masks.h5
+    source : the result.h5 beside it, or the folder of the images
+    count : samples at most
     """
     panels, labels = {}, {}
     with open_hdf5(masks) as file:
         names = list(file)
         names = [names[i] for i in sorted({round(q) for q in np.linspace(0, len(names) - 1, count)})]
-        found = {name: file[name][0] for name in names}
+        masks_shown = {name: file[name][0] for name in names}
     if source.is_dir():
-        paths = {p.stem: p for p in lgg.images_in(source)}
-        inputs = {name: (lgg.read_image(paths[name], found[name].shape)[1], None) for name in names}
+        paths = {p.stem: p for p in image_files.images_in(source)}
+        inputs = {name: (image_files.read_image(paths[name], masks_shown[name].shape)[1], None) for name in names}
     else:
         inputs = _inputs(source, names)
     for name in names:
         image, truth = inputs[name]
-        laid = {"prediction": found[name].round()} | ({} if truth is None else {"truth": truth})
+        laid = {"prediction": masks_shown[name].round()} | ({} if truth is None else {"truth": truth})
         panels |= dict.fromkeys((f"{name}: {row}" for row in ("input", *laid)), image / max(float(image.max()), 1))
         labels |= {f"{name}: {row}": label for row, label in laid.items()}
     columns = len(panels) // len(names)
@@ -86,9 +107,9 @@ def mask_table(masks: Path, source: Path, count: int = 4):
 
 
 def _inputs(path: Path, names: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-    found = {}
+    inputs = {}
     for case in results.cases(path).values():
         for s, name in enumerate(case.slice_names):
             if name in names:
-                found[name] = (case.part("input", s), case.part("truth", s) if "truth" in case.images else None)
-    return found
+                inputs[name] = (case.part("input", s), case.part("truth", s) if "truth" in case.images else None)
+    return inputs

@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 
 from lib import InputError, metrics
-from lib.metrics import segmentation as overlap
+from lib.metrics import segmentation
 from lib.plots.panels import is_array, magnitude
 
 Scores = Callable[[int], dict[str, dict[str, float]]]
 
 
-def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores | None:
-    """slice → {volume: {title: value of each standard metric}} of each volume (S, H, W) against `volumes[truth]`; None without a truth.
+def reconstruction_scores(volumes: Mapping[str, Any], truth: str = "truth") -> Scores | None:
+    """A function of a slice's number that scores the slice of each volume by the standard metrics.
 
-    The metrics of one slice; the data range is the maximum of the whole truth's finite values. NaN where a slice
-    can't be scored.
+    Parameters
+    ----------
+    volumes : (S, H, W) each, by name; masks and those of another shape than the truth aren't scored
+    truth : name of the one to compare with
+
+    Returns
+    -------
+    slice → {volume: {the metric's title: value}}, NaN if a slice can't be scored; the data range is the maximum of the
+    whole truth's finite values. None without a truth.
     """
     if not is_array(volumes.get(truth)):
         return None
@@ -30,12 +37,12 @@ def reconstruction(volumes: Mapping[str, Any], truth: str = "truth") -> Scores |
         return max(float(np.nan_to_num(magnitude(plane), posinf=0).max()) for plane in volumes[truth])
 
     def of(index: int) -> dict[str, dict[str, float]]:
-        target, found = magnitude(volumes[truth][index]), {}
+        target, by_volume = magnitude(volumes[truth][index]), {}
         for name, volume in others.items():
             output = magnitude(volume[index])
             calls = [metrics.METRICS[metric] for metric in metrics.standard()]
-            found[name] = {call.title: _value(call, output, target, peak()) for call in calls}
-        return found
+            by_volume[name] = {call.title: _value(call, output, target, peak()) for call in calls}
+        return by_volume
 
     return of
 
@@ -49,28 +56,44 @@ def _value(metric: Callable[..., float], output: np.ndarray, target: np.ndarray,
         return math.nan
 
 
-def segmentation(labels: Mapping[str, Any], truth: Any, classes: Sequence[str]) -> Scores:
-    """slice → {panel: {"mean Dice": the mean over the classes that are there, each class: its Dice}} of labels (S, H, W).
+def segmentation_scores(labels: Mapping[str, Any], truth: Any, classes: Sequence[str]) -> Scores:
+    """A function of a slice's number that gives the Dice of each label's slice.
 
-    The background isn't counted; NaN for a class that neither has in the slice. Labels of another shape aren't scored.
+    Parameters
+    ----------
+    labels : class numbers (S, H, W), by panel; those of another shape than the truth aren't scored
+    truth : class numbers (S, H, W)
+    classes : names, the background, which isn't counted, first
+
+    Returns
+    -------
+    slice → {panel: {"mean Dice": over the classes that one of them has, "Dice <class>": its own, NaN if neither has
+    it}}.
     """
     labels = {name: label for name, label in labels.items() if label.shape == truth.shape}
 
     def of(index: int) -> dict[str, dict[str, float]]:
-        found = {}
+        by_panel = {}
         for name, label in labels.items():
-            counts = overlap.confusion(label[index], truth[index], len(classes))
-            dice = np.where(overlap.both_empty(counts), np.nan, overlap.dice_of(counts))[1:]
-            there = dice[np.isfinite(dice)]
-            mean = {"mean Dice": float(there.mean()) if there.size else math.nan} if len(dice) > 1 else {}
-            found[name] = mean | dict(zip((f"Dice {c}" for c in classes[1:]), dice.tolist(), strict=True))
-        return found
+            counts = segmentation.confusion(label[index], truth[index], len(classes))
+            dice = np.where(segmentation.both_empty(counts), np.nan, segmentation.dice_of(counts))[1:]
+            present = dice[np.isfinite(dice)]
+            mean = {"mean Dice": float(present.mean()) if present.size else math.nan} if len(dice) > 1 else {}
+            by_panel[name] = mean | dict(zip((f"Dice {c}" for c in classes[1:]), dice.tolist(), strict=True))
+        return by_panel
 
     return of
 
 
 def ranked(scores: Scores, count: int, panel: str, metric: str) -> list[int]:
-    """The slices that have a finite score, the worst first."""
+    """The slices that have a finite score, the worst first.
+
+    Parameters
+    ----------
+    scores : slice → {panel: {metric: value}}
+    count : of slices
+    panel, metric : what they are ranked by
+    """
     values = {i: scores(i).get(panel, {}).get(metric, math.nan) for i in range(count)}
     finite = [i for i in values if math.isfinite(values[i])]
     return sorted(finite, key=values.get, reverse=metrics.lower_is_better(metric))

@@ -48,14 +48,27 @@ LAYOUTS = {"cine": (_cine, "output"), "submission": (_submission, "output"), "ma
 
 
 def export(run: os.PathLike | str, layout: str) -> Path:
-    """A run's result.h5 once more in a source's layout, beside it; returns the new file's or folder's path.
+    """Write a run's result.h5 once more in a source's layout, beside it.
 
     cine: `result_cine.h5` with `input`, `result` and, if known, `truth`, each (series, axis 1, axis 2, time).
-    submission: fastMRI's and SNU's, `reconstructions/<file>.h5` per file of k-space, with `reconstruction` (S, h, w); of
-    files of one name with the folder that sets them apart, as in `reconstructions/acc4/<file>.h5`.
-    masks: the ResUNet source's, `masks.h5` with one array (1, H, W) in 0 … 1 per image, by its name.
-    InputError for another layout, for a result without what the layout holds, such as a comparison of methods, and for
-    series of different size.
+    submission: fastMRI's and SNU's, `reconstructions/<file>.h5` per file of k-space, with `reconstruction` (S, h, w);
+    of files of one name with the folder that sets them apart, as in `reconstructions/acc4/<file>.h5`. masks: the
+    ResUNet source's, `masks.h5` with one array (1, H, W) in 0 … 1 per image, by its name.
+
+    Parameters
+    ----------
+    run : a run folder
+    layout : cine, submission or masks
+
+    Returns
+    -------
+    The path of the new file or folder.
+
+    Raises
+    ------
+    InputError
+        For another layout, a result without what the layout holds, such as a comparison of methods, and series of
+        different size.
     """
     if layout not in LAYOUTS:
         raise InputError("layout", f"got {layout!r}", f"one of {', '.join(LAYOUTS)}")

@@ -21,11 +21,24 @@ dynamic_batching {{ }}
 
 
 def serve(model: nn.Module, name: str, example: Tensor, folder: Path) -> Path:
-    """Write folder/<name>/1/model.onnx and folder/<name>/config.pbtxt; returns the model's path.
+    """Write a network as ONNX, run by onnxruntime on the example at once; prints the difference from the network.
 
-    model: real in, real out, of one shape; example: an input (1, …). The batch size stays free, the other sizes are the
-    example's. The file is run by onnxruntime on the example at once: a relative difference from the network of more than
-    1e-4 is an InputError, and nothing is written. Prints the difference.
+    Parameters
+    ----------
+    model : real in, real out, of one shape
+    name : of the served model
+    example : an input (1, …); the batch size stays free, the other sizes are the example's
+    folder : where <name>/1/model.onnx and <name>/config.pbtxt are written
+
+    Returns
+    -------
+    The path of model.onnx.
+
+    Raises
+    ------
+    InputError
+        For complex input, and if onnxruntime's output differs by more than 1e-4 (relative norm); nothing is written
+        then.
     """
     model, example = model.cpu().eval(), example.cpu()
     if example.is_complex():
@@ -51,6 +64,6 @@ def serve(model: nn.Module, name: str, example: Tensor, folder: Path) -> Path:
 def _difference(path: Path, model: nn.Module, example: Tensor) -> float:
     import onnxruntime
 
-    found = onnxruntime.InferenceSession(path).run(None, {"input": example.numpy()})[0]
-    wanted = model(example).numpy()
-    return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), np.finfo(np.float32).tiny))
+    output = onnxruntime.InferenceSession(path).run(None, {"input": example.numpy()})[0]
+    expected = model(example).numpy()
+    return float(np.linalg.norm(output - expected) / max(np.linalg.norm(expected), np.finfo(np.float32).tiny))

@@ -1,8 +1,8 @@
 """result.h5, the images that a run has made: written and read here, and nowhere else.
 
-One group per case. Its arrays are (S, H, W), slices or frames first: `input`, `output` (in a comparison one array per method
-in its place), and, if known, `truth`, `noise_free` and `probability`. All else that is known of a case stands in the
-group's attributes (`Case` lists them).
+One group per case. Its arrays are (S, H, W), slices or frames first: `input`, `output` (in a comparison one array per
+method in its place), and, if known, `truth`, `noise_free` and `probability`. All else that is known of a case stands in
+the group's attributes (`Case` lists them).
 """
 
 import contextlib
@@ -27,7 +27,11 @@ class Writer:
     """Writes a result.h5: `with Writer(path) as result: result.add(…)`.
 
     The file is written under a temporary name and renamed when the block ends; after an exception nothing is left.
-    first_axis: "time" if the arrays' first axis is time.
+
+    Parameters
+    ----------
+    path : of the result.h5
+    first_axis : "time" if the arrays' first axis is time
     """
 
     def __init__(self, path: os.PathLike | str, first_axis: str = ""):
@@ -46,14 +50,28 @@ class Writer:
         return self._open.__exit__(*error)
 
     def add(self, name: str, images: Mapping[str, Any], **about: Any) -> None:
-        """A case's whole arrays (S, H, W), as float32, and its attributes."""
+        """A case's whole arrays and its attributes.
+
+        Parameters
+        ----------
+        name : of the case
+        images : (S, H, W) each, by name; written as float32
+        **about : the attributes; those that are None are left out
+        """
         group = self._group(name)
         for key, volume in images.items():
             group.create_dataset(key, data=np.asarray(volume, dtype=np.float32))
         self.describe(name, **about)
 
     def arrays(self, name: str, size: tuple[int, ...], types: Mapping[str, Any]) -> dict[str, h5py.Dataset]:
-        """Compressed arrays of a case, {name: one to fill slice by slice}; size: (S, H, W), types: {name: numpy's}."""
+        """Compressed arrays of a case, to be filled slice by slice.
+
+        Parameters
+        ----------
+        name : of the case
+        size : (S, H, W)
+        types : numpy's type by array
+        """
         chunks, group = (1, *size[1:]), self._group(name)
         return {k: group.create_dataset(k, size, kind, compression="gzip", chunks=chunks) for k, kind in types.items()}
 
@@ -74,8 +92,13 @@ class Writer:
 class Case:
     """One case of a result.h5. Arrays are read when they are asked for: `case["output"]` is (S, H, W).
 
-    path: the result.h5. name: the case's. images: names of its arrays. unit: what a slice is, "slice" or "frame".
-    about: its attributes as they are stored.
+    Parameters
+    ----------
+    path : the result.h5
+    name : of the case
+    images : names of its arrays
+    unit : what the first axis counts, "slice" or "frame"
+    about : its attributes as they are stored
     """
 
     path: Path
@@ -120,6 +143,11 @@ class Case:
         if "acceleration" in self.about and text(self.about, "mask_kind", self.path) != "file":
             return f"at {self.about['acceleration']:g}×"
         return f"of {self.about['kind']}" if "kind" in self.about else ""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a program has drawn what it shows; older results don't tell."""
+        return bool(self.about.get("simulated", False))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -182,7 +210,18 @@ def case_names(source: os.PathLike | str) -> list[str]:
 
 
 def case(source: os.PathLike | str, name: str | None = None) -> Case:
-    """One case (the first if None); InputError as in `case_names`, and if there is no such case."""
+    """One case.
+
+    Parameters
+    ----------
+    source : a result.h5, a run folder, or a task, of which the newest good run counts
+    name : of the case; None: the first
+
+    Raises
+    ------
+    InputError
+        As `case_names` does, and if there is no such case.
+    """
     path = result_of(source)
     with _opened(path) as (file, names):
         if name is not None and name not in names:

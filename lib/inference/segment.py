@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib.data import lgg
+from lib.data import image_files
 from lib.data.case_files import CaseFile, CaseSlices, normalize
 from lib.data.hdf5 import open_hdf5
 from lib.files import replacing
@@ -35,14 +35,27 @@ def segment_slices(model: nn.Module, slices: CaseSlices, path: Path, device="cpu
     """Write result.h5 of segmented cases: one group per case with `input`, `output` and, if known, `truth`, all (S, H, W).
 
     input: the image as stored (of three channels the middle one); output and truth: classes, uint8; of a one-channel
-    network also `probability` (S, H, W) in 0 … 1. Attributes: person, file, classes, spacing, names (of the slices), and
-    probability_of_truth, the mean probability of the right class. Written under a temporary name and renamed.
+    network also `probability` (S, H, W) in 0 … 1. Attributes: person, file, classes, spacing, names (of the slices),
+    and probability_of_truth, the mean probability of the right class. Prints a line per case; written under a temporary
+    name and renamed.
+
+    Parameters
+    ----------
+    model : a network that segments slices
+    slices : what is segmented
+    path : of the result.h5
+    device : where the network runs
+    batch_size : slices of a case at once
+
+    Returns
+    -------
+    The path.
     """
     model = model.to(device).eval()
     first = 0
     with Writer(path) as result:
         for case in slices.cases:
-            arrays, found = _begin(result, case), []
+            arrays, of_truth = _begin(result, case), []
             for start in range(0, case.slices, batch_size):
                 part = [slices.case(first + s) for s in range(start, min(start + batch_size, case.slices))]
                 at = slice(start, start + len(part))
@@ -57,9 +70,9 @@ def segment_slices(model: nn.Module, slices: CaseSlices, path: Path, device="cpu
                 if case.label:
                     label = torch.stack([c.label for c in part])
                     arrays["truth"][at] = label
-                    found.append(p.gather(1, label[:, None]).flatten())
+                    of_truth.append(p.gather(1, label[:, None]).flatten())
             first += case.slices
-            _describe(result, case, case.names, float(torch.cat(found).mean()) if found else float("nan"))
+            _describe(result, case, case.names, float(torch.cat(of_truth).mean()) if of_truth else float("nan"))
             print(f"segmented {case.id}: {case.slices} slices", flush=True)
     return Path(path)
 
@@ -70,8 +83,19 @@ def segment_volumes(
 ) -> Path:  # fmt: skip
     """Write result.h5 of whole volumes by overlapping windows: one group per case, as `segment_slices` does for slices.
 
-    Settings as in `lib.inference.sliding_window.slabs`. The attribute `volume` says that distances are those of volumes.
-    Prints a line per case; written under a temporary name and renamed. Returns the path.
+    The attribute `volume` says that distances are those of volumes. Prints a line per case; written under a temporary
+    name and renamed.
+
+    Parameters
+    ----------
+    model : a network that segments volumes
+    cases : prepared volumes
+    path : of the result.h5
+    patch, overlap, batch_size, device, precision : of `lib.inference.sliding_window.slabs`
+
+    Returns
+    -------
+    The path.
     """
     with Writer(path) as result:
         for case in cases:
@@ -84,8 +108,8 @@ def segment_volumes(
                     arrays["output"][at], arrays["input"][at] = p.argmax(0), file["image"][at]
                     if case.label:
                         arrays["truth"][at] = label = file["label"][at]
-                        found = p.gather(0, torch.from_numpy(label.astype(np.int64))[None])
-                        right += found.double().mean((1, 2, 3)) * p.shape[1]
+                        of_truth = p.gather(0, torch.from_numpy(label.astype(np.int64))[None])
+                        right += of_truth.double().mean((1, 2, 3)) * p.shape[1]
             right = float(right) / case.slices if case.label else float("nan")
             _describe(result, case, map(str, range(case.slices)), right, affine=affine, volume=True)
             print(f"segmented {case.id}: {'×'.join(map(str, (case.slices, *case.size)))}", flush=True)
@@ -96,16 +120,31 @@ def segment_volumes(
 def segment_images(model: nn.Module, folder: Path, path: Path, how: str, size: tuple[int, int], device="cpu") -> Path:
     """Write masks.h5 for a folder of images without masks: one array (1, h, w) in 0 … 1 per image, by its file's stem.
 
-    Images are resized to `size` and normalized as `how` says. Returns the path; InputError if there are no images or one
-    is refused: before any is predicted.
+    Parameters
+    ----------
+    model : a network of three channels in, one out
+    folder : of the images
+    path : of the masks.h5
+    how : the normalization, see `lib.data.case_files.normalize`
+    size : (h, w) that the images are resized to
+    device : where the network runs
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    InputError
+        If there are no images or one is refused, before any is predicted.
     """
     model = model.to(device).eval()
-    images = lgg.images_in(folder)
+    images = image_files.images_in(folder)
     for image in images:
-        lgg.check_image(image)
+        image_files.check_image(image)
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as file:
         for image in images:
-            x = normalize(torch.from_numpy(lgg.read_image(image, size).astype(np.float32)), how)
+            x = normalize(torch.from_numpy(image_files.read_image(image, size).astype(np.float32)), how)
             file[image.stem] = probabilities(model(x[None].to(device))).cpu().numpy()[0]
     print(f"{len(images)} masks", flush=True)
     return Path(path)

@@ -1,6 +1,7 @@
 """Whole-volume prediction by overlapping windows with Gaussian weights (MONAI's), slab by slab.
 
-Only the planes that later windows still touch are kept: memory is bounded by one window's depth, not by classes × volume.
+Only the planes that later windows still touch are kept: memory is bounded by one window's depth, not by classes ×
+volume.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,12 +22,29 @@ def slabs(
     model: nn.Module, volume, patch: Sequence[int], overlap: float = 0.5, batch_size: int = 1, device="cpu",
     outside: float = 0.0, precision: str = "fp32",
 ) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
-    """(first plane, probabilities (C, d, H, W) on the CPU) of a volume (D, H, W), from its first plane to its last.
+    """The class probabilities of a volume, slab by slab, from its first plane to its last.
 
-    volume: an array or an HDF5 data set, read window by window. patch: (d, h, w) of a window; overlap: the share of it that
-    the next one covers. A volume smaller than a window is filled up with `outside` on both sides. The mean over windows of
-    their probabilities is what MONAI's `sliding_window_inference` gives. precision: of the network alone, fp32, bf16 or,
-    on a GPU, fp16; probabilities are float32. InputError for an overlap outside 0 … 1.
+    They are means over windows, as MONAI's `sliding_window_inference` gives them, in float32.
+
+    Parameters
+    ----------
+    model : from (N, 1, d, h, w) to logits (N, C, d, h, w)
+    volume : (D, H, W), an array or an HDF5 data set, read window by window
+    patch : (d, h, w) of a window
+    overlap : the share of a window that the next one covers, at least 0 and below 1
+    batch_size : windows at once
+    device : where the network runs
+    outside : fills up a volume smaller than a window, on both sides
+    precision : of the network alone: fp32, bf16 or, on a GPU, fp16
+
+    Yields
+    ------
+    (number of the slab's first plane, probabilities (C, planes, H, W) on the CPU)
+
+    Raises
+    ------
+    InputError
+        For an overlap outside its range.
     """
     from monai.data.utils import compute_importance_map, dense_patch_slices  # seconds
 
@@ -50,11 +68,11 @@ def slabs(
             windows = torch.stack([_window(volume, (z, *c), patch, before, outside) for c in part])
             with autocast(torch.device(device).type, precision):
                 output = model(windows[:, None].to(device))
-            found = probabilities(output.float())
+            window_probabilities = probabilities(output.float())
             if totals is None:
-                totals = torch.zeros(found.shape[1], patch[0], *size[1:], device=device)
+                totals = torch.zeros(window_probabilities.shape[1], patch[0], *size[1:], device=device)
                 weights = torch.zeros(patch[0], *size[1:], device=device)
-            for (y, x), p in zip(part, found, strict=True):
+            for (y, x), p in zip(part, window_probabilities, strict=True):
                 totals[:, :, y : y + patch[1], x : x + patch[2]] += p * weight
                 weights[:, y : y + patch[1], x : x + patch[2]] += weight
         done = following - z

@@ -1,6 +1,5 @@
 """What a network makes of one slice, step by step: from the samples to the image."""
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -10,15 +9,21 @@ from lib.data.pictures import log_kspace
 from lib.inference.reconstruct import by_network
 from lib.kspace import center_crop, rss
 from lib.models.varnet import VarNet
+from lib.plots.panels import white_point
 
 
 @torch.no_grad()
 def steps(model: nn.Module, slices: KspaceSlices, i: int = 0, device: torch.device | str = "cpu", coils: int = 3):
-    """A figure of slice i: sampled k-space, then what the network computes of it, then the target if there is one.
+    """A figure of one slice: sampled k-space, then what the network computes of it, then the target if there is one.
 
-    model: a VarNet is shown with its first `coils` sensitivity maps and the image after each cascade; another network
-        with its output alone.
-    slices: the data, as the network is fed with them.
+    Parameters
+    ----------
+    model : a VarNet is shown with sensitivity maps and the image after each cascade, another network with its output
+        alone
+    slices : the data, as the network is fed with them
+    i : number of the slice in them
+    device : where the network runs
+    coils : whose maps are shown, the first ones
     """
     case, model = slices.case(i), model.to(device).eval()
     panels = {"sampled k-space, log": log_kspace(rss(case.masked_kspace, 0))}
@@ -27,12 +32,12 @@ def steps(model: nn.Module, slices: KspaceSlices, i: int = 0, device: torch.devi
         sampled = [x[None].to(device) for x in slices.item(case)[:3]]
         maps = model.sensitivities(*sampled)[0, :coils].abs()
         panels |= {f"sensitivity of coil {c + 1}": m / m.max() for c, m in enumerate(maps)}
-        made = enumerate(model.after_each_cascade(*sampled), 1)
-        images |= {f"after cascade {c}": center_crop(x[0], tuple(case.zero_filled.shape)) for c, x in made}
+        after_cascades = enumerate(model.after_each_cascade(*sampled), 1)
+        images |= {f"after cascade {c}": center_crop(x[0], tuple(case.zero_filled.shape)) for c, x in after_cascades}
     else:
         images["output"] = by_network(model, slices, [case], device)[0]
     images |= {} if case.target is None else {"target": case.target}
-    top = max(float(np.percentile(images["zero-filled" if case.target is None else "target"], 99.5)), 1e-12)
+    top = white_point(images["zero-filled" if case.target is None else "target"])
     panels |= {name: image / top for name, image in images.items()}
     title = f"{case.id}, slice {case.slice}, {case.mask.achieved:.2f}× achieved"
     return plots.montage({name: x.cpu() if hasattr(x, "cpu") else x for name, x in panels.items()}, (0, 1), title=title)

@@ -8,6 +8,8 @@ import numpy as np
 from lib import InputError, array
 from lib.text import did_you_mean
 
+WHITE = 99.5  # the percentile that is shown white
+
 
 def magnitude(x: Any) -> np.ndarray:
     """numpy or torch array of any shape, type and device → float32 numpy, the magnitude where it is complex."""
@@ -30,12 +32,17 @@ def unavailable(panel: str | None, note: str | None = None) -> str:
     return f"n/a: {panel or note}" if panel or note else "n/a"
 
 
+def white_point(image: Any) -> float:
+    """The value that is shown white where 0 is black: the 99.5th percentile of the magnitude, above 0."""
+    return max(float(np.percentile(magnitude(image), WHITE)), 1e-12)
+
+
 def window_of(images: Mapping[str, Any], window: tuple[float, float] | None = None) -> tuple[float, float]:
-    """`window` (low, high), else percentiles 0 and 99.5 of the finite values of "truth", or of all without a truth."""
+    """`window` (low, high), else percentiles 0 and WHITE of the finite values of "truth", or of all without a truth."""
     if window is None:
         chosen = [images["truth"]] if is_array(images.get("truth")) else filter(is_array, images.values())
         values = np.concatenate([np.empty(0), *(a[np.isfinite(a)] for a in map(magnitude, chosen))])
-        low, high = map(float, np.percentile(values, (0, 99.5))) if values.size else (0.0, 1.0)
+        low, high = map(float, np.percentile(values, (0, WHITE))) if values.size else (0.0, 1.0)
         window = low, high if high > low else low + 1.0
     try:
         low, high = map(float, window)

@@ -179,9 +179,9 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
     elif task.parameters.get("images"):
         folder = ROOT / task.parameters["images"]
         if not any(folder.is_relative_to(t.data) for t in earlier if t.prepares):
-            from lib.data import lgg
+            from lib.data import image_files
 
-            lgg.images_in(folder)
+            image_files.images_in(folder)
     elif task.data and not task.prepares and task.data not in made:
         needs.check_data(task.notebook, task.parameters)
     for path in task.parameters.get("results") or ():

@@ -116,7 +116,7 @@ class SamplingMask(_Schema):
 
 
 class Augmentation(_Schema):
-    """The settings of `lib.data.kspace_augment` or `lib.data.case_files.augment`: probabilities, pixels, degrees, (height, width)."""
+    """The settings of `lib.data.kspace_augment` or `lib.data.slice_augment.augment_slice`: probabilities, pixels, degrees, (height, width)."""
 
     flip: float = _number(**_Probability)
     half_turn: float = _number(**_Probability)

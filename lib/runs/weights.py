@@ -102,9 +102,15 @@ def _check_classes(what: str, known: Sequence[str], classes: Sequence[str], trai
     print(f"{what}: {found}, which it learns now")
 
 
-def load(source: os.PathLike | str, kind: str) -> Trained:
-    """The network `kind` of a run, a folder of weights, a task's newest run, or a file whose weights tell its settings."""
+def load(source: os.PathLike | str, kind: str | None = None) -> Trained:
+    """The network of a run, a folder of weights, a task's newest run, or a file whose weights tell its settings.
+
+    kind: its name in MODELS; None: the one that its model.json says, which a single file hasn't got.
+    """
     place, about = _described(source, kind)
+    kind = kind or about.get("name")
+    if kind is None and place.is_file():
+        raise InputError(short(place), "a single file doesn't say which network its weights are of")
     settings = _told(place, about, kind, {})
     model = load_weights(models.build(kind, **settings), place).eval()
     return Trained(kind, settings, model, place, tuple(about.get("classes", ())), about.get("preprocessing", {}))

@@ -7,10 +7,11 @@ import ipywidgets
 
 from lib.viewer.complex_parts import WINDOWED
 from lib.viewer.labels import status
-from lib.viewer.slice_model import CMAPS, Slices, View
+from lib.viewer.slice_model import SliceModel
+from lib.viewer.view import CMAPS, View
 
 GAINS = (1, 2, 5, 10, 20, 50)
-CSS = """<style>
+SLIDER_CSS = """<style>
 .choice .widget-readout { flex: none; max-width: none; overflow: visible; text-align: left; pointer-events: none; }
 .choice .slider-container { min-width: 90px; }
 </style>"""
@@ -28,30 +29,45 @@ def tell(line: ipywidgets.HTML, text: str) -> None:
 
 
 def button(name: str, call: Callable[[Any], None], tooltip: str = "") -> ipywidgets.Button:
-    """A button as wide as its name."""
-    made = ipywidgets.Button(description=name, tooltip=tooltip, layout={"width": "auto", "align_self": "flex-start"})
-    made.on_click(call)
-    return made
+    """A button as wide as its name, which calls `call` with itself."""
+    widget = ipywidgets.Button(description=name, tooltip=tooltip, layout={"width": "auto", "align_self": "flex-start"})
+    widget.on_click(call)
+    return widget
 
 
 def choice(
     name: str, options: Sequence[Any] | Mapping[str, Any], value: Any, width: int = 250
 ) -> ipywidgets.SelectionSlider:
-    """A labeled slider through options; a dropdown's keys would be Lab's own shortcuts."""
+    """A labeled slider through options; a dropdown's keys would be Lab's own shortcuts.
+
+    Parameters
+    ----------
+    name : its label
+    options : values, or {name: value}
+    value : chosen at first
+    width : at least, pixels
+    """
     options = list(options.items()) if isinstance(options, Mapping) else list(options)
-    made = ipywidgets.SelectionSlider(description=name, options=options, value=value, style=STYLE)
-    made.layout = {"min_width": f"{width}px", "max_width": "calc(100% - 4px)", "align_self": "flex-start"}
-    made.add_class("choice")
-    return made
+    slider = ipywidgets.SelectionSlider(description=name, options=options, value=value, style=STYLE)
+    slider.layout = {"min_width": f"{width}px", "max_width": "calc(100% - 4px)", "align_self": "flex-start"}
+    slider.add_class("choice")
+    return slider
 
 
 def buttons(name: str, options: Sequence[str], value: str) -> ipywidgets.HBox:
-    """A choice of few, each with a button that tells what it chooses, after a name; the last child holds the value."""
-    made = ipywidgets.ToggleButtons(
+    """A choice of few, each with a button, after a name; the last child holds the value.
+
+    Parameters
+    ----------
+    name : its label
+    options : what stands on the buttons
+    value : chosen at first
+    """
+    toggles = ipywidgets.ToggleButtons(
         options=options, value=value, layout={"width": "auto"}, style={"button_width": "auto"},
         tooltips=[f"{name}: {option}" for option in options],
     )  # fmt: skip
-    return labeled(name, made)
+    return labeled(name, toggles)
 
 
 def labeled(name: str, widget: ipywidgets.Widget) -> ipywidgets.HBox:
@@ -67,12 +83,18 @@ def bar(widgets: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
 
 
 class Controls:
-    """Holds every control of a viewer; calls `changed` with the new `View` when one of them moves.
+    """Holds every control of a viewer.
 
     `scroll`: the slider (and a player for a cine). `tools`: what is used often. `drawer`: the rest, folded away.
+
+    Parameters
+    ----------
+    slices : what is shown
+    view : the first one
+    changed : is called with the new view when a control moves
     """
 
-    def __init__(self, slices: Slices, view: View, changed: Callable[[View], None]):
+    def __init__(self, slices: SliceModel, view: View, changed: Callable[[View], None]):
         self.slices, self.first, self.changed, self.busy = slices, view, changed, False
         self.links: list[ipywidgets.Widget] = []
         self.at = {plane: slices.count(plane) // 2 for plane in slices.planes} | {view.plane: view.index}

@@ -18,9 +18,25 @@ class ShapeError(InputError):
 
 
 def place(what: str, source: Source, name: str, first: Source, resample: bool, order: int = 1) -> tuple[Any, bool]:
-    """(the volume on the grid of `first`, whether it was resampled): masks (W,) and (H, W) repeated, others as they lie.
+    """A volume on the grid of another; masks (W,) and (H, W) are repeated.
 
-    what, name: the volume and the first one in messages. order: of interpolation, 0 for class numbers.
+    Parameters
+    ----------
+    what : the volume, in messages
+    source : the volume
+    name : of the other one, in messages
+    first : the other one, (S, H, W)
+    resample : whether it may be
+    order : of interpolation; 0 for class numbers
+
+    Returns
+    -------
+    (the volume, whether it was resampled)
+
+    Raises
+    ------
+    ShapeError
+        If it has another shape or lies elsewhere, and isn't to be resampled.
     """
     volume, shape, expected = source.volume, tuple(source.volume.shape), tuple(first.volume.shape)
     if is_mask(volume) and shape in (expected[1:], expected[2:]):
@@ -31,12 +47,12 @@ def place(what: str, source: Source, name: str, first: Source, resample: bool, o
         return volume, False
     kind = ShapeError if len(shape) == 3 else InputError
     if not resample or kind is InputError:
-        found = [str(s.file) for s in (source, first) if s.file]
-        files = f" ({' and '.join(found)})" if found else ""
+        paths = [str(s.file) for s in (source, first) if s.file]
+        files = f" ({' and '.join(paths)})" if paths else ""
         if shape == expected:
             words = f"{what} lies up to {away:.1f} mm away from {name!r}, by the files' affines"
-            raise kind(f"SliceViewer: {words}{files}")
-        raise kind(f"SliceViewer: {what} has shape {shape}, expected {expected} like {name!r}{files}")
+            raise kind("SliceViewer", f"{words}{files}")
+        raise kind("SliceViewer", f"{what} has shape {shape}", f"{expected} like {name!r}{files}")
     return _resampled(what, source, name, first, order), True
 
 

@@ -12,15 +12,18 @@ from lib.text import one_line
 from lib.viewer.controls import tell
 from lib.viewer.labels import labels_of, status
 from lib.viewer.pixels import GAP, beside, paint, png
-from lib.viewer.playground import CHOICES, ERROR, SHOWN, SIZE, Playground, Settings, View, check, describe
+from lib.viewer.playground import CHOICES, ERROR, METHODS, SIZE, Playground, PlaygroundView, Settings, check, describe
 
 SNRS = (5.0, 10.0, 20.0, 50.0, 100.0, float("inf"))
 LABELS = {
     "shown": "image", "kind": "mask", "acceleration": "acceleration", "num_low_frequencies": "center lines",
     "snr": "noise (SNR)", "num_coils": "coils",
 }  # fmt: skip
-LOOK: dict[str, Any] = {"style": {"description_width": "92px"}, "layout": {"width": "384px", "max_width": "100%"}}
-COLUMNS = ("shown", "kind", "acceleration"), ("num_low_frequencies", "snr", "num_coils")
+CONTROL_STYLE: dict[str, Any] = {
+    "style": {"description_width": "92px"},
+    "layout": {"width": "384px", "max_width": "100%"},
+}
+CONTROL_COLUMNS = ("shown", "kind", "acceleration"), ("num_low_frequencies", "snr", "num_coils")
 WIDTH = 3 * (SIZE + GAP) - GAP
 
 
@@ -29,8 +32,17 @@ class KSpacePlayground(ipywidgets.VBox):
 
     Each move is answered in a thread of its own. While it works, only the newest move is kept; an image of GRAPPA or a
     network that is out of date when it is done isn't drawn. What can't be done is told in the line above the pictures.
-    InputError: a start that no control has. Attributes `controls` {field of Settings: widget}, `acquired` and `result`
-    (PNG), `line` (HTML) are the widgets.
+    Attributes `controls` {field of Settings: widget}, `acquired` and `result` (PNG), `line` (HTML) are the widgets.
+
+    Parameters
+    ----------
+    playground : the scan
+    start : what the sliders say at first
+
+    Raises
+    ------
+    InputError
+        For a start that no control has.
     """
 
     def __init__(self, playground: Playground, start: Settings = Settings()):  # noqa: B008 (immutable)
@@ -40,7 +52,7 @@ class KSpacePlayground(ipywidgets.VBox):
         self.above, self.below, self.line = (ipywidgets.HTML(layout=fit) for _ in range(3))
         for name in ("acquired", "result", "line"):
             getattr(self, name).add_class(f"playground-{name}")
-        columns = [ipywidgets.VBox([self.controls[name] for name in names]) for names in COLUMNS]
+        columns = [ipywidgets.VBox([self.controls[name] for name in names]) for names in CONTROL_COLUMNS]
         controls = ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"})
         super().__init__([controls, self.line, self.above, self.acquired, self.below, self.result])
         self._lock, self._newest, self._worker = threading.Lock(), None, None
@@ -80,7 +92,7 @@ class KSpacePlayground(ipywidgets.VBox):
                 tell(self.line, one_line(error))
 
     def _answer(self, settings: Settings) -> None:
-        slow, gain = settings.shown != SHOWN[0], self.playground.gain
+        slow, gain = settings.shown != METHODS[0], self.playground.gain
         if slow:
             self._draw_scan(settings)
             self._say(f"{settings.shown} is working …")
@@ -106,17 +118,17 @@ class KSpacePlayground(ipywidgets.VBox):
 def _controls(start: Settings) -> dict[str, ipywidgets.Widget]:
     """A labeled control for each field of Settings, at its start."""
     check(start)
-    made = {}
+    controls = {}
     for name, values in (CHOICES | {"snr": sorted({*SNRS, start.snr})}).items():
         options = [("no noise" if v == math.inf else f"{v:g}" if name == "snr" else str(v), v) for v in values]
         # All are sliders: Lab's own shortcuts take a dropdown's keys away from it.
-        made[name] = ipywidgets.SelectionSlider(
-            options=options, value=getattr(start, name), description=LABELS[name], **LOOK
+        controls[name] = ipywidgets.SelectionSlider(
+            options=options, value=getattr(start, name), description=LABELS[name], **CONTROL_STYLE
         )
-    return made
+    return controls
 
 
-def _row(view: View, gain: float) -> bytes:
+def _row(view: PlaygroundView, gain: float) -> bytes:
     """The panels side by side as PNG; a missing one is left clear."""
     tiles = [
         paint(panel, 0, 1 / gain if name == ERROR else 1, plots.ERROR_CMAP if name == ERROR else "gray")
@@ -126,7 +138,7 @@ def _row(view: View, gain: float) -> bytes:
     return png(beside(tiles, SIZE, SIZE))
 
 
-def _labels(view: View, gains: dict[str, float]) -> str:
+def _labels(view: PlaygroundView, gains: dict[str, float]) -> str:
     """Each panel's name and note, over it."""
     cells = {}
     for name, panel in view.panels.items():

@@ -9,13 +9,27 @@ from matplotlib.figure import Figure
 from lib import InputError, plots
 from lib.viewer.complex_parts import LOGARITHMIC
 from lib.viewer.pixels import CLASS_COLORS, GAP
-from lib.viewer.slice_model import Slices, Tile, View
+from lib.viewer.slice_model import SliceModel
+from lib.viewer.view import Tile, View
 
 TEXT = "line-height:1.35;overflow-wrap:anywhere;color:var(--jp-ui-font-color1,inherit)"
 
 
-def first_view(slices: Slices, start: int | None, window: tuple[float, float] | None, gain: float) -> View:
-    """What is shown first: the middle slice unless `start` is given; InputError for what isn't there."""
+def first_view(slices: SliceModel, start: int | None, window: tuple[float, float] | None, gain: float) -> View:
+    """What is shown first.
+
+    Parameters
+    ----------
+    slices : what can be
+    start : number of the slice; None: the middle one
+    window : (low, high); None: see `SliceModel.window`
+    gain : of the errors, above 0
+
+    Raises
+    ------
+    InputError
+        For a slice that isn't there, and for what is no gain.
+    """
     if not isinstance(gain, int | float) or not gain > 0:
         raise InputError("SliceViewer", f"gain is {gain!r}", "more than 0")
     if start is not None and not isinstance(start, Integral):
@@ -33,7 +47,14 @@ def lines(tiles: dict[str, Tile], most: int) -> list[dict[str, Tile]]:
 
 
 def labels_of(cells: Mapping[str, str], count: int, width: int) -> str:
-    """Each panel's name and note in HTML, above `count` panels in a picture of `width` pixels."""
+    """Labels over a line of panels, in HTML.
+
+    Parameters
+    ----------
+    cells : {name: note}
+    count : panels in a line
+    width : of the picture beneath, pixels
+    """
     grid = f"display:grid;grid-template-columns:repeat({count},minmax(0,1fr));column-gap:{100 * GAP / width}%"
     texts = (f"<div><b>{_unbroken(name)}</b><br><small>{_pieces(note)}</small></div>" for name, note in cells.items())
     return f'<div style="{grid};{TEXT};text-align:center;margin-top:8px">{"".join(texts)}</div>'
@@ -55,7 +76,7 @@ def status(text: str, style: str = "") -> str:
     return f'<div role="status" style="{TEXT};{style}">{escape(text)}</div>'
 
 
-def caption(slices: Slices, view: View) -> str:
+def caption(slices: SliceModel, view: View) -> str:
     """What a view is, in a line: case, slice, plane, part, window."""
     place = f"{slices.unit if view.plane == slices.planes[0] else view.plane} {view.index}"
     low, high = slices.scale(view)
@@ -82,7 +103,7 @@ def color(number: int) -> tuple[int, ...]:
     return tuple(map(int, CLASS_COLORS[number % len(CLASS_COLORS)]))
 
 
-def figure(slices: Slices, view: View) -> Figure:
+def figure(slices: SliceModel, view: View) -> Figure:
     """A view as a still picture, as wide as a page."""
     tiles = slices.tiles(view)
     notes = {name: note for name, note in slices.notes(view, tiles).items() if tiles[name].pixels is not None}
@@ -93,13 +114,19 @@ def figure(slices: Slices, view: View) -> Figure:
     )  # fmt: skip
 
 
-def sharp(made: Figure, width: int) -> float:
-    """The dots an inch at which each pixel of a `figure` whose tiles have `width` pixels is drawn at least twice, unblurred."""
-    shown = [image for ax in made.axes for image in ax.images]
+def sharp(picture: Figure, width: int) -> float:
+    """The dots per inch at which each pixel of a `figure` is drawn at least twice, unblurred.
+
+    Parameters
+    ----------
+    picture : the figure
+    width : of its tiles, pixels
+    """
+    shown = [image for ax in picture.axes for image in ax.images]
     for image in shown:
         image.set_interpolation("nearest")
-    made.draw_without_rendering()  # lays out
-    return made.dpi * max([1, *(2 * width / image.axes.get_window_extent().width for image in shown)])
+    picture.draw_without_rendering()  # lays out
+    return picture.dpi * max([1, *(2 * width / image.axes.get_window_extent().width for image in shown)])
 
 
 def _reason(tile: Tile) -> str | None:

@@ -13,7 +13,10 @@ INK, FAINT = "var(--jp-ui-font-color1,currentColor)", "var(--jp-border-color2,#b
 def charts(rows: Sequence[Mapping[str, float]], epochs: int) -> str:
     """The losses in one chart and each metric in one of its own (validation and training together), side by side.
 
-    rows: of `train.History`, a dict an epoch; epochs: how many there will be, the width of the charts.
+    Parameters
+    ----------
+    rows : of `training.History`, a dict per epoch
+    epochs : how many there will be, the width of the charts
     """
     names = [name for name in (rows[0] if rows else ()) if name not in ("epoch", "learning_rate", "seconds")]
     groups: dict[str, list[str]] = {"loss": [name for name in names if name.endswith("_loss")]}
@@ -26,7 +29,15 @@ def charts(rows: Sequence[Mapping[str, float]], epochs: int) -> str:
 
 
 def chart(title: str, at: Sequence[float], lines: Mapping[str, Sequence[float]], epochs: int) -> str:
-    """One chart: a legend with the last values above, epochs 1 to `epochs` along x; what isn't finite is left out."""
+    """One chart: a legend with the last values above, epochs along x; what isn't finite is left out.
+
+    Parameters
+    ----------
+    title : above the chart
+    at : the epochs, from 1
+    lines : values at them, by name
+    epochs : how many there will be
+    """
     values = [v for line in lines.values() for v in line if math.isfinite(v)]
     ticks = nice_ticks(min(values), max(values)) if values else [0.0, 1.0]
     low, high = min([*values, ticks[0]]), max([*values, ticks[-1]])

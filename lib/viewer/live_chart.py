@@ -23,7 +23,10 @@ from lib.viewer.labels import TEXT, labels_of, status
 from lib.viewer.line_chart import charts
 from lib.viewer.pixels import GAP, beside, lay, paint, png, resize
 
-LIMIT, GUESS, CANDIDATES, BEAT = 0.02, 0.05, 8, 1.0
+MOST_SHARE = 0.02  # of the training's time that drawing may take
+GUESSED_SECONDS = 0.05  # of the first drawing
+STEP_SECONDS = 1.0  # between two lines that tell the step
+CANDIDATES = 8  # validation items, of which one is shown
 WIDTH, HEIGHT = 930, 320  # pixels of the preview, at most
 FLUSH = {"margin": "0", "max_width": "none"}
 PLACEHOLDER = (
@@ -34,22 +37,29 @@ PLACEHOLDER = (
 
 
 class LiveChart(Callback):
-    """Draws after an epoch, as often as takes at most LIMIT of the training's time, and always at its end.
+    """Draws after an epoch, as often as takes at most MOST_SHARE of the training's time, and always at its end.
 
-    Until its first picture a placeholder stands there, and in between a line tells the step, once in BEAT seconds.
-
-    For `training.fit`, beside `training.History`, whose rows it draws (on resuming, those before too). The case is the
+    It is for `training.fit`, beside `training.History`, whose rows it draws (on resuming, those before, too). Until its
+    first picture a placeholder stands there, and in between a line tells the step, every STEP_SECONDS. The case is the
     validation item of most contrast of CANDIDATES, drawn by its data set's `panels` (lib.data.pictures). It leaves no
-    trace: random states, modes and buffers stay as they are. Not `interactive`, or in one of several processes that train together,
-    it does nothing. `seconds`: what it took so far; `share`: of the time from the training's begin to its last drawing.
-    InputError: no History among the callbacks.
+    trace: random states, modes and buffers stay as they are. Attributes: `seconds`, what it took so far, and `share` of
+    the time from the training's begin to its last drawing.
+
+    Parameters
+    ----------
+    interactive : if not, or in one of several processes that train together, it does nothing
+
+    Raises
+    ------
+    InputError
+        If there is no History among the callbacks.
     """
 
     order = 66  # after History, before Checkpoint may stop the training
 
     def __init__(self, interactive: bool):
         self.draws = interactive and "RANK" not in os.environ
-        self.seconds, self.batch, self.cost = 0.0, None, {"chart": GUESS / 10, "preview": GUESS}
+        self.seconds, self.batch, self.cost = 0.0, None, {"chart": GUESSED_SECONDS / 10, "preview": GUESSED_SECONDS}
         self.drawn: dict[str, int] = {}  # the epoch that each shows
 
     @property
@@ -60,7 +70,7 @@ class LiveChart(Callback):
         if not self.draws:
             return
         if not hasattr(self.learn, "history"):
-            raise InputError("LiveChart", "no train.History among the callbacks, which it draws")
+            raise InputError("LiveChart", "no training.History among the callbacks, which it draws")
         self.begun = time.perf_counter()
         names = "chart", "labels", "image", "line"
         self.widgets = {
@@ -82,7 +92,7 @@ class LiveChart(Callback):
             self.epoch_begun = time.perf_counter()
 
     def after_batch(self):
-        if self.draws and (now := time.perf_counter()) - self.told > BEAT:
+        if self.draws and (now := time.perf_counter()) - self.told > STEP_SECONDS:
             self.told, done = now, self.iter + 1
             left = (now - self.epoch_begun) / done * (self.n_iter - done)
             rest = f"{duration(left)} to its validation" if self.training else "validating"
@@ -90,7 +100,7 @@ class LiveChart(Callback):
 
     def after_epoch(self):
         if self.draws:
-            self._draw(LIMIT * (time.perf_counter() - self.begun) - self.seconds)
+            self._draw(MOST_SHARE * (time.perf_counter() - self.begun) - self.seconds)
 
     def after_fit(self):
         if self.draws and self.history.rows:

@@ -21,9 +21,15 @@ ANATOMICAL = ("axial", "coronal", "sagittal")
 
 
 class Source(NamedTuple):
-    """A volume, or the reason why there is none; its spacing (z, y, x) in mm and its affine, where they are known.
+    """A volume, or the reason why there is none, and how it lies, if that is known.
 
-    affine: (4, 4), of (slice, row, column, 1) to mm. anatomical: slices are axial, the front on top. file: where it is from.
+    Parameters
+    ----------
+    volume : (S, H, W), or the reason
+    spacing : (z, y, x) in mm
+    affine : (4, 4), of (slice, row, column, 1) to mm
+    anatomical : whether slices are axial, the front on top
+    file : where it is from
     """
 
     volume: Any
@@ -34,28 +40,37 @@ class Source(NamedTuple):
 
 
 def read(name: str, source: Any, like: Path | None = None) -> Source:
-    """An array, a file, or a reason why there is none (given back as it is). like: see `lib.data.nifti.read_radiological`.
+    """Read what is to be shown.
 
-    A file is .nii, .nii.gz, .npy, or HDF5 as "file.h5:case/output"; relative paths count from the repository. Lists become
-    arrays. InputError: no such file or dataset, another ending, not numbers.
+    Parameters
+    ----------
+    name : of the volume, for messages
+    source : an array or list; a file: .nii, .nii.gz, .npy, or HDF5 as "file.h5:case/output", relative to the
+        repository; or a reason why there is none, which is given back as it is
+    like : see `lib.data.nifti.read_radiological`
+
+    Raises
+    ------
+    InputError
+        If there is no such file or data set, for another ending, and for what isn't numbers.
     """
     if isinstance(source, PathLike) or (isinstance(source, str) and _is_path(source)):
-        found = _file(name, str(source), like)
+        loaded = _file(name, str(source), like)
     elif isinstance(source, (list, tuple)):
         try:
-            found = Source(np.asarray(source))
+            loaded = Source(np.asarray(source))
         except ValueError:
             raise InputError("SliceViewer", f"{name!r} is a list of uneven lengths", "(slices, H, W)") from None
     else:
-        found = Source(source)
-    if not is_array(found.volume):
-        return found
-    if not hasattr(found.volume, "dtype"):
-        kind = type(found.volume).__name__
+        loaded = Source(source)
+    if not is_array(loaded.volume):
+        return loaded
+    if not hasattr(loaded.volume, "dtype"):
+        kind = type(loaded.volume).__name__
         raise InputError("SliceViewer", f"{name!r} is a {kind}", "an array or a file's path")
-    if getattr(found.volume.dtype, "kind", "f") not in "biufc":  # torch's have no kind
-        raise InputError("SliceViewer", f"{name!r} holds {found.volume.dtype}", "numbers")
-    return found
+    if getattr(loaded.volume.dtype, "kind", "f") not in "biufc":  # torch's have no kind
+        raise InputError("SliceViewer", f"{name!r} holds {loaded.volume.dtype}", "numbers")
+    return loaded
 
 
 def _is_path(text: str) -> bool:
@@ -92,24 +107,31 @@ def _hdf5(path: Path, key: str) -> Source:
     if why:
         raise InputError(f"can't be read ({why.removeprefix(f'{path}: ')})")
     with opened as file:
-        found = file.get(key) if key else None
-        if not isinstance(found, h5py.Dataset):
+        array = file.get(key) if key else None
+        if not isinstance(array, h5py.Dataset):
             names: list[str] = []
             file.visititems(lambda n, o: names.append(n) if isinstance(o, h5py.Dataset) else None)
             mine = [name for name in names if key and name.split("/")[0] == key.split("/")[0]] or names
             more = f" … ({len(names)} in all)" if len(mine) < len(names) or len(mine) > 8 else ""
             raise InputError(f"no dataset {key!r}, expected one of {', '.join(mine[:8])}{more}")
-        about = found.parent.attrs
+        about = array.parent.attrs
         spacing = tuple(map(float, about["spacing"])) if "spacing" in about else None
-        affine = about["affine"] @ turned(found.shape) if of_volume(about) and "affine" in about else None
-        return Source(to_radiological(found[:], about), spacing, affine, of_volume(about))
+        affine = about["affine"] @ turned(array.shape) if of_volume(about) and "affine" in about else None
+        return Source(to_radiological(array[:], about), spacing, affine, of_volume(about))
 
 
-class Case(NamedTuple):
-    """One case of a result.h5: its volumes by name (S, H, W), and what `SliceViewer` needs to know of them.
+class ViewedCase(NamedTuple):
+    """One case of a result.h5 as it is looked at, with what `SliceViewer` needs to know of it.
 
-    unit: what its slices are. spacing: (z, y, x) in mm, None where it isn't known. planes: names of the three planes.
-    mask: the columns sampled, (W,) bool, and achieved: the acceleration that it has achieved; None of what isn't k-space.
+    Parameters
+    ----------
+    volumes : (S, H, W) each, by name
+    unit : what its first axis counts
+    spacing : (z, y, x) in mm; None if unknown
+    classes : names of a segmentation's, the background first
+    planes : names of the three planes
+    mask : (W,) bool, the columns sampled; None of what isn't k-space
+    achieved : the acceleration that the mask has achieved; None likewise
     """
 
     volumes: dict[str, np.ndarray]
@@ -121,15 +143,26 @@ class Case(NamedTuple):
     achieved: float | None
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{name} {volume.shape}" for name, volume in self.volumes.items())
-        return f"Case({found}; {self.unit}s, spacing {self.spacing} mm{', classes ' * bool(self.classes)}{', '.join(self.classes)})"
+        volumes = ", ".join(f"{name} {volume.shape}" for name, volume in self.volumes.items())
+        return f"ViewedCase({volumes}; {self.unit}s, spacing {self.spacing} mm{', classes ' * bool(self.classes)}{', '.join(self.classes)})"
 
 
-def case(source: PathLike | str, name: str | None = None) -> Case:
-    """A case (the first where None) of a task, a run folder or a result.h5, as it is looked at; InputError where it isn't there."""
-    found = results.case(source, name)
-    anatomical = of_volume(found.about)
-    return Case(
-        {image: to_radiological(volume, found.about) for image, volume in found.volumes().items()}, found.unit, found.spacing,
-        list(found.classes), ANATOMICAL if anatomical else PLANES[found.unit], found.mask, found.achieved,
+def case(source: PathLike | str, name: str | None = None) -> ViewedCase:
+    """One case as it is looked at.
+
+    Parameters
+    ----------
+    source : a task (its newest good run), a run folder or a result.h5
+    name : of the case; None: the first
+
+    Raises
+    ------
+    InputError
+        If it isn't there.
+    """
+    stored = results.case(source, name)
+    anatomical = of_volume(stored.about)
+    return ViewedCase(
+        {image: to_radiological(volume, stored.about) for image, volume in stored.volumes().items()}, stored.unit, stored.spacing,
+        list(stored.classes), ANATOMICAL if anatomical else PLANES[stored.unit], stored.mask, stored.achieved,
     )  # fmt: skip

@@ -23,7 +23,18 @@ def colors(name: str) -> np.ndarray:
 
 
 def paint(image: np.ndarray, low: float, high: float, cmap: str = "gray") -> np.ndarray:
-    """Real image (H, W) → (H, W, 3) uint8: `low` to `high` through the color map, pixels that aren't finite in blue."""
+    """An image in colors, pixels that aren't finite in blue.
+
+    Parameters
+    ----------
+    image : real (H, W)
+    low, high : the values of the color map's ends
+    cmap : matplotlib's name of it
+
+    Returns
+    -------
+    uint8 (H, W, 3)
+    """
     with np.errstate(invalid="ignore"):
         level = (np.asarray(image, np.float32) - np.float32(low)) * np.float32(255 / (high - low))
         finite = np.isfinite(level)
@@ -34,7 +45,13 @@ def paint(image: np.ndarray, low: float, high: float, cmap: str = "gray") -> np.
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W, ...) → (height, width, ...): each pixel the nearest of the image, no values between."""
+    """An image of another size, each pixel the nearest of the image, no values between.
+
+    Parameters
+    ----------
+    image : (H, W, ...)
+    height, width : of the result
+    """
     h, w = image.shape[:2]
     rows, columns = (np.arange(height) * h) // height, (np.arange(width) * w) // width
     if height % h == 0 and width % w == 0:
@@ -43,7 +60,19 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def lay(pixels: np.ndarray, label: np.ndarray, opacity: float = 0.5, contours: bool = False) -> np.ndarray:
-    """Pixels (H, W, 3) uint8 under the colors of a label's classes (H, W): whole areas at `opacity`, or their edges."""
+    """Pixels under the colors of a label's classes.
+
+    Parameters
+    ----------
+    pixels : uint8 (H, W, 3)
+    label : class numbers (H, W)
+    opacity : 0 to 1, of the areas
+    contours : draw edges alone
+
+    Returns
+    -------
+    uint8 (H, W, 3)
+    """
     label = label.astype(np.int64)
     where = label > 0
     if contours:
@@ -57,7 +86,13 @@ def lay(pixels: np.ndarray, label: np.ndarray, opacity: float = 0.5, contours: b
 
 
 def beside(tiles: Sequence[np.ndarray | None], height: int, width: int) -> np.ndarray:
-    """Tiles (height, width, 3) uint8 in one row, `GAP` apart; None leaves a transparent place."""
+    """Tiles in one row, `GAP` apart.
+
+    Parameters
+    ----------
+    tiles : uint8 (height, width, 3); None leaves a transparent place
+    height, width : of a tile
+    """
     canvas = np.full((height, len(tiles) * (width + GAP) - GAP, 3), CLEAR, np.uint8)
     for i, tile in enumerate(tiles):
         if tile is not None:
@@ -68,7 +103,8 @@ def beside(tiles: Sequence[np.ndarray | None], height: int, width: int) -> np.nd
 def png(pixels: np.ndarray) -> bytes:
     """Pixels (H, W, 3) uint8 as PNG, lossless; the color `CLEAR` becomes transparent.
 
-    Rows are not filtered: that takes half the time of Pillow's fastest setting, and less room (PNG specification, 5 and 9).
+    Rows are not filtered: that takes half the time of Pillow's fastest setting, and less room (PNG specification, 5 and
+    9).
     """
     height, width = pixels.shape[:2]
     rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each begins with its filter, 0

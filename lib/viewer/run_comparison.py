@@ -13,13 +13,13 @@ from lib.evaluation import paired, run_comparison
 from lib.evaluation.run_comparison import Images
 from lib.runs import listing
 from lib.text import one_line
+from lib.viewer import loading
 from lib.viewer.controls import choice, message, tell
 from lib.viewer.labels import TEXT, status
-from lib.viewer.loading import case as read_case
 from lib.viewer.run_picker import RunPicker
 from lib.viewer.slice_viewer import SliceViewer, show
 
-NONE = {"–": ""}  # where there is nothing to choose
+NO_CHOICE = {"–": ""}  # where there is nothing to choose
 
 
 def show_case(
@@ -27,13 +27,25 @@ def show_case(
 ) -> SliceViewer | Figure:
     """One viewer of the same case of several runs, as `show` makes: each one's output, the truth, each one's error.
 
-    Segmentations are laid over the image, with Dice. InputError where classes or truths differ, and without
-    `interactive` where the shapes of cases without a truth do.
+    Segmentations are laid over the image, with Dice.
+
+    Parameters
+    ----------
+    compared : each run's images, as `run_comparison.images` gives them
+    case : its name
+    interactive : whether the viewer is live
+    gain : of the errors
+    start : the first slice; None: the middle one
+
+    Raises
+    ------
+    InputError
+        If classes or truths differ and, if it isn't live, the shapes of cases without a truth.
     """
-    cases = {path: read_case(path, case) for path in dict.fromkeys(source.path for source in compared.values())}
-    classes, found = run_comparison.classes(compared), {name: cases[source.path] for name, source in compared.items()}
-    outputs = {name: found[name].volumes[source.image] for name, source in compared.items()}
-    first = next(iter(found.values()))
+    cases = {path: loading.case(path, case) for path in dict.fromkeys(source.path for source in compared.values())}
+    classes, by_name = run_comparison.classes(compared), {name: cases[source.path] for name, source in compared.items()}
+    outputs = {name: by_name[name].volumes[source.image] for name, source in compared.items()}
+    first = next(iter(by_name.values()))
     settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "planes": first.planes}
     settings |= {"start": start, "title": case}
     truth = first.volumes.get("truth")
@@ -52,17 +64,23 @@ def show_case(
 
 
 class RunComparison(ipywidgets.VBox):
-    """What the runs chosen in `picker` have in common and what not; follows the picker.
+    """What the runs chosen in a picker have in common and what not; follows the picker.
 
-    case: the case shown first, where the runs have it. gain: of the error panels. What a run lacks is said in a line; nothing is
-    raised. Attributes `curve` and `case` are the sliders through curves and cases, `viewer` the SliceViewer of the case or None.
+    What a run lacks is said in a line; nothing is raised. Attributes `curve` and `case` are the sliders through curves
+    and cases, `viewer` the SliceViewer of the case or None.
+
+    Parameters
+    ----------
+    picker : in which runs are chosen
+    case : shown first, if the runs have it
+    gain : of the error panels
     """
 
     def __init__(self, picker: RunPicker, case: str | None = None, gain: float = 5):
         self.picker, self.first_case, self.gain, self.viewer, self.shown = picker, case, gain, None, []
         self.message = message()
         self.settings, self.metrics = ipywidgets.HTML(), ipywidgets.HTML()
-        self.curve, self.case = (choice(name, NONE, "", 420) for name in ("curve", "case"))
+        self.curve, self.case = (choice(name, NO_CHOICE, "", 420) for name in ("curve", "case"))
         self.case.continuous_update = False  # a case is read when the slider rests
         self.plot = ipywidgets.Image(format="png", layout={"max_width": "100%", "width": "720px"})
         self.no_curves = ipywidgets.HTML(_line("None of these runs has a history: nothing was trained."))
@@ -86,8 +104,8 @@ class RunComparison(ipywidgets.VBox):
             part.layout.display = None if several else "none"
         if not several:
             self._clear()
-            found = "one run" if self.named else "no run"
-            tell(self.message, f"{found} chosen: tick two or more in the table above to compare them")
+            chosen = "one run" if self.named else "no run"
+            tell(self.message, f"{chosen} chosen: tick two or more in the table above to compare them")
             return
         tell(self.message, "reading …")
         self._try(self._read_all)
@@ -168,7 +186,7 @@ class RunComparison(ipywidgets.VBox):
 def _choose(control: ipywidgets.SelectionSlider, names: Mapping[str, str], wanted: str | None = None) -> None:
     """New options {value: name}, keeping what was chosen where it is still there, else `wanted`, else the first."""
     kept = next((value for value in (control.value, wanted) if value in names), next(iter(names), ""))
-    control.options = [(name, value) for value, name in names.items()] or list(NONE.items())
+    control.options = [(name, value) for value, name in names.items()] or list(NO_CHOICE.items())
     control.value = kept
     control.layout.display = None if names else "none"
 

@@ -15,19 +15,27 @@ from lib.models import FAMILIES
 from lib.runs import listing
 from lib.runs.listing import Row
 from lib.text import value_or_error
-from lib.viewer.controls import CSS as CHOICES
-from lib.viewer.controls import STYLE, bar, button, choice, message, tell
+from lib.viewer.controls import SLIDER_CSS, STYLE, bar, button, choice, message, tell
 from lib.viewer.labels import status
 
 
 class Column(NamedTuple):
-    """A column: its width in shares, what it is sorted by (None and "" come last), what it shows."""
+    """A column of the table.
+
+    Parameters
+    ----------
+    title : its name
+    width : in shares
+    key : what it is sorted by; None and "" come last
+    text : what it shows
+    falling : whether the first click sorts from the largest
+    """
 
     title: str
     width: float
     key: Callable[[Row], Any]
     text: Callable[[Row], str]
-    falling: bool = False  # the first click sorts from the largest
+    falling: bool = False
 
 
 def _score(metric: str) -> Column:
@@ -44,10 +52,10 @@ COLUMNS = [
     *map(_score, listing.METRICS),
     Column("measured on", 1.5, lambda r: r.of, lambda r: r.of),
 ]
-TIME, FIRST_SCORE = 2, 5
-EXAMPLE = FAMILIES["kspace"].notebook
-OUTER = "minmax(200px, 2.1fr) minmax(0, 9fr)"
-INNER = " ".join(f"minmax(0, {column.width}fr)" for column in COLUMNS[1:])
+TIME_COLUMN, FIRST_SCORE_COLUMN = 2, 5
+EXAMPLE_NOTEBOOK = FAMILIES["kspace"].notebook
+OUTER_GRID = "minmax(200px, 2.1fr) minmax(0, 9fr)"
+INNER_GRID = " ".join(f"minmax(0, {column.width}fr)" for column in COLUMNS[1:])
 CSS = """<style>
 .run-picker .run-line { min-width: 920px; border-bottom: 1px solid var(--jp-border-color2, #ccc); align-items: center; overflow: hidden; }
 .run-picker .run-line:focus-within, .run-picker .run-chosen { background: var(--jp-layout-color2, rgba(128,128,128,.12)); }
@@ -71,17 +79,21 @@ CSS = """<style>
 class RunPicker(ipywidgets.VBox):
     """A table of all runs; `value` holds the paths chosen, in the order of choosing.
 
-    value: run folders, or tasks (their newest good run), chosen at first; what isn't there is told in a line. size: rows a
-    page. A click on a column's name sorts by it, another one turns it round. A folder in which nothing can be read is a row
-    that says so. `read_at` counts how often the folders were read; `search`, `status`, `heads`, `lines` and `refresh` are
-    the controls.
+    A click on a column's name sorts by it, another one turns it round. A folder in which nothing can be read is a row
+    that says so. `read_at` counts how often the folders were read; `search`, `status`, `heads`, `lines` and `refresh`
+    are the controls.
+
+    Parameters
+    ----------
+    value : run folders, or tasks (their newest good run), chosen at first; what isn't there is told in a line
+    size : rows per page
     """
 
     value = traitlets.Tuple()
     read_at = traitlets.Int()
 
     def __init__(self, value: Iterable[PathLike | str] = (), size: int = 10):
-        self.sorting, self.falling, self.page, self.rows = TIME, True, 0, []
+        self.sorting, self.falling, self.page, self.rows = TIME_COLUMN, True, 0, []
         self.search = ipywidgets.Text(
             description="find", placeholder="task, network, …", continuous_update=True, style=STYLE
         )
@@ -95,19 +107,19 @@ class RunPicker(ipywidgets.VBox):
         self.later = button("Next page ›", lambda _: self._turn(1), "Older runs, unless sorted otherwise")
         self.clear = button("Clear choice", lambda _: self.set_trait("value", ()), "Choose none")
         self.count, self.chosen, self.message = ipywidgets.HTML(), message(), message()
-        head = _grid(self.heads[0], ipywidgets.GridBox(self.heads[1:], layout=_layout(INNER)))
+        head = _grid(self.heads[0], ipywidgets.GridBox(self.heads[1:], layout=_layout(INNER_GRID)))
         head.add_class("run-head")
         super().__init__([
-            ipywidgets.HTML(CSS + CHOICES, layout={"display": "none"}),
+            ipywidgets.HTML(CSS + SLIDER_CSS, layout={"display": "none"}),
             self.message, bar([self.search, self.status, self.views, self.refresh]),
             ipywidgets.VBox([head, *(line.box for line in self.lines)], layout={"overflow": "auto hidden"}),
             bar([self.earlier, self.count, self.later, self.clear, self.chosen]),
         ])  # fmt: skip
         self.add_class("run-picker")
         given = [value] if isinstance(value, str | PathLike) else dict.fromkeys(value)
-        found = [value_or_error(_run_folder, one) for one in given]
-        self.value = tuple(dict.fromkeys(str(path) for path, _ in found if path))
-        tell(self.message, " · ".join(why for _, why in found if why))
+        chosen = [value_or_error(_run_folder, one) for one in given]
+        self.value = tuple(dict.fromkeys(str(path) for path, _ in chosen if path))
+        tell(self.message, " · ".join(why for _, why in chosen if why))
         for control in (self.search, self.status):
             control.observe(lambda _: self._show(page=0), "value")
         self.views.observe(lambda _: self.read(), "value")
@@ -122,8 +134,8 @@ class RunPicker(ipywidgets.VBox):
         names = {row.status for row in self.rows}
         kept = self.status.value if self.status.value in names else "all"
         self.status.options, self.status.value = ["all", *sorted(names)], kept
-        there = {str(r.path) for r in self.rows}
-        self.value = tuple(path for path in self.value if path in there)
+        listed = {str(r.path) for r in self.rows}
+        self.value = tuple(path for path in self.value if path in listed)
         self.read_at += 1
         self._show(page=0)
 
@@ -144,10 +156,10 @@ class RunPicker(ipywidgets.VBox):
         return sorted(known, key=key, reverse=self.falling) + unknown
 
     def _head(self, number: int, column: Column) -> ipywidgets.Button:
-        made = button(column.title, lambda _: self._sort(number), f"Sort by {column.title}")
-        if number in range(FIRST_SCORE, len(COLUMNS) - 1):
-            made.add_class("run-number")
-        return made
+        head = button(column.title, lambda _: self._sort(number), f"Sort by {column.title}")
+        if number in range(FIRST_SCORE_COLUMN, len(COLUMNS) - 1):
+            head.add_class("run-number")
+        return head
 
     def _sort(self, number: int) -> None:
         self.falling = not self.falling if number == self.sorting else COLUMNS[number].falling
@@ -181,7 +193,9 @@ class RunPicker(ipywidgets.VBox):
 
     def _counted(self, fitting: int, first: int, end: int) -> str:
         if not self.rows:
-            return status(f"No runs yet: run a notebook, such as {EXAMPLE}, or `make demo`, then press Refresh.")
+            return status(
+                f"No runs yet: run a notebook, such as {EXAMPLE_NOTEBOOK}, or `make demo`, then press Refresh."
+            )
         if not fitting:
             return status(f"None of the {len(self.rows)} runs fits: change find or status.")
         return status(f"{first + 1}–{end} of {fitting} runs")
@@ -222,19 +236,21 @@ class _Line:
 
 def _cells(row: Row) -> str:
     """All columns but the first; what is wrong with a run stands where its metrics would."""
-    texts = [f"<div>{escape(column.text(row))}</div>" for column in COLUMNS[1:FIRST_SCORE]]
+    texts = [f"<div>{escape(column.text(row))}</div>" for column in COLUMNS[1:FIRST_SCORE_COLUMN]]
     if row.message and not row.scores:
-        texts.append(f'<div style="grid-column:{FIRST_SCORE} / -1">{escape(row.message)}</div>')
+        texts.append(f'<div style="grid-column:{FIRST_SCORE_COLUMN} / -1">{escape(row.message)}</div>')
     else:
-        texts += (f'<div class="run-number">{escape(column.text(row))}</div>' for column in COLUMNS[FIRST_SCORE:-1])
+        texts += (
+            f'<div class="run-number">{escape(column.text(row))}</div>' for column in COLUMNS[FIRST_SCORE_COLUMN:-1]
+        )
         texts.append(f"<div>{escape(' · '.join(filter(None, (COLUMNS[-1].text(row), row.message))))}</div>")
-    return f'<div class="run-cells" style="grid-template-columns:{INNER}">{"".join(texts)}</div>'
+    return f'<div class="run-cells" style="grid-template-columns:{INNER_GRID}">{"".join(texts)}</div>'
 
 
 def _grid(first: ipywidgets.Widget, rest: ipywidgets.Widget) -> ipywidgets.GridBox:
-    made = ipywidgets.GridBox([first, rest], layout=_layout(OUTER))
-    made.add_class("run-line")
-    return made
+    grid = ipywidgets.GridBox([first, rest], layout=_layout(OUTER_GRID))
+    grid.add_class("run-line")
+    return grid
 
 
 def _layout(columns: str) -> dict[str, str]:

@@ -2,46 +2,53 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lib import InputError, array, plots
 from lib.data.classes import whole
-from lib.evaluation import slice_scores as scoring
+from lib.evaluation import slice_scores
 from lib.evaluation.slice_scores import Scores
 from lib.plots.panels import check_names, is_array, magnitude, unavailable, window_of
 from lib.viewer.complex_parts import COMPLEX, DECIBELS, FOURIER, LOGARITHMIC, REAL, is_complex, is_mask, part_of
 from lib.viewer.grid import place
-from lib.viewer.loading import ANATOMICAL, PLANES, Case, Source, read
+from lib.viewer.loading import ANATOMICAL, PLANES, Source, ViewedCase, read
 from lib.viewer.pixels import lay, paint, resize
+from lib.viewer.view import Tile, View
 
-CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the color-blind too
-REACH = 10  # the first window's widths that another one may lie away from it
-FLATTEST = 100  # of a voxel, longest to shortest side
-LEAST, MOST, LINE = 260, 480, 960  # a panel's height, the width up to which it grows, and that of few in a line
-
-
-class View(NamedTuple):
-    """What is to be seen: which slice of which plane, and how it is painted. `rows`, `columns`: the box, of the plane."""
-
-    index: int
-    plane: str
-    window: tuple[float, float]
-    gain: float = 5
-    part: str = "image"
-    cmap: str = "gray"
-    opacity: float = 0.5
-    contours: bool = False
-    rows: tuple[int, int] | None = None
-    columns: tuple[int, int] | None = None
-    hidden: tuple[str, ...] = ()
-    across: int = 5  # panels in a line, at most
-    size: int = 1  # how many times as large as usual
+WINDOW_REACH = 10  # the first window's widths that another one may lie away from it
+MOST_ANISOTROPY = 100  # of a voxel, longest to shortest side
+LEAST_HEIGHT, MOST_WIDTH, LINE_WIDTH = 260, 480, 960  # of a panel, up to which it grows, and of few panels in a line
 
 
-class Slices:
-    """Volumes (S, H, W) and what is to be seen of them; parameters and errors: see `SliceViewer`."""
+class SliceModel:
+    """Volumes (S, H, W) and what is to be seen of them.
+
+    Parameters
+    ----------
+    volumes : see `SliceViewer`
+    error_of : the two volumes whose |difference| × gain stands last, on the window's width; a list of such pairs, or
+        None
+    overlays : {panel: class numbers (S, H, W)} laid over the images
+    classes : their names; each but the first has its color (the seventh like the first)
+    unit : what the slider counts: "slice", or "frame" of a cine, whose first axis is time
+    planes : names of the three planes; None: axial, coronal, sagittal of NIfTI and of segmented volumes, frames, x–t,
+        y–t of a cine, slice, row, column of what has no known pose
+    spacing : (z, y, x) in mm, in which pixels are shown square; None: the file's, or 1
+    title : what is looked at, such as the case
+    scores : slice → {panel: {metric: value}}, shown above the panels, by which the worst, median and best slice can be
+        jumped to; None: SSIM, PSNR and NMSE against the truth of `error_of` or "truth", or Dice of the overlays against
+        that of "label" or "truth"
+    resample : volumes of other shape or place are resampled to the truth's, by their affines if both are known, else
+        stretched; extents that are known in mm must be equal
+    affine_from : "image" if NIfTI files' affines are known to be wrong: those of the truth's shape then have its affine
+
+    Raises
+    ------
+    InputError
+        For what can't be shown.
+    """
 
     def __init__(
         self,
@@ -59,7 +66,7 @@ class Slices:
         affine_from: str = "both",
     ):
         if not isinstance(volumes, Mapping):
-            kind = "Case: give its .volumes" if isinstance(volumes, Case) else type(volumes).__name__
+            kind = "Case: give its .volumes" if isinstance(volumes, ViewedCase) else type(volumes).__name__
             raise InputError("SliceViewer", f"volumes are a {kind}", "{name: volume}")
         if not isinstance(overlays, Mapping | None):
             raise InputError("SliceViewer", f"overlays are a {type(overlays).__name__}", "{panel: class numbers}")
@@ -96,19 +103,19 @@ class Slices:
 
     def _labels(self, overlays: Mapping[str, Any], resample: bool) -> dict[str, Any]:
         check_names("SliceViewer, overlays", overlays, self.volumes)
-        found = {}
+        labels = {}
         for name, label in ((name, read(name, label, self.like)) for name, label in overlays.items()):
             what = f"the overlay of {name!r}"
             if not is_array(label.volume):
                 raise InputError("SliceViewer", f"{what} is {label.volume!r}", f"class numbers {self.shape}")
-            found_there = array(label.volume)
-            numbers = whole(f"SliceViewer: {what}", found_there, np.int32)
+            stored = array(label.volume)
+            numbers = whole(f"SliceViewer: {what}", stored, np.int32)
             if (top := int(numbers.max())) >= len(self.classes) > 0:
                 named = f"{len(self.classes)} classes are named, 0 to {len(self.classes) - 1}"
                 raise InputError("SliceViewer", f"{what} holds class {top}, {named}")
-            label = label._replace(volume=found_there if found_there.dtype.kind in "bui" else numbers)
-            found[name] = self._on_grid(what, name, label, resample, order=0)
-        return found
+            label = label._replace(volume=stored if stored.dtype.kind in "bui" else numbers)
+            labels[name] = self._on_grid(what, name, label, resample, order=0)
+        return labels
 
     def _spaced(self, spacing: Sequence[float] | None, unit: str) -> tuple[float, ...]:
         given, spacing = spacing, (1.0, 1.0, 1.0) if spacing is None else spacing
@@ -118,8 +125,8 @@ class Slices:
             spacing = ()
         if len(spacing) != 3 or not all(0 < s < np.inf for s in spacing):
             raise InputError("SliceViewer", f"spacing is {given}", "three millimeters (z, y, x)")
-        if max(spacing) > FLATTEST * min(spacing):
-            raise InputError("SliceViewer", f"spacing is {given}, one more than {FLATTEST} times another")
+        if max(spacing) > MOST_ANISOTROPY * min(spacing):
+            raise InputError("SliceViewer", f"spacing is {given}, one more than {MOST_ANISOTROPY} times another")
         if unit == "frame":  # time has no millimeters: x–t is about as wide as the image
             return (spacing[2] * max(1, round(self.shape[2] / self.shape[0])), *spacing[1:])
         return spacing
@@ -138,9 +145,9 @@ class Slices:
         label = next((name for name in ("label", "truth") if name in self.overlays), None)
         if label and self.classes:
             others = {name: overlay for name, overlay in self.overlays.items() if name != label}
-            return scoring.segmentation(others, self.overlays[label], self.classes)
+            return slice_scores.segmentation_scores(others, self.overlays[label], self.classes)
         truth = next((truth for _, truth in self.errors.values()), "truth")
-        return scoring.reconstruction(self.volumes, truth) or (lambda index: {})
+        return slice_scores.reconstruction_scores(self.volumes, truth) or (lambda index: {})
 
     def _on_grid(self, what: str, name: str, source: Source, resample: bool, order: int = 1) -> Any:
         volume, resampled = place(what, source, self.first, self.grid, resample, order)
@@ -153,10 +160,10 @@ class Slices:
         return tuple(window_of(self._sample(), window))
 
     def limits(self, window: tuple[float, float]) -> tuple[float, float]:
-        """The smallest and largest value that a window may have: 0, the data's and the first window's own, within its REACH."""
+        """The smallest and largest value that a window may have: 0, the data's and the first window's own, within WINDOW_REACH."""
         values = [v[np.isfinite(v)] for v in map(magnitude, self._sample().values())]
         low, high = (float(f([0.0, *window, *(f(v) for v in values if v.size)])) for f in (min, max))
-        reach = REACH * (window[1] - window[0])  # a single bright voxel leaves the slider usable
+        reach = WINDOW_REACH * (window[1] - window[0])  # a single bright voxel leaves the slider usable
         return max(low, min(0.0, window[0] - reach)), min(high, window[1] + reach)
 
     def _sample(self) -> dict[str, Any]:
@@ -207,7 +214,7 @@ class Slices:
         output, truth = self.errors[error]
         return f"||{output}| − |{truth}||" if part == "magnitude" else error
 
-    def tiles(self, view: View) -> dict[str, "Tile"]:
+    def tiles(self, view: View) -> dict[str, Tile]:
         """Name (an error's with its gain) → what is painted, all of one size."""
         rows, columns = (slice(*b) if b else slice(None) for b in (view.rows, view.columns))
         low, high = scale = self.scale(view)
@@ -234,7 +241,7 @@ class Slices:
             tiles[label] = Tile(pixels, " · ".join(notes))
         return tiles
 
-    def notes(self, view: View, tiles: Mapping[str, "Tile"]) -> dict[str, str]:
+    def notes(self, view: View, tiles: Mapping[str, Tile]) -> dict[str, str]:
         """What stands beneath each tile's name: a volume's scores in a slice of the first plane, then the tile's own note."""
         first = view.plane == self.planes[0] and view.part == self.parts[0]
         scored = self.scores(view.index) if first else {}
@@ -250,7 +257,7 @@ class Slices:
     def shown(self, view: View) -> tuple[int, int]:
         """Height and width of a tile: pixels square in millimeters, enlarged by a whole factor.
 
-        To `LEAST` rows if the width allows it; a box of the zoom to about the size of the whole.
+        To `LEAST_HEIGHT` rows if the width allows it; a box of the zoom to about the size of the whole.
         """
         spacing = [s for i, s in enumerate(self.spacing) if i != self.planes.index(view.plane)]
         if self.unit == "frame" and view.plane != self.planes[0]:
@@ -259,8 +266,8 @@ class Slices:
         whole = [n * s / min(spacing) for n, s in zip(size, spacing, strict=True)]
         height, width = ((b[1] - b[0]) * n / m if b else n for b, n, m in zip(boxes, whole, size, strict=True))
         panels = min(view.across, len(self.volumes) + len(self.errors) - len(view.hidden))
-        most = max(MOST, LINE / panels)
-        factor = _factor(*whole, LEAST, most)
+        most = max(MOST_WIDTH, LINE_WIDTH / panels)
+        factor = _factor(*whole, LEAST_HEIGHT, most)
         if (height, width) != tuple(whole):
             factor = max(factor, _factor(height, width, whole[0] * factor, 1.5 * max(most, whole[1] * factor)))
         return max(1, round(height * factor * view.size)), max(1, round(width * factor * view.size))
@@ -268,13 +275,6 @@ class Slices:
 
 def _factor(height: float, width: float, least: float, most: float) -> int:
     return int(max(1, min(-(-least // height), most // width)))
-
-
-class Tile(NamedTuple):
-    """A panel's pixels (height, width, 3) uint8, None where there is no image, and what is to be said of them, or why."""
-
-    pixels: np.ndarray | None
-    note: str
 
 
 def text_of(metric: str, value: float) -> str:

@@ -12,40 +12,38 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from lib import RUNS, plots
-from lib.evaluation import slice_scores as scoring
+from lib.evaluation import slice_scores
 from lib.text import one_line
-from lib.viewer.controls import CSS, Controls, bar, button, choice, message, tell
+from lib.viewer.controls import SLIDER_CSS, Controls, bar, button, choice, message, tell
 from lib.viewer.grid import ShapeError
 from lib.viewer.labels import TEXT, caption, figure, first_view, labels_of, legend, lines, sharp
 from lib.viewer.pixels import beside, png
-from lib.viewer.slice_model import Slices, Tile, View
+from lib.viewer.slice_model import SliceModel
+from lib.viewer.view import Tile, View
 
-FRAMES = 32  # pictures kept, of up to a megabyte each
+FRAMES_KEPT = 32  # pictures kept, of up to a megabyte each
 
 
 class SliceViewer(ipywidgets.VBox):
     """A slider over slices, and under it every volume's slice in one gray window, labeled above.
 
-    volumes: {name: volume}, (S, H, W) numpy, torch or h5py, real or complex, or the path of a NIfTI, HDF5 ("file.h5:case/output")
-    or .npy file; bool is a mask, also (W,) or (H, W), white where True; None or a text where there is none, shown as
-    "n/a: text". All have one shape and, by their affines, one place, else the viewer says so and offers to resample.
-    start: the first slice, by default the middle. window: (low, high), by default from "truth". error_of: the two
-    volumes whose |difference| × gain stands last, on the window's width; a list of such pairs, or None.
-    unit: what the slider counts: "slice", or "frame" of a cine, whose first axis is time. planes: names of the three
-    planes, by default axial, coronal, sagittal of NIfTI and of segmented volumes, frames, x–t, y–t of a cine, slice, row,
-    column of what has no known pose. spacing: millimeters (z, y, x), by default the file's or 1: pixels are shown square
-    in millimeters. overlays: {panel: (S, H, W) class numbers} laid over the images, each of `classes` but the first in
-    its color (the seventh like the first). title: what is looked at, such as the case. scores: slice → {panel: {metric:
-    value}} shown above the panels, by default SSIM, PSNR and NMSE against the truth of `error_of` or "truth", or Dice of
-    the overlays against that of "label" or "truth"; by them the worst, median and best slice can be jumped to.
-    resample: volumes of other shape or place are resampled to the truth's, by their affines where both are known, else
-    stretched; where millimeters are known, extents must be equal. affine_from: "image" where NIfTI files' affines are
-    known to be wrong: those of the truth's shape then have its affine. save_to: the folder for "Save PNG". Pixels that aren't
-    finite in float32 are blue and counted. Of complex data magnitude (also in dB), phase, real and imaginary part and
-    k-space are shown, of real data their spectrum.
+    All volumes have one shape and, by their affines, one place, else the viewer says so and offers to resample. Pixels
+    that aren't finite in float32 are blue and counted. Of complex data magnitude (also in dB), phase, real and
+    imaginary part and k-space are shown, of real data their spectrum. What can't be shown is told in the viewer, in one
+    line, not raised; `show(..., interactive=False)` raises it. Attributes `slider`, `labels` (HTML) and `images` (PNG),
+    one of each per row of panels, are the widgets.
 
-    What can't be shown is told in the viewer, in one line, not raised; `show(..., interactive=False)` raises it.
-    Attributes `slider`, `labels` (HTML) and `images` (PNG), one of each for a row of panels, are the widgets.
+    Parameters
+    ----------
+    volumes : {name: volume}, (S, H, W) numpy, torch or h5py, real or complex, or the path of a NIfTI, HDF5
+        ("file.h5:case/output") or .npy file; bool is a mask, also (W,) or (H, W), white where True; None or a text if
+        there is none, shown as "n/a: text"
+    start : the first slice; None: the middle one
+    window : (low, high); None: by "truth"
+    gain : of the errors
+    save_to : the folder for "Save PNG"; None: runs/views
+    **settings : of `lib.viewer.slice_model.SliceModel`: error_of, overlays, classes, unit, planes, spacing, title,
+        scores …
     """
 
     def __init__(
@@ -59,7 +57,7 @@ class SliceViewer(ipywidgets.VBox):
 
     def _build(self, volumes, start, window, gain, settings) -> None:
         try:
-            self.slices = Slices(volumes, **settings)
+            self.slices = SliceModel(volumes, **settings)
             self._arrange(first_view(self.slices, start, window, gain))
         except Exception as error:  # a value that nothing can be made of, a file that can't be read
             tell(self.message, one_line(error))
@@ -72,7 +70,7 @@ class SliceViewer(ipywidgets.VBox):
     def _arrange(self, view: View) -> None:
         tiles = self.slices.tiles(view)
         tell(self.message, "")
-        self.frame = lru_cache(FRAMES)(self._frame)
+        self.frame = lru_cache(FRAMES_KEPT)(self._frame)
         self.lines = [_line() for _ in tiles]  # as many as there may be
         self.labels, self.images = zip(*self.lines, strict=True)
         self.caption = ipywidgets.HTML(layout={"margin": "0"})
@@ -83,26 +81,26 @@ class SliceViewer(ipywidgets.VBox):
         bars = [bar(widgets) for widgets in ([*self.controls.tools, save], self._jumps(view)) if widgets]
         pictures = [widget for line in self.lines for widget in line]
         scroll = ipywidgets.HBox(self.controls.scroll) if len(self.controls.scroll) > 1 else self.slider
-        sheet = ipywidgets.HTML(CSS, layout={"display": "none"})
+        sheet = ipywidgets.HTML(SLIDER_CSS, layout={"display": "none"})
         self.children = [sheet, scroll, *bars, self.controls.drawer, self.message, self.caption, *pictures]
         self._try(self._show, view)
 
     def _jumps(self, view: View) -> list[ipywidgets.Widget]:
         """A choice of what to rank by, and a button each for the worst, median and best slice; nothing without scores."""
         try:
-            found = self.slices.scores(view.index)
+            scores = self.slices.scores(view.index)
         except Exception:  # told by `_show`
             return []
-        options = {f"{panel}: {metric}": (panel, metric) for panel, ms in found.items() for metric in ms}
+        options = {f"{panel}: {metric}": (panel, metric) for panel, ms in scores.items() for metric in ms}
         if not options or self.slices.shape[0] == 1:
             return []
-        outputs = [output for output, _ in self.slices.errors.values() if output in found]
-        first = outputs[0] if outputs else list(found)[-1]
-        rank_by = choice("rank by", options, (first, next(iter(found[first]))), 320)
+        outputs = [output for output, _ in self.slices.errors.values() if output in scores]
+        first = outputs[0] if outputs else list(scores)[-1]
+        rank_by = choice("rank by", options, (first, next(iter(scores[first]))), 320)
 
         def jump(place: Callable[[int], int]) -> None:
             tell(self.message, "scoring every slice …")
-            order = scoring.ranked(self.slices.scores, self.slices.shape[0], *rank_by.value)
+            order = slice_scores.ranked(self.slices.scores, self.slices.shape[0], *rank_by.value)
             tell(self.message, "" if order else "no slice has this score")
             if order:
                 self.controls.go(self.slices.planes[0], order[place(len(order))])
@@ -132,20 +130,20 @@ class SliceViewer(ipywidgets.VBox):
 
     def _frame(self, view: View) -> list[tuple[bytes, dict[str, Tile], int]]:
         """A view in lines of (PNG, its tiles, width in pixels), all of one scale."""
-        made, (height, width) = [], self.slices.shown(view)
-        found = lines(self.slices.tiles(view), view.across)
-        for line in found:
-            pixels = beside([t.pixels for t in line.values()] + [None] * (len(found[0]) - len(line)), height, width)
-            made.append((png(pixels), line, pixels.shape[1]))
-        return made
+        drawn, (height, width) = [], self.slices.shown(view)
+        rows = lines(self.slices.tiles(view), view.across)
+        for line in rows:
+            pixels = beside([t.pixels for t in line.values()] + [None] * (len(rows[0]) - len(line)), height, width)
+            drawn.append((png(pixels), line, pixels.shape[1]))
+        return drawn
 
     def _save(self, _: Any) -> None:
         view = self.controls.view()
         words = (self.slices.title, view.plane, view.part, f"{view.index:03d}", time.strftime("%Y%m%d-%H%M%S"))
         name = re.sub(r"[^\w-]+", "_", "_".join(filter(None, words))) + ".png"
         try:
-            made = self.static()
-            saved = plots.save(made, self.save_to / name, sharp(made, self.slices.shown(view)[1]))
+            picture = self.static()
+            saved = plots.save(picture, self.save_to / name, sharp(picture, self.slices.shown(view)[1]))
             tell(self.message, f"saved {saved}")
         except OSError as error:
             tell(self.message, f"not saved: {error}")
@@ -179,8 +177,22 @@ def show(
     volumes: Mapping[str, Any], interactive: bool, start: int | None = None, window: tuple[float, float] | None = None,
     gain: float = 5, save_to: Path | str | None = None, **settings: Any,
 ) -> SliceViewer | Figure:  # fmt: skip
-    """A live `SliceViewer`, or without `interactive` its first picture and no widget; settings as there."""
+    """A live `SliceViewer`, or its first picture and no widget.
+
+    Parameters
+    ----------
+    volumes : see `SliceViewer`
+    interactive : whether it is live
+    start, window, gain, save_to : see `SliceViewer`
+    **settings : of `lib.viewer.slice_model.SliceModel`: error_of, overlays, classes, unit, planes, spacing, title,
+        scores …
+
+    Raises
+    ------
+    InputError
+        For what can't be shown, if it isn't live.
+    """
     if interactive:
         return SliceViewer(volumes, start=start, window=window, gain=gain, save_to=save_to, **settings)
-    slices = Slices(volumes, **settings)
+    slices = SliceModel(volumes, **settings)
     return figure(slices, first_view(slices, start, window, gain))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lib import InputError
-from lib.data.fastmri import index
 from lib.data.fastmri_file import kspace_file
+from lib.data.fastmri_index import index
 from lib.data.index import SPLITS, read_set, write_set
 
 

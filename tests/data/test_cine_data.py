@@ -24,7 +24,7 @@ def write(path, key, data, **attributes):
 def six(tmp_path):
     random, files = np.random.default_rng(0), {}
     for split in ("train", "val", "test"):
-        for side, key in cine.KEYS.items():
+        for side, key in cine.DATA_KEYS.items():
             data = random.random(SHAPE).astype(np.float32)
             files[f"{side}_{split}"] = write(tmp_path / f"{side}_{split}.h5", key, data)
     return files

@@ -56,7 +56,7 @@ def test_another_mask_kernel_or_kspace_makes_another_image(file):
 def test_masks_of_a_cascade_are_the_files(file):
     slices = KspaceSlices([file], MASK, "cascade", grappa=KERNEL)
     assert len({tuple(slices.case(i, e).mask.columns.tolist()) for i in range(2) for e in range(4)}) == 1
-    with pytest.raises(InputError, match="belong to one mask a file"):
+    with pytest.raises(InputError, match="belong to one mask per file"):
         KspaceSlices([file], MASK, "cascade", fresh=True, grappa=KERNEL)
 
 
@@ -85,4 +85,4 @@ def test_grappa_images_of_another_size_or_case_are_refused(tmp_path):
         kspace_file(path)
     file = kspace_file(snu(tmp_path / "b", grappa_of=3))
     with pytest.raises(InputError, match=r"brain_acc4_1.h5: image_grappa: slice 0 .* another case"):
-        grappa_cache.prepare(file, KspaceSlices([file], MASK).mask_of(file), KERNEL)
+        grappa_cache.grappa_file(file, KspaceSlices([file], MASK).mask_of(file), KERNEL)

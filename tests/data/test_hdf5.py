@@ -10,8 +10,9 @@ import pytest
 
 from lib import ROOT, InputError, viewer
 from lib.data import case_files, cine
-from lib.data.fastmri import index, split_files
+from lib.data.fastmri import split_files
 from lib.data.fastmri_file import kspace_file
+from lib.data.fastmri_index import index
 from lib.evaluation.look import look
 from lib.inference import results
 

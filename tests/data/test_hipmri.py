@@ -7,39 +7,31 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from labeled import hipmri
+from labeled import hipmri_layout
 
 from lib import InputError
-from lib.data import case_files
-from lib.data import hipmri as slices
-from lib.data.case_files import CaseSlices, augment, case_file, normalize, split_cases, write_case
+from lib.data import case_files, hipmri
+from lib.data.case_files import CaseSlices, case_file, normalize, split_cases, write_case
 from lib.data.index import read_set
+from lib.data.slice_augment import augment_slice
 
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return hipmri(tmp_path_factory.mktemp("hipmri"))
-
-
-@pytest.fixture
-def copy(source, tmp_path):
-    return shutil.copytree(source, tmp_path / "hipmri")
+LAYOUT = hipmri_layout
 
 
 def test_odd_slices_are_padded_or_dropped(source, tmp_path, capsys):
-    slices.prepare(source, tmp_path / "pad")
+    hipmri.prepare(source, tmp_path / "pad")
     content = read_set(tmp_path / "pad")
     assert content["counts"] == {"train": 8, "val": 2, "test": 2} and content["size"] == [256, 144]
     assert content["persons"] == {"train": ["004", "019", "035"], "val": ["036"], "test": ["040"]}
-    assert content["classes"] == list(slices.CLASSES) and content["sizes"] == {"256×128": 10, "256×144": 2}
-    slices.prepare(source, tmp_path / "drop", odd="drop")
+    assert content["classes"] == list(hipmri.CLASSES) and content["sizes"] == {"256×128": 10, "256×144": 2}
+    hipmri.prepare(source, tmp_path / "drop", odd="drop")
     content = read_set(tmp_path / "drop")
     assert content["counts"]["train"] == 6 and content["size"] == [256, 128] and content["dropped"] == 2
     assert "10 slices of 256×128, 2 dropped" in capsys.readouterr().out
 
 
 def test_cases_hold_what_the_files_hold(source, tmp_path):
-    slices.prepare(source, tmp_path)
+    hipmri.prepare(source, tmp_path)
     with h5py.File(tmp_path / "train" / "case_035_week_0.h5") as file:
         image = nibabel.load(source / "keras_slices_train" / "case_035_week_0_slice_1.nii.gz").get_fdata()
         assert image.ndim == 3  # the trailing axis
@@ -88,7 +80,7 @@ def test_what_is_wrong_is_named(copy, tmp_path, name):
     spoil, words = SPOILT[name]
     spoil(copy)
     with pytest.raises(InputError, match=words):
-        slices.prepare(copy, tmp_path / "out")
+        hipmri.prepare(copy, tmp_path / "out")
     assert not (tmp_path / "out" / "set.json").exists()
 
 
@@ -107,12 +99,12 @@ def test_axes_of_one_go_wherever_they_stand(tmp_path, capsys):
     affine = np.diag([1.5, 2.0, 3.0, 1.0])
     for axis, spacing in ((0, [1, 2, 3]), (1, [1, 1.5, 3]), (2, [1, 1.5, 2])):
         _saved(tmp_path / f"{axis}", np.expand_dims(image, axis), np.expand_dims(label, axis), affine, affine)
-        slices.prepare(tmp_path / f"{axis}", tmp_path / f"{axis}" / "out")
+        hipmri.prepare(tmp_path / f"{axis}", tmp_path / f"{axis}" / "out")
         with h5py.File(tmp_path / f"{axis}" / "out" / "train" / "case_004_week_0.h5") as file:
             assert np.array_equal(file["image"][0], image) and np.array_equal(file["label"][0], label)
             assert file.attrs["spacing"].tolist() == spacing and file.attrs["affine"].shape == (4, 4)
     assert "identity" not in capsys.readouterr().out
-    slices.prepare(_saved(tmp_path / "lost", image, label), tmp_path / "lost" / "out")
+    hipmri.prepare(_saved(tmp_path / "lost", image, label), tmp_path / "lost" / "out")
     assert "the identity as affine (2 of 2 slices): pixels taken as 1×1 mm" in capsys.readouterr().out
 
 
@@ -124,7 +116,7 @@ def test_axes_of_one_go_wherever_they_stand(tmp_path, capsys):
 def test_volumes_and_one_hot_labels_are_refused_before_anything_is_written(tmp_path, shapes, words):
     _saved(tmp_path / "in", *(np.zeros(shape, np.uint8) for shape in shapes))
     with pytest.raises(InputError, match=words):
-        slices.prepare(tmp_path / "in", tmp_path / "out")
+        hipmri.prepare(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -135,22 +127,22 @@ def test_a_label_with_another_affine_is_refused_or_set(tmp_path):
     with pytest.raises(
         InputError, match=r"seg_004_week_0_slice_0.nii.gz: its affine differs .*case_004_week_0_slice_0.nii.gz"
     ):
-        slices.prepare(tmp_path / "in", tmp_path / "out")
+        hipmri.prepare(tmp_path / "in", tmp_path / "out")
     for whose, spacing in (("image", [1, 0.8, 0.8]), ("label", [1, 1, 1])):
-        slices.prepare(tmp_path / "in", tmp_path / whose, affine_from=whose)
+        hipmri.prepare(tmp_path / "in", tmp_path / whose, affine_from=whose)
         assert split_cases(tmp_path / whose, "train")[0].spacing == pytest.approx(spacing)
 
 
 def test_labels_near_whole_numbers_are_rounded(tmp_path):
     label = np.tile(np.float32([0, 0.9999999, 2.004, 5]), (4, 1))
-    slices.prepare(_saved(tmp_path / "in", label, label), tmp_path / "out")
+    hipmri.prepare(_saved(tmp_path / "in", label, label), tmp_path / "out")
     with h5py.File(tmp_path / "out" / "train" / "case_004_week_0.h5") as file:
         assert file["label"][0, 0].tolist() == [0, 1, 2, 5]
 
 
 def test_a_test_folder_without_labels_is_for_prediction(copy, tmp_path):
     shutil.rmtree(copy / "keras_slices_seg_test")
-    slices.prepare(copy, tmp_path / "out")
+    hipmri.prepare(copy, tmp_path / "out")
     assert len(CaseSlices(split_cases(tmp_path / "out", "test", need_label=False))[0]) == 1
     with pytest.raises(InputError, match=r"case_040_week_3.h5: no label \(1 files of test\)"):
         split_cases(tmp_path / "out", "test")
@@ -170,12 +162,12 @@ def test_augmentation_moves_image_and_label_together():
     label[4:10, 3:15] = 2
     moved = set()
     for i in range(20):
-        image, after = augment(label[None].float(), label, (0, 0, i), flip=0.5, rotate=20.0, crop=[16, 16])
+        image, after = augment_slice(label[None].float(), label, (0, 0, i), flip=0.5, rotate=20.0, crop=[16, 16])
         assert after.shape == (16, 16) and after.dtype == torch.int64 and set(after.unique().tolist()) <= {0, 2}
         assert (image[0].round().long() == after).float().mean() > 0.9
         moved.add(tuple(after.flatten().tolist()))
     assert len(moved) == 20
-    image, after = augment(label[None].float(), label, (0, 0, 0), rotate=1e-9)
+    image, after = augment_slice(label[None].float(), label, (0, 0, 0), rotate=1e-9)
     assert torch.equal(after, label)
 
 
@@ -183,7 +175,7 @@ def test_a_turn_keeps_its_angle_on_oblong_images():
     label = torch.zeros(60, 30, dtype=torch.int64)
     label[28:32, 5:25] = 1
     for i in range(5):
-        _, after = augment(label[None].float(), label, (1, 0, i), rotate=30.0)
+        _, after = augment_slice(label[None].float(), label, (1, 0, i), rotate=30.0)
         points = np.argwhere(after.numpy())
         extent = np.linalg.eigvalsh(np.cov(points.T))
         assert extent[0] == pytest.approx(1.3, abs=0.5) and extent[1] == pytest.approx(33.3, rel=0.15)  # still 4×20
@@ -203,7 +195,7 @@ def test_what_a_turn_brings_in_is_the_case_s_own_background(tmp_path):
         assert other.min() == -1000 and other.max() == pytest.approx(-100, abs=1e-3)
     image, label = CaseSlices([case_file(tmp_path / "rgb.h5")], channels=3, augmentation={"rotate": 40.0})[0]
     assert label.min() == 0 and image.amin((1, 2)).tolist() == image.amax((1, 2)).tolist() == [-1000, -100, -93]
-    turned, _ = augment(torch.full((1, 40, 40), -1000.0), torch.ones(40, 40), (0, 0, 3), rotate=15.0)
+    turned, _ = augment_slice(torch.full((1, 40, 40), -1000.0), torch.ones(40, 40), (0, 0, 3), rotate=15.0)
     assert (turned == -1000).all()
 
 
@@ -215,28 +207,28 @@ def test_odd_slices_of_ct_are_padded_with_air(tmp_path):
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
-    slices.prepare(tmp_path / "in", tmp_path / "out")
+    hipmri.prepare(tmp_path / "in", tmp_path / "out")
     with h5py.File(tmp_path / "out" / "train" / "case_001_week_0.h5") as file:
         assert (file["image"][1][:, :4] == -1000).all() and (file["image"][1][:, 4:-4] == -999).all()
         assert not file["label"][1][:, :4].any() and file.attrs["fill"] == -1000
 
 
 def test_preloaded_items_are_the_same(source, tmp_path):
-    slices.prepare(source, tmp_path)
+    hipmri.prepare(source, tmp_path)
     found = split_cases(tmp_path, "train")
     streamed, kept = (CaseSlices(found, "z_score", preload=p) for p in (False, True))
     assert all(torch.equal(a, b) for i in range(len(kept)) for a, b in zip(streamed[i], kept[i], strict=True))
 
 
 def test_settings_that_are_refused(source, tmp_path):
-    slices.prepare(source, tmp_path)
+    hipmri.prepare(source, tmp_path)
     found = split_cases(tmp_path, "train")
     with pytest.raises(InputError, match="normalize: got 'minmax', expected one of none, z_score"):
         CaseSlices(found, "minmax")
     with pytest.raises(InputError, match=r"augmentation: crop \[300, 100\] is larger than its \(256, 144\)"):
         CaseSlices(found, augmentation={"crop": [300, 100]})
     with pytest.raises(InputError, match="odd: got 'keep'"):
-        slices.prepare(source, tmp_path / "b", odd="keep")
+        hipmri.prepare(source, tmp_path / "b", odd="keep")
     with pytest.raises(InputError, match="no prepared case"):
         path = tmp_path / "x.h5"
         with h5py.File(path, "w") as file:

@@ -8,28 +8,20 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from labeled import lgg, source_layout
+from labeled import kaggle_layout, source_layout
 from PIL import Image
 
 from lib import InputError
-from lib.data import lgg as pairs
+from lib.data import image_files, lgg
 from lib.data.index import read_set
 from lib.inference import segment
 from lib.phantoms import lesions
 
-
-@pytest.fixture(scope="module")
-def kaggle(tmp_path_factory):
-    return lgg(tmp_path_factory.mktemp("kaggle"))
+LAYOUT = kaggle_layout
 
 
-@pytest.fixture
-def copy(kaggle, tmp_path):
-    return shutil.copytree(kaggle, tmp_path / "kaggle")
-
-
-def test_kaggles_folders_split_by_patient(kaggle, tmp_path):
-    pairs.prepare(kaggle, tmp_path, (64, 64))
+def test_kaggles_folders_split_by_patient(source, tmp_path):
+    lgg.prepare(source, tmp_path, (64, 64))
     content = read_set(tmp_path)
     persons = content["persons"]
     assert {k: len(v) for k, v in persons.items()} == {"train": 8, "val": 1, "test": 1}
@@ -37,22 +29,22 @@ def test_kaggles_folders_split_by_patient(kaggle, tmp_path):
     assert all(p.startswith("TCGA_CS_") and p.count("_") == 2 for p in persons["train"])
 
 
-def test_split_by_image_puts_patients_on_both_sides_and_says_so(kaggle, tmp_path):
-    pairs.prepare(kaggle, tmp_path, (32, 32), split_by="image", val=0)
+def test_split_by_image_puts_patients_on_both_sides_and_says_so(source, tmp_path):
+    lgg.prepare(source, tmp_path, (32, 32), split_by="image", val=0)
     content = read_set(tmp_path)
     assert content["counts"] == {"train": 27, "val": 3, "test": 3}  # the test split validates, as in the source
     both = set(content["persons"]["train"]) & set(content["persons"]["test"])
     assert both and both <= set(content["shared_persons"])
 
 
-def test_cases_hold_resized_images_and_masks_of_0_and_1(kaggle, tmp_path):
-    pairs.prepare(kaggle, tmp_path, (128, 96))
+def test_cases_hold_resized_images_and_masks_of_0_and_1(source, tmp_path):
+    lgg.prepare(source, tmp_path, (128, 96))
     path = next((tmp_path / "train").glob("*.h5"))
     with h5py.File(path) as file:
         assert file["image"].shape == (3, 3, 128, 96) and file["image"].dtype == np.uint8
         assert set(np.unique(file["label"][:])) == {0, 1} and not file["label"][0].any()
         name = file.attrs["names"][2]
-        folder = next(kaggle.glob(f"{name.rsplit('_', 1)[0]}"))
+        folder = next(source.glob(f"{name.rsplit('_', 1)[0]}"))
         mask = Image.open(folder / f"{name}_mask.tif").resize((96, 128), Image.Resampling.NEAREST)
         assert np.array_equal(file["label"][2], np.asarray(mask) > 0)
         assert list(file.attrs["names"]) == [f"{folder.name}_{s}" for s in (1, 2, 3)]
@@ -60,7 +52,7 @@ def test_cases_hold_resized_images_and_masks_of_0_and_1(kaggle, tmp_path):
 
 def test_the_sources_layout_with_gray_images_and_other_files(tmp_path):
     source_layout(tmp_path / "in")
-    pairs.prepare(tmp_path / "in", tmp_path / "out", (40, 40))
+    lgg.prepare(tmp_path / "in", tmp_path / "out", (40, 40))
     content = read_set(tmp_path / "out")
     assert content["counts"]["test"] == 2 and content["counts"]["train"] + content["counts"]["val"] == 6
     with h5py.File(tmp_path / "out" / content["files"][0]["path"]) as file:
@@ -72,16 +64,16 @@ def test_the_sources_layout_with_gray_images_and_other_files(tmp_path):
     with pytest.raises(
         InputError, match="patient TCGA_CS_4941 is among the training images too: set split_by to image"
     ):
-        pairs.prepare(tmp_path / "in", tmp_path / "again", (40, 40))
-    pairs.prepare(tmp_path / "in", tmp_path / "again", (40, 40), split_by="image")
+        lgg.prepare(tmp_path / "in", tmp_path / "again", (40, 40))
+    lgg.prepare(tmp_path / "in", tmp_path / "again", (40, 40), split_by="image")
     assert "TCGA_CS_4941" in read_set(tmp_path / "again")["shared_persons"]
 
 
 def test_too_few_patients_to_train_on(tmp_path):
     with pytest.raises(InputError, match="2 patients are too few: none is left to train on"):
-        pairs.prepare(lgg(tmp_path / "in", patients=2, slices=1, size=32), tmp_path / "out", (32, 32))
+        lgg.prepare(kaggle_layout(tmp_path / "in", patients=2, slices=1, size=32), tmp_path / "out", (32, 32))
     with pytest.raises(InputError, match="val: got 1.5"):
-        pairs.prepare(tmp_path / "in", tmp_path / "out", (32, 32), val=1.5)
+        lgg.prepare(tmp_path / "in", tmp_path / "out", (32, 32), val=1.5)
 
 
 def two_pages(path):
@@ -129,7 +121,7 @@ def test_what_is_wrong_is_named(copy, tmp_path, name):
     spoil, words = SPOILT[name]
     spoil(copy)
     with pytest.raises(InputError, match=words):
-        pairs.prepare(copy, tmp_path / "out", (32, 32))
+        lgg.prepare(copy, tmp_path / "out", (32, 32))
     assert not list((tmp_path / "out").rglob("*.h5")) and not (tmp_path / "out" / "set.json").exists()
 
 
@@ -170,8 +162,8 @@ MASKS = {
 @pytest.mark.parametrize("name", MASKS)
 def test_masks_are_read_by_what_they_show(name, tmp_path):
     MASKS[name].save(tmp_path / name)
-    assert np.array_equal(pairs.read_mask(tmp_path / name), LESION)
-    half = pairs.read_mask(tmp_path / name, (32, 32))
+    assert np.array_equal(image_files.read_mask(tmp_path / name), LESION)
+    half = image_files.read_mask(tmp_path / name, (32, 32))
     assert half.dtype == np.uint8 and np.array_equal(half, LESION[1::2, 1::2])
 
 
@@ -192,7 +184,7 @@ def test_masks_that_may_mean_several_things_are_refused(name, tmp_path):
     image, words = REFUSED[name]
     image.save(tmp_path / name)
     with pytest.raises(InputError, match=rf"{name}: .*{words}"):
-        pairs.read_mask(tmp_path / name)
+        image_files.read_mask(tmp_path / name)
 
 
 def test_masks_of_a_set_have_one_threshold_that_is_said_once(tmp_path, capsys):
@@ -205,7 +197,7 @@ def test_masks_of_a_set_have_one_threshold_that_is_said_once(tmp_path, capsys):
     faint[4:9, 4:9], faint[4, 4] = 60, 30  # beside masks up to 255, less than half a pixel of lesion
     Image.fromarray(faint).save(tmp_path / "in" / "train_mask" / "train_3.png")
     (tmp_path / "in" / "train_mask" / "train_3.jpg").unlink()
-    pairs.prepare(tmp_path / "in", tmp_path / "out", (40, 40))
+    lgg.prepare(tmp_path / "in", tmp_path / "out", (40, 40))
     said = [line for line in capsys.readouterr().out.splitlines() if "more than two values" in line]
     assert len(said) == 1 and said[0].startswith("8 of 8 masks have more than two values, such as train_0.jpg")
     content = read_set(tmp_path / "out")
@@ -226,7 +218,7 @@ def test_images_of_more_than_8_bits_are_refused_before_any_is_predicted(tmp_path
     (tmp_path / "z.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
     Image.new("L", (2, 2)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"z.png: RGB pixels of more than 8 bits"):
-        pairs.read_image(tmp_path / "z.png")
+        image_files.read_image(tmp_path / "z.png")
     with pytest.raises(InputError, match=r"z.png: RGB pixels of more than 8 bits"):
         segment.segment_images(torch.nn.Conv2d(3, 1, 1), tmp_path, tmp_path / "masks.h5", "unit", (2, 2))
     assert not (tmp_path / "masks.h5").exists()
@@ -234,7 +226,7 @@ def test_images_of_more_than_8_bits_are_refused_before_any_is_predicted(tmp_path
 
 def test_images_of_palettes_show_their_colors(tmp_path):
     palette(LESION, WHITE, RED, transparency=bytes([0, 255])).save(tmp_path / "a.png")
-    image = pairs.read_image(tmp_path / "a.png")
+    image = image_files.read_image(tmp_path / "a.png")
     assert np.array_equal(image.transpose(1, 2, 0), np.array([WHITE, RED])[LESION])
 
 
@@ -256,15 +248,15 @@ def test_drawn_lesions_have_exact_masks_inside_the_tissue():
 def test_the_samples_are_split_by_person_and_the_real_tumours_are_real(tmp_path):
     counts = lesions.write_kaggle(tmp_path / "in", 0, count=6)
     assert counts["TCGA_REAL_TUMOURB"] == 3 and set(counts) == set(lesions.SPLITS)
-    pairs.prepare(tmp_path / "in", tmp_path / "out", (64, 64), place=lesions.SPLITS)
+    lgg.prepare(tmp_path / "in", tmp_path / "out", (64, 64), place=lesions.SPLITS)
     content = read_set(tmp_path / "out")
     assert content["persons"]["test"] == ["TCGA_DRAWN_BRAINB", "TCGA_REAL_TUMOURB"]
-    assert len(pairs.write_sample(tmp_path / "out")) == 4
+    assert len(lgg.write_sample(tmp_path / "out")) == 4
 
 
 def test_kaggles_archive_is_read_as_it_unpacks(tmp_path):
-    lgg(tmp_path / "kaggle_3m", size=16)
-    lgg(tmp_path / "lgg-mri-segmentation" / "kaggle_3m", size=16)  # the same once more
-    found = pairs.find(tmp_path)
-    assert found == pairs.find(tmp_path / "kaggle_3m") and len(found) == 30
-    assert len(pairs.find(tmp_path / "lgg-mri-segmentation" / "kaggle_3m")) == 30
+    kaggle_layout(tmp_path / "kaggle_3m", size=16)
+    kaggle_layout(tmp_path / "lgg-mri-segmentation" / "kaggle_3m", size=16)  # the same once more
+    found = lgg.find(tmp_path)
+    assert found == lgg.find(tmp_path / "kaggle_3m") and len(found) == 30
+    assert len(lgg.find(tmp_path / "lgg-mri-segmentation" / "kaggle_3m")) == 30

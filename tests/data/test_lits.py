@@ -11,12 +11,12 @@ from nibabel.orientations import inv_ornt_aff
 from scipy import ndimage
 
 from lib import InputError
-from lib.data import lits as volumes
+from lib.data import lits
 from lib.data.case_files import case_file, split_cases, write_case
 from lib.data.index import read_set
 from lib.data.lits import attributes, middle, planes, prepare, save_nifti, to_original
 from lib.data.lits_matching import find
-from lib.data.patches import VolumePatches, augment, dataloaders, grid
+from lib.data.patches import VolumePatches, augment_patch, dataloaders, grid
 from lib.data.targets import target_of
 from lib.parallel import mesh
 from lib.phantoms import abdomen, labeled_scans
@@ -40,7 +40,7 @@ def blobs(shape, affine, scale=0.42):
     return (label * 60.0 - 100 + away[..., 0]).astype(np.float32), label
 
 
-def lits(folder, count=6, shape=(10, 12, 8)):
+def lits_layout(folder, count=6, shape=(10, 12, 8)):
     """`count` volumes in two folders, .nii.gz and .nii."""
     for n in range(count):
         image, label = blobs(shape, LPS)
@@ -52,7 +52,7 @@ def lits(folder, count=6, shape=(10, 12, 8)):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return lits(tmp_path_factory.mktemp("lits"))
+    return lits_layout(tmp_path_factory.mktemp("lits"))
 
 
 def touch(folder, *names):
@@ -119,7 +119,7 @@ FINDING = {
     "too few": (PAIR, {}, "split: 31 for val of 1 volumes: none is left to train on"),
     "no id": (PAIR, {"split": {"val": ["volume-7"]}}, "split: val: no volume 'volume-7' is left, expected volume-1"),
     "all": (PAIR, {"split": {"val": ["volume-1"]}}, "split: all 1 volumes are in val: none is left"),
-    "split": (PAIR, {"split": {"eval": 1}}, "'eval' is no split, expected some of train, val, test"),
+    "split": (PAIR, {"split": {"eval": 1}}, "split: got 'eval', expected some of train, val, test"),
     "person": (PAIR, {"split": {}, "persons": {"volume-9": "p"}}, "persons: no volume 'volume-9'"),
     "patterns": (PAIR, {"volume_files": {"train": "volume-*"}}, "segmentation_files: got '.*', expected as many as in"),
     "same id": (("a/v-1.nii", "b/v-1.nii", "s-1.nii"), {"volume_files": {"train": "a/v-*", "test": "b/v-*"},
@@ -277,7 +277,7 @@ READING = {
 @pytest.mark.parametrize("name", BEFORE | READING)
 def test_what_is_wrong_is_named(tmp_path, name):
     spoil, words = (BEFORE | READING)[name]
-    spoil(lits(tmp_path / "in"))
+    spoil(lits_layout(tmp_path / "in"))
     with pytest.raises(InputError, match=words) as error:
         prepare(tmp_path / "in", tmp_path / "out", split={"val": 2})
     assert len(str(error.value).splitlines()) == 1
@@ -447,7 +447,7 @@ def test_resampled_labels_come_back_where_they_were(tmp_path, monkeypatch, shape
     assert min(dice(back, label)) > 0.98
     assert min(dice(np.roll(back, 1, 0), label)) < min(dice(back, label))  # not shifted by a voxel
     assert min(dice(np.roll(back, -1, 0), label)) < min(dice(back, label))
-    monkeypatch.setattr(volumes, "SLAB", 3 * shape[0] * shape[1])
+    monkeypatch.setattr(lits, "SLAB_VOXELS", 3 * shape[0] * shape[1])
     assert np.array_equal(to_original(stored, attrs), back)
     with pytest.raises(InputError, match="volume-0.nii: labels of .*, its prepared case is"):
         to_original(stored[1:], attrs)
@@ -619,14 +619,16 @@ def test_augmentation_scales_within_a_tenth_and_flips_both():
     image, label = torch.ones(1, 4, 5, 6), torch.arange(120).reshape(4, 5, 6)
     factors = []
     for i in range(400):
-        moved, same = augment(image, label, np.random.default_rng((0, i)), intensity=0.05)
+        moved, same = augment_patch(image, label, np.random.default_rng((0, i)), intensity=0.05)
         assert torch.equal(same, label) and moved.unique().numel() == 1
         factors.append(float(moved[0, 0, 0, 0]))
     assert min(factors) == pytest.approx(0.9) and max(factors) == pytest.approx(1.1)
     assert np.mean(factors) == pytest.approx(1, abs=0.01) and np.std(factors) == pytest.approx(0.048, abs=0.005)
-    moved, turned = augment(label[None].float(), label, np.random.default_rng(0), flips=(1, 0, 1))
+    moved, turned = augment_patch(label[None].float(), label, np.random.default_rng(0), flips=(1, 0, 1))
     assert torch.equal(turned, label.flip(0, 2)) and torch.equal(moved[0], turned.float())
-    flipped = [augment(image, label, np.random.default_rng(i), flips=(0, 0.5, 0))[1][0, 0, 0] > 0 for i in range(200)]
+    flipped = [
+        augment_patch(image, label, np.random.default_rng(i), flips=(0, 0.5, 0))[1][0, 0, 0] > 0 for i in range(200)
+    ]
     assert 70 < sum(flipped) < 130
 
 
@@ -665,7 +667,7 @@ def test_what_patches_refuse(prepared, tmp_path):
 
 
 def test_a_test_case_without_label_is_for_prediction(tmp_path):
-    lits(tmp_path / "in", 3)
+    lits_layout(tmp_path / "in", 3)
     next((tmp_path / "in").rglob("segmentation-2.nii")).unlink()
     prepare(tmp_path / "in", tmp_path / "out", split={"val": 1, "test": 1})
     found = VolumePatches(split_cases(tmp_path / "out", "test", need_label=False), (4, 4, 4), "grid")

@@ -9,9 +9,10 @@ import torch
 from scans import smooth
 
 from lib import InputError, models
-from lib.data.fastmri import KspaceSlices, index, split_files
+from lib.data.fastmri import KspaceSlices, split_files
 from lib.data.fastmri_file import kspace_file
-from lib.data.grappa_cache import image
+from lib.data.fastmri_index import index
+from lib.data.grappa_cache import grappa_image
 from lib.data.names import path_names
 from lib.evaluation import reconstruction
 from lib.inference import layouts, reconstruct, results
@@ -81,7 +82,7 @@ def test_grappa_images_of_two_files_in_a_folder_are_two(tmp_path):
         slices = KspaceSlices(files, MASK, "cascade", grappa=settings)
         assert [path.exists() for path in slices.grappa_paths.values()] == [True, True]
         for case in (slices.case(0), slices.case(2)):
-            expected = image(case.masked_kspace, case.mask.columns, (24, 24), settings)
+            expected = grappa_image(case.masked_kspace, case.mask.columns, (24, 24), settings)
             assert torch.allclose(case.grappa, expected, rtol=1e-5)
 
 

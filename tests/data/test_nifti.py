@@ -138,7 +138,7 @@ def test_labels_near_whole_numbers_are_rounded_and_others_named():
     assert whole("a", label).dtype == np.uint8
     for value, words in ((0.9899, "0.989"), (0.5, "0.5"), (-1, "-1"), (256, r"256, .* 255"), (np.nan, "nan")):
         label[1, 1, 1] = value
-        with pytest.raises(InputError, match=f"a holds {words}.*expected class numbers 0, 1, 2|a holds {words}"):
+        with pytest.raises(InputError, match=f"a: holds {words}.*expected class numbers 0, 1, 2|a: holds {words}"):
             whole("a", label)
-    with pytest.raises(InputError, match=r"a holds label 2 \(5 times\), 4 \(1 times\), expected 0 … 1 \(x, y\)"):
+    with pytest.raises(InputError, match=r"a: holds label 2 \(5 times\), 4 \(1 times\), expected 0 … 1 \(x, y\)"):
         check_named("a", np.array([3, 0, 5, 0, 1]), np.arange(5), ("x", "y"))

@@ -8,8 +8,9 @@ import torch
 
 from lib import InputError
 from lib.data import plausible
-from lib.data.fastmri import KspaceSlices, index
+from lib.data.fastmri import KspaceSlices
 from lib.data.fastmri_file import kspace_file
+from lib.data.fastmri_index import index
 from lib.kspace import center_crop, ifft2c, rss
 
 MASK = {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 8}

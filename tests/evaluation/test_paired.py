@@ -17,7 +17,7 @@ TWO = {"good": fake_runs.volumes(0.1), "worse": fake_runs.volumes(0.3)}
 def rows(values):
     """{person: [(run a's, run b's) of each case]} → a table of scores."""
     return pd.DataFrame(
-        {"case": f"{p}_{i}", "person": p, "metric": "SSIM", "run": run, "value": v}
+        {"case": f"{p}_{i}", "person": p, "metric": "SSIM", "run": run, "value": v, "part": "", "simulated": False}
         for p, pairs in values.items()
         for i, pair in enumerate(pairs)
         for run, v in zip("ab", pair, strict=True)
@@ -183,6 +183,7 @@ def test_simulated_hearts_and_patients_are_compared_apart(folder):
     for path in made:
         with h5py.File(path / "predictions" / "result.h5", "a") as file:
             file["h_1"].attrs["kind"], file["p_1"].attrs["kind"] = "simulated hearts, test", "real"
+            file["h_1"].attrs["simulated"] = True
     scored = paired.scores(run_comparison.images(run_comparison.named(made)))
     assert {"SSIM of real", "SSIM of simulated hearts, test"} <= set(scored["metric"])
     assert paired.caption(scored).startswith("Means over 2 people, simulated ones too (2 cases")

@@ -11,7 +11,7 @@ import torch
 from lib import InputError, metrics, runs
 from lib.data.fastmri import KspaceSlices, split_files
 from lib.data.fastmri_file import kspace_file
-from lib.evaluation import baselines, reconstruction
+from lib.evaluation import baselines, reconstruction, scoring
 from lib.inference import reconstruct, results
 from lib.models import build
 from lib.models.varnet import VarNet
@@ -76,6 +76,7 @@ def test_a_cascade_is_loaded_with_its_self_ensemble(tmp_path):
     found = reconstruction.load(folders, {"turns": ["identity", "flip_h"]})
     expected = ["VarNet + RCAN", "VarNet + RCAN + GRAPPA"]
     assert list(found) == [*expected, *(f"{name} + self-ensemble" for name in expected)]
+    assert [each.run for each in found.values()] == [*map(runs.find, folders), None, None]
     runs.save_model(tmp_path / "v", "VarNet", small["varnet"], build("VarNet", **small["varnet"]))
     with pytest.raises(InputError, match="none of the inputs is a cascade"):
         reconstruction.load([str(tmp_path / "v" / "model_weights")], {"turns": ["identity"]})
@@ -90,7 +91,7 @@ def test_compare_writes_every_method_and_says_what_it_left_out(folder, tmp_path)
     )
     assert set(found.scores.method) == {*baselines.BASELINES, "VarNet"} and len(found.scores) == 2 * 2 * 5
     assert set(results.read(tmp_path / "result.h5")) == {"brain_b 2x", "brain_b 4x", "brain_c 2x", "brain_c 4x"}
-    assert set(found.seconds) == set(found.scores.method) and not found.reasons
+    assert set(found.seconds_per_slice) == set(found.scores.method) and not found.reasons
     by = found.scores.set_index(["method", "acceleration", "person"]).psnr
     assert (by["GRAPPA"] > by["zero-filled"]).all()
 
@@ -196,7 +197,11 @@ def test_seconds_are_from_kspace_in_memory_to_the_image_for_all_methods_alike(fo
     networks = {"VarNet": VarNet(), "UNet": build("UNet", chans=2).eval()}
     path = tmp_path / "a.h5"
     found = reconstruction.compare(split_files(folder, "test"), CENTER, [4], networks, path, baselines=["zero-filled"])
-    assert found.seconds == {"zero-filled": 1, "VarNet": 7, "UNet": 1}  # a U-Net is fed with a zero-filled image
+    assert found.seconds_per_slice == {
+        "zero-filled": 1,
+        "VarNet": 7,
+        "UNet": 1,
+    }  # a U-Net is fed with a zero-filled image
 
 
 def test_a_cascades_seconds_hold_grappas(folder, tmp_path, clock, monkeypatch):
@@ -205,7 +210,7 @@ def test_a_cascades_seconds_hold_grappas(folder, tmp_path, clock, monkeypatch):
     monkeypatch.setattr(reconstruction, "grappa_image", lambda *given: clock(30, made(*given)))
     one = split_files(folder, "test")[:1]
     found = reconstruction.compare(one, CENTER, [4], {"c": cascade}, tmp_path / "a.h5", baselines=["zero-filled"])
-    assert found.seconds == {"zero-filled": 1, "c": 30} and not found.reasons
+    assert found.seconds_per_slice == {"zero-filled": 1, "c": 30} and not found.reasons
 
 
 def test_baselines_are_chosen_and_run_where_they_are_told(folder, tmp_path, monkeypatch):
@@ -220,11 +225,14 @@ def test_baselines_are_chosen_and_run_where_they_are_told(folder, tmp_path, monk
     one = split_files(folder, "test")[:1]
     found = reconstruction.compare(one, CENTER, [4], {}, tmp_path / "a.h5", device, baselines=["TV-SENSE"])
     assert set(found.scores.method) == {"TV-SENSE"} and set(seen) == {(1, device)}
-    assert baselines.chosen(None, False) == list(baselines.BASELINES) and baselines.chosen([], True) == []
+    assert (
+        baselines.chosen_baselines(None, False) == list(baselines.BASELINES)
+        and baselines.chosen_baselines([], True) == []
+    )
     with pytest.raises(InputError, match="baselines: got 'GRAPA', did you mean 'GRAPPA'"):
-        baselines.chosen(["GRAPA"], False)
+        baselines.chosen_baselines(["GRAPA"], False)
     with pytest.raises(InputError, match="baselines: got 'GRAPPA'.*aliased"):
-        baselines.chosen(["GRAPPA"], True)
+        baselines.chosen_baselines(["GRAPPA"], True)
 
 
 def test_lesions_are_where_the_data_say_whatever_a_person_is_called(tmp_path):
@@ -244,7 +252,7 @@ def test_lesions_are_where_the_data_say_whatever_a_person_is_called(tmp_path):
     found = reconstruction.lesions(tmp_path / "r.h5", ["zero-filled"])
     assert set(found) == {"one"} and set(found["one"]) == {"truth", "zero-filled"}
     truth = results.case(tmp_path / "r.h5", "one")["noise_free"]
-    assert found["one"]["truth"] == reconstruction.lesion_contrast(truth, where)
+    assert found["one"]["truth"] == scoring.lesion_contrast(truth, where)
     with h5py.File(folder / "two.h5", "a") as file:
         file["lesion"] = np.ones((1, 4, 4))
     with pytest.raises(InputError, match=r"two.h5: lesion is \(1, 4, 4\), expected \(3, 56, 48\)"):
@@ -268,6 +276,6 @@ def test_lesion_contrast_by_hand():
     volume, lesion = np.full((1, 20, 20), 2.0), np.zeros((1, 20, 20), bool)
     lesion[0, 8:11, 8:11] = True
     volume[lesion] = 3.0
-    assert reconstruction.lesion_contrast(volume, lesion) == pytest.approx(0.5)
+    assert scoring.lesion_contrast(volume, lesion) == pytest.approx(0.5)
     volume[0, 0, 0] = 1e6  # far away: doesn't count
-    assert reconstruction.lesion_contrast(volume, lesion) == pytest.approx(0.5)
+    assert scoring.lesion_contrast(volume, lesion) == pytest.approx(0.5)

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import toys
-from labeled import hipmri, lgg
+from labeled import hipmri_layout, kaggle_layout
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -51,8 +51,8 @@ RECIPE = """
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     place = tmp_path_factory.mktemp("segmentation")
-    hipmri(place / "hipmri")
-    lgg(place / "lgg")
+    hipmri_layout(place / "hipmri")
+    kaggle_layout(place / "lgg")
     return place, toys.recipe(place, RECIPE)
 
 
@@ -154,7 +154,7 @@ def test_training_starts_anew_from_a_checkpoints_weights_and_a_killed_one_goes_o
 
 
 def test_an_rgb_mask_is_refused_before_anything_is_written(tmp_path):
-    lgg(tmp_path / "lgg", patients=3, slices=1, size=32)
+    kaggle_layout(tmp_path / "lgg", patients=3, slices=1, size=32)
     mask = next((tmp_path / "lgg").rglob("*_mask.tif"))
     Image.new("RGB", (32, 32)).save(mask)
     finished = toys.recipe(tmp_path, RECIPE, "--only", "prepare_lgg")

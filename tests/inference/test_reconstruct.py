@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from lib import models
+from lib.data import cine
 from lib.data.fastmri import KspaceSlices, split_files
-from lib.data.index import read_set
+from lib.data.index import read_set, write_set
 from lib.inference import results
-from lib.inference.reconstruct import by_network, reconstruct
+from lib.inference.reconstruct import by_network, reconstruct, reconstruct_series
 from lib.phantoms import sample_scans
 
 MASK = {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 8}
@@ -79,3 +80,14 @@ def test_a_failure_leaves_nothing_behind(folder, tmp_path):
 
 def test_set_is_checked_once_more_on_reading(folder):
     assert read_set(folder)["kind"].endswith("(sample data)")
+
+
+def test_a_series_says_whether_it_is_simulated(tmp_path):
+    pairs = [(torch.rand(3, 8, 8), torch.rand(3, 8, 8))]
+    entries = cine.write_pair(tmp_path, "test", "drawn", "simulated hearts", ["a"], pairs, simulated=True)
+    entries += cine.write_pair(tmp_path, "test", "real", "real patient", ["b"], pairs)
+    write_set(tmp_path, "here", "cine", entries)
+    series = cine.CineSeries(cine.split_pairs(tmp_path, "test"))
+    cases = results.cases(reconstruct_series(torch.nn.Identity(), series, tmp_path / "result.h5"))
+    known = {name: (case.kind, case.simulated) for name, case in cases.items()}
+    assert known == {"a": ("of simulated hearts", True), "b": ("of real patient", False)}

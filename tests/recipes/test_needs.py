@@ -5,10 +5,10 @@ import shutil
 
 import h5py
 import pytest
-from labeled import hipmri
+from labeled import hipmri_layout
 
 from lib import InputError, runs
-from lib.data import hipmri as slices
+from lib.data import hipmri
 from lib.recipes import needs
 from lib.recipes import plan as planning
 
@@ -139,9 +139,9 @@ def test_a_quick_run_is_on_one_device(sets, devices, expected):
 
 
 def test_preparing_slices_says_which_have_labels(tmp_path):
-    hipmri(tmp_path / "source", size=(96, 96), odd=False)
+    hipmri_layout(tmp_path / "source", size=(96, 96), odd=False)
     shutil.rmtree(tmp_path / "source" / "keras_slices_seg_test")
-    slices.prepare(tmp_path / "source", tmp_path / "set")
+    hipmri.prepare(tmp_path / "source", tmp_path / "set")
     needs.check_set(tmp_path / "set", {"train": True, "val": True, "test": False}, "this")
     with pytest.raises(InputError, match=r"case_040_week_3\.h5: no target or label \(1 files of test\): this needs it"):
         needs.check_set(tmp_path / "set", {"test": True}, "this")

@@ -8,8 +8,8 @@ from PIL import Image
 
 from lib import InputError
 from lib.viewer import KSpacePlayground
-from lib.viewer import pixels as paint
-from lib.viewer.playground import ERROR, KSPACE, MASK, SHOWN, SPREAD, TRUTH, Playground, Settings, View
+from lib.viewer.pixels import GAP
+from lib.viewer.playground import ERROR, KSPACE, MASK, METHODS, SPREAD, TRUTH, Playground, PlaygroundView, Settings
 
 
 class Toy:
@@ -23,25 +23,29 @@ class Toy:
 
     def scan(self, settings):
         level = np.full((256, 256), settings.acceleration / 12, np.float32)
-        return View({MASK: level, KSPACE: level, SPREAD: level}, {MASK: f"{settings.acceleration}×"})
+        return PlaygroundView({MASK: level, KSPACE: level, SPREAD: level}, {MASK: f"{settings.acceleration}×"})
 
     def result(self, settings):
         self.asked.append(settings)
         self.begun.set()
         assert self.go.wait(20)
         if settings.shown == "GRAPPA" and settings.kind == "random":
-            return View({"GRAPPA": "no <grid>", TRUTH: np.ones((256, 256)), ERROR: "no image"}, {}, "no <grid>")
+            return PlaygroundView(
+                {"GRAPPA": "no <grid>", TRUTH: np.ones((256, 256)), ERROR: "no image"}, {}, "no <grid>"
+            )
         if settings.acceleration == 11:
             raise ZeroDivisionError("a thread's\nerror")
         image = np.full((256, 256), settings.acceleration / 12, np.float32)
-        return View({settings.shown: image, TRUTH: np.ones_like(image), ERROR: 1 - image}, {ERROR: "NMSE 0.5"})
+        return PlaygroundView(
+            {settings.shown: image, TRUTH: np.ones_like(image), ERROR: 1 - image}, {ERROR: "NMSE 0.5"}
+        )
 
 
 def pixels(image):
     """The colors in the middle of the three panels."""
     shown = np.array(Image.open(io.BytesIO(image.value)).convert("RGBA"))
-    assert shown.shape == (256, 3 * 256 + 2 * paint.GAP, 4)
-    return [shown[128, 128 + i * (256 + paint.GAP)].tolist() for i in range(3)]
+    assert shown.shape == (256, 3 * 256 + 2 * GAP, 4)
+    return [shown[128, 128 + i * (256 + GAP)].tolist() for i in range(3)]
 
 
 def test_a_move_draws_what_it_asks_for():
@@ -144,7 +148,7 @@ def test_a_start_that_no_control_has_is_refused(start, message):
 def test_the_real_thing_shows_all_three_methods():
     widget = KSpacePlayground(Playground(slice=3, weights="runs/weights/demo_varnet"))
     seen = {widget.result.value}
-    for shown in SHOWN[1:]:
+    for shown in METHODS[1:]:
         widget.controls["shown"].value = shown
         widget.settle()
         assert f"<b>{shown}</b>" in widget.below.value and "SSIM 0." in widget.below.value

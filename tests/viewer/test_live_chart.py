@@ -73,7 +73,7 @@ def shown(monkeypatch):
 
 @pytest.fixture
 def eager(monkeypatch):
-    monkeypatch.setattr(live_chart, "LIMIT", 1e9)  # as if there were time for every drawing
+    monkeypatch.setattr(live_chart, "MOST_SHARE", 1e9)  # as if there were time for every drawing
 
 
 def test_weights_are_those_of_a_training_without_it(tmp_path, shown, eager):
@@ -168,7 +168,7 @@ def test_the_chart_shows_the_rows_and_its_share(tmp_path, shown, eager):
 
 
 def test_until_the_first_picture_a_placeholder_stands_there_and_a_line_tells_the_step(tmp_path, shown, monkeypatch):
-    monkeypatch.setattr(live_chart, "BEAT", -1.0)
+    monkeypatch.setattr(live_chart, "STEP_SECONDS", -1.0)
     told = []
 
     class Watching(LiveChart):
@@ -203,7 +203,7 @@ def test_a_run_with_nothing_left_to_do_is_drawn_too(tmp_path, shown):
 
 def test_it_needs_history():
     learn = learner()
-    with learn.no_bar(), learn.no_logging(), pytest.raises(InputError, match="LiveChart: no train.History among"):
+    with learn.no_bar(), learn.no_logging(), pytest.raises(InputError, match="LiveChart: no training.History among"):
         learn.fit(1, cbs=[LiveChart(True)])
 
 

@@ -121,7 +121,7 @@ def test_cases_of_a_run(tmp_path):
     assert unit == "slice" and spacing == (3.0, 1.0, 1.0) and classes == ["none", "liver"]
     assert np.array_equal(volumes["output"], VOLUME[:, ::-1, ::-1] + 1)  # of segmented volumes
     assert np.array_equal(case(path, "c").volumes["input"], VOLUME)
-    assert repr(case(path, "c")) == "Case(input (2, 3, 4); slices, spacing None mm)"
+    assert repr(case(path, "c")) == "ViewedCase(input (2, 3, 4); slices, spacing None mm)"
     with pytest.raises(InputError, match="unknown name 'd'; expected one of b, c"):
         case(path, "d")
     with h5py.File(path, "a") as file:

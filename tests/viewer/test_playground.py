@@ -12,7 +12,7 @@ from lib.models import build
 from lib.phantoms import sample_scans
 from lib.text import value_or_error
 from lib.viewer import playground
-from lib.viewer.playground import ERROR, KSPACE, MASK, SHOWN, SPREAD, TRUTH, Playground, Settings, check
+from lib.viewer.playground import ERROR, KSPACE, MASK, METHODS, SPREAD, TRUTH, Playground, Settings, check
 
 WEIGHTS = "runs/weights/demo_varnet"
 
@@ -59,7 +59,7 @@ def test_each_method_is_the_librarys_own(play):
     with torch.no_grad():
         varnet = runs.load_model(WEIGHTS)(kspace[None], mask.columns.view(1, 1, 1, -1))[0]
     expected = {"zero-filled": combined(kspace), "GRAPPA": combined(grappa(kspace, mask.columns)), "VarNet": varnet}
-    for shown in SHOWN:
+    for shown in METHODS:
         settings = Settings(shown=shown)
         torch.testing.assert_close(play.image(settings), expected[shown], rtol=1e-3, atol=1e-3)
         view = play.result(settings)
@@ -159,7 +159,7 @@ def test_scans_and_slices_that_are_not_there():
         Playground("brain_x")
     with pytest.raises(InputError, match="slice 11 of brain_c_pd: expected 0 to 10"):
         Playground(slice=11)
-    with pytest.raises(InputError, match="gain is 0, expected more than 0"):
+    with pytest.raises(InputError, match="gain: got 0, expected more than 0"):
         Playground(gain=0)
 
 

@@ -17,10 +17,10 @@ from PIL import Image
 
 import lib
 from lib import InputError, metrics, plots
-from lib.viewer import SliceViewer, show
-from lib.viewer import pixels as paint
+from lib.viewer import SliceViewer, pixels, show
 from lib.viewer.pixels import BAD, CLASS_COLORS, lay
-from lib.viewer.slice_model import CMAPS, Slices
+from lib.viewer.slice_model import SliceModel
+from lib.viewer.view import CMAPS
 
 RNG = np.random.default_rng(0)
 
@@ -46,7 +46,7 @@ def test_pixels_by_hand():
     truth = np.array([[[0, 1], [2, 4]], [[4, 4], [4, 4]]], np.int16)  # window 0 to 4, and 8 is beyond
     output = truth + np.array([[[0, 0.1], [-0.2, 4]]])
     viewer = SliceViewer({"output": output, "truth": truth}, window=(0, 4), gain=5, start=0)
-    width, gap = 260, paint.GAP
+    width, gap = 260, pixels.GAP
     shown = decode(viewer)
     assert shown.shape == (260, 3 * width + 2 * gap, 4)
     first, second, third = (shown[:, i * (width + gap) :][:, :width] for i in range(3))
@@ -69,8 +69,8 @@ def test_pixels_by_hand():
 
 
 def test_no_image_color_is_transparent():
-    for colors in (*map(paint.colors, (*CMAPS, "twilight")), paint.BAD[None], paint.CLASS_COLORS):
-        assert paint.CLEAR not in set(map(tuple, colors.tolist()))
+    for colors in (*map(pixels.colors, (*CMAPS, "twilight")), pixels.BAD[None], pixels.CLASS_COLORS):
+        assert pixels.CLEAR not in set(map(tuple, colors.tolist()))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_no_image_color_is_transparent():
 )
 def test_panels_are_260_pixels_high_unless_they_get_too_wide(height, width, scale):
     viewer = SliceViewer({"a": np.zeros((1, height, width)), "b": np.zeros((1, height, width))})
-    whole = 2 * width * scale + paint.GAP
+    whole = 2 * width * scale + pixels.GAP
     assert decode(viewer).shape[:2] == (height * scale, whole)
     assert viewer.images[0].layout.width == viewer.labels[0].layout.width == f"{whole}px"
 
@@ -131,8 +131,8 @@ def test_pixels_that_are_not_finite_are_marked_and_counted():
     both["output"][0, 5, :3] = np.nan, np.inf, -np.inf
     both["truth"][0, 5, 1] = np.inf
     viewer = SliceViewer(both)
-    shown, step = decode(viewer), 4 + paint.GAP
-    blue = [*paint.BAD.tolist(), 255]
+    shown, step = decode(viewer), 4 + pixels.GAP
+    blue = [*pixels.BAD.tolist(), 255]
     assert shown[5, step : step + 4].tolist()[:3] == [blue] * 3
     marked = (shown == blue).all(-1)
     assert [marked[:, i * step : i * step + 4].sum() for i in range(4)] == [0, 3, 1, 3]
@@ -212,10 +212,10 @@ A = np.zeros((3, 8, 8))
         ({"a": np.full((3, 8, 8), "x")}, {}, "SliceViewer: 'a' holds <U1, expected numbers"),
         ({"a": A, "CT": "data/scan.dcm"}, {}, "scan.dcm: no such file"),
         ({"a": A}, {"overlays": {"a": None}}, "the overlay of 'a' is None, expected class numbers (3, 8, 8)"),
-        ({"a": A}, {"overlays": {"a": A + 0.25}}, "the overlay of 'a' holds 0.25, expected class numbers 0, 1, 2 …"),
-        ({"a": A}, {"overlays": {"a": A.astype(int) - 1}}, "the overlay of 'a' holds -1, expected class numbers"),
-        ({"a": A}, {"overlays": {"a": A * np.nan}}, "the overlay of 'a' holds nan, expected class numbers"),
-        ({"a": A}, {"overlays": {"a": A + 1j}}, "the overlay of 'a' holds 0+1j, expected class numbers"),
+        ({"a": A}, {"overlays": {"a": A + 0.25}}, "the overlay of 'a': holds 0.25, expected class numbers 0, 1, 2 …"),
+        ({"a": A}, {"overlays": {"a": A.astype(int) - 1}}, "the overlay of 'a': holds -1, expected class numbers"),
+        ({"a": A}, {"overlays": {"a": A * np.nan}}, "the overlay of 'a': holds nan, expected class numbers"),
+        ({"a": A}, {"overlays": {"a": A + 1j}}, "the overlay of 'a': holds 0+1j, expected class numbers"),
         (
             {"a": A},
             {"overlays": {"a": A + 7}, "classes": ["none", "liver"]},
@@ -267,7 +267,7 @@ def test_static_pictures_are_what_the_viewer_paints_without_a_widget(monkeypatch
         drawn = np.concatenate([ax.images[0].get_array() for ax in figure.axes], axis=1)
         shown, step = decode(viewer)[..., :3], drawn.shape[1] // 4
         for i in range(4):
-            left = i * (step + paint.GAP)
+            left = i * (step + pixels.GAP)
             np.testing.assert_array_equal(drawn[:, i * step : (i + 1) * step], shown[:, left : left + step])
         assert figure.axes[1].get_xlabel() == "SSIM\u00a00.100" and figure.get_suptitle().startswith(
             "slice 1 · window "
@@ -359,8 +359,8 @@ def test_the_box_of_the_zoom_is_cut_from_every_panel():
     whole = cube() / 400
     viewer = SliceViewer({"output": whole, "truth": whole + 0.125}, window=(0, 1), start=1, gain=5)
     viewer.controls.rows.value, viewer.controls.columns.value = (2, 4), (3, 6)
-    shown, step = decode(viewer), 396 + paint.GAP
-    assert shown.shape == (264, 3 * step - paint.GAP, 4)  # as high as the whole, 6 rows of 44
+    shown, step = decode(viewer), 396 + pixels.GAP
+    assert shown.shape == (264, 3 * step - pixels.GAP, 4)  # as high as the whole, 6 rows of 44
     gray = np.rint(255 * whole[1, 2:4, 3:6]).astype(int)
     assert (shown[::132, :396:132, 0] == gray).all()
     assert (shown[:, 2 * step :, :3] == np.array(colormaps["magma"](159, bytes=True)[:3])).all()  # 0.125 of 0.2
@@ -391,10 +391,10 @@ def test_many_panels_stand_in_lines():
     found = [re.findall(r"<b>(.*?)</b>", labels.value.replace("\u00a0", " ")) for labels in viewer.labels]
     assert list(filter(None, found)) == [["a", "b", "c", "d", "e"], ["f", "g", "|a − b| ×5", "|c − b| ×5"]]
     widths = [Image.open(io.BytesIO(image.value)).width for image in viewer.images[:2]]
-    assert widths[0] == widths[1] == 5 * (264 + paint.GAP) - paint.GAP  # the shorter line has an empty place
+    assert widths[0] == widths[1] == 5 * (264 + pixels.GAP) - pixels.GAP  # the shorter line has an empty place
     assert [labels.value.count("repeat(5,") for labels in viewer.labels[:2]] == [1, 1]
     viewer.controls.across.value, viewer.controls.size.value = 2, 2
-    assert Image.open(io.BytesIO(viewer.images[0].value)).width == 2 * (528 + paint.GAP) - paint.GAP
+    assert Image.open(io.BytesIO(viewer.images[0].value)).width == 2 * (528 + pixels.GAP) - pixels.GAP
     assert [image.layout.display for image in viewer.images] == [None] * 5 + ["none"] * 4
     viewer.controls.reset()
     for name in names[:4]:
@@ -598,21 +598,21 @@ def test_an_overlay_with_a_lost_affine_is_told_naming_both_files_unless_it_is_kn
     turned = nibabel.Nifti1Image(label, lps).as_reoriented([[0, -1], [1, 1], [2, 1]])
     nibabel.save(turned, tmp_path / "turned.nii.gz")
     for overlay in (saved(tmp_path / "near.nii.gz", label, near), tmp_path / "turned.nii.gz"):
-        found = Slices({"CT": image}, overlays={"CT": overlay})
+        found = SliceModel({"CT": image}, overlays={"CT": overlay})
         assert np.array_equal(np.asarray(found.volumes["CT"]) == 1000, found.overlays["CT"] == 1)
     with pytest.raises(InputError, match="affine_from: got 'label', expected both or image"):
-        Slices({"CT": image}, affine_from="label")
-    known = Slices({"CT": image}, overlays={"CT": lost}, affine_from="image")
+        SliceModel({"CT": image}, affine_from="label")
+    known = SliceModel({"CT": image}, overlays={"CT": lost}, affine_from="image")
     assert np.array_equal(np.asarray(known.volumes["CT"]) == 1000, known.overlays["CT"] == 1)
 
 
 def test_overlays_near_whole_numbers_are_rounded_and_one_hot_ones_refused_naming_the_files(tmp_path):
     image = saved(tmp_path / "a.nii", np.ones((6, 5, 4), np.float32), np.eye(4))
     near = saved(tmp_path / "near.nii", np.full((6, 5, 4), 0.9999999), np.eye(4))
-    assert (Slices({"a": image}, overlays={"a": near}, classes=["x", "y"]).overlays["a"] == 1).all()
+    assert (SliceModel({"a": image}, overlays={"a": near}, classes=["x", "y"]).overlays["a"] == 1).all()
     hot = saved(tmp_path / "hot.nii", np.ones((6, 5, 4, 3), np.uint8), np.eye(4))
     with pytest.raises(InputError, match=r"the overlay of 'a' has shape \(3, 4, 5, 6\).*hot.nii and .*a.nii"):
-        Slices({"a": image}, overlays={"a": hot})
+        SliceModel({"a": image}, overlays={"a": hot})
 
 
 def test_files_that_share_no_place_are_not_shown_black(tmp_path):
@@ -639,7 +639,7 @@ def test_what_fills_its_volume_is_resampled_up_to_the_border(tmp_path):
     beyond = coarse.copy()
     beyond[0, 3] += 2.2
     for path, filled in ((label, 10), (saved(tmp_path / "c.nii", np.ones((5, 4, 3), np.uint8), beyond), 8)):
-        found = Slices({"a": fine}, overlays={"a": path}, resample=True).overlays["a"]
+        found = SliceModel({"a": fine}, overlays={"a": path}, resample=True).overlays["a"]
         assert found.any((0, 1)).sum() == filled and found[:, :, :filled].all()
 
 
