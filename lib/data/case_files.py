@@ -149,7 +149,19 @@ def to_radiological(image: np.ndarray, about: Mapping[str, Any]) -> np.ndarray:
 
 
 def split_cases(folder: Path, split: str, need_label: bool = True) -> list[CaseFile]:
-    """The cases of one split of a prepared set; InputError if there are none, or labels are missing."""
+    """The cases of one split of a prepared set.
+
+    Parameters
+    ----------
+    folder : of the set
+    split : train, val or test
+    need_label : whether each must have one
+
+    Raises
+    ------
+    InputError
+        If there are none, or labels are missing.
+    """
     folder = Path(folder)
     cases = [case_file(folder / e["path"]) for e in entries(folder, split)]
     without = [c.path.name for c in cases if not c.label]

@@ -190,7 +190,19 @@ class SeriesPair(NamedTuple):
 
 
 def split_pairs(folder: Path, split: str, need_truth: bool = True) -> list[SeriesPair]:
-    """The pairs of one split of a prepared set; InputError if there are none or truths are missing."""
+    """The pairs of files of one split of a prepared set.
+
+    Parameters
+    ----------
+    folder : of the set
+    split : train, val or test
+    need_truth : whether each must have one
+
+    Raises
+    ------
+    InputError
+        If there are none, or truths are missing.
+    """
     folder = Path(folder)
     pairs, listed = [], entries(folder, split)
     for x in (e for e in listed if e["side"] == "x"):

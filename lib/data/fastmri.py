@@ -235,7 +235,19 @@ def file_mask(columns: Tensor, padding: tuple[int, int] = (0, 0)) -> Mask:
 
 
 def split_files(folder: Path, split: str, need_target: bool = True) -> list[KspaceFile]:
-    """The checked files of one split of a prepared set; InputError if there are none, or targets are missing."""
+    """The checked files of one split of a prepared set.
+
+    Parameters
+    ----------
+    folder : of the set
+    split : train, val or test
+    need_target : whether each must have one
+
+    Raises
+    ------
+    InputError
+        If there are none, or targets are missing.
+    """
     folder = Path(folder)
     files = [kspace_file(folder / e["path"])._replace(person=e["person"]) for e in entries(folder, split)]
     without = [f.path.name for f in files if f.target is None]

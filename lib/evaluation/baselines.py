@@ -22,7 +22,17 @@ def _stack(cases: list[KspaceCase], device: torch.device | str) -> tuple[Tensor,
 
 
 def zero_filled(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
-    """RSS of the acquired lines alone, (S, H, W); as all baselines here of one file's slices, on the CPU."""
+    """RSS of the acquired lines alone.
+
+    Parameters
+    ----------
+    cases : slices of one file, as for all methods here
+    device : where it is computed
+
+    Returns
+    -------
+    (S, H, W) on the CPU, in k-space's size.
+    """
     return rss(ifft2c(_stack(cases, device)[0])).cpu()
 
 

@@ -214,7 +214,14 @@ def classes(compared: Mapping[str, Images]) -> list[str]:
 
 
 def remarks(given: Mapping[str, Path], learnt: Mapping[str, Any], shown: Mapping[str, Images]) -> list[str]:
-    """A line for each thing that a run lacks, and why; learnt: its `histories`, shown: its `images`."""
+    """A line for each thing that a run lacks, and why.
+
+    Parameters
+    ----------
+    given : the run folders, by name
+    learnt : their `histories`
+    shown : their `images`
+    """
     lines = []
     for name, path in given.items():
         row = listing.row(path)

@@ -25,7 +25,18 @@ def is_complex(volume: Any) -> bool:
 
 
 def part_of(cut: np.ndarray, part: str) -> np.ndarray | str:
-    """A part of a cut (H, W): magnitude, real and imaginary in its units, phase in radians, others in dB of the maximum."""
+    """A part of the data of a cut.
+
+    Parameters
+    ----------
+    cut : (H, W), real or complex; a mask is the same whatever the part
+    part : one of REAL or COMPLEX
+
+    Returns
+    -------
+    float32 (H, W): magnitude, real and imaginary part in the data's units, phase in radians, others in dB of the
+    maximum; or why there is no such part.
+    """
     if cut.dtype == bool:
         return cut.astype(np.float32)
     if part in ("magnitude", "image"):
