@@ -18,7 +18,7 @@ from typing import Any
 
 from lib import InputError
 
-_BLOCK, _WHOLE = 1 << 16, 1 << 26
+_BLOCK, _WHOLE_LIMIT = 1 << 16, 1 << 26
 _FULL = os.strerror(errno.ENOSPC)
 
 
@@ -86,8 +86,8 @@ def list_files(folder: os.PathLike | str, endings: tuple[str, ...], deep: bool =
     Links to files and folders are followed, a folder within itself is not entered again. Hidden files and folders (macOS
     writes `._` files beside others) and what isn't a file are skipped. InputError for a link that leads nowhere.
     """
-    found = sorted(_below(Path(folder), deep, ()))
-    files = [path for path in found if path.name.lower().endswith(endings) and not path.is_dir()]
+    paths = sorted(_below(Path(folder), deep, ()))
+    files = [path for path in paths if path.name.lower().endswith(endings) and not path.is_dir()]
     for path in files:
         if not path.exists():
             raise InputError(path, f"a link to {os.readlink(path)}, which isn't there: fetch the file it stands for")
@@ -114,9 +114,9 @@ def write(path: os.PathLike | str, content: Any) -> None:
 
 def check_writable(folder: Path, hint: str = "") -> None:
     """InputError, in the system's words and with a hint, where a folder can't be made or written; leaves no trace."""
-    there = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    existing = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise InputError(folder, f"can't be written ({error.strerror}){hint}") from None
@@ -175,11 +175,11 @@ def remember(path: Path, digest: str) -> None:
 
 def is_whole(path: Path) -> bool:
     """Whether `fingerprint` reads all of a file."""
-    return path.stat().st_size <= _WHOLE
+    return path.stat().st_size <= _WHOLE_LIMIT
 
 
 def _digest(path: Path, size: int) -> str:
-    if size <= _WHOLE:
+    if size <= _WHOLE_LIMIT:
         return checksum(path)
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:

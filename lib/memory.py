@@ -39,11 +39,20 @@ class _Live(TorchDispatchMode):
 
 
 def training_bytes(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> dict[str, int]:
-    """Bytes of a training step in float32 on an input of that shape, computed with tensors that hold no data.
+    """Bytes of a training step in float32, computed with tensors that hold no data.
 
-    `parameters`: weights, gradients and Adam's two states a weight. `activations`: the most bytes of
-    all other tensors that are alive at a time in forward and backward pass, gradients of activations and, with gradient
-    checkpointing, what is computed again included. A library's work space comes on top.
+    A library's work space comes on top.
+
+    Parameters
+    ----------
+    build : makes the network
+    shape : of its input
+
+    Returns
+    -------
+    `parameters`: weights, gradients and Adam's two states per weight. `activations`: the most bytes of all other tensors
+    that are alive at a time in forward and backward pass, gradients of activations and, with gradient checkpointing,
+    what is computed again included.
     """
     with torch.device("meta"):
         model, x = build().train(), torch.empty(shape)
@@ -57,7 +66,7 @@ def training_bytes(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> di
     return {"parameters": 4 * weights, "activations": live.most}
 
 
-def most_held(call: Callable[[], object]) -> int:
+def peak_memory(call: Callable[[], object]) -> int:
     """The most bytes that arrays made by a call hold at a time; it runs once, and a library's work space isn't counted."""
     with _Live(()) as live:
         call()

@@ -30,6 +30,12 @@ def did_you_mean(name: object, names: Iterable[str]) -> str:
     return f"did you mean {by_lower[near[0]]!r}? " if near else ""
 
 
+def one_of(name: object, names: Iterable[str]) -> tuple[str, str]:
+    """`found` and `expected` of an InputError about a name that isn't among `names`: the nearest one, and all of them."""
+    names = list(names)
+    return did_you_mean(name, names), f"one of {', '.join(names) or 'none'}"
+
+
 def pluralize(number: int, one: str, more: str = "") -> str:
     """A number and what it counts, such as "1 coil", "8 coils"; more: an irregular plural."""
     return f"{number} {one if number == 1 else more or one + 's'}"

@@ -19,6 +19,9 @@ SPELLED = ("lib/", "tools/", "tests/", "notebooks/", "docs/", "README.md", "CONT
 # In pages: names of settings and titles, which stay as they are, and a class of committed results
 NAMES = r'`[^`]*`|"[^"]*"|cortical grey matter'
 HEADINGS = {"Parameters", "Returns", "Yields", "Raises", "References"}
+LISTED = tuple(
+    f"lib/{room}/" for room in ("kspace", "losses", "metrics", "models", "parallel", "phantoms", "plots", "training")
+)
 MODULES = [name for name in FILES if name.startswith("lib/") and name.endswith(".py") and (ROOT / name).exists()]
 
 
@@ -65,8 +68,12 @@ def wrong_lists(source: str) -> list[str]:
 def arguments(node: ast.FunctionDef | ast.ClassDef) -> list[str]:
     """What a function, or the constructor of a class, takes; of a class without one, its fields."""
     if isinstance(node, ast.ClassDef):
-        made_by = [n for n in node.body if getattr(n, "name", "") == "__init__"]
-        return arguments(made_by[0]) if made_by else [n.target.id for n in node.body if isinstance(n, ast.AnnAssign)]
+        constructors = [n for n in node.body if getattr(n, "name", "") == "__init__"]
+        return (
+            arguments(constructors[0])
+            if constructors
+            else [n.target.id for n in node.body if isinstance(n, ast.AnnAssign)]
+        )
     given = node.args
     stars = [f"{star}{arg.arg}" for star, arg in (("*", given.vararg), ("**", given.kwarg)) if arg]
     names = [arg.arg for arg in (*given.posonlyargs, *given.args)] + stars[: bool(given.vararg)]
@@ -77,6 +84,14 @@ def arguments(node: ast.FunctionDef | ast.ClassDef) -> list[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_documented_parameters_are_the_signature(module):
     assert wrong_lists((ROOT / module).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith(LISTED)])
+def test_many_arguments_are_listed(module):
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    public = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")]
+    many = [n for n in public if len(arguments(n)) > 3]
+    assert [n.name for n in many if "\nParameters\n" not in ast.get_docstring(n)] == []
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from lib.evaluation.trained import check_kind, load, ranking, training_cost  # n
 from lib.inference.reconstruct import by_network, series_output, slices_by_file, write_kspace_case, write_series
 from lib.inference.results import Writer
 from lib.kspace import center_crop
-from lib.memory import most_held
+from lib.memory import peak_memory
 
 
 def sampled_at(scores: pd.DataFrame) -> str:
@@ -176,7 +176,7 @@ def _reconstruct(name: str, cases: Iterable[KspaceCase], methods: dict[str, Meth
                 seconds[m].append(spent)
                 if not known and m not in measured:
                     calls = [method.image, *filter(None, [method.before])]
-                    held[m] = max(most_held(partial(call, given)) for call in calls)
+                    held[m] = max(peak_memory(partial(call, given)) for call in calls)
         known.append(without_kspace(case))
     images = {m: torch.stack(volume) for m, volume in images.items() if m not in reasons}
     seconds = {m: float(np.median(seconds[m])) + extra.get(m, 0.0) for m in images}
@@ -237,7 +237,7 @@ def compare_series(
                 images[method] = call()
                 seconds[method].append(time.perf_counter() - begun)
                 if method not in held:
-                    held[method] = most_held(call)
+                    held[method] = peak_memory(call)
                 about = {"person": case.person, "group": series.index[i][0].person, "case": case.id, "method": method}
                 about |= {"acceleration": sampled[0], "achieved": sampled[1]}
                 rows.append(about | score_series(images[method], truth))

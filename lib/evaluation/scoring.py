@@ -58,7 +58,7 @@ def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
     -------
     By name; ssim3d is NaN for series smaller than its window. ssim_slices, ssim_interval: see `score`.
     """
-    fits = min(truth.shape) >= metrics.WINDOW  # a series of fewer frames has no 3-D window
+    fits = min(truth.shape) >= metrics.SSIM_WINDOW  # a series of fewer frames has no 3-D window
     values: dict[str, Any] = {}
     for name in metrics.scored("cine"):
         values[name] = metrics.METRICS[name](output, truth) if fits or name != "ssim3d" else float("nan")

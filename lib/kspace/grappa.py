@@ -38,15 +38,25 @@ LINES_AT_EDGES = 2  # lines that fill a gap at the center block or an edge: thos
 
 
 class Report(NamedTuple):
-    """What a GRAPPA run used; of several slices and kinds of line, the largest condition, ridge and noise."""
+    """What a GRAPPA run used; of several slices and kinds of line, the largest condition, ridge and noise.
 
-    kernel: tuple[int, int]  # readout points, acquired lines; (0, 0) where nothing was missing
+    Parameters
+    ----------
+    kernel : readout points, acquired lines; (0, 0) where nothing was missing
+    acceleration, offset : of the grid
+    center : the block of lines fitted to
+    condition : of the regularized normal matrix
+    ridge : Tikhonov term of the grid's kernel, as a fraction of the mean eigenvalue
+    noise : standard deviation of a complex sample, estimated from the center lines
+    """
+
+    kernel: tuple[int, int]
     acceleration: int
     offset: int
-    center: tuple[int, int]  # the lines fitted to
-    condition: float  # of the regularized normal matrix
-    ridge: float  # Tikhonov term of the grid's kernel, as a fraction of the mean eigenvalue
-    noise: float  # standard deviation of a complex sample, estimated from the center lines
+    center: tuple[int, int]
+    condition: float
+    ridge: float
+    noise: float
 
 
 @torch.no_grad()
@@ -90,14 +100,14 @@ def grappa(
     """
     points, wanted = kernel_size
     if points < 1 or points % 2 == 0 or wanted < 2:
-        raise InputError(f"kernel_size is {kernel_size}, expected an odd number of readout points and at least 2 lines")
-    if regularization is not None and not regularization > 0:
-        raise InputError(f"regularization is {regularization}, expected more than 0, or None")
-    if not kspace.is_complex() or kspace.ndim < 3 or mask.shape != kspace.shape[-1:]:
         raise InputError(
-            f"k-space is {kspace.dtype} {tuple(kspace.shape)} and mask {tuple(mask.shape)}, "
-            "expected complex (..., C, H, W) and (W,)"
+            "grappa", f"kernel_size is {kernel_size}", "an odd number of readout points and at least 2 lines"
         )
+    if regularization is not None and not regularization > 0:
+        raise InputError("grappa", f"regularization is {regularization}", "more than 0, or None")
+    if not kspace.is_complex() or kspace.ndim < 3 or mask.shape != kspace.shape[-1:]:
+        found = f"k-space is {kspace.dtype} {tuple(kspace.shape)} and mask {tuple(mask.shape)}"
+        raise InputError("grappa", found, "complex (..., C, H, W) and (W,)")
     mask = mask.cpu() != 0
     grid = find_grid(mask)
     filled = kspace.resolve_conj().clone(memory_format=torch.contiguous_format)
@@ -109,10 +119,8 @@ def grappa(
         source, sampled, center = filled, mask, grid.center
     else:
         if calibration.shape[:-2] != kspace.shape[:-2]:
-            raise InputError(
-                f"calibration is {tuple(calibration.shape)}, expected the leading axes and coils of k-space, "
-                f"{tuple(kspace.shape[:-2])}, then readout and lines"
-            )
+            expected = f"the leading axes and coils of k-space, {tuple(kspace.shape[:-2])}, then readout and lines"
+            raise InputError("grappa", f"calibration is {tuple(calibration.shape)}", expected)
         source, center = calibration.resolve_conj().to(kspace), (0, calibration.shape[-1])
         sampled = torch.ones(center[1], dtype=torch.bool)
     low, high = max(center[0] - (wanted - 1) * grid.acceleration, 0), center[1] + (wanted - 1) * grid.acceleration

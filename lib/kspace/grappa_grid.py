@@ -9,7 +9,15 @@ from lib import InputError
 
 
 class Grid(NamedTuple):
-    """The sampling pattern of a mask: lines offset, offset + R, … and the block center[0] … center[1] − 1."""
+    """The sampling pattern of a mask.
+
+    Parameters
+    ----------
+    acceleration : R; 1 of a fully sampled scan
+    offset : lines offset, offset + R, … are acquired
+    center : the block center[0] … center[1] − 1 is fully sampled
+    reach : the columns to be filled lie in reach[0] … reach[1] − 1
+    """
 
     acceleration: int
     offset: int

@@ -56,7 +56,12 @@ def regular(step: int, lines: int) -> Pattern:
 def nearest(acquired: list[int], gap: tuple[int, int], step: int, lines: int) -> tuple[Pattern, int]:
     """What fills the gap between two lines, and the column of its first source.
 
-    The sources are the `lines` acquired lines nearest to the gap, and none further away than those of `regular` are.
+    Parameters
+    ----------
+    acquired : columns of the acquired lines
+    gap : columns of the two lines
+    step : of the grid
+    lines : how many of the acquired ones nearest to the gap are read, none further away than those of `regular`
     """
     first, last = gap
     distance = {line: max(first - line, line - last) for line in acquired}

@@ -66,7 +66,7 @@ def sampling(
     full = _full(kind, size)
     lines = round(full / acceleration) if acceleration >= 1 else 0
     if lines < 3:
-        raise InputError(f"acceleration {acceleration:g} at {size} pixels", f"{lines} lines a frame", "at least 3")
+        raise InputError(f"acceleration {acceleration:g} at {size} pixels", f"{lines} lines per frame", "at least 3")
     if kind == "radial":
         turns = torch.arange(frames * lines, dtype=torch.float64) * TINY_GOLDEN_ANGLE + random.uniform(0, math.pi)
         return Sampling(kind, (turns % math.pi).view(frames, lines), None, full / lines)
@@ -89,7 +89,7 @@ def aliased(series: Tensor, maps: Tensor, sampled: Sampling, noise: float = 0.0,
     Parameters
     ----------
     series : real or complex object (T, 2n, 2n)
-        On twice the grid that is reconstructed, so that the data hold more than the image can ssampled.
+        On twice the grid that is reconstructed, so that the data hold more than the image can show.
     maps : coil sensitivities (C, 2n, 2n), RSS 1
     sampled : of `sampling`
     noise : standard deviation of each coil image's real and imaginary part when fully sampled, in the object's units
@@ -110,12 +110,14 @@ def aliased(series: Tensor, maps: Tensor, sampled: Sampling, noise: float = 0.0,
         kspace = center_crop(fft2c(coils), (size, size)) / 2
         kspace = (kspace + noise * _normal(kspace.shape, generator)) * sampled.columns[:, None, None, :]
         return (ifft2c(kspace) * coarse.conj()).sum(1).abs()
+    from torchkbnufft import KbNufft, KbNufftAdjoint
+
     trajectory, weights = _spokes(sampled.angles, size)
-    samples = _nufft(coils, trajectory / 2)
+    samples = KbNufft(im_size=tuple(coils.shape[-2:]))(coils, trajectory / 2)
     # Of white noise in the samples gridding makes √Σw² / 4n² in each pixel; Σw² falls with the number of spokes.
     spread = weights.square().sum() * sampled.angles.shape[1] / _full(sampled.kind, size)
     samples = samples + 4 * size**2 * noise / spread.sqrt() * _normal(samples.shape, generator)
-    images = _adjoint(samples * weights, trajectory, size) / (4 * size**2)
+    images = KbNufftAdjoint(im_size=(size, size))(samples * weights, trajectory) / (4 * size**2)
     return (images * coarse.conj()).sum(1).abs()
 
 
@@ -152,7 +154,7 @@ def _normal(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def _spokes(angles: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Coordinates (T, 2, K) in radians a pixel of the n×n image, and the k-space area (K,) of a sample in its units.
+    """Coordinates (T, 2, K) in radians per pixel of the n×n image, and the k-space area (K,) of a sample in its units.
 
     A spoke has 2n samples, half a unit of 1/FOV apart; the area of a ring of the radius r is shared by its samples.
     """
@@ -161,15 +163,3 @@ def _spokes(angles: Tensor, size: int) -> tuple[Tensor, Tensor]:
     area = math.pi / angles.shape[1] * torch.where(radius == 0, 1 / 16, radius.abs() / 2)
     area[0] /= 2  # the outermost sample's ring ends with it
     return (along.flatten(2) * 2 * math.pi / size).float(), area.repeat(angles.shape[1]).float()
-
-
-def _nufft(images: Tensor, trajectory: Tensor) -> Tensor:
-    from torchkbnufft import KbNufft
-
-    return KbNufft(im_size=tuple(images.shape[-2:]))(images, trajectory)
-
-
-def _adjoint(samples: Tensor, trajectory: Tensor, size: int) -> Tensor:
-    from torchkbnufft import KbNufftAdjoint
-
-    return KbNufftAdjoint(im_size=(size, size))(samples, trajectory)

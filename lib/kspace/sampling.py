@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lib import InputError
 from lib.kspace.fourier import ifftc
-from lib.text import did_you_mean
+from lib.text import one_of
 
 Seed = int | str | tuple[int, ...]
 
@@ -98,7 +98,7 @@ def make_mask(
     fastMRI's subsample.py: Zbontar et al., arXiv 1811.08839. Magic: Defazio, arXiv 1912.01101.
     """
     if kind not in _GRIDS:
-        raise InputError(f"mask kind {kind!r}", did_you_mean(kind, _GRIDS), f"one of {', '.join(_GRIDS)}")
+        raise InputError(f"mask kind {kind!r}", *one_of(kind, _GRIDS))
     if width < 1:
         raise InputError(f"mask width {width}", "", "at least 1 column")
     if not 1 <= acceleration < math.inf:

@@ -24,7 +24,7 @@ class Encoding:
 
     def __init__(self, maps: Tensor, mask: Tensor):
         if mask.shape != maps.shape[-1:]:
-            raise InputError(f"mask of shape {tuple(mask.shape)}, expected ({maps.shape[-1]},), the maps' columns")
+            raise InputError("sense", f"mask of shape {tuple(mask.shape)}", f"({maps.shape[-1]},), the maps' columns")
         self.maps, self.mask = maps, (mask != 0).to(maps.device)
         self._shifted = torch.fft.ifftshift(self.mask).to(maps.real)
 
@@ -104,7 +104,7 @@ def tv_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 40, r
     Lustig et al., MRM 2007; Chambolle & Pock, J Math Imaging Vis 2011, algorithm 1.
     """
     if regularization <= 0:
-        raise InputError(f"regularization is {regularization}, expected more than 0 (cg_sense does without)")
+        raise InputError("tv_sense", f"regularization is {regularization}", "more than 0", "cg_sense does without")
     encoding = _encoding(kspace, maps, mask)
     start = encoding.adjoint(ifftc(kspace, (-2,)))
     flat = zip(start.flatten(0, -3), maps.flatten(0, -4), strict=True) if start.ndim > 2 else [(start, maps)]
@@ -186,7 +186,8 @@ def estimate_maps(kspace: Tensor, mask: Tensor) -> Tensor:
 
 def _encoding(kspace: Tensor, maps: Tensor, mask: Tensor) -> Encoding:
     if kspace.shape != maps.shape or kspace.ndim < 3:
-        raise InputError(f"k-space {tuple(kspace.shape)} and maps {tuple(maps.shape)}, expected both (..., C, H, W)")
+        found = f"k-space {tuple(kspace.shape)} and maps {tuple(maps.shape)}"
+        raise InputError("sense", found, "both (..., C, H, W)")
     return Encoding(maps, mask)
 
 

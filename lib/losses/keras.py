@@ -1,8 +1,8 @@
 """Losses and metrics of cine networks by Keras' names, in torch, and the cine source's own.
 
 All are called `(output, truth)` on series (N, axis 1, axis 2, T) of one shape, in float32 at least, and give a mean over
-the batch. Losses that Keras sums over its last axis are summed over time, as there. Names match without regard to case
-and underscores: mse, MSE, mean_squared_error and MeanSquaredError are one.
+the batch. Names match without regard to case and underscores: mse, MSE, mean_squared_error and MeanSquaredError are one.
+Keras' losses of classes, such as hinge and categorical cross entropy, mean nothing for images and are left out.
 """
 
 import math
@@ -40,9 +40,9 @@ def nrmse(output: Tensor, truth: Tensor) -> Tensor:
 
 def ssim3d(output: Tensor, truth: Tensor) -> Tensor:
     """`metrics.ssim3d` of each series with data range 1 (uniform 7×7×7); mean over the batch."""
-    if min(output.shape[1:]) < metrics.WINDOW:
+    if min(output.shape[1:]) < metrics.SSIM_WINDOW:
         raise InputError("ssim3d", f"series of {tuple(output.shape[1:])} are smaller than the 7×7×7 window")
-    count = metrics.WINDOW**3
+    count = metrics.SSIM_WINDOW**3
     return metrics.ssim_map(output, truth, 1.0, lambda x: metrics.box_mean(x, 3), count / (count - 1)).mean()
 
 
@@ -54,47 +54,20 @@ def _log_squared(p: Tensor, y: Tensor) -> Tensor:
     return (torch.log1p(p.clamp_min(EPSILON)) - torch.log1p(y.clamp_min(EPSILON))).square().mean()
 
 
-def _divergence(p: Tensor, y: Tensor) -> Tensor:
-    p, y = p.clamp(EPSILON, 1), y.clamp(EPSILON, 1)
-    return (y * (y / p).log()).sum(-1).mean()
-
-
 def _binary(p: Tensor, y: Tensor) -> Tensor:
     p = p.clamp(EPSILON, 1 - EPSILON)
     return -(y * (p + EPSILON).log() + (1 - y) * (1 - p + EPSILON).log()).mean()
 
 
-def _categorical(p: Tensor, y: Tensor) -> Tensor:
-    p = (p / p.sum(-1, keepdim=True).clamp_min(EPSILON)).clamp(EPSILON, 1 - EPSILON)
-    return -(y * p.log()).sum(-1).mean()
-
-
-def _signs(y: Tensor) -> Tensor:
-    """Keras turns labels of 0 and 1 into −1 and 1; others stay."""
-    return 2 * y - 1 if ((y == 0) | (y == 1)).all() else y
-
-
-def _categorical_hinge(p: Tensor, y: Tensor) -> Tensor:
-    return (((1 - y) * p).amax(-1) - (y * p).sum(-1) + 1).clamp_min(0).mean()
-
-
-def _checked(function: Loss) -> Loss:
-    def loss(output: Tensor, truth: Tensor) -> Tensor:
+def _checked(name: str, function: Loss) -> Loss:
+    def value(output: Tensor, truth: Tensor) -> Tensor:
         if output.shape != truth.shape:
             raise InputError("loss", f"the output is {tuple(output.shape)}, the truth {tuple(truth.shape)}")
         dtype = torch.promote_types(output.dtype, torch.float32)
         return function(output.to(dtype), truth.to(dtype))
 
-    return loss
-
-
-def _metric(name: str, function: Loss) -> Loss:
-    def metric(output: Tensor, truth: Tensor) -> Tensor:
-        with torch.no_grad():
-            return function(output, truth)
-
-    metric.__name__ = name
-    return metric
+    value.__name__ = name
+    return value
 
 
 LOSSES: dict[str, Loss] = {
@@ -104,28 +77,17 @@ LOSSES: dict[str, Loss] = {
     "mean_squared_logarithmic_error": _log_squared,
     "log_cosh": lambda p, y: ((p - y) + F.softplus(-2 * (p - y)) - math.log(2)).mean(),
     "huber": F.huber_loss,
-    "kl_divergence": _divergence,
     "binary_crossentropy": _binary,
-    "categorical_crossentropy": _categorical,
-    "poisson": lambda p, y: (p - y * (p + EPSILON).log()).mean(),
-    "cosine_similarity": lambda p, y: -F.cosine_similarity(p, y, -1, EPSILON).mean(),
-    "hinge": lambda p, y: (1 - _signs(y) * p).clamp_min(0).mean(),
-    "squared_hinge": lambda p, y: (1 - _signs(y) * p).clamp_min(0).square().mean(),
-    "categorical_hinge": _categorical_hinge,
     "ssim_loss": lambda p, y: 1 - ssim(p, y),
     "psnr_loss": lambda p, y: -psnr(p, y),
 }
 ALIASES = {
     "mse": "mean_squared_error", "mae": "mean_absolute_error", "mape": "mean_absolute_percentage_error",
-    "msle": "mean_squared_logarithmic_error", "kld": "kl_divergence", "kullback_leibler_divergence": "kl_divergence",
-    "bce": "binary_crossentropy", "huber_loss": "huber", "cosine_proximity": "cosine_similarity",
+    "msle": "mean_squared_logarithmic_error", "bce": "binary_crossentropy", "huber_loss": "huber",
 }  # fmt: skip
-LOSSES = {name: _checked(function) for name, function in LOSSES.items()}
-TRAINING_METRICS = {
-    name: _metric(name, _checked(f))
-    for name, f in {"ssim": ssim, "psnr": psnr, "nrmse": nrmse, "ssim3d": ssim3d}.items()
-}
-TRAINING_METRICS |= {name: _metric(name, function) for name, function in LOSSES.items()}
+TRAINING_METRICS = {"ssim": ssim, "psnr": psnr, "nrmse": nrmse, "ssim3d": ssim3d} | LOSSES
+LOSSES = {name: _checked(name, function) for name, function in LOSSES.items()}
+TRAINING_METRICS = {name: torch.no_grad()(_checked(name, f)) for name, f in TRAINING_METRICS.items()}
 
 
 def check_sizes(names: list[str], shape: tuple[int, ...]) -> None:

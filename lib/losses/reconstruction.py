@@ -6,12 +6,13 @@ data's units, max, mean and std: (N,), max the maximum of the slice's file.
 """
 
 from collections.abc import Callable
+from functools import wraps
 
 import torch
 from torch import Tensor, nn
 
 from lib import InputError, metrics
-from lib.metrics.reconstruction import UNBIASED
+from lib.metrics.similarity import SAMPLE_COVARIANCE
 
 CLAMP = 6.0  # fastMRI cuts normalized images off at so many standard deviations
 EPSILON = 1e-11  # and adds this to them, in the data's units
@@ -24,18 +25,22 @@ def unnormalize(output: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 class SSIMLoss(nn.Module):
-    """1 − SSIM, `metrics.ssim`'s with data range `max`: uniform 7×7, sample covariance, mean over slices; in float32.
+    """1 − `metrics.ssim` with data range `max`: uniform 7×7, sample covariance, mean over slices; in float32.
 
-    An "image" batch's output is un-normalized first. Sriram et al., MICCAI 2020 (E2E-VarNet).
+    An "image" batch's output is un-normalized first.
+
+    References
+    ----------
+    Wang et al., IEEE TIP 2004, equation 13; Sriram et al., MICCAI 2020 (E2E-VarNet).
     """
 
     def forward(
         self, output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
     ) -> Tensor:
         output, target = _data_units(output, target, mean, std)
-        if min(output.shape[-2:]) < metrics.WINDOW:
+        if min(output.shape[-2:]) < metrics.SSIM_WINDOW:
             raise InputError("ssim loss", f"images of {tuple(output.shape[-2:])} are smaller than the 7×7 window")
-        return 1 - metrics.ssim_map(output, target, _along(max, output), metrics.box_mean, UNBIASED).mean()
+        return 1 - metrics.ssim_map(output, target, _along(max, output), metrics.box_mean, SAMPLE_COVARIANCE).mean()
 
 
 class L1Loss(nn.Module):
@@ -59,7 +64,12 @@ class MSELoss(nn.Module):
 
 
 class SSIML1Loss(nn.Module):
-    """SSIMLoss + 5 · L1Loss, about the same size each: SSIM alone leaves the brightness free (Zhao et al., IEEE TCI 2017)."""
+    """SSIMLoss + 5 · L1Loss, about the same size each: SSIM alone leaves the brightness free.
+
+    References
+    ----------
+    Zhao et al., IEEE TCI 2017.
+    """
 
     def forward(self, output: Tensor, *targets: Tensor) -> Tensor:
         return SSIMLoss()(output, *targets) + 5 * L1Loss()(output, *targets)
@@ -68,8 +78,11 @@ class SSIML1Loss(nn.Module):
 class SSIMForegroundLoss(nn.Module):
     """1 − SSIM of output · m and target · m, m the SNU challenge's foreground of the target (`challenge_foreground`).
 
-    foreground_threshold: in the data's units; the challenge's is fastMRI's 5e-5. SSIM as in SSIMLoss, the zeroed
-    background included, where both agree.
+    SSIM as in SSIMLoss, the zeroed background included, where both agree.
+
+    Parameters
+    ----------
+    foreground_threshold : in the data's units; the challenge's is fastMRI's 5e-5
     """
 
     def __init__(self, foreground_threshold: float = metrics.CHALLENGE_THRESHOLD):
@@ -89,51 +102,53 @@ LOSSES: dict[str, type[nn.Module]] = {
 }  # fmt: skip
 
 
-def ssim_slices(
-    output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
-) -> Tensor:
+def _metric(value: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Of a function of (output, target, max) in the data's units: the metric that is called as a loss is."""
+
+    @wraps(value)
+    @torch.no_grad()
+    def metric(
+        output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
+    ) -> Tensor:
+        return value(*_data_units(output, target, mean, std), max)
+
+    return metric
+
+
+@_metric
+def ssim_slices(output: Tensor, target: Tensor, max: Tensor) -> Tensor:
     """Mean SSIM over the batch's slices, data range `max`: averaged over a set it is fastMRI's SSIM over slices."""
-    with torch.no_grad():
-        return 1 - SSIMLoss()(output, target, max, mean, std)
+    return 1 - SSIMLoss()(output, target, max)
 
 
-def psnr_slices(
-    output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
-) -> Tensor:
+@_metric
+def psnr_slices(output: Tensor, target: Tensor, max: Tensor) -> Tensor:
     """Mean over slices of each slice's own PSNR with data range `max`, in dB, 138 at most; not the volume's PSNR."""
-    with torch.no_grad():
-        output, target = _data_units(output, target, mean, std)
-        error = ((output - target) / _along(max, output)).square().flatten(1).mean(1)
-        return -10 * error.clamp_min(torch.finfo(torch.float32).eps ** 2).log10().mean()
+    error = ((output - target) / _along(max, output)).square().flatten(1).mean(1)
+    return -10 * error.clamp_min(torch.finfo(torch.float32).eps ** 2).log10().mean()
 
 
-def nmse_slices(
-    output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
-) -> Tensor:
+@_metric
+def nmse_slices(output: Tensor, target: Tensor, max: Tensor) -> Tensor:
     """Mean over slices of each slice's own ‖output − target‖² / ‖target‖²; 0 where the target is all zero.
 
     Not the volume's NMSE: there bright slices weigh more. `max` only keeps the squares in float32's range.
     """
-    with torch.no_grad():
-        output, target = _data_units(output, target, mean, std)
-        scale = _along(max, output)
-        error = ((output - target) / scale).square().flatten(1).sum(1)
-        energy = (target / scale).square().flatten(1).sum(1)
-        return torch.where(energy > 0, error / energy, 0).mean()
+    scale = _along(max, output)
+    error = ((output - target) / scale).square().flatten(1).sum(1)
+    energy = (target / scale).square().flatten(1).sum(1)
+    return torch.where(energy > 0, error / energy, 0).mean()
 
 
 def by_slice(name: str) -> Callable[..., Tensor]:
     """The metric `name` of `lib.metrics.METRICS` as a mean over slices, data range `max`, if it has no faster form here."""
 
-    def metric(
-        output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
-    ) -> Tensor:
-        output, target = _data_units(output.detach(), target, mean, std)
+    def metric(output: Tensor, target: Tensor, max: Tensor) -> Tensor:
         values = [float(metrics.METRICS[name](o, t, float(m))) for o, t, m in zip(output, target, max, strict=True)]
         return output.new_tensor(values).mean()
 
     metric.__name__ = f"{name}_slices"
-    return metric
+    return _metric(metric)
 
 
 TRAINING_METRICS: dict[str, Callable[..., Tensor]] = {"ssim": ssim_slices, "psnr": psnr_slices, "nmse": nmse_slices}

@@ -10,23 +10,31 @@ from torch import Tensor
 from lib import InputError, metrics
 from lib.losses import reconstruction, segmentation
 from lib.models import FAMILIES
-from lib.text import did_you_mean
+from lib.text import one_of
 
-OF_DATA = ("foreground_threshold",)  # settings that say something of the data: a loss may do without them
+DATA_SETTINGS = ("foreground_threshold",)  # settings that say something of the data: a loss may do without them
 
 
 def by_name(name: str, family: str = "kspace", **settings: Any) -> Callable[..., Tensor]:
-    """The loss `name` of a family of networks (`lib.models.FAMILIES`), ready to be called `(output, *targets)`.
+    """The loss of a family of networks, ready to be called `(output, *targets)`.
 
-    Names match without regard to case and underscores. settings: the loss's own, such as class_weights; None: its default.
-    InputError with the nearest name for an unknown one, and for a setting that the loss doesn't have.
+    Parameters
+    ----------
+    name : matched without regard to case and underscores
+    family : one of `lib.models.FAMILIES`
+    **settings : the loss's own, such as class_weights; None: its default
+
+    Raises
+    ------
+    InputError
+        For an unknown name, with the nearest one, and for a setting that the loss doesn't have.
     """
     table = _table(family)
     full = _full_name("loss", name, table.LOSSES, getattr(table, "ALIASES", {}))
     loss, given = table.LOSSES[full], {key: value for key, value in settings.items() if value is not None}
     own = inspect.signature(loss).parameters if isinstance(loss, type) else {}
     for key in given:
-        if key not in own and key not in OF_DATA:
+        if key not in own and key not in DATA_SETTINGS:
             raise InputError(key, f"the loss {full} has no such setting")
     return loss(**{key: value for key, value in given.items() if key in own}) if isinstance(loss, type) else loss
 
@@ -44,7 +52,11 @@ def training_metric(name: str, family: str = "kspace") -> Callable[..., Tensor]:
 def rises(name: str) -> bool:
     """Whether more is better of a training metric; a loss falls."""
     plain = str(name).lower().removesuffix("_slices")
-    return not metrics.METRICS[plain].lower_is_better if plain in metrics.METRICS else plain in segmentation.RISING
+    return (
+        not metrics.METRICS[plain].lower_is_better
+        if plain in metrics.METRICS
+        else plain in segmentation.HIGHER_IS_BETTER
+    )
 
 
 def _table(family: str) -> Any:
@@ -57,7 +69,7 @@ def _full_name(what: str, name: str, table: Iterable[str], aliases: Mapping[str,
     if _plain(name) in known:
         return known[_plain(name)]
     allowed = [*table, *(a for a, n in aliases.items() if n in table)]
-    raise InputError(f"{what} {name!r}", did_you_mean(name, allowed), f"one of {', '.join(allowed)}")
+    raise InputError(f"{what} {name!r}", *one_of(name, allowed))
 
 
 def _plain(name: str) -> str:

@@ -56,7 +56,12 @@ def _sums(output: Tensor, target: Tensor) -> Tensor:
 
 
 class CrossEntropy(nn.Module):
-    """Mean cross entropy, of one channel binary; class_weights: one per class, None: all alike (a weighted mean, as torch's)."""
+    """Mean cross entropy, of one channel binary.
+
+    Parameters
+    ----------
+    class_weights : one per class, for a weighted mean, as torch's; None: all alike
+    """
 
     def __init__(self, class_weights: Sequence[float] | None = None):
         super().__init__()
@@ -79,7 +84,12 @@ class CrossEntropy(nn.Module):
 
 
 def dice_loss(output: Tensor, target: Tensor) -> Tensor:
-    """1 − mean over classes of 2·Σpy / (Σp + Σy), over batch and space (Milletari et al., 3DV 2016, without squares)."""
+    """1 − mean over classes of 2·Σpy / (Σp + Σy), over batch and space.
+
+    References
+    ----------
+    Milletari et al., 3DV 2016, without squares.
+    """
     both, p, y = _overlap(output, target)
     return 1 - ((2 * both + EPSILON) / (p + y + EPSILON)).mean()
 
@@ -87,8 +97,13 @@ def dice_loss(output: Tensor, target: Tensor) -> Tensor:
 def adaptive_dice32(output: Tensor, target: Tensor, cap: bool = False) -> Tensor:
     """1 − Σ_c w·d / (C·e⁻¹), d = 2·(Σpy + ε) / (Σ(p + y) + ε) of a class over batch and space, w = exp(−d).
 
-    TensorFlow's LiTS system: poor classes weigh more. A class that neither has gets d = 2 there, and so .74 of its share
-    and not all; `cap` (the loss "adaptive_dice32_capped") makes that d = 1.
+    TensorFlow's LiTS system: poor classes weigh more.
+
+    Parameters
+    ----------
+    output, target : see the module
+    cap : a class that neither has counts as d = 1 (the loss "adaptive_dice32_capped")
+        False, as there: d = 2, and so .74 of its share and not all.
     """
     both, p, y = _overlap(output, target)
     d = 2 * (both + EPSILON) / (p + y + EPSILON)
@@ -99,8 +114,12 @@ def adaptive_dice32(output: Tensor, target: Tensor, cap: bool = False) -> Tensor
 def generalized_dice(output: Tensor, target: Tensor) -> Tensor:
     """Mean over samples of Σ_c w·(2·Σpy + ε) / Σ_c w·(Σ(p + y) + ε), w ∝ 1 / (Σy)², over space.
 
-    (Sudre et al., DLMIA 2017.) ε is weighed like the voxels, so it counts as little in a large volume as in a small one.
-    A class that a sample doesn't have weighs as much as the rarest one that it has, as in MONAI.
+    ε is weighed like the voxels, so it counts as little in a large volume as in a small one. A class that a sample
+    doesn't have weighs as much as the rarest one that it has, as in MONAI.
+
+    References
+    ----------
+    Sudre et al., DLMIA 2017.
     """
     both, p, y = _by_sample(output, target)
     rarest = y.where(y > 0, math.inf).amin(1, keepdim=True).nan_to_num(posinf=1.0)
@@ -117,7 +136,15 @@ def jaccard(output: Tensor, target: Tensor) -> Tensor:
 def tversky(output: Tensor, target: Tensor, alpha: float = 0.3, beta: float = 0.7) -> Tensor:
     """Mean over samples and classes of (Σpy + ε) / (Σpy + alpha·Σp(1 − y) + beta·Σ(1 − p)y + ε), over space.
 
-    (Salehi et al., MLMI 2017.) alpha weighs what is found wrongly, beta what is missed. The source sums over classes.
+    Parameters
+    ----------
+    output, target : see the module
+    alpha : weighs what is found wrongly
+    beta : weighs what is missed
+
+    References
+    ----------
+    Salehi et al., MLMI 2017. The source sums over classes.
     """
     both, p, y = _by_sample(output, target)
     return ((both + EPSILON) / (both + alpha * (p - both) + beta * (y - both) + EPSILON)).mean()
@@ -182,4 +209,4 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
 TRAINING_METRICS: dict[str, Callable[..., Tensor]] = {
     m.__name__: m for m in (dice, accuracy, hamming, cross_entropy, adaptive_dice32, generalized_dice, jaccard, tversky)
 }
-RISING = ("dice", "accuracy", "generalized_dice", "jaccard", "tversky")  # the more the better
+HIGHER_IS_BETTER = ("dice", "accuracy", "generalized_dice", "jaccard", "tversky")  # the more the better

@@ -12,11 +12,26 @@ from lib.metrics.segmentation import both_empty, dice_of
 def bootstrap_interval(
     values_per_slice: ArrayLike, block: int | None = None, samples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Interval (low, high) of the mean over one person's slices, by the moving-block bootstrap (Künsch, Ann Stat 1989).
+    """Interval of the mean over one person's slices, by the moving-block bootstrap.
 
-    values_per_slice: (S,), in slice order. block: neighboring slices drawn together, since they resemble each other;
-    the cube root of S where None. level: the share of resampled means inside. It tells how the mean depends on which
-    slices of this person were measured, and says nothing of how other people would come out.
+    It tells how the mean depends on which slices of this person were measured, and says nothing of how other people
+    would come out.
+
+    Parameters
+    ----------
+    values_per_slice : (S,), in slice order
+    block : neighboring slices drawn together, since they resemble each other, 1 to S; None: the cube root of S
+    samples : resampled means
+    seed : of the draws
+    level : the share of resampled means inside
+
+    Returns
+    -------
+    low, high
+
+    References
+    ----------
+    Künsch, Ann Stat 1989.
     """
     low, high = np.quantile(_resampled(values_per_slice, block, samples, seed), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -25,10 +40,19 @@ def bootstrap_interval(
 def paired_gain(
     better: Sequence[ArrayLike], base: Sequence[ArrayLike], samples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """(gain, low, high): mean over people of better − base, and its block-bootstrap interval, slice paired with slice.
+    """Mean over people of better − base, and its block-bootstrap interval, slice paired with slice.
 
-    better, base: one (S,) a person. Each person's slices are resampled as in `bootstrap_interval`; the people stay the
-    same, so the interval says nothing of other people.
+    Each person's slices are resampled as in `bootstrap_interval`; the people stay the same, so the interval says
+    nothing of other people.
+
+    Parameters
+    ----------
+    better, base : one (S,) per person
+    samples, seed, level : see `bootstrap_interval`
+
+    Returns
+    -------
+    gain, low, high
     """
     differences = [np.subtract(b, a) for b, a in zip(better, base, strict=True)]
     means = np.mean([_resampled(d, None, samples, seed + i) for i, d in enumerate(differences)], axis=0)
@@ -45,9 +69,19 @@ def _resampled(values_per_slice: ArrayLike, block: int | None, samples: int, see
 
 
 def moving_blocks(count: int, block: int | None, samples: int, seed: int | tuple[int, ...]) -> np.ndarray:
-    """(samples, count) slice numbers, drawn with replacement in blocks of neighbors (Künsch, Ann Stat 1989).
+    """Slice numbers (samples, count), drawn with replacement in blocks of neighbors.
 
-    block: their length, the cube root of `count` where None. InputError for a block that doesn't fit.
+    Parameters
+    ----------
+    count : slices
+    block : their length, 1 to count; None: the cube root of count
+    samples : draws
+    seed : of the draws
+
+    Raises
+    ------
+    InputError
+        For a block that doesn't fit.
     """
     block = max(1, round(count ** (1 / 3))) if block is None else block
     if not 1 <= block <= count:
@@ -57,12 +91,19 @@ def moving_blocks(count: int, block: int | None, samples: int, seed: int | tuple
 
 
 def dice_interval(people: Sequence[np.ndarray], samples: int = 2000, seed: int = 0, level: float = 0.95) -> np.ndarray:
-    """(C, 2) low and high of the mean over people of the Dice of each one's slices together, by a moving-block bootstrap.
+    """Interval of the mean over people of the Dice of each one's slices together, by a moving-block bootstrap.
 
-    A person's draws that hold none of a class that the person has say nothing of its Dice: they aren't counted.
+    A person's draws that hold none of a class that the person has say nothing of its Dice: they aren't counted. The
+    interval tells how the value depends on which slices of these people were taken, and says nothing of other people.
 
-    people: confusion matrices (S, C, C) in slice order, one array a person; blocks are the cube root of S long. It tells
-    how the value depends on which slices of these people were taken, and says nothing of other people.
+    Parameters
+    ----------
+    people : confusion matrices (S, C, C) in slice order, one array per person; blocks are the cube root of S long
+    samples, seed, level : see `bootstrap_interval`
+
+    Returns
+    -------
+    (C, 2) low and high
     """
     means = 0
     for n, counts in enumerate(people):

@@ -16,45 +16,70 @@ from scipy import ndimage
 from torch import Tensor
 
 from lib import InputError, array
+from lib.metrics.similarity import SAMPLE_COVARIANCE, SSIM_WINDOW, box_mean, gaussian_mean, ssim_map
 
-WINDOW = 7
-UNBIASED = WINDOW**2 / (WINDOW**2 - 1)
-K1, K2 = 0.01, 0.03
 CHALLENGE_THRESHOLD = 5e-5  # in fastMRI's units
 
 
 def ssim(
     output: ArrayLike, target: ArrayLike, data_range: float | None = None, *, where: ArrayLike | None = None
 ) -> float:
-    """Structural similarity as fastMRI reports it (Wang et al., IEEE TIP 2004): 1 at best.
+    """Structural similarity as fastMRI reports it: 1 at best.
 
-    Window uniform 7×7 in the slice, K .01 and .03, sample covariance (× 49/48), pixels whose window lies in the image.
-    Data range: the volume's maximum. Reduction: mean over slices; with `where`, mean over its pixels in all slices.
+    Window uniform 7×7 in the slice, K .01 and .03, sample covariance (× 49/48), pixels whose window lies in the
+    image. Reduction: mean over slices; with `where`, mean over its pixels in all slices.
+
+    Parameters
+    ----------
+    output, target : real (slices, H, W) or (H, W)
+    data_range : full scale; None: the target's maximum
+    where : bool of the same shape, the pixels that count
+
+    Raises
+    ------
+    InputError
+        For other shapes, slices smaller than the window, and an empty target or region.
+
+    References
+    ----------
+    Wang et al., IEEE TIP 2004, equation 13.
     """
     output, target, data_range = _volumes("ssim", output, target, data_range)
-    return _slicewise(output, target, data_range, where, box_mean, WINDOW // 2, UNBIASED)
+    return _slicewise(output, target, data_range, where, box_mean, SSIM_WINDOW // 2, SAMPLE_COVARIANCE)
 
 
 def ssim_gaussian(output: ArrayLike, target: ArrayLike, data_range: float | None = None) -> float:
     """Structural similarity with the window of Wang et al. 2004 (and of TensorFlow): 1 at best.
 
     Window Gaussian 11×11, σ 1.5, in the slice, K .01 and .03, population covariance, pixels whose window lies in the
-    image. Data range: the volume's maximum (the cine source uses 1). Reduction: mean over slices.
+    image. Reduction: mean over slices.
+
+    Parameters
+    ----------
+    output, target : real (slices, H, W) or (H, W)
+    data_range : full scale; None: the target's maximum; the cine source uses 1
     """
     output, target, data_range = _volumes("ssim_gaussian", output, target, data_range)
     return _slicewise(output, target, data_range, None, gaussian_mean, 5, 1.0)
 
 
 def ssim3d(output: ArrayLike, target: ArrayLike, data_range: float | None = None) -> float:
-    """Structural similarity of a series as one block (…, …, …) whose three axes count alike: 1 at best.
+    """Structural similarity of a series as one block whose axes count alike, as the cine source reports it: 1 at best.
 
     Window uniform 7×7×7, K .01 and .03, sample covariance (× 343/342), points whose window lies in the block.
-    Data range: the block's maximum. Reduction: mean over the block. It is what the cine source reports.
+    Reduction: mean over the block.
+
+    Parameters
+    ----------
+    output, target : real (…, …, …), at least 7 along each axis
+    data_range : full scale; None: the target's maximum
     """
     output, target, data_range = _volumes("ssim3d", output, target, data_range)
-    if min(output.shape) < WINDOW:
+    if min(output.shape) < SSIM_WINDOW:
         raise InputError("ssim3d", f"{tuple(output.shape)} is smaller than the 7×7×7 window")
-    return float(ssim_map(output, target, data_range, lambda x: box_mean(x, 3), WINDOW**3 / (WINDOW**3 - 1)).mean())
+    return float(
+        ssim_map(output, target, data_range, lambda x: box_mean(x, 3), SSIM_WINDOW**3 / (SSIM_WINDOW**3 - 1)).mean()
+    )
 
 
 def ssim_foreground(
@@ -62,12 +87,17 @@ def ssim_foreground(
 ) -> float:
     """`ssim` of both volumes with the background set to zero, as the SNU fastMRI Challenge 2022 scores: 1 at best.
 
-    Foreground: `challenge_foreground` of the target, its threshold in the data's units. Window uniform 7×7. Data range:
-    the volume's maximum. Reduction: mean over slices, the zeroed background included (there both agree).
+    Reduction: mean over slices, the zeroed background included (there both agree).
+
+    Parameters
+    ----------
+    output, target : real (slices, H, W) or (H, W)
+    data_range : full scale; None: the target's maximum
+    threshold : of `challenge_foreground`, in the data's units
     """
     output, target, data_range = _volumes("ssim_foreground", output, target, data_range)
     mask = challenge_foreground(target, threshold)
-    return _slicewise(output * mask, target * mask, data_range, None, box_mean, WINDOW // 2, UNBIASED)
+    return _slicewise(output * mask, target * mask, data_range, None, box_mean, SSIM_WINDOW // 2, SAMPLE_COVARIANCE)
 
 
 def psnr(
@@ -75,7 +105,13 @@ def psnr(
 ) -> float:
     """Peak signal to noise ratio, 10·log₁₀(data range² / mean squared error), in dB; infinite for equal volumes.
 
-    Data range: the volume's maximum. Reduction: one mean squared error over the volume (or over `where`), fastMRI's.
+    Reduction: one mean squared error over the volume (or over `where`), fastMRI's.
+
+    Parameters
+    ----------
+    output, target : real (slices, H, W) or (H, W)
+    data_range : full scale; None: the target's maximum
+    where : bool of the same shape, the pixels that count
     """
     output, target, data_range = _volumes("psnr", output, target, data_range)
     output, target = _restricted(output, target, where)
@@ -88,8 +124,13 @@ def nmse(
 ) -> float:
     """Squared error over the target's energy, ‖output − target‖² / ‖target‖²: 0 at best.
 
-    Reduction: both sums over the volume (or over `where`), fastMRI's. It has no data range; the argument is there so
-    that all metrics are called alike.
+    Reduction: both sums over the volume (or over `where`), fastMRI's.
+
+    Parameters
+    ----------
+    output, target : real (slices, H, W) or (H, W)
+    data_range : not used; all metrics are called alike
+    where : bool of the same shape, the pixels that count
     """
     output, target, _ = _volumes("nmse", output, target, 1.0)
     output, target = _restricted(output, target, where)
@@ -102,16 +143,28 @@ def nmse(
 def nrmse(
     output: ArrayLike, target: ArrayLike, data_range: float | None = None, *, where: ArrayLike | None = None
 ) -> float:
-    """‖output − target‖ / ‖target‖, the square root of `nmse`: 0 at best. The cine source reports it."""
+    """‖output − target‖ / ‖target‖, the square root of `nmse`, whose arguments it has: 0 at best. The cine source
+    reports it. ‖output − target‖ / ‖target‖, the square root of `nmse`: 0 at best. The cine source reports it.
+
+    Parameters
+    ----------
+    output, target, data_range, where : see `nmse`
+    """
     return nmse(output, target, data_range, where=where) ** 0.5
 
 
 def per_slice(
     metric: Callable[..., float], output: ArrayLike, target: ArrayLike, data_range: float | None = None
 ) -> np.ndarray:
-    """`metric` of each slice alone (slices,), all with the volume's data range.
+    """A metric of each slice alone, (slices,), all with the volume's data range.
 
     Only for the SSIMs of a slice is their mean the volume's value.
+
+    Parameters
+    ----------
+    metric : called as (output, target, data_range)
+    output, target : real (slices, H, W)
+    data_range : full scale; None: the volume's maximum
     """
     output, target, data_range = _volumes("per_slice", output, target, data_range)
     return np.array([metric(o, t, data_range) for o, t in zip(output, target, strict=True)])
@@ -140,58 +193,6 @@ def challenge_foreground(target: Tensor, threshold: float = CHALLENGE_THRESHOLD)
     """
     mask = (target > threshold).to(target.dtype).unsqueeze(1)
     return _eroded(_dilated(_eroded(mask, 1), 15), 14).squeeze(1)
-
-
-def ssim_map(
-    x: Tensor, y: Tensor, data_range: float | Tensor, mean: Callable[[Tensor], Tensor], unbiased: float
-) -> Tensor:
-    """Structural similarity at every place of the window; x, y real (…), float32 or float64, differentiable.
-
-    data_range broadcasts against x. mean: the window's weighted mean over the last axes, valid region. unbiased: factor
-    of the covariances. Wang et al. 2004, equation 13, on data divided by their range: at MR's 1e-6 the products of four
-    small numbers would leave float32's range.
-    """
-    x, y = x / data_range, y / data_range
-    mean_x, mean_y, power, product = mean(torch.stack((x, y, x * x + y * y, x * y)))
-    means = mean_x * mean_y
-    squares = mean_x * mean_x + mean_y * mean_y
-    numerator = (2 * means + K1**2) * (2 * unbiased * (product - means) + K2**2)
-    return numerator / ((squares + K1**2) * (unbiased * (power - squares) + K2**2))
-
-
-class _BoxMean(torch.autograd.Function):
-    """Sums by doubling (1 + 1, 2 + 2, 4 + 2 + 1): faster and closer than a convolution, and never in TF32."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, axes: int) -> Tensor:
-        ctx.axes = axes
-        for axis in range(-axes, 0):
-            n = x.shape[axis] - WINDOW + 1
-            two = x.narrow(axis, 0, n + 5) + x.narrow(axis, 1, n + 5)
-            four = two.narrow(axis, 0, n + 3) + two.narrow(axis, 2, n + 3)
-            x = four.narrow(axis, 0, n) + two.narrow(axis, 4, n) + x.narrow(axis, 6, n)
-        return x / WINDOW**axes
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return _BoxMean.apply(F.pad(gradient, (WINDOW - 1,) * (2 * ctx.axes)), ctx.axes), None
-
-
-def box_mean(x: Tensor, axes: int = 2) -> Tensor:
-    """Mean over the 7-wide window in each of the last `axes` axes, valid region; differentiable."""
-    return _BoxMean.apply(x, axes)
-
-
-def gaussian_mean(x: Tensor) -> Tensor:
-    """Weighted mean over an 11×11 window, σ 1.5, valid region."""
-    weights = [math.exp(-0.5 * (d / 1.5) ** 2) for d in range(-5, 6)]
-    for axis in (-2, -1):
-        n = x.shape[axis] - 10
-        mean = torch.zeros_like(x.narrow(axis, 0, n))
-        for start, weight in enumerate(weights):
-            mean.add_(x.narrow(axis, start, n), alpha=weight / sum(weights))
-        x = mean
-    return x
 
 
 def _slicewise(output, target, data_range, where, mean, margin: int, unbiased: float) -> float:

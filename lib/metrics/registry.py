@@ -7,16 +7,22 @@ from typing import Any
 
 from lib.metrics import reconstruction, segmentation
 
-IMAGES = ("kspace", "cine")
+IMAGE_KINDS = ("kspace", "cine")
 
 
 @dataclass(frozen=True)
 class Metric:
     """A line of METRICS, called as its function is.
 
-    function: of images `(output, target, data_range=None)` to a number, see `lib.metrics.reconstruction`; title and unit:
-    its name in tables; window, data_range, reduction: its definition; scored: the kinds of data on which every evaluation
-    computes it (kspace, cine; labels). One of all images is shown wherever results are.
+    Parameters
+    ----------
+    function : of images (output, target, data_range=None) to a number, see `lib.metrics.reconstruction`
+    title : its name in tables
+    unit : of its values
+    lower_is_better : which way is better
+    window, data_range, reduction : its definition
+    scored : the kinds of data on which every evaluation computes it (kspace, cine; labels)
+        One of all images is shown wherever results are.
     """
 
     function: Callable[..., Any]
@@ -26,7 +32,7 @@ class Metric:
     window: str | None = None
     data_range: str | None = "volume maximum"
     reduction: str = "volume"
-    scored: tuple[str, ...] = IMAGES
+    scored: tuple[str, ...] = IMAGE_KINDS
 
     def __call__(self, *arrays: Any, **settings: Any) -> Any:
         return self.function(*arrays, **settings)
@@ -71,7 +77,7 @@ def scored(kind: str) -> list[str]:
 
 def standard() -> list[str]:
     """The metrics of all images, of volumes and of single slices: those shown wherever results are."""
-    return [name for name, metric in METRICS.items() if set(IMAGES) <= set(metric.scored)]
+    return [name for name, metric in METRICS.items() if set(IMAGE_KINDS) <= set(metric.scored)]
 
 
 def lower_is_better(label: str) -> bool:

@@ -44,25 +44,31 @@ def both_empty(counts: np.ndarray) -> np.ndarray:
 def hausdorff95(
     prediction: ArrayLike, label: ArrayLike, num_classes: int, spacing: Sequence[float] | None = None
 ) -> np.ndarray:
-    """(num_classes,) the 95th percentile of the distances between the two surfaces, in `spacing`'s unit (pixels): 0 at best.
+    """The 95th percentile of the distances between two surfaces, (num_classes,): 0 at best.
 
-    MONAI's, the larger of both directions; the background's is NaN. spacing: one number an axis.
+    MONAI's, the larger of both directions; the background's is NaN.
+
+    Parameters
+    ----------
+    prediction, label : whole numbers 0 … num_classes − 1, of one shape
+    num_classes : with the background
+    spacing : of the voxels along each axis, in whose unit the result is; None: pixels
     """
     from monai.metrics import compute_hausdorff_distance
 
     prediction, label = _pair(prediction, label, num_classes)
-    found = np.full(num_classes, np.nan)
+    distances = np.full(num_classes, np.nan)
     for c in range(1, num_classes):
         a, b = prediction == c, label == c
         if not a.any() or not b.any():
-            found[c] = 0.0 if a.any() == b.any() else np.inf
+            distances[c] = 0.0 if a.any() == b.any() else np.inf
             continue
         one_hot = (np.stack((~m, m))[None] for m in (a, b))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             distance = compute_hausdorff_distance(*one_hot, percentile=95, spacing=spacing)
-        found[c] = float(distance[0, 0])
-    return found
+        distances[c] = float(distance[0, 0])
+    return distances
 
 
 def _pair(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,10 +76,10 @@ def _pair(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> tuple[np
     if arrays[0].shape != arrays[1].shape or not arrays[0].size:
         raise InputError("segmentation", f"the prediction is {arrays[0].shape}, the label {arrays[1].shape}")
     for name, x in zip(("prediction", "label"), arrays, strict=True):
-        numbers, expected = x.dtype.kind in "iubf", f"expected whole numbers 0 … {num_classes - 1}"
+        numbers, expected = x.dtype.kind in "iubf", f"whole numbers 0 … {num_classes - 1}"
         if not numbers or x.min() < 0 or x.max() >= num_classes:
             found = f" {x.min()} … {x.max()}" if numbers else ""
-            raise InputError("segmentation", f"the {name} holds {x.dtype}{found}, {expected}")
+            raise InputError("segmentation", f"the {name} holds {x.dtype}{found}", expected)
         if x.dtype.kind == "f" and (broken := x != np.rint(x)).any():
-            raise InputError("segmentation", f"the {name} holds {x[broken][0]:.9g}, {expected}")
+            raise InputError("segmentation", f"the {name} holds {x[broken][0]:.9g}", expected)
     return arrays[0].astype(np.int64), arrays[1].astype(np.int64)

@@ -2,28 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from numbers import Integral
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-
-from lib import InputError
-
-
-def check_counts(network: str, **counts: int) -> None:
-    """Raise InputError unless every one of `counts` is a whole number of at least 1."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
-            raise InputError(network, f"{name} is {count!r}", "a whole number of at least 1")
-
-
-def check_flags(network: str, **flags: bool) -> None:
-    """Raise InputError unless every one of `flags` is true or false."""
-    for name, flag in flags.items():
-        if not isinstance(flag, bool):
-            raise InputError(network, f"{name} is {flag!r}", "true or false")
 
 
 def autocast(kind: str, precision: str) -> torch.autocast:

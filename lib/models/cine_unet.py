@@ -6,23 +6,24 @@ block, and `UNet3D_old` in its order of layers too.
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.models.blocks import check_counts, check_flags, recomputed
+from lib.models.blocks import recomputed
+from lib.models.registry import Count
 
 NORM_EPS = 1e-3
-LAYERS = {  # regularization layers: how many parameters each has
+REGULARIZATION_LAYERS = {  # the parameters of each
     "batch_norm": (), "instance_norm": (), "dropout": ("rate",), "dropblock": ("keep_prob", "block_size"),
 }  # fmt: skip
-PENALTIES = {"l1": ("l1",), "l2": ("l2",), "l1_l2": ("l1", "l2")}  # on kernels: `penalty`
+KERNEL_PENALTIES = {"l1": ("l1",), "l2": ("l2",), "l1_l2": ("l1", "l2")}  # see `penalty`
 
 
-class InstanceNorm(nn.Module):
+class KerasInstanceNorm(nn.Module):
     """Each channel to mean 0 and deviation 1 over `axes` (of N, C, axis 1, axis 2, T), then a learned scale and shift.
 
     x ← γ·(x − mean) / (std + 1e-3) + β with the population's std, as in keras-contrib: eps is added to std, not to the
@@ -44,11 +45,20 @@ class InstanceNorm(nn.Module):
 
 
 class DropBlock(nn.Module):
-    """In training, zeroes blocks of `block_size` along `axes`, each channel its own, and rescales what is left.
+    """In training, zeroes blocks along some axes, each channel its own, and rescales what is left.
 
     γ = (1 − keep)·ΠS / bⁿ / Π(S − b + 1) is the chance that a block begins at a place, so that about 1 − keep of the
-    values are dropped; the rest is multiplied by numel / sum(mask). An axis shorter than the block has blocks of its own
-    length. Ghiasi et al., NeurIPS 2018; the source's tf-dropblock.
+    values are dropped; the rest is multiplied by numel / sum(mask).
+
+    Parameters
+    ----------
+    keep_prob : share of the values that is kept, above 0 and at most 1
+    block_size : values along each of the axes; an axis that is shorter has blocks of its own length
+    axes : some of 2, 3, 4 of (N, C, axis 1, axis 2, T)
+
+    References
+    ----------
+    Ghiasi et al., NeurIPS 2018; the source's tf-dropblock.
     """
 
     def __init__(self, keep_prob: float, block_size: int, axes: tuple[int, ...]):
@@ -73,7 +83,7 @@ def _layer(type: str | None, parameters: list[float], chans: int, kernel: tuple[
     if type == "batch_norm":
         return nn.BatchNorm3d(chans, eps=NORM_EPS, momentum=0.01)  # Keras' momentum .99
     if type == "instance_norm":
-        return InstanceNorm(chans, axes)
+        return KerasInstanceNorm(chans, axes)
     if type == "dropout":
         return nn.Dropout(parameters[0])
     if type == "dropblock" and len(axes) > 1:  # the source has none behind convolutions over time alone
@@ -102,8 +112,8 @@ class _Conv(nn.Sequential):
 
 
 def check_regularization(type: str | None, parameters: list[float] | None) -> list[float]:
-    """The parameters as numbers; InputError where type or parameters aren't as LAYERS and PENALTIES have them."""
-    known, parameters = LAYERS | PENALTIES, list(parameters or ())
+    """The parameters as a list; InputError unless REGULARIZATION_LAYERS or KERNEL_PENALTIES has such a type with as many."""
+    known, parameters = REGULARIZATION_LAYERS | KERNEL_PENALTIES, list(parameters or ())
     if type is not None and type not in known:
         raise InputError("regularization", f"type is {type!r}", f"one of {', '.join(known)} or null")
     names = known.get(type, ())
@@ -125,11 +135,24 @@ def check_regularization(type: str | None, parameters: list[float] | None) -> li
 class CineUNet(nn.Module):
     """What the four cine U-Nets share; see UNet3D.
 
-    base_filters: channels of the first of `depth` levels, doubled at each. head: "relu", the source's, whose correction
-    can only add to the image, or "linear". regularization: {type, parameters}; the layers of LAYERS stand behind every
-    convolution, the one-channel head's too unless regularize_head is False; those of PENALTIES are the training's business
-    (`penalty`). checkpointing: blocks are computed again in the backward pass instead of being kept.
-    Raises InputError for settings out of range.
+    Parameters
+    ----------
+    base_filters : channels of the first level, doubled at each
+    depth : number of levels
+    head : "relu", the source's, whose correction can only add to the image, or "linear"
+    regularization : {type, parameters} as in REGULARIZATION_LAYERS or KERNEL_PENALTIES
+        The layers stand behind every convolution; penalties are the training's business (`penalty`).
+    regularize_head : whether such a layer stands behind the one-channel head, too
+    checkpointing : blocks are computed again in the backward pass instead of being kept
+
+    Raises
+    ------
+    InputError
+        For a regularization that doesn't exist, or parameters out of range.
+
+    References
+    ----------
+    Hauptmann et al., MRM 2019; g2archie/UNet-MRI-Reconstruction.
     """
 
     kernels: tuple[tuple[int, int, int], ...]  # of a block's two convolutions, over (axis 1, axis 2, T)
@@ -137,18 +160,13 @@ class CineUNet(nn.Module):
 
     def __init__(
         self,
-        base_filters: int = 32,
-        depth: int = 5,
-        head: str = "relu",
+        base_filters: Count = 32,
+        depth: Count = 5,
+        head: Literal["relu", "linear"] = "relu",
         regularization: dict[str, Any] | None = None,
         regularize_head: bool = True,
         checkpointing: bool = False,
     ):
-        name = type(self).__name__
-        check_counts(name, base_filters=base_filters, depth=depth)
-        check_flags(name, regularize_head=regularize_head, checkpointing=checkpointing)
-        if head not in ("relu", "linear"):
-            raise InputError(name, f"head is {head!r}", "relu or linear")
         super().__init__()
         kind = (regularization or {}).get("type")
         parameters = check_regularization(kind, (regularization or {}).get("parameters"))
@@ -210,7 +228,7 @@ class CineUNet(nn.Module):
 
 
 class UNet3D(CineUNet):
-    """Two convolutions 3×3×3 a block: 22,576,161 parameters at the published settings."""
+    """Two convolutions 3×3×3 per block: 22,576,161 parameters at the published settings."""
 
     kernels = ((3, 3, 3), (3, 3, 3))
 
@@ -251,7 +269,7 @@ def head_is_dead(model: nn.Module, inputs: Iterable[Tensor]) -> bool:
 
 def penalty(model: nn.Module, type: str | None = None, parameters: list[float] | None = None) -> Tensor | float:
     """Keras' kernel regularization of a network: Σ over kernels of l1·Σ|w| + l2·Σw²; 0 for other types."""
-    weights = dict(zip(PENALTIES.get(type, ()), parameters or (), strict=False))
+    weights = dict(zip(KERNEL_PENALTIES.get(type, ()), parameters or (), strict=False))
     kernels = [m.weight for m in model.modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d)]
     total = 0.0
     if weights.get("l1"):

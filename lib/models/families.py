@@ -6,9 +6,13 @@ from typing import NamedTuple
 class Family(NamedTuple):
     """What networks of one kind have in common.
 
-    notebook: trains them; losses: where their losses and training metrics stand in `lib.losses`; batches: what they may be
-    fed, the usual one first; augmentation: settings that the notebook's parameter of that name may have; evaluated: the
-    split that `task_type: evaluate` predicts.
+    Parameters
+    ----------
+    notebook : trains them
+    losses : the module in `lib.losses` with their losses and training metrics
+    batches : what they may be fed, the usual one first
+    augmentation : settings that the notebook's parameter of that name may have
+    evaluated : the split that `task_type: evaluate` predicts
     """
 
     notebook: str

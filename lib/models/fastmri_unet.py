@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.models.blocks import InstanceNorm, channels_last, check_counts
+from lib.models.blocks import InstanceNorm, channels_last
+from lib.models.registry import Count
 
 
 class _Layers(nn.Module):
@@ -27,22 +28,34 @@ def _conv_block(in_chans: int, out_chans: int, drop_prob: float) -> _Layers:
 
 
 class UNet(nn.Module):
-    """The U-Net of Ronneberger et al. (MICCAI 2015) as fastMRI has it (Zbontar et al., arXiv 1811.08839).
+    """The U-Net of Ronneberger et al. as fastMRI has it; weights of fastMRI's `Unet` load with strict=True.
 
-    in_chans, out_chans: channels of the image, in and out. chans: channels at full resolution, doubled at each of the
-    `num_pool_layers` average poolings. drop_prob: chance in [0, 1) that dropout zeroes a channel.
-    Weights of fastMRI's `Unet` load with strict=True. Raises InputError for settings out of range.
+    Parameters
+    ----------
+    in_chans : channels of the input image
+    out_chans : channels of the output image
+    chans : channels at full resolution, doubled at each pooling
+    num_pool_layers : average poolings
+    drop_prob : chance in [0, 1) that dropout zeroes a channel
+
+    Raises
+    ------
+    InputError
+        For a drop_prob out of range, and, in `forward`, for images smaller than 2^num_pool_layers.
+
+    References
+    ----------
+    Ronneberger et al., MICCAI 2015; Zbontar et al., arXiv 1811.08839.
     """
 
     def __init__(
         self,
-        in_chans: int = 1,
-        out_chans: int = 1,
-        chans: int = 32,
-        num_pool_layers: int = 4,
+        in_chans: Count = 1,
+        out_chans: Count = 1,
+        chans: Count = 32,
+        num_pool_layers: Count = 4,
         drop_prob: float = 0.0,
     ):
-        check_counts("UNet", in_chans=in_chans, out_chans=out_chans, chans=chans, num_pool_layers=num_pool_layers)
         if not 0 <= drop_prob < 1:
             raise InputError("UNet", f"drop_prob is {drop_prob!r}", "a chance from 0 to below 1")
         super().__init__()

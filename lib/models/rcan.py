@@ -1,10 +1,13 @@
 """The residual channel attention network (Zhang et al., ECCV 2018), as the SNU fastMRI Challenge's third place has it."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.models.blocks import check_counts, check_flags, recomputed
+from lib.models.blocks import recomputed
+from lib.models.registry import Count
 
 
 class ChannelAttention(nn.Module):
@@ -22,7 +25,13 @@ class ChannelAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + res_scale · attention(convolutions(x)); the bottleneck squeezes to a quarter of the channels and back."""
+    """x + res_scale · attention(convolutions(x)).
+
+    Parameters
+    ----------
+    chans, reduction, res_scale, activation, inplace : see RCAN
+    bottleneck : squeezes to a quarter of the channels and back
+    """
 
     def __init__(self, chans: int, reduction: int, res_scale: float, activation: str, inplace: bool, bottleneck: bool):
         super().__init__()
@@ -53,37 +62,49 @@ class Group(nn.Module):
 
 
 class RCAN(nn.Module):
-    """Images (N, in_chans, H, W) of any size to one image (N, 1, H, W): n_resgroups groups of n_resblocks blocks.
+    """Images (N, in_chans, H, W) of any size to one (N, 1, H, W): groups of residual blocks with channel attention.
 
-    n_feats: channels throughout, divisible by 4 (the bottleneck's share) and by `reduction` (the attention's).
-    activation: relu (`inplace`: it overwrites its input, as the source's does) or prelu. bottleneck False: two 3×3 convolutions a block, as in the paper. checkpoint_groups: groups keep only their
-    input and are computed again in the backward pass; output and gradients stay the same. No batch norm.
-    Raises InputError for settings that no network can be built with. The published network has 4,007,721 parameters.
+    No batch norm. The published network has 4,007,721 parameters.
+
+    Parameters
+    ----------
+    in_chans : channels of the input
+    n_feats : channels throughout, divisible by 4 (the bottleneck's share) and by `reduction`
+    n_resblocks : blocks per group
+    n_resgroups : groups
+    reduction : factor by which the attention squeezes the channels
+    res_scale : of what a block adds to its input
+    activation : "relu" or "prelu"
+    inplace : a ReLU overwrites its input, as the source's does
+    bottleneck : a block squeezes to a quarter of the channels and back; False: two 3×3 convolutions, as in the paper
+    checkpoint_groups : groups keep only their input and are computed again in the backward pass; the result is the same
+
+    Raises
+    ------
+    InputError
+        For n_feats that isn't divisible.
+
+    References
+    ----------
+    Zhang et al., ECCV 2018; the SNU fastMRI Challenge 2022's third place.
     """
 
     def __init__(
         self,
-        in_chans: int = 2,
-        n_feats: int = 160,
-        n_resblocks: int = 25,
-        n_resgroups: int = 4,
-        reduction: int = 16,
+        in_chans: Count = 2,
+        n_feats: Count = 160,
+        n_resblocks: Count = 25,
+        n_resgroups: Count = 4,
+        reduction: Count = 16,
         res_scale: float = 0.125,
-        activation: str = "relu",
+        activation: Literal["relu", "prelu"] = "relu",
         inplace: bool = True,
         bottleneck: bool = True,
         checkpoint_groups: bool = True,
     ):
-        check_counts("RCAN", in_chans=in_chans, n_feats=n_feats, n_resblocks=n_resblocks, n_resgroups=n_resgroups)
-        check_counts("RCAN", reduction=reduction)
         for name, divisor in (("4", 4), (f"reduction {reduction}", reduction)):
             if n_feats % divisor:
                 raise InputError("RCAN", f"n_feats is {n_feats}", f"a number divisible by {name}")
-        check_flags("RCAN", inplace=inplace, bottleneck=bottleneck, checkpoint_groups=checkpoint_groups)
-        if isinstance(res_scale, bool) or not isinstance(res_scale, int | float):
-            raise InputError("RCAN", f"res_scale is {res_scale!r}", "a number")
-        if activation not in ("relu", "prelu"):
-            raise InputError("RCAN", f"activation is {activation!r}", "relu or prelu")
         super().__init__()
         block = (reduction, res_scale, activation, inplace, bottleneck)
         self.head = nn.Conv2d(in_chans, n_feats, 3, padding=1)

@@ -4,24 +4,39 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from lib import InputError
 from lib.models.families import FAMILIES
-from lib.text import did_you_mean
+from lib.text import one_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+Count = Annotated[int, "at least 1"]  # what most settings of networks are
+_KINDS = {  # what `build` checks, by annotation
+    Count: (Integral, "a whole number of at least 1"), int: (Integral, "a whole number"), float: (Real, "a number"),
+    bool: (bool, "true or false"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Network:
     """A line of MODELS.
 
-    where: "module:Class" (a module without a dot lies in lib.models), loaded when the network is built, or the class
-    itself; family: one of FAMILIES, None of a network that no notebook trains; batch: what it is fed, one of the family's
-    batches, None for the usual one; tiny: settings for a quick try; parts: settings that are another network's, with those
-    of them that follow from the rest.
+    Parameters
+    ----------
+    where : "module:Class" (a module without a dot lies in lib.models), loaded when the network is built, or the class
+    family : one of FAMILIES; None of a network that no notebook trains
+    batch : what it is fed, one of the family's batches; None: the usual one
+    tiny : settings for a quick try
+    parts : settings that are another network's: {setting: (network, those of its settings that follow from the rest)}
+
+    Raises
+    ------
+    InputError
+        For another family or batch.
     """
 
     where: "str | Callable[..., nn.Module]"
@@ -34,8 +49,7 @@ class Network:
         if not callable(self.where) and not (isinstance(self.where, str) and ":" in self.where):
             raise InputError("MODELS", f"got {self.where!r}", "a Network, a class or 'module:Class'")
         if self.family is not None and self.family not in FAMILIES:
-            hint = did_you_mean(self.family, FAMILIES)
-            raise InputError("MODELS", f"family {self.family!r}: {hint}expected one of {', '.join(FAMILIES)}")
+            raise InputError(f"MODELS: family {self.family!r}", *one_of(self.family, FAMILIES))
         batches = FAMILIES[self.family].batches if self.family else (None,)
         if self.batch is None:
             object.__setattr__(self, "batch", batches[0])
@@ -76,8 +90,7 @@ def entry(network: "str | nn.Module") -> Network:
     """The line of MODELS of a network or its name; a bare class or "module:Class" counts as one of no family."""
     network = network if isinstance(network, str) else name_of(network)
     if network not in MODELS:
-        hint = did_you_mean(network, MODELS)
-        raise InputError(f"network {network!r} is unknown", hint, f"one of {', '.join(MODELS)}")
+        raise InputError(f"network {network!r} is unknown", *one_of(network, MODELS))
     line = MODELS[network]
     return line if isinstance(line, Network) else Network(line)
 
@@ -91,7 +104,7 @@ def name_of(network: "nn.Module") -> str:
 def family_of(name: Any, notebook: str = "") -> str:
     """The family of the network `name`; where it has none, the one that `notebook` trains; "" where neither tells."""
     own = entry(name).family if name in MODELS else None
-    return own or next((family for family, its in FAMILIES.items() if its.notebook == notebook), "")
+    return own or next((name for name, family in FAMILIES.items() if family.notebook == notebook), "")
 
 
 def notebook_of(name: Any) -> str | None:
@@ -101,7 +114,7 @@ def notebook_of(name: Any) -> str | None:
 
 
 def complete(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with the network's defaults for what is left out, those of its parts too."""
+    """Settings with the network's defaults for what is left out, its parts' too; tuples as lists, as JSON has them."""
     line = entry(name)
     defaults = {k: p.default for k, p in inspect.signature(line.load()).parameters.items()}
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in (defaults | settings).items()}  # as JSON has them
@@ -113,8 +126,8 @@ def complete(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 def known(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Those of the settings that the network has."""
-    there = inspect.signature(entry(name).load()).parameters
-    return {key: value for key, value in settings.items() if key in there}
+    parameters = inspect.signature(entry(name).load()).parameters
+    return {key: value for key, value in settings.items() if key in parameters}
 
 
 def tiny(name: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -123,17 +136,28 @@ def tiny(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(name: str, /, **settings) -> "nn.Module":
-    """The network `name` of MODELS with its published defaults but for `settings`, its own keywords.
+    """A network with its published defaults.
 
     A batch norm takes a batch of one value per channel, too (`lib.models.blocks.steady`).
-    Raises InputError for an unknown name or setting and for settings that no network can be built with.
+
+    Parameters
+    ----------
+    name : one of MODELS
+    **settings : the network's own keywords
+        Those annotated int, float, bool, Count or Literal are checked against that.
+
+    Raises
+    ------
+    InputError
+        For an unknown name or setting, with the nearest one, and for settings that no network can be built with.
     """
     network = entry(name).load()
     has = inspect.signature(network).parameters
     for key in settings:
         if key not in has:
-            expected = f"{did_you_mean(key, has)}expected one of {', '.join(has) or 'none'}"
-            raise InputError(name, f"setting {key!r} is unknown: {expected}")
+            raise InputError(f"{name}: setting {key!r} is unknown", *one_of(key, has))
+        if settings[key] is not has[key].default and (expected := _expected(settings[key], has[key].annotation)):
+            raise InputError(name, f"{key} is {settings[key]!r}", expected)
     from lib.models.blocks import steady
 
     try:
@@ -146,3 +170,15 @@ def build(name: str, /, **settings) -> "nn.Module":
         raise InputError(f"{name}({given}) can't be built", reason) from error
     model.network_type = name
     return model
+
+
+def _expected(value: Any, annotation: Any) -> str:
+    """What a setting is annotated to be, if `value` isn't; "" for annotations that aren't checked."""
+    if get_origin(annotation) is Literal:
+        *others, last = get_args(annotation)
+        return "" if value in (*others, last) else f"{', '.join(others)} or {last}"
+    if annotation not in _KINDS:
+        return ""
+    kind, expected = _KINDS[annotation]
+    fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    return "" if fits and (annotation is not Count or value >= 1) else expected

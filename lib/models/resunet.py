@@ -2,21 +2,29 @@
 
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import ROOT, InputError
-from lib.models.blocks import channels_last, check_counts
-from lib.models.state_dict import tensors, under
+from lib.models.blocks import channels_last
+from lib.models.registry import Count
+from lib.models.state_dict import tensors, without_prefix
 
-WIDTHS = (64, 128, 256, 512)
+LEVEL_CHANNELS = (64, 128, 256, 512)
 
 
 class ResidualUnit(nn.Module):
-    """Normalize, activate, convolve, twice; a 1×1 convolution carries the input past it. `first`: no activation ahead."""
+    """Normalize, activate, convolve, twice; a 1×1 convolution carries the input past it.
+
+    Parameters
+    ----------
+    in_chans, chans : channels in and out
+    stride : of the first convolution
+    first : no normalization and activation ahead
+    """
 
     def __init__(self, in_chans: int, chans: int, stride: int = 1, first: bool = False):
         super().__init__()
@@ -38,10 +46,12 @@ class PlainResUNet(nn.Module):
         super().__init__()
         self.down = nn.ModuleList(
             ResidualUnit(i, o, 1 if d == 0 else 2, first=d == 0)
-            for d, (i, o) in enumerate(zip((in_chans, *WIDTHS), WIDTHS, strict=False))
+            for d, (i, o) in enumerate(zip((in_chans, *LEVEL_CHANNELS), LEVEL_CHANNELS, strict=False))
         )
-        self.up = nn.ModuleList(ResidualUnit(o + i, o) for i, o in zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True))
-        self.head = nn.Conv2d(WIDTHS[0], num_classes, 1)
+        self.up = nn.ModuleList(
+            ResidualUnit(o + i, o) for i, o in zip(LEVEL_CHANNELS[:0:-1], LEVEL_CHANNELS[-2::-1], strict=True)
+        )
+        self.head = nn.Conv2d(LEVEL_CHANNELS[0], num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         skips = []
@@ -57,22 +67,36 @@ class PlainResUNet(nn.Module):
 class ResUNet(nn.Module):
     """Images (N, in_chans, H, W) of any size to logits (N, num_classes, H, W); a sigmoid makes them 0 … 1.
 
-    encoder: "resnet50", segmentation_models_pytorch's U-Net on a ResNet-50 (32,521,105 parameters), or "plain", Zhang's
-    (4 levels). encoder_weights, for resnet50: None (random), "imagenet" (from the hub), or the path of a .pt, .pth or
-    .safetensors file with a ResNet-50's weights. `loaded` says what was. Sizes are padded with zeros inside.
-    Raises InputError for other settings, for files that don't fit, and at once where the hub can't be reached.
+    Sizes are padded with zeros inside. The attribute `loaded` says which weights the encoder has.
+
+    Parameters
+    ----------
+    in_chans : channels of the input
+    num_classes : channels of the output
+    encoder : "resnet50", segmentation_models_pytorch's U-Net on a ResNet-50 (32,521,105 parameters), or "plain",
+        Zhang's
+    encoder_weights : for resnet50: None (random), "imagenet" (from the hub), or a file with a ResNet-50's weights
+        .pt, .pth or .safetensors.
+
+    Raises
+    ------
+    InputError
+        For files that don't fit, weights for the plain network, and at once if the hub can't be reached.
+
+    References
+    ----------
+    He et al., CVPR 2016; Zhang et al., arXiv 1711.10684, table 1.
     """
 
     def __init__(
-        self, in_chans: int = 3, num_classes: int = 1, encoder: str = "resnet50", encoder_weights: str | None = None
+        self,
+        in_chans: Count = 3,
+        num_classes: Count = 1,
+        encoder: Literal["resnet50", "plain"] = "resnet50",
+        encoder_weights: str | None = None,
     ):
-        check_counts("ResUNet", in_chans=in_chans, num_classes=num_classes)
-        if encoder not in ("resnet50", "plain"):
-            raise InputError("ResUNet", f"encoder is {encoder!r}", "resnet50 or plain")
         if encoder == "plain" and encoder_weights is not None:
-            raise InputError(
-                "ResUNet", f"encoder_weights is {encoder_weights!r}, the plain network has none: expected null"
-            )
+            raise InputError("ResUNet", f"encoder_weights is {encoder_weights!r}, the plain network has none", "null")
         super().__init__()
         self.loaded = f"{encoder}, random weights"
         self.step = 32 if encoder == "resnet50" else 8
@@ -95,7 +119,7 @@ def _resnet50(in_chans: int, num_classes: int, weights: str | None) -> nn.Module
         weights = _from_hub(**smp.encoders.encoders["resnet50"]["pretrained_settings"]["imagenet"])
     network = smp.Unet("resnet50", encoder_weights=None, in_channels=3, classes=num_classes)
     if weights is not None:
-        _fill(network.encoder, ROOT / weights)
+        _load_encoder(network.encoder, ROOT / weights)
     network.encoder.set_in_channels(in_chans, pretrained=weights is not None)
     return network
 
@@ -118,16 +142,16 @@ def _from_hub(repo_id: str, revision: str, host: str = "huggingface.co", **about
         ) from None
 
 
-def _fill(encoder: nn.Module, path: Path) -> None:
+def _load_encoder(encoder: nn.Module, path: Path) -> None:
     """A ResNet-50's weights from a file, torchvision's or smp's; InputError where they don't fit."""
     try:
-        found = under(tensors(path), encoder.state_dict(), path)
+        weights = without_prefix(tensors(path), encoder.state_dict(), path)
     except InputError as error:
         raise InputError("ResUNet", f"encoder_weights: {error}") from None
     try:
         if next(encoder.parameters()).is_meta:  # only a check: no memory, no values
-            found = {k: v.to("meta") for k, v in found.items()}
-        encoder.load_state_dict(found)
+            weights = {k: v.to("meta") for k, v in weights.items()}
+        encoder.load_state_dict(weights)
     except Exception as error:
         reason = " ".join(str(error).split())[:150]
         raise InputError("ResUNet", f"encoder_weights: {path}: no weights of a ResNet-50 ({reason})") from None

@@ -11,8 +11,10 @@ from torch import nn
 def stages(model: nn.Module, *inputs: Any) -> pd.DataFrame:
     """One row per part of the network, in the order in which they work: its output's size and its parameters.
 
-    model: left in the mode in which it was.
-    inputs: what its forward takes, for example a batch of one.
+    Parameters
+    ----------
+    model : left in the mode in which it was
+    *inputs : what its forward takes, for example a batch of one
     """
     rows, hooks, training = {}, [], model.training
     for name, part in model.named_modules():

@@ -14,10 +14,18 @@ from torch import Tensor, nn
 from lib import InputError
 from lib.text import short
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")  # keys under which trainers keep the weights
-COMMON = re.compile(r"((module|model|varnet|unet|net|network|_orig_mod)\.)*")  # what wrappers put before the names
+WEIGHT_KEYS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+)  # keys under which trainers keep the weights
+COMMON_PREFIX = re.compile(
+    r"((module|model|varnet|unet|net|network|_orig_mod)\.)*"
+)  # what wrappers put before the names
 # Beside the weights arguments and paths may lie, as in SNU's best_model.pt: plain values, whose making runs nothing.
-PLAIN = [
+SAFE_CLASSES = [
     argparse.Namespace,
     *(
         (pure, f"{module}.{name}")
@@ -28,20 +36,20 @@ PLAIN = [
 ]
 
 
-def opened(path: Path) -> Any:
+def read_torch_file(path: Path) -> Any:
     """What torch.save has put into a file, on the CPU: tensors, plain values, paths and argparse's; nothing else is made or run.
 
     InputError: no such file, a damaged one, or one with objects of other types, which are named.
     """
     try:
-        with torch.serialization.safe_globals(PLAIN):
+        with torch.serialization.safe_globals(SAFE_CLASSES):
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(short(path), "no such file of weights") from None
     except Exception as error:
         words = " ".join(str(error).split())
-        if found := re.search(r"GLOBAL (\S+)", words):
-            kind = found[1].removeprefix("__builtin__.")
+        if match := re.search(r"GLOBAL (\S+)", words):
+            kind = match[1].removeprefix("__builtin__.")
             raise InputError(
                 short(path),
                 f"holds objects of {kind}, which could run code: expected tensors alone; where the file was made, "
@@ -65,75 +73,75 @@ def tensors(path: Path) -> dict[str, Tensor]:
             raise InputError(short(path), "no such file of weights") from None
         except Exception as error:
             raise InputError(short(path), f"damaged, or no file of weights ({error})") from None
-    found = content = opened(path)
-    while inner := [found[k] for k in WRAPPERS if isinstance(found, Mapping) and isinstance(found.get(k), Mapping)]:
-        found = inner[0]
-    weights = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, Mapping) else {}
+    nested = content = read_torch_file(path)
+    while isinstance(nested, Mapping) and (keys := [k for k in WEIGHT_KEYS if isinstance(nested.get(k), Mapping)]):
+        nested = nested[keys[0]]
+    weights = {k: v for k, v in nested.items() if isinstance(v, Tensor)} if isinstance(nested, Mapping) else {}
     if not weights:
         what = f"keys {_some(content)}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-        raise InputError(short(path), f"no weights: got {what}", f"a state_dict, alone or as {WRAPPERS[0]}")
+        raise InputError(short(path), f"no weights: got {what}", f"a state_dict, alone or as {WEIGHT_KEYS[0]}")
     return weights
 
 
-def fill(model: nn.Module, found: dict[str, Tensor], path: Path) -> nn.Module:
-    """The model with the tensors `found` in `path`; InputError naming the first keys of each side that don't fit.
+def fill(model: nn.Module, weights: dict[str, Tensor], path: Path) -> nn.Module:
+    """The model with the tensors `weights` in `path`; InputError naming the first keys of each side that don't fit.
 
     A prefix of all names, such as `module.` or `varnet.`, is taken off, and what stands without it is left aside.
     """
     wanted = model.state_dict()
-    found = under(found, wanted, path)
-    missing, extra = [k for k in wanted if k not in found], [k for k in found if k not in wanted]
+    weights = without_prefix(weights, wanted, path)
+    missing, extra = [k for k in wanted if k not in weights], [k for k in weights if k not in wanted]
     wrong = [f"{_some(missing)} missing"] if missing else []
     wrong += [f"{_some(extra)} too many"] if extra else []
-    shapes = [(k, tuple(found[k].shape), tuple(v.shape)) for k, v in wanted.items() if k in found]
-    other = [f"{k} is {its}, expected {mine}" for k, its, mine in shapes if its != mine]
+    shapes = [(k, tuple(weights[k].shape), tuple(v.shape)) for k, v in wanted.items() if k in weights]
+    other = [f"{k} is {stored}, expected {mine}" for k, stored, mine in shapes if stored != mine]
     wrong += [_some(other)] if other else []
     if wrong:
         raise InputError(short(path), f"weights don't fit {type(model).__name__}: {'; '.join(wrong)}")
-    model.load_state_dict(found, strict=True)
+    model.load_state_dict(weights, strict=True)
     return model
 
 
-def under(found: dict[str, Tensor], wanted: Iterable[str], path: Path) -> dict[str, Tensor]:
-    """`found` without the prefix under which most of the `wanted` names stand: none, a common one, or the only one.
+def without_prefix(weights: dict[str, Tensor], wanted: Iterable[str], path: Path) -> dict[str, Tensor]:
+    """`weights` without the prefix under which most of the `wanted` names stand: none, a common one, or the only one.
 
     InputError where two others have as many.
     """
     wanted, counts = set(wanted), Counter()
-    for key in found:
+    for key in weights:
         parts = key.split(".")
         rests = ((".".join(parts[:i]), ".".join(parts[i:])) for i in range(len(parts)))
         counts.update(f"{prefix}." * bool(prefix) for prefix, rest in rests if rest in wanted)
     best = [prefix for prefix, n in counts.items() if n == max(counts.values())]
-    prefixes = [p for p in best if COMMON.fullmatch(p)] or best or [""]
+    prefixes = [p for p in best if COMMON_PREFIX.fullmatch(p)] or best or [""]
     prefix = min(prefixes, key=len)
-    if len(prefixes) > 1 and not COMMON.fullmatch(prefix):
+    if len(prefixes) > 1 and not COMMON_PREFIX.fullmatch(prefix):
         raise InputError(short(path), f"weights of several networks: under {_some(sorted(best))}; expected one")
-    return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
-def settings_in(kind: str, found: dict[str, Tensor], path: Path) -> dict[str, int]:
+def settings_in(kind: str, weights: dict[str, Tensor], path: Path) -> dict[str, int]:
     """The settings of a VarNet or UNet that the shapes of its weights tell; {} of other networks and other weights."""
     first = "down_sample_layers.0.layers.0.weight"
     if kind == "UNet":
-        found = under(found, [first], path)
-        return _unet(found) if first in found else {}
+        weights = without_prefix(weights, [first], path)
+        return _unet(weights) if first in weights else {}
     if kind == "VarNet":
         parts = {"": "cascades.0.model.unet.", "sens_": "sens_net.norm_unet.unet."}
-        found = under(found, [part + first for part in parts.values()], path)
-        if all(part + first in found for part in parts.values()):
-            settings = {"num_cascades": len({k.split(".")[1] for k in found if k.startswith("cascades.")})}
+        weights = without_prefix(weights, [part + first for part in parts.values()], path)
+        if all(part + first in weights for part in parts.values()):
+            settings = {"num_cascades": len({k.split(".")[1] for k in weights if k.startswith("cascades.")})}
             for name, part in parts.items():
-                inner = _unet({k.removeprefix(part): v for k, v in found.items() if k.startswith(part)})
+                inner = _unet({k.removeprefix(part): v for k, v in weights.items() if k.startswith(part)})
                 settings |= {f"{name}chans": inner["chans"], f"{name}pools": inner["num_pool_layers"]}
             return settings
     return {}
 
 
-def _unet(found: dict[str, Tensor]) -> dict[str, int]:
-    chans, in_chans = found["down_sample_layers.0.layers.0.weight"].shape[:2]
-    pools = len({k.split(".")[1] for k in found if k.startswith("down_sample_layers.")})
-    last = found.get(f"up_conv.{pools - 1}.1.weight")
+def _unet(weights: dict[str, Tensor]) -> dict[str, int]:
+    chans, in_chans = weights["down_sample_layers.0.layers.0.weight"].shape[:2]
+    pools = len({k.split(".")[1] for k in weights if k.startswith("down_sample_layers.")})
+    last = weights.get(f"up_conv.{pools - 1}.1.weight")
     settings = {"in_chans": in_chans, "chans": chans, "num_pool_layers": pools}
     return settings | ({} if last is None else {"out_chans": len(last)})
 

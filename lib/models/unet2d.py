@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.blocks import channels_last, check_counts
+from lib.models.blocks import channels_last
+from lib.models.registry import Count
 
 
 def _stage(in_chans: int, chans: int) -> nn.Sequential:
@@ -14,15 +15,24 @@ def _stage(in_chans: int, chans: int) -> nn.Sequential:
 
 
 class UNet2D(nn.Module):
-    """Images (N, in_chans, H, W) of any size to the logits of num_classes classes (N, num_classes, H, W).
+    """Images (N, in_chans, H, W) of any size to the logits of classes (N, num_classes, H, W).
 
-    depth stages of base_filters · 2^d channels, max pooling 2 between them, transposed convolutions 2×2 on the way up,
-    skips concatenated. A size that pooling doesn't divide is padded with zeros inside. The source applies a softmax
-    here; losses and predictions do that. Raises InputError for counts below 1.
+    Max pooling 2 between levels, transposed convolutions 2×2 on the way up, skips concatenated. A size that pooling
+    doesn't divide is padded with zeros inside. The source applies a softmax here; losses and predictions do that.
+
+    Parameters
+    ----------
+    in_chans : channels of the input
+    num_classes : channels of the output
+    base_filters : channels of the first level, doubled at each
+    depth : number of levels
+
+    References
+    ----------
+    Ronneberger et al., MICCAI 2015; the HipMRI system.
     """
 
-    def __init__(self, in_chans: int = 1, num_classes: int = 6, base_filters: int = 64, depth: int = 5):
-        check_counts("UNet2D", in_chans=in_chans, num_classes=num_classes, base_filters=base_filters, depth=depth)
+    def __init__(self, in_chans: Count = 1, num_classes: Count = 6, base_filters: Count = 64, depth: Count = 5):
         super().__init__()
         widths = [base_filters * 2**d for d in range(depth)]
         self.down = nn.ModuleList(_stage(i, o) for i, o in zip([in_chans, *widths], widths, strict=False))

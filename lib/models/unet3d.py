@@ -1,14 +1,14 @@
 """The 3-D U-Net (Çiçek et al., MICCAI 2016) of TensorFlow's LiTS system: 19,073,795 parameters as published."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.models.blocks import GroupNorm, check_counts, check_flags, recomputed
-
-NORMS = ("batch", "instance", "group")
-UPS = ("transposed", "nearest")
+from lib.models.blocks import GroupNorm, recomputed
+from lib.models.registry import Count
 
 
 def _norm(kind: str, chans: int, momentum: float) -> nn.Module:
@@ -28,24 +28,38 @@ def _stage(in_chans: int, middle: int, chans: int, norm: str, momentum: float) -
 
 
 class VolumeUNet(nn.Module):
-    """Volumes (N, in_chans, D, H, W) of any size to the logits of num_classes classes (N, num_classes, D, H, W), float32.
+    """Volumes (N, in_chans, D, H, W) of any size to the logits of classes (N, num_classes, D, H, W), float32.
 
-    Level d of `depth` has base_filters · 2^d, then twice as many channels; max pooling 2 between levels. up: "transposed"
-    convolutions 2³ that keep the channels, or "nearest" (no parameters). The level's second output is concatenated, and
-    two convolutions bring the channels back to its width. norm: "batch" (Keras' momentum and eps .001), "instance" or
-    "group" (8 groups), each with scale and shift. checkpointing: a level's activations are computed again in the backward
-    pass. A size that pooling doesn't divide is padded with zeros inside. The source applies a softmax in float32 here;
-    losses and predictions do that. Raises InputError for settings out of range.
+    Level d has base_filters · 2^d, then twice as many channels, which are concatenated on the way up; max pooling 2
+    between levels. A size that pooling doesn't divide is padded with zeros inside. The source applies a softmax in
+    float32 here; losses and predictions do that.
+
+    Parameters
+    ----------
+    in_chans : channels of the input
+    num_classes : channels of the output
+    base_filters : channels of the first convolution; of groups a multiple of 8, if it is larger
+    depth : number of levels
+    norm : "batch" (eps .001), "instance" or "group" (8 groups), each with scale and shift
+    up : "transposed" convolutions 2³ that keep the channels, or "nearest" (no parameters)
+    norm_momentum : of batch norms as Keras counts it, the share of the old statistics, in [0, 1)
+    checkpointing : a level's activations are computed again in the backward pass
+
+    Raises
+    ------
+    InputError
+        For settings out of range.
+
+    References
+    ----------
+    Çiçek et al., MICCAI 2016; TensorFlow's LiTS system.
     """
 
     def __init__(
-        self, in_chans: int = 1, num_classes: int = 3, base_filters: int = 32, depth: int = 4, norm: str = "batch",
-        up: str = "transposed", norm_momentum: float = 0.99, checkpointing: bool = False,
+        self, in_chans: Count = 1, num_classes: Count = 3, base_filters: Count = 32, depth: Count = 4,
+        norm: Literal["batch", "instance", "group"] = "batch", up: Literal["transposed", "nearest"] = "transposed",
+        norm_momentum: float = 0.99, checkpointing: bool = False,
     ):  # fmt: skip
-        check_counts("VolumeUNet", in_chans=in_chans, num_classes=num_classes, base_filters=base_filters, depth=depth)
-        if norm not in NORMS or up not in UPS:
-            raise InputError("VolumeUNet", f"norm {norm!r}, up {up!r}", f"one of {NORMS} and one of {UPS}")
-        check_flags("VolumeUNet", checkpointing=checkpointing)
         if not 0 <= norm_momentum < 1:
             raise InputError("VolumeUNet", f"norm_momentum is {norm_momentum!r}", "a number of at least 0, below 1")
         if norm == "group" and base_filters % min(8, base_filters):

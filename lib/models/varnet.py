@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lib import InputError
 from lib.kspace import ifftc, rss
-from lib.models.blocks import check_counts, check_flags
 from lib.models.fastmri_unet import UNet
+from lib.models.registry import Count
 
 
 class NormUNet(nn.Module):
@@ -61,35 +61,56 @@ class _Cascade(nn.Module):
 class VarNet(nn.Module):
     """Undersampled multi-coil k-space to an image: sensitivities from the center lines, then unrolled cascades.
 
-    num_cascades cascades with a U-Net of `chans` channels and `pools` poolings; the sensitivities' U-Net has sens_chans
-    and sens_pools. full_mask_center: how a fully sampled half of k-space counts where center lines are looked for: False,
-    as in the original, as no lines (so a full mask has one center line), True as all its lines.
-    Weights of fastMRI's `VarNet` load with strict=True. Raises InputError for settings out of range.
+    Weights of fastMRI's `VarNet` load with strict=True.
+
+    Parameters
+    ----------
+    num_cascades : unrolled iterations
+    chans : channels of each cascade's U-Net at full resolution
+    pools : its poolings
+    sens_chans : channels of the sensitivities' U-Net
+    sens_pools : its poolings
+    full_mask_center : how a fully sampled half of k-space counts where center lines are looked for
+        False, as in the original, as no lines (so a full mask has one center line), True as all its lines.
+
+    References
+    ----------
+    Sriram et al., MICCAI 2020, arXiv 2004.06688.
     """
 
     def __init__(
         self,
-        num_cascades: int = 12,
-        chans: int = 18,
-        pools: int = 4,
-        sens_chans: int = 8,
-        sens_pools: int = 4,
+        num_cascades: Count = 12,
+        chans: Count = 18,
+        pools: Count = 4,
+        sens_chans: Count = 8,
+        sens_pools: Count = 4,
         full_mask_center: bool = False,
     ):
-        check_counts("VarNet", num_cascades=num_cascades, chans=chans, pools=pools)
-        check_counts("VarNet", sens_chans=sens_chans, sens_pools=sens_pools)
-        check_flags("VarNet", full_mask_center=full_mask_center)
         super().__init__()
         self.full_mask_center = full_mask_center
         self.sens_net = _SensitivityNet(sens_chans, sens_pools)
         self.cascades = nn.ModuleList(_Cascade(chans, pools) for _ in range(num_cascades))
 
     def forward(self, masked_kspace: Tensor, mask: Tensor, num_low_frequencies: int | Tensor | None = None) -> Tensor:
-        """K-space (N, C, H, W) complex, zero where not sampled, to the image (N, H, W), real, in the units of its coils.
+        """K-space to an image in the units of its coils; scaled k-space gives a scaled image.
 
-        mask: (N, 1, 1, W) bool, True where sampled; samples may differ. num_low_frequencies: sampled lines around the
-        center, one count or (N,) counts; None or 0: as many as the mask shows. The U-Nets follow autocast, all else is
-        done in k-space's precision. Scaled k-space gives a scaled image. Raises InputError for other shapes and types.
+        The U-Nets follow autocast, all else is done in k-space's precision.
+
+        Parameters
+        ----------
+        masked_kspace : complex (N, C, H, W), zero where not sampled
+        mask : (N, 1, 1, W) bool, True where sampled; samples may differ
+        num_low_frequencies : sampled lines around the center, one count or (N,); None or 0: as many as the mask shows
+
+        Returns
+        -------
+        Real (N, H, W).
+
+        Raises
+        ------
+        InputError
+            For other shapes and types.
         """
         mask = self._checked(masked_kspace, mask)
         hybrid = _to_hybrid(masked_kspace)
@@ -140,7 +161,7 @@ class VarNet(nn.Module):
         return maps / torch.where(total > 0, total, 1)
 
     def _checked(self, kspace: Tensor, mask: Tensor) -> Tensor:
-        """The mask, one a sample; InputError where the two don't fit the network."""
+        """The mask of each sample; InputError where the two don't fit the network."""
         dtype = self.cascades[0].dc_weight.dtype
         expected = torch.complex128 if dtype == torch.float64 else torch.complex64
         if kspace.ndim != 4 or kspace.dtype != expected:
@@ -155,11 +176,21 @@ class VarNet(nn.Module):
 def center_lines(
     mask: Tensor, num_low_frequencies: int | Tensor | None = None, full_mask_center: bool = False
 ) -> Tensor:
-    """The lines that sensitivities are estimated from, as a mask: fastMRI's rule; masks are (N, 1, 1, W) bool.
+    """The lines that sensitivities are estimated from, as a mask (N, 1, 1, W) bool, by fastMRI's rule.
 
-    The block of n lines that starts at (W − n + 1) // 2. n is the count given, one or (N,); None or 0: twice the shorter
-    of the two runs of sampled lines that meet at the center, at least 1. full_mask_center: see VarNet.
-    Raises InputError for other counts.
+    The block of n lines that starts at (W − n + 1) // 2.
+
+    Parameters
+    ----------
+    mask : (N, 1, 1, W) bool
+    num_low_frequencies : n, one count or (N,) counts
+        None or 0: twice the shorter of the two runs of sampled lines that meet at the center, at least 1.
+    full_mask_center : see VarNet
+
+    Raises
+    ------
+    InputError
+        For other counts.
     """
     sampled, width = mask[:, 0, 0], mask.shape[-1]
     half = width // 2
@@ -174,10 +205,8 @@ def center_lines(
         fits = given.dtype in (torch.int64, torch.int32) and given.shape in ((), (1,), (len(mask),))
         # A look at a GPU's numbers would wait for it.
         if not fits or (given.device.type == "cpu" and not 0 <= given.min() <= given.max() <= width):
-            raise InputError(
-                f"num_low_frequencies is {num_low_frequencies!r}, expected a whole number from 0 to {width} or one a "
-                "sample"
-            )
+            expected = f"a whole number from 0 to {width} or one per sample"
+            raise InputError("VarNet", f"num_low_frequencies is {num_low_frequencies!r}", expected)
         given = given.to(mask.device)
         count = torch.where(given > 0, given, count)
     first, line = ((width - count + 1) // 2)[:, None], torch.arange(width, device=mask.device)

@@ -1,18 +1,17 @@
 """The SNU fastMRI Challenge 2022's third place: a trained VarNet, its image beside GRAPPA's, and an RCAN on both."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lib import InputError
 from lib.kspace import center_crop, flip_count, flip_kspace, flip_mask
-from lib.models.blocks import check_flags
 from lib.models.rcan import RCAN
-from lib.models.varnet import VarNet
+from lib.models.registry import build
 
-TURNS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {  # there, and back again
+TURNS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {  # an image turned, and turned back
     "identity": (lambda x: x, lambda x: x),
     "flip_h": (lambda x: x.flip(-2), lambda x: x.flip(-2)),
     "flip_w": (lambda x: x.flip(-1), lambda x: x.flip(-1)),
@@ -20,15 +19,20 @@ TURNS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "turn_90": (lambda x: x.rot90(1, (-2, -1)), lambda x: x.rot90(-1, (-2, -1))),
     "turn_270": (lambda x: x.rot90(-1, (-2, -1)), lambda x: x.rot90(1, (-2, -1))),
 }
-AXES = {"identity": (), "flip_h": (-2,), "flip_w": (-1,), "turn_180": (-2, -1)}  # that a turn reverses
+REVERSED_AXES = {"identity": (), "flip_h": (-2,), "flip_w": (-1,), "turn_180": (-2, -1)}  # that a turn reverses
 
 
 class Refine(nn.Module):
     """Normalizes each channel of images (N, C, H, W), applies the RCAN, and puts its image (N, H, W) into their units.
 
-    The network's image gets the mean and deviation of all channels together ("joint", the source's) or of the first
-    channel, which it corrects ("channel"). residual: what the RCAN makes is added to the first channel, at the start of
-    training nothing. An image that is the same everywhere has no scale and is only shifted.
+    An image that is the same everywhere has no scale and is only shifted.
+
+    Parameters
+    ----------
+    rcan : of C input channels
+    statistics : whose mean and deviation the image gets: "joint", all channels' together (the source's), or
+        "channel", the first's, which it corrects
+    residual : what the RCAN makes is added to the first channel, at the start of training nothing
     """
 
     def __init__(self, rcan: RCAN, statistics: str, residual: bool):
@@ -50,11 +54,26 @@ class Refine(nn.Module):
 class VarNetRCAN(nn.Module):
     """Undersampled k-space and its GRAPPA image to an image: VarNet, then an RCAN on VarNet's and GRAPPA's images.
 
-    varnet, rcan: settings of the two networks, without the RCAN's in_chans (2, or 1 without GRAPPA). freeze: VarNet
-    isn't trained, and its part runs without gradients. use_grappa False: the RCAN sees VarNet's image alone. statistics,
-    residual: see `Refine`; the published network has the defaults. grappa_kernel, grappa_regularization: how `lib.kspace.grappa`
-    makes the GRAPPA image (data sets read it here).
-    Raises InputError for settings that no network can be built with.
+    The published network has the defaults.
+
+    Parameters
+    ----------
+    varnet : settings of the VarNet
+    rcan : settings of the RCAN, without in_chans (2, or 1 without GRAPPA)
+    freeze : VarNet isn't trained, and its part runs without gradients
+    use_grappa : False: the RCAN sees VarNet's image alone
+    statistics, residual : see `Refine`
+    grappa_kernel : readout points and lines with which `lib.kspace.grappa` makes the GRAPPA image, for data sets
+    grappa_regularization : likewise
+
+    Raises
+    ------
+    InputError
+        For settings that no network can be built with.
+
+    References
+    ----------
+    The SNU fastMRI Challenge 2022's third place.
     """
 
     def __init__(
@@ -63,21 +82,18 @@ class VarNetRCAN(nn.Module):
         rcan: dict[str, Any] | None = None,
         freeze: bool = True,
         use_grappa: bool = True,
-        statistics: str = "joint",
+        statistics: Literal["joint", "channel"] = "joint",
         residual: bool = False,
         grappa_kernel: Sequence[int] = (7, 4),
         grappa_regularization: float | None = None,
     ):
-        if statistics not in ("joint", "channel"):
-            raise InputError("VarNetRCAN", f"statistics is {statistics!r}", "joint or channel")
-        check_flags("VarNetRCAN", freeze=freeze, use_grappa=use_grappa, residual=residual)
         if len(grappa_kernel) != 2 or not all(isinstance(n, int) for n in grappa_kernel):
             raise InputError("VarNetRCAN", f"grappa_kernel is {grappa_kernel!r}", "readout points and lines")
         if "in_chans" in (rcan or {}):
             raise InputError("VarNetRCAN", "rcan: in_chans follows from use_grappa: leave it out")
         super().__init__()
-        self.varnet = VarNet(**(varnet or {})).requires_grad_(not freeze)
-        self.refine = Refine(RCAN(in_chans=2 if use_grappa else 1, **(rcan or {})), statistics, residual)
+        self.varnet = build("VarNet", **(varnet or {})).requires_grad_(not freeze)
+        self.refine = Refine(build("RCAN", in_chans=2 if use_grappa else 1, **(rcan or {})), statistics, residual)
         self.freeze, self.use_grappa = freeze, use_grappa
         self.grappa = {"kernel_size": list(grappa_kernel), "regularization": grappa_regularization}
 
@@ -89,9 +105,17 @@ class VarNetRCAN(nn.Module):
     def forward(
         self, masked_kspace: Tensor, mask: Tensor, grappa: Tensor, num_low_frequencies: int | Tensor | None = None
     ) -> Tensor:
-        """masked_kspace (N, C, H, W), mask (N, 1, 1, W), num_low_frequencies as VarNet takes them; grappa (N, h, w), real.
+        """K-space to an image in the data's units; VarNet's is cropped to the GRAPPA image's size.
 
-        Returns (N, h, w). Everything is in the data's units; VarNet's image is cropped to the GRAPPA image's size.
+        Parameters
+        ----------
+        masked_kspace, mask : as VarNet takes them
+        grappa : real (N, h, w)
+        num_low_frequencies : as VarNet takes it
+
+        Returns
+        -------
+        Real (N, h, w).
         """
         return self.refine(self.images(masked_kspace, mask, grappa, num_low_frequencies))
 
@@ -105,16 +129,28 @@ class VarNetRCAN(nn.Module):
 
 
 class SelfEnsemble(nn.Module):
-    """A VarNetRCAN's mean over flipped and turned inputs, each output turned back (Lim et al., CVPR workshops 2017).
+    """A VarNetRCAN's mean over flipped and turned inputs, each output turned back.
 
-    turns: names of TURNS. of: "image" turns what goes into the RCAN, "kspace" what goes into the whole cascade; 90° turns
-    need square images, and k-space can't take them, since they would move the phase encode to the other axis. InputError
-    for other names.
+    Parameters
+    ----------
+    model : trained
+    turns : names of TURNS
+    of : "image" turns what goes into the RCAN, "kspace" what goes into the whole cascade
+        90° turns need square images, and k-space can't take them: they would move the phase encode to the other axis.
+
+    Raises
+    ------
+    InputError
+        For other names.
+
+    References
+    ----------
+    Lim et al., CVPR workshops 2017.
     """
 
     def __init__(self, model: VarNetRCAN, turns: Iterable[str] = ("identity", "flip_w"), of: str = "image"):
         super().__init__()
-        known = {"image": TURNS, "kspace": AXES}
+        known = {"image": TURNS, "kspace": REVERSED_AXES}
         if of not in known:
             raise InputError("self_ensemble", f"of is {of!r}", "image or kspace")
         self.model, self.turns, self.of = model, list(turns), of
@@ -124,7 +160,7 @@ class SelfEnsemble(nn.Module):
 
     def check(self, size: tuple[int, int]) -> None:
         """InputError for a 90° turn of images of that size, if they aren't square."""
-        if size[0] != size[1] and any(t not in AXES for t in self.turns):
+        if size[0] != size[1] and any(t not in REVERSED_AXES for t in self.turns):
             raise InputError("self_ensemble", f"90° turns of {tuple(size)} images, which aren't square")
 
     def forward(
@@ -139,8 +175,8 @@ class SelfEnsemble(nn.Module):
             size = tuple(grappa.shape[-2:])
             parts = []
             for turn in self.turns:
-                there, back, axes = *TURNS[turn], AXES[turn]
+                (forth, back), axes = TURNS[turn], REVERSED_AXES[turn]
                 kspace, columns = flip_kspace(masked_kspace, axes, size), flip_mask(mask, axes)
-                image = self.model(kspace, columns, there(grappa), flip_count(num_low_frequencies, axes))
+                image = self.model(kspace, columns, forth(grappa), flip_count(num_low_frequencies, axes))
                 parts.append(back(image))
         return torch.stack(parts).mean(0)

@@ -7,7 +7,7 @@ from torch import nn
 from lib import InputError
 from lib.parallel import mesh, spatial
 
-CHUNK = 1 << 24  # gradients in one message
+MESSAGE_SIZE = 1 << 24  # gradients in one message
 
 
 def average_gradients(model: nn.Module) -> None:
@@ -16,15 +16,15 @@ def average_gradients(model: nn.Module) -> None:
     InputError where only some have it: then the processes don't train the same network.
     """
     place, parameters = mesh.current(), [p for p in model.parameters() if p.requires_grad]
-    there = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device)
-    dist.all_reduce(there)
-    if ((there != 0) & (there != place.world)).any():
+    owners = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device)
+    dist.all_reduce(owners)
+    if ((owners != 0) & (owners != place.world)).any():
         raise InputError("some processes have a gradient that others haven't", "the network's parts depend on the data")
-    parameters = [p for p, n in zip(parameters, there.tolist(), strict=True) if n]
+    parameters = [p for p, n in zip(parameters, owners.tolist(), strict=True) if n]
     waiting: list[nn.Parameter] = []
     for i, parameter in enumerate(parameters):
         waiting.append(parameter)
-        if i + 1 == len(parameters) or sum(p.numel() for p in waiting) > CHUNK:
+        if i + 1 == len(parameters) or sum(p.numel() for p in waiting) > MESSAGE_SIZE:
             flat = torch.cat([p.grad.flatten() for p in waiting])
             dist.all_reduce(flat)
             for p, part in zip(waiting, flat.div_(place.world).split([p.numel() for p in waiting]), strict=True):

@@ -56,6 +56,6 @@ class Guard(TorchFunctionMode):
                 raise InputError(
                     self.network,
                     f"its forward calls {name} across axis {axis}, which is split; expected a module that "
-                    "lib.parallel.spatial.RULES knows",
+                    "lib.parallel.spatial.RULES lists",
                 )
         return y

@@ -153,7 +153,7 @@ class Conv(_Window):
     @staticmethod
     def sides(module: nn.Module, axis: int) -> tuple[int, int]:
         if module.padding_mode != "zeros":
-            raise InputError(f"padding_mode {module.padding_mode!r}, expected 'zeros'")
+            raise InputError("", f"padding_mode {module.padding_mode!r}", "'zeros'")
         sides = module._reversed_padding_repeated_twice
         return sides[-2::-2][axis - 2], sides[-1::-2][axis - 2]
 
@@ -185,7 +185,7 @@ class ConvTranspose(Slab):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if output_size is not None:
-            raise InputError("output_size is that of the volume, expected output_padding")
+            raise InputError("output_size", "that of the volume", "output_padding")
         cuts = []
         for axis in (part.axis for part in self._parts):
             stride, (left, _) = _at(self.stride, axis), self.halo(self, axis)

@@ -18,7 +18,17 @@ Parts = dict[int, tuple[int, int]]
 
 @dataclass
 class Mesh:
-    """`rank` of `world` processes; share `data_rank` of `data_world_size` of a batch; `parts`: {axis: (number, count, its process group)}."""
+    """A process's place among those that train together.
+
+    Parameters
+    ----------
+    rank : among all
+    world : how many there are
+    data_rank : which share of a batch it has
+    data_world_size : into how many shares a batch is divided
+    parts : of its volumes, {axis: (number, count, process group)}
+    device : of its network
+    """
 
     rank: int = 0
     world: int = 1

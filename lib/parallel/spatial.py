@@ -37,10 +37,10 @@ RULES = {
     **_ruled(halo_layers.Upsample, nn.Upsample),
     **_ruled(halo_layers.Dropout, nn.Dropout),
     **_ruled(halo_layers.ChannelDropout, nn.Dropout2d, nn.Dropout3d),
-    **_ruled(synced_norms.BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
-    **_ruled(synced_norms.InstanceNorm, nn.InstanceNorm2d, nn.InstanceNorm3d),
-    **_ruled(synced_norms.OurInstanceNorm, blocks.InstanceNorm),
-    **_ruled(synced_norms.GroupNorm, nn.GroupNorm, blocks.GroupNorm),
+    **_ruled(synced_norms.SyncedBatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    **_ruled(synced_norms.SyncedInstanceNorm, nn.InstanceNorm2d, nn.InstanceNorm3d),
+    **_ruled(synced_norms.SyncedBareInstanceNorm, blocks.InstanceNorm),
+    **_ruled(synced_norms.SyncedGroupNorm, nn.GroupNorm, blocks.GroupNorm),
 }
 LOCAL = {  # each value by itself, or the channels of each position; and containers, which may be empty
     nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.GLU,
@@ -66,11 +66,21 @@ def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module, type[Slab] | None
 def partition(
     model: nn.Module, axis: int, group: dist.ProcessGroup | None = None, batch_group: dist.ProcessGroup | None = None
 ) -> nn.Module:
-    """The model, changed in place to work on slabs of (N, C, D, H, W) or (N, C, H, W), split along `axis` (2, 3 or 4).
+    """The model, changed in place to work on slabs of (N, C, D, H, W) or (N, C, H, W).
 
-    group: the processes that hold one volume, by rank (default: all). batch_group: those that share the statistics of
-    batch norms (default: group). A second call, with a group across the first, splits another axis, too. InputError, with
-    the model as it was, for a module without a rule, one whose slabs don't fit, and an axis that is split already.
+    A second call, with a group across the first, splits another axis, too.
+
+    Parameters
+    ----------
+    model : of modules that RULES and LOCAL list
+    axis : 2, 3 or 4, along which the input is split
+    group : the processes that hold one volume, by rank; None: all
+    batch_group : those that share the statistics of batch norms; None: group
+
+    Raises
+    ------
+    InputError
+        For a module without a rule, one whose slabs don't fit, and an axis that is split already; the model is as it was.
     """
     if axis not in (2, 3, 4):
         raise InputError("axis", f"got {axis!r}", "2, 3 or 4 of (N, C, D, H, W)")
@@ -104,7 +114,7 @@ def synchronize(model: nn.Module, group: dist.ProcessGroup | None = None) -> nn.
     """The model, its batch norms changed in place to take their statistics over a group (too): for data parallelism."""
     part = Part(0, group)
     for name, module, rule in _named(model) if part.size > 1 else ():
-        if rule and issubclass(rule, synced_norms.BatchNorm):
+        if rule and issubclass(rule, synced_norms.SyncedBatchNorm):
             module.__class__, module._path = rule, name
             if not any(part.members() <= p.members() for p in module._ranks):  # none is counted twice
                 module._ranks = (*(p for p in module._ranks if not p.members() <= part.members()), part)
@@ -112,7 +122,15 @@ def synchronize(model: nn.Module, group: dist.ProcessGroup | None = None) -> nn.
 
 
 def check(extent: int, parts: int, step: int = 1, axis: int | None = None) -> None:
-    """InputError unless an extent can be split into parts whose extents `step` (a network's pooling) divides."""
+    """InputError unless an extent can be split.
+
+    Parameters
+    ----------
+    extent : voxels along the axis
+    parts : slabs
+    step : what divides a slab's extent, such as all of a network's pooling
+    axis : named in the message
+    """
     if extent % (parts * step):
         low = extent // (parts * step) * parts * step
         raise InputError(
@@ -122,7 +140,7 @@ def check(extent: int, parts: int, step: int = 1, axis: int | None = None) -> No
 
 
 def split(x: Tensor, axis: int, group: dist.ProcessGroup | None = None) -> Tensor:
-    """This rank's slab of a tensor that every rank has; InputError where its extent doesn't divide."""
+    """This rank's slab of a tensor that every rank has; InputError unless its extent divides."""
     part = Part(axis, group)
     check(x.shape[axis], part.size, axis=axis)
     return x.chunk(part.size, axis)[part.rank].contiguous()

@@ -64,9 +64,8 @@ class Slab:
     def __call__(self, x: Tensor, *args, **kwargs):
         try:
             if x.ndim != (self.ndim or x.ndim) or any(x.ndim <= part.axis for part in self._parts):
-                raise InputError(
-                    f"got {tuple(x.shape)}, expected {self.ndim or self._parts[-1].axis + 1} axes, N, C, …"
-                )
+                expected = f"{self.ndim or self._parts[-1].axis + 1} axes, N, C, …"
+                raise InputError("", f"got {tuple(x.shape)}", expected)
             with torch._C.DisableTorchFunction():  # the guard watches what happens between modules
                 return super().__call__(x, *args, **kwargs)
         except InputError as error:
@@ -126,7 +125,7 @@ def _normalize(module: nn.Module, x: Tensor, parts: tuple[Part, ...], batch=Fals
     return _Normalize.apply(x, weight, bias, mean, rstd, count, over)
 
 
-class BatchNorm(Slab):
+class SyncedBatchNorm(Slab):
     """Batch normalization with the statistics of all samples of all slabs."""
 
     _ranks: tuple[Part, ...] = ()  # those that share statistics
@@ -144,7 +143,7 @@ class BatchNorm(Slab):
         return _normalize(self, x, self._ranks, batch=True, momentum=momentum)
 
 
-class InstanceNorm(Slab):
+class SyncedInstanceNorm(Slab):
     """torch's instance normalization, with the statistics of whole volumes."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -154,14 +153,14 @@ class InstanceNorm(Slab):
         return _normalize(self, x, self._parts, momentum=momentum)
 
 
-class OurInstanceNorm(Slab):
+class SyncedBareInstanceNorm(Slab):
     """`lib.models.blocks.InstanceNorm` with the statistics of whole volumes."""
 
     def forward(self, x: Tensor) -> Tensor:
         return blocks.channels_last(_normalize(self, x, self._parts))
 
 
-class GroupNorm(Slab):
+class SyncedGroupNorm(Slab):
     """Group normalization with the statistics of whole volumes."""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,14 +7,24 @@ from typing import Any
 import nibabel
 import numpy as np
 
-SLAB = 16  # planes drawn at once
+PLANES_AT_ONCE = 16
 
 
 def phantom(size: Sequence[int], seed: int | tuple[int, ...], noise: float = 15.0) -> tuple[np.ndarray, np.ndarray]:
-    """One volume (D, H, W), int16 HU, and its labels uint8: 0 background, 1 organ, 2 lesion; the seed decides everything.
+    """One drawn volume and its labels; the seed decides everything.
 
-    An elliptic body (fat outside, soft tissue within) with a spine, a few round things as bright as the organ, an organ
-    with a wavy edge (about 110 HU) and one to four darker lesions inside it (about 50 HU); normal `noise` in HU.
+    An elliptic body (fat outside, soft tissue within) with a spine, a few round things as bright as the organ, an
+    organ with a wavy edge (about 110 HU) and one to four darker lesions inside it (about 50 HU).
+
+    Parameters
+    ----------
+    size : (D, H, W)
+    seed : an int or ints
+    noise : standard deviation in HU
+
+    Returns
+    -------
+    int16 HU (D, H, W), and uint8 labels: 0 background, 1 organ, 2 lesion.
     """
     rng = np.random.default_rng(seed)
     middle, radii = rng.uniform((-0.2, -0.2, -0.3), (0.2, 0.1, -0.05)), rng.uniform((0.35, 0.3, 0.35), (0.5, 0.45, 0.5))
@@ -27,8 +37,8 @@ def phantom(size: Sequence[int], seed: int | tuple[int, ...], noise: float = 15.
     bright, dark = rng.uniform(95, 125), rng.uniform(40, 60)
     axes = [np.linspace(-1, 1, n, endpoint=False) + 1 / n for n in size]
     image, label = np.empty(tuple(size), np.int16), np.empty(tuple(size), np.uint8)
-    for first in range(0, size[0], SLAB):
-        part = slice(first, first + SLAB)
+    for first in range(0, size[0], PLANES_AT_ONCE):
+        part = slice(first, first + PLANES_AT_ONCE)
         z, y, x = np.meshgrid(axes[0][part], *axes[1:], indexing="ij", sparse=True)
 
         def square(center: Sequence[float], radius: Sequence[float] | float, at=(z, y, x)) -> np.ndarray:
@@ -51,17 +61,27 @@ def phantom(size: Sequence[int], seed: int | tuple[int, ...], noise: float = 15.
 def write_lits(
     folder: Path, count: int, size: Sequence[int], spacing: Sequence[float] = (3, 3, 3), seed: int = 0
 ) -> dict[str, Any]:
-    """Write `count` phantoms (D, H, W) as folder/volume-<n>.nii and segmentation-<n>.nii, spacing in mm along D, H, W.
+    """Write phantoms as folder/volume-<n>.nii and segmentation-<n>.nii.
 
-    Returns what `lib.data.lits.prepare` has to know of them: classes, split (a fifth validates, a fifth tests), a note.
+    Parameters
+    ----------
+    folder : made if it isn't there
+    count : phantoms; a fifth validates, a fifth tests
+    size : (D, H, W)
+    spacing : mm along D, H, W
+    seed : of the first
+
+    Returns
+    -------
+    Arguments of `lib.data.lits.prepare`: classes, split, a note.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for n in range(count):
         for name, values in zip(("volume", "segmentation"), phantom(size, (seed, n)), strict=True):
             image = nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([*spacing[::-1], 1]))
             nibabel.save(image, folder / f"{name}-{n}.nii")
-    held = -(-count // 5)
+    held_out = -(-count // 5)
     return {
-        "split": {"val": held, "test": held}, "classes": ("background", "organ", "lesion"),
+        "split": {"val": held_out, "test": held_out}, "classes": ("background", "organ", "lesion"),
         "sample_data": "phantoms", "note": "drawn volumes: their segmentations are exact",
     }  # fmt: skip

@@ -11,11 +11,19 @@ from lib.phantoms.heart import heart
 
 
 def acquire(fine: Tensor, seed: int, sampled: radial.Sampling, num_coils: int, snr: float, pixel: float):
-    """(aliased, truth), both (T, n, n), of a fine series (T, 2n, 2n) whose pixels are `pixel` mm wide.
+    """An aliased series and its truth, both (T, n, n), of a fine one; object phase, coils and noise are simulated.
 
-    Object phase, coils and noise are simulated (`lib.kspace.coils`). snr: mean signal of the brighter half over the noise of
-    one real or imaginary part, fully sampled. Both are divided by one number that the data give without the truth: the
-    99.9th percentile of the mean over time, in which the spokes of all frames together sample k-space fully.
+    Both are divided by one number that the data give without the truth: the 99.9th percentile of the mean over time,
+    in which the spokes of all frames together sample k-space fully.
+
+    Parameters
+    ----------
+    fine : (T, 2n, 2n)
+    seed : of coils, phase and noise
+    sampled : of `lib.kspace.radial.sampling`
+    num_coils : at least 1
+    snr : mean signal of the brighter half over the noise of one real or imaginary part, fully sampled
+    pixel : mm of the fine series
     """
     shape = (1, *fine.shape[1:])
     maps = coils.simulate(shape, num_coils, seed, voxel=(8.0, pixel, pixel))[0]
@@ -43,7 +51,16 @@ def real_heart(size: int, frames: int) -> tuple[Tensor, float]:
 
 
 def check_simulation(size: int, frames: int, cases: list[int], num_coils: int, snr: float) -> None:
-    """InputError for settings that no set can be simulated with."""
+    """InputError for settings that no set can be simulated with.
+
+    Parameters
+    ----------
+    size : pixels along each axis, even, 12 to 128
+    frames : at least 2
+    cases : how many to train, validate and test on, each at least 1
+    num_coils : at least 1
+    snr : above 0
+    """
     if size % 2 or not 12 <= size <= 128:
         raise InputError("size", f"got {size}", "an even number from 12 to 128")
     if frames < 2 or num_coils < 1 or not snr > 0:
@@ -53,7 +70,16 @@ def check_simulation(size: int, frames: int, cases: list[int], num_coils: int, s
 
 
 def simulated(split: int, count: int, size: int, frames: int, trajectory: str, acceleration: float, **settings):
-    """`count` simulated hearts of a split (0, 1, 2), acquired one by one: yields (aliased, truth)."""
+    """Simulated hearts, acquired one by one: yields (aliased, truth).
+
+    Parameters
+    ----------
+    split : 0, 1 or 2, to train, validate and test on
+    count : hearts
+    size : pixels of the image
+    frames, trajectory, acceleration : see `lib.kspace.radial.sampling`
+    **settings : seed, num_coils, snr
+    """
     for n in range(count):
         anatomy, spokes, scanner = np.random.SeedSequence((settings["seed"], split, n)).generate_state(3)
         fine = torch.from_numpy(heart(2 * size, frames, int(anatomy))).permute(2, 0, 1)

@@ -15,36 +15,62 @@ ORGANS = ("background", "liver", "spleen", "kidneys")
 
 
 def resampled(name: str, voxel: float, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A sample scan and its labels, (slices, H, W) float32 and uint8, resampled in the slice to `voxel` mm and cut or padded
-    to `size`. brain_a: T1 and tissue; abdomen_a, abdomen_b: CT in HU cut off at −160 … 240 and raised to 0 … 400, and
-    organs (a network's predictions).
+    """A sample scan and its labels, (slices, H, W) float32 and uint8, resampled in the slice and cut or padded.
+
+    Parameters
+    ----------
+    name : brain_a (T1 and tissue), abdomen_a or abdomen_b
+        CT in HU cut off at −160 … 240 and raised to 0 … 400, and organs (a network's predictions).
+    voxel : mm in the slice
+    size : (H, W)
     """
     image_name, label_name = {"brain_a": ("brain_a_t1", "brain_a_tissue")}.get(name, (f"{name}_ct", f"{name}_organs"))
-    made = []
+    volumes = []
     for part, order in ((image_name, 1), (label_name, 0)):
-        found = scan(part)
-        volume = found.volume.clip(-160, 240) + 160 if part.endswith("_ct") else found.volume
-        factors = (1.0, *(s / voxel for s in found.spacing[1:]))
+        original = scan(part)
+        volume = original.volume.clip(-160, 240) + 160 if part.endswith("_ct") else original.volume
+        factors = (1.0, *(s / voxel for s in original.spacing[1:]))
         volume = ndimage.zoom(volume, factors, order=order, mode="nearest", grid_mode=True)
-        made.append(place(Scan(volume, (found.spacing[0], voxel, voxel)), (size[0] * voxel, size[1] * voxel)).volume)
-    return made[0].astype(np.float32), made[1].astype(np.uint8)
+        volumes.append(
+            place(Scan(volume, (original.spacing[0], voxel, voxel)), (size[0] * voxel, size[1] * voxel)).volume
+        )
+    return volumes[0].astype(np.float32), volumes[1].astype(np.uint8)
 
 
 def slabs(
-    count: int, thickness: float, held: int, splits: tuple[str, ...], middle: int, gap_mm: float = 10.0
+    count: int, thickness: float, held_out: int, splits: tuple[str, ...], middle: int, gap_mm: float = 10.0
 ) -> dict[str, list[int]]:
-    """Slices of one person: `held` neighboring ones for each of `splits`, side by side about `middle`, all others train,
-    but for those within `gap_mm` of a held-out slice.
+    """Slices of one person for each split: neighboring ones about the middle to evaluate on, all others train.
+
+    Parameters
+    ----------
+    count : the person's slices
+    thickness : mm from one to the next
+    held_out : slices for each of `splits`
+    splits : names, side by side
+    middle : slice number
+    gap_mm : slices that are nearer than that to a held-out one are left out
     """
     gap = int(np.ceil(gap_mm / thickness))
-    first = middle - (len(splits) * (held + gap) - gap) // 2
-    parts = {s: [*range(first + i * (held + gap), first + i * (held + gap) + held)] for i, s in enumerate(splits)}
+    first = middle - (len(splits) * (held_out + gap) - gap) // 2
+    parts = {
+        s: [*range(first + i * (held_out + gap), first + i * (held_out + gap) + held_out)] for i, s in enumerate(splits)
+    }
     taken = {s + d for part in parts.values() for s in part for d in range(-gap, gap + 1)}
     return {"train": [s for s in range(count) if s not in taken], **parts}
 
 
 def write_hipmri(folder: Path, split: str, patient: int, image: np.ndarray, label: np.ndarray, voxel: float) -> None:
-    """Slices (S, H, W) and their labels in HipMRI's folders and file names, as patient PPP's week 0."""
+    """Slices and their labels in HipMRI's folders and file names, as a patient's week 0.
+
+    Parameters
+    ----------
+    folder : with the folders keras_slices_…
+    split : train, validate or test
+    patient : number in the file's name
+    image, label : (S, H, W)
+    voxel : mm in the slice
+    """
     for s, pair in enumerate(zip(image, label, strict=True)):
         for prefix, kind, values in zip(("case", "seg"), ("", "seg_"), pair, strict=True):
             path = folder / f"keras_slices_{kind}{split}" / f"{prefix}_{patient:03d}_week_0_slice_{s}.nii.gz"
@@ -52,21 +78,29 @@ def write_hipmri(folder: Path, split: str, patient: int, image: np.ndarray, labe
             nibabel.save(nibabel.Nifti1Image(values, np.diag([voxel, voxel, 1, 1])), path)
 
 
-def write_lits(folder: Path, held: int = 8) -> dict[str, Any]:
-    """Write the abdomens in LiTS's names: volume-<case>.nii.gz in HU and segmentation-<case>.nii.gz. Returns what
-    `lib.data.lits.prepare` has to know of them: split, persons, classes, which labels count as another class, a note.
+def write_lits(folder: Path, held_out: int = 8) -> dict[str, Any]:
+    """Write the abdomens in LiTS's names: volume-<case>.nii.gz in HU and segmentation-<case>.nii.gz.
 
-    abdomen_a's `held` planes from the lowest one with spleen on validate, and what lies below and above them, at least
-    10 mm away, trains; abdomen_b tests. Kidneys count as background, since abdomen_b shows none.
+    abdomen_a's planes from the lowest one with spleen on validate, and what lies below and above them, at least 10 mm
+    away, trains; abdomen_b tests. Kidneys count as background, since abdomen_b shows none.
+
+    Parameters
+    ----------
+    folder : made if it isn't there
+    held_out : planes that validate
+
+    Returns
+    -------
+    Arguments of `lib.data.lits.prepare`: split, persons, classes, which labels count as another class, a note.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ct, organs = (nibabel.load(scan_file(f"abdomen_a_{part}")) for part in ("ct", "organs"))
     first = int((np.asarray(organs.dataobj) == ORGANS.index("spleen")).any((0, 1)).argmax())
-    parts = slabs(ct.shape[2], float(ct.header.get_zooms()[2]), held, ("val",), first + held // 2)
+    parts = slabs(ct.shape[2], float(ct.header.get_zooms()[2]), held_out, ("val",), first + held_out // 2)
     below = sum(z < first for z in parts["train"])
     cuts = {
         "abdomen_a_lower": slice(below), "abdomen_a_upper": slice(parts["train"][below], None),
-        "abdomen_a_slab": slice(first, first + held),
+        "abdomen_a_slab": slice(first, first + held_out),
     }  # fmt: skip
     for kind, image in (("volume", ct), ("segmentation", organs)):
         for case, planes in cuts.items():

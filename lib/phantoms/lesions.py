@@ -65,16 +65,16 @@ def _real(name: str) -> Iterator:
 
 
 def write_kaggle(folder: Path, seed: int = 0, count: int = 120) -> dict[str, int]:
-    """Write the sample images and masks as <folder>/TCGA_…/…_<slice>.tif and …_mask.tif; returns images a person."""
+    """Write the sample images and masks as <folder>/TCGA_…/…_<slice>.tif and …_mask.tif; returns images per person."""
     rng = np.random.default_rng(seed)
-    made = {
+    pairs_of = {
         "TCGA_DRAWN_BRAINA": _drawn("brain_a_t1", "brain_a_tissue", slice(0, 56), count, rng),
         "TCGA_DRAWN_BRAINAVAL": _drawn("brain_a_t1", "brain_a_tissue", slice(66, 76), max(count // 6, 2), rng),
         "TCGA_DRAWN_BRAINB": _drawn("brain_b_t1", "brain_b_aal", slice(0, 80), max(count // 4, 2), rng),
         "TCGA_REAL_TUMOURA": _real("tumour_a"), "TCGA_REAL_TUMOURB": _real("tumour_b"),
     }  # fmt: skip
     counts = {}
-    for person, pairs in made.items():
+    for person, pairs in pairs_of.items():
         place = folder / f"{person}_{DATE}"
         place.mkdir(parents=True, exist_ok=True)
         for n, (image, mask) in enumerate(pairs, 1):

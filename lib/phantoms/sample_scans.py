@@ -37,10 +37,10 @@ def scan_file(name: str) -> Path:
     sums = dict(line.split()[::-1] for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
     if path.name not in sums or not path.exists():
         raise InputError(path, f"no such sample scan; there are {', '.join(sorted(sums))}")
-    found = checksum(path)
-    if found != sums[path.name]:
+    digest = checksum(path)
+    if digest != sums[path.name]:
         raise InputError(
-            path, f"checksum {found[:12]}… is not the {sums[path.name][:12]}… of SHA256SUMS: fetch it anew"
+            path, f"checksum {digest[:12]}… is not the {sums[path.name][:12]}… of SHA256SUMS: fetch it again"
         )
     return path
 
@@ -71,7 +71,15 @@ def place(scan: Scan, field_of_view: tuple[float, float]) -> Scan:
 
 
 def vary(image: np.ndarray, angle: float, shift: tuple[float, float], scale: float) -> np.ndarray:
-    """One slice (H, W) turned by `angle` degrees, scaled, and shifted by (rows, columns) pixels; cubic splines."""
+    """One slice in another pose, by cubic splines.
+
+    Parameters
+    ----------
+    image : (H, W)
+    angle : degrees
+    shift : (rows, columns) in pixels
+    scale : above 1 enlarges
+    """
     turn = np.deg2rad(angle)
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) / scale
     middle = np.array(image.shape) // 2
@@ -97,7 +105,19 @@ def band_limit(image: Tensor, phase: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 class Acquisition(NamedTuple):
-    """How one file is simulated; `name` names the file, `person` the patient_id."""
+    """How one file is simulated.
+
+    Parameters
+    ----------
+    name : of the file
+    scan : of the sample scan
+    person : the patient_id
+    split : train, val or test
+    slices : of the scan
+    seed : of coils, phase and noise
+    gamma, invert : see `change_contrast`
+    angle, shift, scale : see `vary`
+    """
 
     name: str
     scan: str
@@ -117,9 +137,17 @@ def plan(
 ) -> list[Acquisition]:
     """The sample set: brain_a trains (a slab at its top validates), four other people test.
 
-    acquisitions: files simulated from brain_a, each with its own coils, phase, noise, pose and contrast (every second
-    one inverted) and every sixth of the training slices. every: one slice in so many of brain_b. slab: validation
-    slices, in three contrasts; between them and the training slices lie at least gap_mm. Those of one person share patient_id.
+    Those of one person share patient_id.
+
+    Parameters
+    ----------
+    acquisitions : files simulated from brain_a
+        Each has its own coils, phase, noise, pose and contrast (every second one inverted) and every sixth of the
+        training slices.
+    every : one slice in so many of brain_b
+    slab : validation slices, in three contrasts
+    gap_mm : between them and the training slices, at least
+    seed : of all
     """
     rng = np.random.default_rng(seed)
     last = 76 - slab - int(np.ceil(gap_mm))
@@ -160,9 +188,16 @@ def plan(
 def acquire(job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float, voxel: float = 2.0):
     """Simulate one acquisition slice by slice: yields (k-space (C, H, W), noise-free image (H, W), maps (C, H, W)).
 
-    The scan is placed in a field of view of `shape` × voxel mm, changed in pose and contrast, given a smooth phase,
-    cropped in k-space to `shape`, seen by the coils, and complex noise is added with a standard deviation (of the
-    real and of the imaginary part) of the mean foreground intensity / snr.
+    The scan is placed in the field of view, changed in pose and contrast, given a smooth phase, cropped in k-space,
+    seen by the coils, and complex noise is added.
+
+    Parameters
+    ----------
+    job : of `plan`
+    shape : (H, W)
+    num_coils : at least 1
+    snr : mean foreground intensity over the standard deviation of the noise's real and imaginary part, above 0
+    voxel : mm along H and W
     """
     if not snr > 0:
         raise InputError("snr", snr, "more than 0")
@@ -185,6 +220,11 @@ def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, 
 
     Beside fastMRI's `kspace`, `reconstruction_rss`, `ismrmrd_header` and attributes it holds `noise_free` (the truth
     without noise), `sensitivity_maps` and, of a scan with a tumor, `lesion`: its mask (S, H, W) bool.
+
+    Parameters
+    ----------
+    path : of the file
+    job, shape, num_coils, snr, voxel : see `acquire`
     """
     count, size = len(job.slices), (num_coils, *shape)
     with replacing(path) as partial, h5py.File(partial, "w") as file:
@@ -216,7 +256,15 @@ def lesion(name: str, shape: tuple[int, int], voxel: float = 2.0) -> np.ndarray:
 
 
 def header(shape: tuple[int, int], voxel: float, num_coils: int, thickness: float = 2.0) -> bytes:
-    """A valid ISMRMRD header for fully sampled Cartesian slices of `shape` (readout, phase encode), `thickness` mm apart."""
+    """A valid ISMRMRD header for fully sampled Cartesian slices.
+
+    Parameters
+    ----------
+    shape : (readout, phase encode)
+    voxel : mm along both
+    num_coils : at least 1
+    thickness : mm from slice to slice
+    """
     from ismrmrd import xsd
 
     space = xsd.encodingSpaceType(

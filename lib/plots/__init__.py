@@ -1,9 +1,9 @@
-"""Figures with matplotlib from four primitives: montage, error_map, curves, boxes."""
+"""Figures with matplotlib: montage, curves, boxes."""
 
 from lib.plots.charts import boxes, curves
-from lib.plots.figures import error_map, montage
+from lib.plots.figures import montage
 from lib.plots.style import BAD, CLASSES, ERROR_CMAP, MARKERS, PALETTE, save
 
 __all__ = [
-    "BAD", "CLASSES", "ERROR_CMAP", "MARKERS", "PALETTE", "boxes", "curves", "error_map", "montage", "save",
+    "BAD", "CLASSES", "ERROR_CMAP", "MARKERS", "PALETTE", "boxes", "curves", "montage", "save",
 ]  # fmt: skip

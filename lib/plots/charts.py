@@ -25,8 +25,20 @@ def curves(
 ) -> Figure:
     """Lines of a training history, or of {name: (x, y)} in one axes.
 
-    A DataFrame's number columns (all but `x`, or `columns`) are drawn against its column `x` (or its
-    index): the losses together, any other in an axes of its own. `log`: logarithmic y. InputError: an unknown column, no rows.
+    Of a history, the losses are drawn together, any other column in an axes of its own.
+
+    Parameters
+    ----------
+    history : a DataFrame with a row per epoch, or {name: (x, y)}
+    columns : names to draw; None: all with numbers
+    x : the column they are drawn against, else the index
+    xlabel, ylabel, title : texts
+    log : logarithmic y
+
+    Raises
+    ------
+    InputError
+        For an unknown column, and no numbers.
     """
     if hasattr(history, "columns"):
         numbers = history.select_dtypes("number")
@@ -75,12 +87,22 @@ def boxes(
     xlabel: str | None = None,
     title: str | None = None,
 ) -> Figure:
-    """`value` by method, one dot a person, with the same color, marker and height in every method's row.
+    """A value by method, one dot per person, with the same color, marker and height in every method's row.
 
-    table: a DataFrame (or a mapping of columns) with one row for each method and person. From five persons on a box
-    gives the quartiles and its whiskers the extremes, of two to four a bar the median: the axis says so. Values that
-    aren't finite are left out; n counts the rest. InputError: a missing column, no rows, two values for one person and
-    method.
+    From five persons on a box gives the quartiles and its whiskers the extremes, of two to four a bar the median: the
+    axis says so. Values that aren't finite are left out; n counts the rest.
+
+    Parameters
+    ----------
+    table : a DataFrame (or a mapping of columns) with one row for each method and person
+    value, method, person : its columns
+    xlabel : None: the value's name
+    title : text above
+
+    Raises
+    ------
+    InputError
+        For a missing column, no rows, and two values for one person and method.
     """
     check_names("boxes", (value, method, person), table)
     rows = list(zip(table[method], table[person], np.asarray(table[value], float).tolist(), strict=True))
@@ -113,7 +135,7 @@ def boxes(
         look = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)], "markeredgecolor": "white"}
         ax.plot(*zip(*dots, strict=True), linestyle="", markersize=6.5, label=str(p), zorder=3, **look)
     ax.set_yticks(range(len(methods)), names, color="black")
-    sizes = [len(its) for its in values.values()]
+    sizes = [len(numbers) for numbers in values.values()]
     drawn = ["box: quartiles, whiskers: extremes"] * (max(sizes) >= 5) + ["bar: median"] * any(1 < n < 5 for n in sizes)
     ax.set(ylim=(len(methods) - 0.45, -0.55), xlabel=(xlabel or value) + f" ({'; '.join(drawn)})" * bool(drawn))
     ax.tick_params(axis="y", length=0)

@@ -1,4 +1,4 @@
-"""Images side by side: `montage`, and `error_map` of one image.
+"""Images side by side: `montage`.
 
 Figures are matplotlib's, already let go of by pyplot, so that a notebook shows each once, as a cell's last value. Images
 are numpy or torch, (H, W), real or complex (shown as magnitude). The window comes from the truth.
@@ -28,16 +28,25 @@ def montage(
     labels: Mapping[str, Any] | None = None,
     classes: Sequence[str] = (),
 ) -> Figure:
-    """Images (H, W) side by side in one window, a label above each panel and its note below.
+    """Images side by side in one window, a label above each panel and its note below.
 
-    labels: by panel, class numbers (H, W) that are laid over the image, each class but 0 in a color of its own; the names
-    of all `classes` but the first stand below.
+    Parameters
+    ----------
+    panels : {name: panel}
+        An image (H, W); pixels (H, W, 3) uint8, shown as they are; None or a text, shown as "n/a: reason". Pixels that
+        aren't finite are blue and counted.
+    window : (low, high); None: from the truth (see `panels.window_of`)
+    columns : panels beside each other
+    title : text above all
+    errors : {name: gain} of panels that are differences, shown as magnitude × gain on the window's width
+    notes : {name: text}
+    labels : {name: class numbers (H, W)}, laid over the image, each class but 0 in a color of its own
+    classes : names of the classes; those of all but the first stand below
 
-    A panel of pixels, (H, W, 3) uint8, is shown as it is.
-
-    Panels named in `errors` are differences, shown as magnitude × gain on the window's width. A panel that is None
-    or a text is shown as "n/a: reason"; pixels that aren't finite are blue and counted. InputError: no panels, a shape
-    that isn't (H, W), a gain that isn't positive, a name in `errors` or `notes` that isn't a panel's.
+    Raises
+    ------
+    InputError
+        For no panels, a shape that isn't (H, W), a gain that isn't positive, a name that isn't a panel's.
     """
     errors, notes, over = errors or {}, notes or {}, labels or {}
     images = _checked(panels, errors, notes, over)
@@ -122,26 +131,3 @@ def _show_reason(ax: Any, text: str, wide: float, tall: float) -> None:
     lines, most = wrap(text, 0.9 * wide).splitlines(), max(1, int(tall / 0.17) - 1)
     text = "\n".join(lines if len(lines) <= most else [*lines[: most - 1], "…"])
     ax.text(wide / 2, tall / 2, text, ha="center", va="center", color=MUTED)
-
-
-@styled
-def error_map(
-    output: Any, truth: Any, gain: float = 5, window: tuple[float, float] | None = None, title: str | None = None
-) -> Figure:
-    """Output, truth and |output − truth| × gain, each (H, W), with a bar that gives the error in % of the window."""
-    images = {"output": magnitude(output), "truth": magnitude(truth)}
-    if images["output"].shape != images["truth"].shape:
-        raise InputError(
-            "error_map", f"output {images['output'].shape} and truth {images['truth'].shape} differ in shape"
-        )
-    window = window_of(images, window)
-    with np.errstate(invalid="ignore"):  # inf − inf is marked as not finite
-        images["error"] = images["output"] - images["truth"]
-    fig = montage(images, window, title=title, errors={"error": gain})
-    fig.set_size_inches(fig.get_figwidth() + 0.9, fig.get_figheight())
-    bar = fig.colorbar(fig.axes[-1].images[0], ax=fig.axes, pad=0.01, aspect=25)
-    ticks = np.linspace(0, 1 / gain, 5)
-    bar.set_ticks(ticks * (window[1] - window[0]), labels=[f"{100 * tick:.3g} %" for tick in ticks])
-    bar.set_label("error, % of the window")
-    bar.outline.set_visible(False)
-    return fig

@@ -1,6 +1,5 @@
 """The look of every figure: colors, fonts, line breaks, and how a figure is saved."""
 
-import os
 import textwrap
 from collections.abc import Callable
 from functools import wraps
@@ -12,6 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from lib import InputError
+from lib.files import replacing
 
 # Okabe & Ito's colors without the yellow, too faint on white. Bad pixels are sky blue, which no image map contains.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -42,22 +42,26 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def wrap(text: str | None, inches: float, points: float = 10) -> str:
-    """`text` broken into lines that fit `inches` at `points`; a mean letter is 0.6 em wide."""
+    """`text` broken into lines that fit `inches` at `points`; an average letter is 0.6 em wide."""
     lines = textwrap.wrap(str(text or ""), max(int(inches * 72 / (0.6 * points)), 8))
     return "\n".join(line.removesuffix(" ·") for line in lines)
 
 
 def save(fig: Figure, path: str | Path, dpi: float | None = None) -> Path:
-    """Write `fig` as PNG under `path`, whole or not at all, close it and return the path; folders are made. dpi: its own."""
+    """Write a figure as PNG, whole or not at all, close it and return the path.
+
+    Parameters
+    ----------
+    fig : of this package
+    path : ends in .png; folders are made
+    dpi : None: the figure's own
+    """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise InputError("save", f"{path} ends in {path.suffix!r}", "'.png'")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        fig.savefig(part, format="png", dpi=dpi or "figure", metadata={"Software": None})
-        os.replace(part, path)
+        with replacing(path) as partial:
+            fig.savefig(partial, format="png", dpi=dpi or "figure", metadata={"Software": None})
     finally:
-        part.unlink(missing_ok=True)
         plt.close(fig)
     return path

@@ -12,22 +12,27 @@ from fastai.basics import Callback, CancelFitException
 
 from lib import InputError
 from lib.files import replacing
-from lib.models.state_dict import fill, opened
+from lib.models.state_dict import fill, read_torch_file
 from lib.parallel import gradients, mesh
 from lib.text import short
 
-PARTS = {"model", "optimizer", "epoch", "random", "callbacks"}
+CHECKPOINT_KEYS = {"model", "optimizer", "epoch", "random", "callbacks"}
 
 
 class Checkpoint(Callback):
     """Saves everything that training continues from, after every `interval` epochs and the last, and restores it.
 
     run/checkpoints/last.pt holds model, optimizer, the epoch, every process's random states and the state of every
-    callback that has one, as tensors and plain values only. `before_fit` continues from it if it is there: the weights at the end equal
-    those of a run that was never stopped. The schedule follows from the epoch and from how many there are now: of a run
-    that is given more epochs, it goes on where the longer schedule is at this epoch.
-    What early stopping ended stays ended, unless it is given more epochs, more patience, or no early stopping: with more
-    epochs it waits again.
+    callback that has one, as tensors and plain values only. `before_fit` continues from it if it is there: the
+    weights at the end equal those of a run that was never stopped. The schedule follows from the epoch and from how
+    many there are now: of a run that is given more epochs, it goes on where the longer schedule is at this epoch.
+    What early stopping ended stays ended, unless it is given more epochs, more patience, or no early stopping: with
+    more epochs it waits again.
+
+    Parameters
+    ----------
+    run : its folder
+    interval : epochs from one file to the next
     """
 
     order = 70
@@ -59,9 +64,11 @@ class Checkpoint(Callback):
 
     def _read(self) -> dict[str, Any]:
         try:
-            saved = opened(self.path)  # on the CPU, where Adam's count of steps belongs
-            if not isinstance(saved, dict) or not saved.keys() >= PARTS:
-                raise InputError(f"{short(self.path)}", "no checkpoint of a training", ", ".join(sorted(PARTS)))
+            saved = read_torch_file(self.path)  # on the CPU, where Adam's count of steps belongs
+            if not isinstance(saved, dict) or not saved.keys() >= CHECKPOINT_KEYS:
+                raise InputError(
+                    f"{short(self.path)}", "no checkpoint of a training", ", ".join(sorted(CHECKPOINT_KEYS))
+                )
         except InputError as error:
             raise InputError(f"{error}; without the file the training begins anew") from None
         return saved
@@ -97,31 +104,25 @@ class Checkpoint(Callback):
         return [cb for cb in self.learn.cbs if hasattr(type(cb), "load_state")]
 
 
-def _random_state(place: torch.device | None = None) -> dict[str, Any]:
+def _random_state(place: torch.device) -> dict[str, Any]:
     name, keys, position, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
     state = {
         "torch": torch.get_rng_state(), "python": json.dumps([version, internal, gauss]),
         "numpy": [name, keys.tolist(), position, has_gauss, cached],
     }  # fmt: skip
-    place = place or _auto()
     if place.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(place)
     return state
 
 
-def _auto() -> torch.device:
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def _set_random_state(state: dict[str, Any], place: torch.device | None = None) -> None:
+def _set_random_state(state: dict[str, Any], place: torch.device) -> None:
     """Puts the states back; the GPU's to the one that trains now, whatever its number was."""
     torch.set_rng_state(state["torch"])
     version, internal, gauss = json.loads(state["python"])
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    place = place or _auto()
     if "cuda" in state and place.type == "cuda":
         given = state["cuda"]
         if isinstance(given, list):  # an older checkpoint: of all GPUs that were visible

@@ -10,8 +10,21 @@ from lib.data.kspace_augment import check_cutmix
 class CutMix(Callback):
     """Pastes a box of another sample of the batch into the input of `model.refine` and into the target.
 
-    The input is what a frozen network made, in the data's units; a share of `probability` of the batches is mixed, and
-    the box covers 1 − λ of the image, λ uniform (Yun et al., ICCV 2019). InputError where batches hold one sample.
+    The input is what a frozen network made, in the data's units; the box covers 1 − λ of the image, λ uniform.
+
+    Parameters
+    ----------
+    probability : share of the batches that is mixed
+    seed : of the boxes
+
+    Raises
+    ------
+    InputError
+        For batches of one sample.
+
+    References
+    ----------
+    Yun et al., ICCV 2019.
     """
 
     def __init__(self, probability: float, seed: int = 0):

@@ -19,10 +19,10 @@ import psutil
 from lib import ROOT, InputError
 from lib.files import read
 from lib.parallel import mesh
-from lib.runs import parameters as tasks
+from lib.runs.parameters import notebook
 from lib.text import OUT_OF_MEMORY, one_line
 
-LOST = re.compile("connection (closed|reset|refused)|gloo/transport|broken pipe|NCCL.*remote", re.I)
+LOST_CONNECTION = re.compile("connection (closed|reset|refused)|gloo/transport|broken pipe|NCCL.*remote", re.I)
 
 
 class Trained(BaseException):
@@ -33,15 +33,24 @@ def launch(run: Path, devices: str | int | list) -> None:
     """Trains the run's notebook in a process on each device, by torchrun, and prints what rank 0 prints.
 
     On several machines torchrun's variables (PET_NNODES, PET_RDZV_BACKEND, PET_RDZV_ENDPOINT) say where they meet.
-    InputError with every failed rank's one line; a rank that fails ends the others.
+
+    Parameters
+    ----------
+    run : its folder
+    devices : a count or a list of ids, see `lib.training.device`
+
+    Raises
+    ------
+    InputError
+        With every failed rank's one line; a rank that fails ends the others.
     """
-    here = mesh.local_processes(devices)
-    threads = max(1, (os.cpu_count() or 1) // here) if mesh.on_cpu(devices) else 1
-    command = [sys.executable, "-u", "-m", "torch.distributed.run", f"--nproc-per-node={here}"]
+    processes = mesh.local_processes(devices)
+    threads = max(1, (os.cpu_count() or 1) // processes) if mesh.on_cpu(devices) else 1
+    command = [sys.executable, "-u", "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
     command += [] if "PET_NNODES" in os.environ else ["--standalone"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "ECHOTRAIN_PARENT": str(os.getpid())}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    log, said = run / "torchrun.log", {}
+    log, messages = run / "torchrun.log", {}
     with open(log, "wb") as errors:
         process = subprocess.Popen(
             [*command, "-m", "lib.training", str(run)], stdout=subprocess.PIPE, stderr=errors, text=True,
@@ -50,26 +59,26 @@ def launch(run: Path, devices: str | int | list) -> None:
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
-                if found := re.match(r"rank (\d+): (.*)", line):
-                    said[found[1]] = found[2]
+                if match := re.match(r"rank (\d+): (.*)", line):
+                    messages[match[1]] = match[2]
             code = process.wait()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
             process.wait()
     if code:
-        raise InputError(_cause(said, here, log))
+        raise InputError(_cause(messages, processes, log))
     log.unlink()
 
 
-def _cause(said: dict[str, str], here: int, log: Path) -> str:
-    """One line from what the ranks have said and torchrun's log; what a rank says that lost another isn't the cause."""
-    real = {rank: text for rank, text in said.items() if not LOST.search(text)}
+def _cause(messages: dict[str, str], processes: int, log: Path) -> str:
+    """One line from what the ranks have printed and torchrun's log; what a rank says that lost another isn't the cause."""
+    real = {rank: text for rank, text in messages.items() if not LOST_CONNECTION.search(text)}
     if not real and re.search(r"exitcode\s*:\s*-9|SIGKILL", log.read_text(errors="replace")):
         return f"a process was killed by signal 9, {OUT_OF_MEMORY}"
-    if len(real) == here and len(set(real.values())) == 1:
+    if len(real) == processes and len(set(real.values())) == 1:
         return f"on all ranks: {next(iter(real.values()))}"
-    words = (f"rank {rank}: {text}" for rank, text in sorted((real or said).items(), key=lambda item: int(item[0])))
+    words = (f"rank {rank}: {text}" for rank, text in sorted((real or messages).items(), key=lambda item: int(item[0])))
     return "; ".join(words) or f"a process was lost while training: {log} says more"
 
 
@@ -86,7 +95,7 @@ def _train(run: Path) -> None:
     task = read(run / "task.json")
     parameters = task["parameters"]
     mesh.init(parameters["devices"], mesh.partition_of(parameters.get("partition")))
-    cells = read(tasks.notebook(task["notebook"]))["cells"]
+    cells = read(notebook(task["notebook"]))["cells"]
     names = {"__name__": "__main__", "display": lambda *_: None}
     for number, cell in enumerate(c for c in cells if c["cell_type"] == "code"):
         exec(compile("".join(cell["source"]), f"{task['notebook']}, cell {number + 1}", "exec"), names)

@@ -1,4 +1,4 @@
-"""What a training tells as it goes, and when it stops early."""
+"""What training reports as it goes, and when it stops early."""
 
 import math
 import time
@@ -15,10 +15,16 @@ from lib.training.learner import items
 
 
 class History(Callback):
-    """One line an epoch (losses, metrics, learning rate, time left), history.csv and TensorBoard's event files.
+    """One line per epoch (losses, metrics, learning rate, time left), history.csv and TensorBoard's event files.
 
-    Epochs count from 1 in all of them.
-    With `learn.recorder.train_metrics` metrics of the training batches stand there too, as train_<name>. Between epochs a line tells the step at least every `beat` seconds.
+    Epochs count from 1. With `learn.recorder.train_metrics` the metrics of the training batches stand there, too, as
+    train_<name>.
+
+    Parameters
+    ----------
+    run : its folder
+    beat : seconds after which a line tells the step between epochs
+    tensorboard : whether to write event files
     """
 
     order = 60
@@ -34,7 +40,7 @@ class History(Callback):
             from torch.utils.tensorboard import SummaryWriter
 
             self.writer = SummaryWriter(str(self.run / "logs"), purge_step=self.epoch + 1 if self.epoch else None)
-        self.epoch_begun = self.told = time.monotonic()
+        self.epoch_begun = self.reported = time.monotonic()
         self.total, self.count = 0.0, 0
 
     def after_batch(self):
@@ -42,8 +48,8 @@ class History(Callback):
         if self.training:
             self.total += float(self.loss.detach()) * items(self.learn)
             self.count += items(self.learn)
-        if now - self.told > self.beat:
-            self.told = now
+        if now - self.reported > self.beat:
+            self.reported = now
             stage = f"loss {self.total / self.count:.4f}" if self.training else "validating"
             print(f"  epoch {self.epoch + 1}/{self.n_epoch} · step {self.iter + 1}/{self.n_iter} · {stage}", flush=True)
 
@@ -93,10 +99,19 @@ class History(Callback):
 
 
 class EarlyStopping(Callback):
-    """Stops when `monitor` (a metric, or a loss) has not improved by `min_delta` for `patience` epochs.
+    """Stops training when a value no longer improves.
 
-    mode: `max` if it should rise, `min` if it should fall; None: as `lib.losses.rises` knows the monitor.
-    InputError before training for an unknown monitor.
+    Parameters
+    ----------
+    monitor : a metric, or a loss
+    patience : epochs without improvement
+    min_delta : what counts as one
+    mode : "max" if it should rise, "min" if it should fall; None: see `lib.losses.rises`
+
+    Raises
+    ------
+    InputError
+        Before training, for an unknown monitor.
     """
 
     order = 65

@@ -30,6 +30,12 @@ class Learner(Showing, FastaiLearner):
 
     The network goes to the device of the DataLoaders, or stays where it is if they have none: left to itself, fastai
     would put it on the first GPU that it finds.
+
+    Parameters
+    ----------
+    dls : DataLoaders of `lib.data`, or fastai's
+    model : the network
+    *more, **settings : fastai's, such as loss_func, opt_func, metrics
     """
 
     first_epoch = 0
@@ -74,9 +80,18 @@ class Learner(Showing, FastaiLearner):
 
 
 def device(devices: str | int | list = "auto") -> torch.device:
-    """Where this process's network is: `auto` (the GPU if there is one), `cpu`, a count or a list of GPUs' ids or "cpu".
+    """Where this process's network is; a GPU becomes torch's current one.
 
-    Of several devices it is the first, and in a process that `fit` has started its own. A GPU becomes torch's current one.
+    Of several devices it is the first, and in a process that `fit` has started its own.
+
+    Parameters
+    ----------
+    devices : "auto" (the GPU if there is one), "cpu", a count, or a list of GPUs' ids or "cpu"
+
+    Raises
+    ------
+    InputError
+        For a GPU that this machine doesn't have.
     """
     if mesh.current().device:
         return mesh.current().device
@@ -90,7 +105,19 @@ def device(devices: str | int | list = "auto") -> torch.device:
 
 
 def optimizer(type: str = "Adam", learning_rate: float = 1e-3, **settings: Any) -> Callable[..., OptimWrapper]:
-    """One of torch's optimizers for `Learner(opt_func=...)`, with torch's own defaults (fastai's differ)."""
+    """One of torch's optimizers for `Learner(opt_func=...)`, with torch's own defaults (fastai's differ).
+
+    Parameters
+    ----------
+    type : one of OPTIMIZERS
+    learning_rate : above 0
+    **settings : the optimizer's own
+
+    Raises
+    ------
+    InputError
+        For another type.
+    """
     if type not in OPTIMIZERS:
         raise InputError("optimizer type", f"{type!r}", f"one of {', '.join(OPTIMIZERS)}")
     return partial(_wrap, cls=OPTIMIZERS[type], settings=settings, lr=learning_rate)
@@ -106,11 +133,28 @@ def schedule(
     type: str = "constant", learning_rate: float = 1e-3, epochs: int = 1, *, step_size: int = 40, gamma: float = 0.1,
     staircase: bool = True, pct_start: float = 0.25, div: float = 25.0, div_final: float = 1e5,
 ) -> ParamScheduler:  # fmt: skip
-    """The learning rate over training, as a callback for `fit`.
+    """The learning rate over training, as a callback for `fit`; momentum is left alone.
 
-    constant · step (× gamma every step_size epochs) · exponential (× gamma every epoch, or, not `staircase`, a little every
-    step) · one_cycle (cosine from learning_rate / div up to learning_rate in the first pct_start, then down to
-    learning_rate / div_final; Smith 2018). Momentum is left alone.
+    Parameters
+    ----------
+    type : "constant", "step", "exponential", or "one_cycle"
+        one_cycle: a cosine from learning_rate / div up to learning_rate, then down to learning_rate / div_final.
+    learning_rate : at the start, of one_cycle the highest
+    epochs : of the whole training
+    step_size : step: epochs after which the rate is multiplied by gamma
+    gamma : step and exponential: factor, of exponential per epoch
+    staircase : exponential: after each epoch; False: a little after every step
+    pct_start : one_cycle: share of training in which the rate rises
+    div, div_final : one_cycle: factors below learning_rate at the start and the end
+
+    Raises
+    ------
+    InputError
+        For another type.
+
+    References
+    ----------
+    Smith, arXiv 1803.09820.
     """
 
     def epoch(position: float) -> int:
@@ -128,10 +172,17 @@ def schedule(
 
 
 def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -> None:
-    """`learn.fit(epochs, cbs=callbacks)`, without fastai's bars; with several `devices`, in a process on each.
+    """`learn.fit` without fastai's bars; with several `devices`, in a process on each.
 
-    Such a process runs the notebook's cells up to here (`lib.training.distributed`) and this notebook gets its weights. Writes
-    into the manifest which precision really ran and the peak of memory (of the first process).
+    Such a process runs the notebook's cells up to here (`lib.training.distributed`) and this notebook gets its
+    weights. Writes into the manifest which precision really ran and the peak of memory (of the first process).
+
+    Parameters
+    ----------
+    run : whose parameters name the devices and the seed
+    learn : the Learner
+    epochs : in all, those before a resume included
+    callbacks : among them a `Precision`
     """
     devices, place = run.parameters.get("devices", "auto"), mesh.current()
     if mesh.count(devices) > place.world:

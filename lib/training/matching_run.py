@@ -1,4 +1,4 @@
-"""A run of the same network, data and loss, found again, so that it is tested and not trained anew."""
+"""A run of the same network, data and loss, found again, so that it is tested and not trained again."""
 
 from pathlib import Path
 from typing import Any
@@ -7,55 +7,61 @@ from lib import models, runs
 from lib.files import read
 from lib.runs import manifest
 
-SAME = ("network_type", "loss", "class_weights", "normalize")  # what else a network must share to be tested as it is
-APART = (
-    *SAME, "network_settings", "data", "task_name", "task_type", "run_dir", "reuse_network", "devices", "num_workers",
+MUST_MATCH = (
+    "network_type",
+    "loss",
+    "class_weights",
+    "normalize",
+)  # what else a network must share to be tested as it is
+MAY_DIFFER_SILENTLY = (
+    *MUST_MATCH, "network_settings", "data", "task_name", "task_type", "run_dir", "reuse_network", "devices", "num_workers",
     "interactive",
 )  # fmt: skip
 
 
 def find_matching_run(run: runs.Run) -> str | None:
-    """The newest good run that trained the same network anew on the same data with the same loss, by the same notebook.
+    """The newest good run that trained the same network on the same data with the same loss, by the same notebook.
 
-    Prints which it is and what else differs (such as epochs), or what differs in the newest one and None is returned; None, too, for a run that has trained already and goes on.
+    Prints which it is and what else differs (such as epochs), or what differs in the newest one and None is returned;
+    None, too, for a run that has trained already and goes on.
     """
     if (run / "checkpoints" / "last.pt").exists():
         return None  # it goes on with its own
-    task, told = read(run / "task.json"), False
+    task, reported = read(run / "task.json"), False
     mine = _description(run.path)
     for path in reversed(runs.history()):
         if path == run.path or runs.status(path)["status"] != "ok" or not (path / "history.csv").is_file():
             continue
-        its_task = read(path / "task.json")
-        if its_task["notebook"] != task["notebook"] or its_task["parameters"].get("saved_network_weights"):
+        their_task = read(path / "task.json")
+        if their_task["notebook"] != task["notebook"] or their_task["parameters"].get("saved_network_weights"):
             continue
-        its = _description(path)
-        different = [key for key in mine if its[key] != mine[key]]
+        theirs = _description(path)
+        different = [key for key in mine if theirs[key] != mine[key]]
         if not different:
             print(f"tested as it is: {path} has this network, data and loss (reuse_network: false trains anew)")
-            now, then = task["parameters"], its_task["parameters"]
-            other = [key for key in now if key not in APART and now[key] != then.get(key)]
+            now, then = task["parameters"], their_task["parameters"]
+            other = [key for key in now if key not in MAY_DIFFER_SILENTLY and now[key] != then.get(key)]
             print(
                 "".join(f"  its {key} was {_short(then.get(key))}, not {_short(now[key])}\n" for key in other), end=""
             )
             run.record(inputs=[*read(run / "manifest.json")["inputs"], manifest.input_of(path)])
             return str(path)
-        if not told:
+        if not reported:
             words = (
-                key if key == "data" else f"{key}: {_short(its[key])}, now {_short(mine[key])}" for key in different
+                key if key == "data" else f"{key}: {_short(theirs[key])}, now {_short(mine[key])}" for key in different
             )
             print(f"trained anew: the newest run, {path.parent.name}/{path.name}, differs in {'; '.join(words)}")
-            told = True
+            reported = True
     return None
 
 
 def _description(path: Path) -> dict[str, Any]:
     task = read(path / "task.json")
     parameters, manifest = task["parameters"], read(path / "manifest.json")
-    found = {key: parameters.get(key) for key in SAME}
-    settings = models.complete(found["network_type"], parameters.get("network_settings") or {})
+    shared = {key: parameters.get(key) for key in MUST_MATCH}
+    settings = models.complete(shared["network_type"], parameters.get("network_settings") or {})
     about = {"quick": parameters.get("quick"), "network_settings": settings}
-    return about | found | {"data": manifest.get("data")}
+    return about | shared | {"data": manifest.get("data")}
 
 
 def _short(value: Any) -> str:

@@ -12,11 +12,20 @@ from lib.models.blocks import autocast
 
 
 class Precision(Callback):
-    """Runs the network under autocast in `bf16` or `fp16` (loss scaled), or not at all (`fp32`).
+    """Runs the network under autocast, or not at all (fp32); losses get float32.
 
-    fastai's own callback knows CUDA only; this one follows the model's device. Losses get float32. `ran` is the type
-    in which the first convolution really computed. fp16 on a CPU is refused. There, bf16 convolutions of fewer
-    planes (D) than their kernel has run in float32: their weights' gradient holds memory that was never written (torch 2.15).
+    fastai's own callback knows CUDA only; this one follows the model's device. The attribute `ran` is the type in
+    which the first convolution really computed. On a CPU, bf16 convolutions of fewer planes (D) than their kernel has
+    run in float32: their weights' gradient holds memory that was never written (torch 2.15).
+
+    Parameters
+    ----------
+    precision : "fp32", "bf16", or "fp16", whose loss is scaled
+
+    Raises
+    ------
+    InputError
+        Before training, for fp16 on a CPU.
     """
 
     order = 10
@@ -85,7 +94,12 @@ def _convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
 
 
 class GradientClip(Callback):
-    """Clips the gradient's norm to `clip` (none: no clipping), and lets the fp16 scaler skip steps that overflowed."""
+    """Clips the gradient's norm, and lets the fp16 scaler skip steps that overflowed.
+
+    Parameters
+    ----------
+    clip : the largest norm; None: no clipping
+    """
 
     order = 20
 

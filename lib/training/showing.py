@@ -6,7 +6,7 @@ from fastai.basics import Callback
 from matplotlib.figure import Figure
 
 
-class Worst(Callback):
+class WorstItems(Callback):
     """Keeps the `count` items of a validation pass whose loss, each by itself, is highest; worst first in `kept`."""
 
     order = 90
@@ -33,7 +33,7 @@ class Showing:
 
     def worst_cases(self, n: int = 3, ds_idx: int = 1) -> Figure:
         """The n items of the validation set (0: of training) whose loss is highest, drawn as `show_results` does."""
-        worst: Any = Worst(n)
+        worst: Any = WorstItems(n)
         with self.no_bar(), self.validation_context(cbs=[worst]):
             self._do_epoch_validate(ds_idx)
         return self.dls.show((f"loss {loss:.3g}", batch, output) for loss, batch, output in worst.kept)

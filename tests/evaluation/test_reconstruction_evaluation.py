@@ -182,7 +182,7 @@ def clock(monkeypatch):
         return value
 
     monkeypatch.setattr(reconstruction, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    monkeypatch.setattr(reconstruction, "most_held", lambda call: 1)
+    monkeypatch.setattr(reconstruction, "peak_memory", lambda call: 1)
     monkeypatch.setattr(KspaceSlices, "case", lambda self, i, epoch=0: spend(100, case(self, i, epoch)))
     monkeypatch.setattr(reconstruction, "zero_filled", lambda *given: spend(1, made(*given)))
     monkeypatch.setitem(reconstruction.BASELINES, "zero-filled", reconstruction.zero_filled)

@@ -48,10 +48,10 @@ def test_slabs_are_monais_result(shape, overlap):
 def test_only_a_window_of_planes_is_held():
     held = []
     for depth in (32, 256):
-        from lib.memory import most_held
+        from lib.memory import peak_memory
 
         held.append(
-            most_held(
+            peak_memory(
                 lambda d=depth: [p.shape for _, p in sliding_window.slabs(Mixer(), volume((d, 24, 24)), (8, 24, 24))]
             )
         )

@@ -8,7 +8,7 @@ from torch import nn
 
 from lib import InputError
 from lib.models import build
-from lib.models.cine_unet import DropBlock, InstanceNorm, _Up, head_is_dead, penalty
+from lib.models.cine_unet import DropBlock, KerasInstanceNorm, _Up, head_is_dead, penalty
 
 NAMES = ("UNet3D", "UNet2D1D", "UNet2D2D", "UNet3D_old")
 COUNTS = dict(zip(NAMES, (22_576_161, 5_839_329, 8_456_673, 25_883_681), strict=True))
@@ -95,7 +95,7 @@ def test_instance_norm_by_hand():
     for t in range(4):
         frame = x[..., t]
         expected[..., t] = (frame - frame.mean()) / (frame.std() + 1e-3)
-    layer = InstanceNorm(1, (2, 3)).double()
+    layer = KerasInstanceNorm(1, (2, 3)).double()
     assert np.allclose(layer(torch.from_numpy(x)).detach().numpy(), expected, atol=1e-12)
     layer.weight.data.fill_(2), layer.bias.data.fill_(3)
     assert np.allclose(layer(torch.from_numpy(x)).detach().numpy(), 2 * expected + 3, atol=1e-12)

@@ -1,10 +1,13 @@
 """The table of networks: what a line may say, and what is read from it."""
 
+from typing import Literal
+
 import pytest
 from torch import nn
 
 from lib import InputError, models
 from lib.data.fastmri import inputs_of
+from lib.models.registry import Count
 
 
 class Mine(nn.Module):
@@ -56,3 +59,31 @@ def test_a_family_has_its_losses_and_settings_of_augmentation():
         assert set(family.augmentation) <= Augmentation.model_fields.keys()
         with pytest.raises(InputError, match="expected one of"):
             losses.by_name("", name)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ({"width": 1.5}, "width is 1.5, expected a whole number"),
+        ({"width": True}, "width is True, expected a whole number"),
+        ({"share": "x"}, "share is 'x', expected a number"),
+        ({"kind": "x"}, "kind is 'x', expected a, b or c"),
+        ({"depth": 0}, "depth is 0, expected a whole number of at least 1"),
+    ],
+)
+def test_settings_are_checked_against_their_annotations(monkeypatch, setting, expected):
+    class Mine(nn.Module):
+        def __init__(
+            self,
+            width: int = 1,
+            share: float = None,  # as users write it
+            kind: Literal["a", "b", "c"] = "a",
+            depth: Count = 2,
+            other: "whatever" = (),  # noqa: F821
+        ):
+            super().__init__()
+
+    monkeypatch.setitem(models.MODELS, "Mine", Mine)
+    models.build("Mine", width=0, share=None, kind="b", other=3)
+    with pytest.raises(InputError, match=expected):
+        models.build("Mine", **setting)

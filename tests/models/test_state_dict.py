@@ -11,7 +11,7 @@ import torch
 
 from lib import InputError, runs
 from lib.models import build
-from lib.models.state_dict import opened, settings_in, tensors
+from lib.models.state_dict import read_torch_file, settings_in, tensors
 from lib.runs import weights
 from lib.training.checkpoint import Checkpoint
 
@@ -63,7 +63,7 @@ def test_the_challenge_baselines_best_model_with_arguments_and_paths(tmp_path, v
     for number, more in enumerate(({"best_val_loss": torch.tensor(0.1)}, {"elsewhere": Windows()})):
         path = saved(tmp_path / f"best_model{number}.pt", content | more)
         assert tensors(path).keys() == varnet.state_dict().keys()
-    assert opened(path)["args"] == ARGUMENTS and str(opened(path)["elsewhere"]) == "C:\\result"
+    assert read_torch_file(path)["args"] == ARGUMENTS and str(read_torch_file(path)["elsewhere"]) == "C:\\result"
     _, settings, network, *_ = weights.network("VarNet", {}, path, trains=False)
     assert settings == SMALL and torch.equal(network.sens_net.norm_unet.unet.conv.layers[0].weight, tensors(path)["sens_net.norm_unet.unet.conv.layers.0.weight"])  # fmt: skip
 

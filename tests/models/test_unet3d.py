@@ -106,8 +106,8 @@ def test_bf16_runs_in_the_convolutions_and_gives_float32():
 
 def test_what_is_refused():
     for settings, words in {
-        (("norm", "layer"),): "norm 'layer', up 'transposed'",
-        (("up", "linear"),): "up 'linear'",
+        (("norm", "layer"),): "norm is 'layer', expected batch, instance or group",
+        (("up", "linear"),): "up is 'linear', expected transposed or nearest",
         (("depth", 0),): "depth is 0, expected a whole number",
         (("norm_momentum", 1),): "norm_momentum is 1",
         (("norm", "group"), ("base_filters", 12)): "base_filters 12, expected a multiple of 8",

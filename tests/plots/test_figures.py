@@ -62,7 +62,6 @@ FIGURES = {
     ),
     "montage of wide strips": lambda: plots.montage({f"{LONG} {i}": RNG.random((20, 90)) for i in range(8)}, title="t"),
     "montage of towers": lambda: plots.montage({LONG: RNG.random((90, 10)), "note": RNG.random((9, 1))}, notes={"note": LONG}),
-    "error map": lambda: plots.error_map(RNG.random((30, 24)), RNG.random((30, 24)), title=LONG),
     "curves": lambda: plots.curves(history(), title=LONG * 2),
     "many curves": lambda: plots.curves({f"{LONG[:20]} {i}": ([0, 1], [0, i]) for i in range(10)}, xlabel="x", ylabel="y"),
     "boxes": lambda: plots.boxes(table([f"person {i}" for i in range(6)]), "ssim", title=LONG * 2),
@@ -169,7 +168,6 @@ def test_montage_marks_missing_panels_and_bad_pixels():
         (lambda i: plots.montage({"a": i}, notes={"xyz": ""}), "notes: unknown name 'xyz'; expected one of a"),
         (lambda i: plots.montage({"a": i}, errors={"a": 0}), "gain of 'a' is 0, expected more than 0"),
         (lambda i: plots.montage({"a": i}, (3, 1)), r"window is \(3, 1\), expected \(low, high\)"),
-        (lambda i: plots.error_map(i, i[:2]), r"error_map: output \(4, 6\) and truth \(2, 6\) differ in shape"),
         (lambda i: plots.curves({}), "curves: the history holds no numbers"),
         (lambda i: plots.curves(history(0)), "curves: the history holds no numbers"),
         (
@@ -187,19 +185,6 @@ def test_errors_are_one_clear_line(call, message):
         call(np.ones((4, 6)))
     assert "\n" not in str(error.value)
     assert plt.get_fignums() == []
-
-
-def test_error_map_gives_the_error_in_percent_of_the_window():
-    truth = np.linspace(0, 10, 30).reshape(5, 6)
-    fig = plots.error_map(truth + 1, truth, gain=4, window=(0, 10), title="slice 3")
-    shown = images(fig)
-    assert list(shown) == ["output", "truth", "error ×4"]
-    np.testing.assert_allclose(shown["error ×4"].get_array(), 1, rtol=1e-5)
-    assert shown["error ×4"].get_clim() == (0, 2.5)  # the brightest color: a quarter of the window
-    fig.draw_without_rendering()
-    bar = fig.axes[-1]
-    assert [t.get_text() for t in bar.get_yticklabels()] == ["0 %", "6.25 %", "12.5 %", "18.8 %", "25 %"]
-    np.testing.assert_allclose(bar.get_yticks(), [0, 0.625, 1.25, 1.875, 2.5])
 
 
 def test_curves_draw_the_losses_together_and_each_metric_alone():
