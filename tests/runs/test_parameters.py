@@ -1,5 +1,7 @@
 """Reading a notebook's parameters cell and refusing what doesn't fit it."""
 
+from unittest import mock
+
 import pytest
 import toys
 
@@ -216,6 +218,7 @@ def test_devices_that_are_not_there(tmp_path, monkeypatch):
             parameters.check(path, {"devices": value})
 
 
+@mock.patch.dict("lib.models.MODELS")  # put back as it was, in its order
 def test_names_of_networks_losses_and_metrics(tmp_path, monkeypatch):
     def build(name, width=4):
         import torch
@@ -238,7 +241,7 @@ def test_names_of_networks_losses_and_metrics(tmp_path, monkeypatch):
         for function in functions:
             monkeypatch.setattr(module, function.__name__, function)
     for name in models.MODELS.keys() - {"VarNet", "UNet"}:
-        monkeypatch.delitem(models.MODELS, name)
+        del models.MODELS[name]
     path = cell(tmp_path, SHARED)
     parameters.check(path, {"network_type": "VarNet", "network_settings": {"width": 2}, "metrics": ["psnr"]})
     for values, words in [
