@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lib import InputError
 from lib.kspace.fourier import center_crop, fft2c, ifft2c
+from lib.text import one_of
 
 KINDS = ("radial", "cartesian")
 TINY_GOLDEN_ANGLE = math.pi / ((1 + math.sqrt(5)) / 2 + 6)  # the 7th, 23.6°: Wundrak et al., MRM 2016
@@ -61,7 +62,7 @@ def sampling(
     Wundrak et al., MRM 2016.
     """
     if kind not in KINDS:
-        raise InputError("trajectory", f"got {kind!r}", f"one of {', '.join(KINDS)}")
+        raise InputError(f"trajectory {kind!r}", *one_of(kind, KINDS))
     random = np.random.default_rng(seed)
     full = _full(kind, size)
     lines = round(full / acceleration) if acceleration >= 1 else 0

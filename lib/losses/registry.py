@@ -1,4 +1,4 @@
-"""Losses, and the metrics shown while training, by name: each family of networks has its own, since "ssim" is different things."""
+"""Losses, and the metrics shown while training, by name: each family of networks has its own ("ssim" differs)."""
 
 import importlib
 import inspect

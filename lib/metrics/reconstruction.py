@@ -1,8 +1,9 @@
 """How close a reconstruction is to the truth: image metrics of one volume, in float64.
 
-Volumes are numpy arrays or torch tensors of any type and layout, (slices, H, W) or one slice (H, W), real, always `(output, target)` in that
-order. `data_range` is the value that counts as full scale: the target volume's maximum where None, whatever slice is
-asked about. `where`, a bool array of the volume's shape, restricts a metric to a region such as `foreground(truth)`.
+Volumes are numpy arrays or torch tensors of any type and layout, real, (slices, H, W) or one slice (H, W), always
+`(output, target)` in that order. `data_range` is the value that counts as full scale: the target volume's maximum if it
+is None, whatever slice is asked about. `where`, a bool array of the volume's shape, restricts a metric to a region such
+as `foreground(truth)`.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The metrics by name: how each is computed, which way is better, what it is called and what a table has to say about it."""
+"""The metrics by name: how each is computed, which way is better, its title, and what a table says about it."""
 
 import inspect
 from collections.abc import Callable
@@ -54,7 +54,8 @@ METRICS: dict[str, Metric] = {
     "psnr": Metric(reconstruction.psnr, "PSNR", "dB"),
     "nmse": Metric(reconstruction.nmse, "NMSE", lower_is_better=True, data_range=None),
     "ssim_gaussian": Metric(
-        reconstruction.ssim_gaussian, "Gaussian SSIM", window="Gaussian 11×11, σ 1.5", reduction="mean over slices", scored=()
+        reconstruction.ssim_gaussian, "Gaussian SSIM", window="Gaussian 11×11, σ 1.5", reduction="mean over slices",
+        scored=(),
     ),
     "ssim3d": Metric(reconstruction.ssim3d, "3-D SSIM", window="uniform 7×7×7", scored=("cine",)),
     "nrmse": Metric(reconstruction.nrmse, "NRMSE", lower_is_better=True, data_range=None, scored=("cine",)),

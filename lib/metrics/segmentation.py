@@ -1,7 +1,7 @@
 """How well a segmentation agrees with its label: Dice, Hausdorff distance, confusion.
 
-Predictions and labels are whole numbers 0 … num_classes − 1 of any type, numpy arrays or torch tensors of one shape, a slice (H, W)
-or a volume (S, H, W) or (D, H, W). Class 0 is the background.
+Predictions and labels are whole numbers 0 … num_classes − 1 of any type, numpy arrays or torch tensors of one shape, a
+slice (H, W) or a volume (S, H, W) or (D, H, W). Class 0 is the background.
 
 Empty classes: where prediction and label both lack a class, its Dice is 1 and its Hausdorff distance 0; where only one
 has it, they are 0 and infinite. `both_empty` counts the first, since many of them lift a mean.

@@ -125,7 +125,7 @@ def _resnet50(in_chans: int, num_classes: int, weights: str | None) -> nn.Module
 
 
 def _from_hub(repo_id: str, revision: str, host: str = "huggingface.co", **about: Any) -> Path:
-    """The hub's file of pretrained weights, from its cache if it is there; InputError within seconds where it isn't to be had."""
+    """The hub's file of pretrained weights, from its cache if it is there; InputError within seconds if it can't be had."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     name = "model.safetensors"

@@ -37,9 +37,9 @@ SAFE_CLASSES = [
 
 
 def read_torch_file(path: Path) -> Any:
-    """What torch.save has put into a file, on the CPU: tensors, plain values, paths and argparse's; nothing else is made or run.
+    """What torch.save has put into a file, on the CPU: tensors, plain values, paths and argparse's.
 
-    InputError: no such file, a damaged one, or one with objects of other types, which are named.
+    Nothing else is made or run. InputError: no such file, a damaged one, or one with objects of other types, named.
     """
     try:
         with torch.serialization.safe_globals(SAFE_CLASSES):

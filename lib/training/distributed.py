@@ -72,7 +72,7 @@ def launch(run: Path, devices: str | int | list) -> None:
 
 
 def _cause(messages: dict[str, str], processes: int, log: Path) -> str:
-    """One line from what the ranks have printed and torchrun's log; what a rank says that lost another isn't the cause."""
+    """One line from what the ranks printed and torchrun's log; that a rank lost another isn't the cause."""
     real = {rank: text for rank, text in messages.items() if not LOST_CONNECTION.search(text)}
     if not real and re.search(r"exitcode\s*:\s*-9|SIGKILL", log.read_text(errors="replace")):
         return f"a process was killed by signal 9, {OUT_OF_MEMORY}"
@@ -105,7 +105,7 @@ def _train(run: Path) -> None:
 
 
 def main(run: Path) -> None:
-    """One of torchrun's processes: ends with 0 where training ended well; else with 1, after one line that names the rank."""
+    """One of torchrun's processes: ends with 0 if training ended well, else with 1 after a line that names the rank."""
     if "ECHOTRAIN_PARENT" in os.environ:
         threading.Thread(target=_watch, args=(int(os.environ["ECHOTRAIN_PARENT"]),), daemon=True).start()
     rank, out = int(os.environ["RANK"]), sys.stdout

@@ -11,6 +11,7 @@ from fastai.basics import Callback
 from lib import InputError, losses
 from lib.files import write
 from lib.parallel import mesh
+from lib.text import one_of
 from lib.training.learner import items
 
 
@@ -123,7 +124,7 @@ class EarlyStopping(Callback):
     def before_fit(self):
         names = {_plain(name): name for name in ("train_loss", "valid_loss", *(m.name for m in self.metrics))}
         if _plain(self.monitor) not in names:
-            raise InputError("early_stopping monitor", f"{self.monitor!r}", f"one of {', '.join(names.values())}")
+            raise InputError(f"early_stopping monitor {self.monitor!r}", *one_of(self.monitor, names.values()))
         self.column = names[_plain(self.monitor)]
         self.rises = self.mode == "max" if self.mode else losses.rises(self.column)
 

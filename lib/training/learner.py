@@ -19,6 +19,7 @@ from lib import InputError, memory, runs
 from lib.kspace import center_crop
 from lib.models.stages import stages
 from lib.parallel import gradients, mesh
+from lib.text import one_of
 from lib.training import distributed
 from lib.training.showing import Showing
 
@@ -119,7 +120,7 @@ def optimizer(type: str = "Adam", learning_rate: float = 1e-3, **settings: Any) 
         For another type.
     """
     if type not in OPTIMIZERS:
-        raise InputError("optimizer type", f"{type!r}", f"one of {', '.join(OPTIMIZERS)}")
+        raise InputError(f"optimizer type {type!r}", *one_of(type, OPTIMIZERS))
     return partial(_wrap, cls=OPTIMIZERS[type], settings=settings, lr=learning_rate)
 
 
@@ -167,7 +168,7 @@ def schedule(
         "one_cycle": combined_cos(pct_start, learning_rate / div, learning_rate, learning_rate / div_final),
     }
     if type not in shapes:
-        raise InputError("scheduler type", f"{type!r}", f"one of {', '.join(shapes)}")
+        raise InputError(f"scheduler type {type!r}", *one_of(type, shapes))
     return ParamScheduler({"lr": shapes[type]})
 
 

@@ -86,7 +86,7 @@ def test_noise_has_the_level_asked_for(maps):
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [(("spiral", 64, 4), "got 'spiral', expected one of radial"), (("radial", 16, 4, 13.0), "2 lines")],
+    [(("spiral", 64, 4), "trajectory 'spiral': .*expected one of radial"), (("radial", 16, 4, 13.0), "2 lines")],
 )
 def test_bad_settings(settings, words):
     with pytest.raises(InputError, match=words):

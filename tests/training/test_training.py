@@ -80,9 +80,9 @@ def test_steps_equal_torchs(name, settings):
 
 
 def test_unknown_optimizer_and_schedule_are_refused():
-    with pytest.raises(InputError, match="optimizer type: 'Adan', expected one of Adam"):
+    with pytest.raises(InputError, match="optimizer type 'Adan': did you mean 'Adam'. expected one of Adam"):
         training.optimizer("Adan")
-    with pytest.raises(InputError, match="scheduler type: 'cosine'"):
+    with pytest.raises(InputError, match="scheduler type 'cosine': expected one of constant, step"):
         training.schedule("cosine")
 
 
@@ -237,7 +237,7 @@ def test_early_stopping_waits_and_stays_stopped(tmp_path):
     assert len(run()) == 3  # the first is the best, two more bring nothing
     learn.opt = None
     assert len(run()) == 3  # resumed: nothing is left to do
-    with pytest.raises(InputError, match="early_stopping monitor: 'dice', expected one of train_loss, valid_loss"):
+    with pytest.raises(InputError, match="early_stopping monitor 'dice': expected one of train_loss, valid_loss"):
         fit(learner(), 1, training.History(tmp_path / "b", tensorboard=False), training.EarlyStopping("dice"))
 
 
