@@ -1,7 +1,8 @@
 """Words for messages: paths, counts, near names, errors in one line."""
 
+import contextlib
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ def value_or_error(call: Callable[..., Any], *values: Any, **settings: Any) -> t
         return call(*values, **settings), ""
     except InputError as error:
         return None, str(error)
+
+
+@contextlib.contextmanager
+def errors_at(where: object) -> Iterator[None]:
+    """Puts `where` before the line of an InputError that is raised inside."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(where, error) from None
 
 
 def did_you_mean(name: object, names: Iterable[str]) -> str:

@@ -96,6 +96,7 @@ RECIPES = {
     "unknown mask": (TASK % ", mask: {kind: equidistant, acceleration: 4, num_low_frequencies: 4}", "mask: kind: got 'equidistant', did you mean 'equispaced'?"),
     "two centers": (TASK % ", mask: {kind: random, acceleration: 4}", "either center_fraction or num_low_frequencies"),
     "negative epochs": (TASK % ", epochs: -1", "epochs: got -1, expected an integer of at least 1"),
+    "task type": (TASK % ", task_type: predict", "task_type predict: 21_train_kspace has no task types any more: write `notebook: 26_predict` in its place"),
     "zero batch": (TASK % ", batch_size: 0", "batch_size: got 0, expected an integer of at least 1"),
     "wrong type": (TASK % ", epochs: many", "epochs: got 'many', expected an integer"),
     "no such GPU": (TASK % ", devices: [97]", "devices: got [97], this machine has"),
@@ -139,7 +140,6 @@ CINE_CASES = {  # the file that is wrong with its key and content, what the task
     "metric": (None, ", metrics: [sssim]", "metric 'sssim': did you mean 'ssim'"),
     "regularizer": (None, ", regularization: {type: dropblok, parameters: [0.8, 3]}", "regularization: type is 'dropblok', expected"),
     "parameters": (None, ", regularization: {type: dropblock, parameters: [0.8]}", "dropblock has 1 parameters, expected 2: keep_prob, block_size"),
-    "no weights": (None, ", task_type: predict", "task_type predict: saved_network_weights is missing"),
 }  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def test_prediction_starts_from_what_is_there(small, tmp_path):
     settings = f"{{varnet: {VARNET}, rcan: {{n_feats: 8, n_resblocks: 1, n_resgroups: 1, reduction: 4}}}}"
     first = TASK.replace("runs: [./varnet]", f"runs: [{tmp_path / 'varnet.pt'}]")
     first = re.sub(r"network_settings: .*", f"network_settings: {settings}", first)
-    predict = "- task_name: again\n  network_type: VarNetRCAN\n  task_type: predict\n  runs: []\n"
+    predict = "- task_name: again\n  notebook: 26_predict\n"
     predict += "  data: data/snu\n  saved_network_weights: cascade\n"
     finished = toys.recipe(small, first + predict)
     assert finished.returncode == 0, finished.stderr
@@ -111,7 +111,7 @@ def test_prediction_starts_from_what_is_there(small, tmp_path):
 
 BAD = {
     "n_feats and 4": (TASK.replace("n_feats: 8", "n_feats: 6"), "n_feats is 6, expected a number divisible by 4"),
-    "probability": (TASK + "  augmentation: {flip: 2}\n", "augmentation.flip: got 2, expected a probability from 0 to 1"),
+    "probability": (TASK + "  augmentation: {flip: 2}\n", "augmentation.flip: got 2, expected a number from 0 to 1"),
 }  # fmt: skip
 
 

@@ -109,13 +109,13 @@ def pair(x: Path, y: Path | None) -> tuple[SeriesFile, SeriesFile | None]:
     return inputs, truths
 
 
-def check_files(files: dict[str, Any], task_type: str = "train_and_predict") -> dict[str, Path]:
+def check_files(files: dict[str, Any], needed: dict[str, bool]) -> dict[str, Path]:
     """The files that are given, as paths.
 
     Parameters
     ----------
     files : some of x_train, y_train, x_val, y_val, x_test, y_test: a path each, or None; relative ones count from ROOT
-    task_type : training needs both of train and val, prediction x_test, evaluation y_test, too
+    needed : {split: whether its truths are needed, too}
 
     Raises
     ------
@@ -128,11 +128,10 @@ def check_files(files: dict[str, Any], task_type: str = "train_and_predict") -> 
         if path is not None and not isinstance(path, str | Path):
             raise InputError("files", f"{name}: got {path!r}", "a path")
     paths = {name: ROOT / path for name, path in files.items() if path}
-    needed = ["x_train", "y_train", "x_val", "y_val"] if "train" in task_type else []
-    needed += {"evaluate": ["x_test", "y_test"], "train": []}.get(task_type, ["x_test"])
-    for name in needed:
+    names = [f"{side}_{split}" for split, truths in needed.items() for side in ("xy" if truths else "x")]
+    for name in names:
         if name not in paths:
-            raise InputError("files", f"{name} is missing: task_type {task_type} needs {', '.join(needed)}")
+            raise InputError("files", f"{name} is missing", f"at least {', '.join(names)}")
     for split in SPLITS:
         if f"x_{split}" in paths:
             pair(paths[f"x_{split}"], paths.get(f"y_{split}"))
@@ -141,20 +140,20 @@ def check_files(files: dict[str, Any], task_type: str = "train_and_predict") -> 
     return paths
 
 
-def index(files: dict[str, Any], folder: Path, task_type: str = "train_and_predict") -> Path:
+def index(files: dict[str, Any], folder: Path, needed: dict[str, bool]) -> Path:
     """Check a user's files (all values are read) and say what they hold; they stay where they are.
 
     Parameters
     ----------
     files : see `check_files`
     folder : where set.json is written
-    task_type : see `check_files`
+    needed : see `check_files`
 
     Returns
     -------
     The path of set.json.
     """
-    paths = check_files(files, task_type)
+    paths = check_files(files, needed)
     entries = []
     for name, path in paths.items():
         side, _, split = name.partition("_")

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 
 from lib import InputError
+from lib.data import lits
 from lib.data.names import path_names
 from lib.files import replacing
 from lib.inference import results
@@ -44,25 +45,38 @@ def _masks(source: Path, cases: list[results.Case]) -> Path:
     return path
 
 
-LAYOUTS = {"cine": (_cine, "output"), "submission": (_submission, "output"), "masks": (_masks, "probability")}
+def _nifti(source: Path, cases: list[results.Case]) -> Path:
+    for case in cases:
+        about = lits.attributes(case.file)
+        labels = lits.to_original(case["output"], about)
+        lits.save_nifti(source.with_name(f"{case.name}.nii.gz"), labels, about)
+        print(f"{case.name}.nii.gz: {labels.shape}, as {about['source']}")
+    return source.parent
+
+
+LAYOUTS = {
+    "cine": (_cine, "output"), "submission": (_submission, "output"), "masks": (_masks, "probability"),
+    "nifti": (_nifti, "output"),
+}  # fmt: skip
 
 
 def export(run: os.PathLike | str, layout: str) -> Path:
     """Write a run's result.h5 once more in a source's layout, beside it.
 
     cine: `result_cine.h5` with `input`, `result` and, if known, `truth`, each (series, axis 1, axis 2, time).
-    submission: fastMRI's and SNU's, `reconstructions/<file>.h5` per file of k-space, with `reconstruction` (S, h, w);
-    of files of one name with the folder that sets them apart, as in `reconstructions/acc4/<file>.h5`. masks: the
-    ResUNet source's, `masks.h5` with one array (1, H, W) in 0 … 1 per image, by its name.
+    submission: fastMRI's and SNU's, `reconstructions/<file>.h5` per file of k-space, with `reconstruction` (S, h, w); of
+    files of one name with the folder that sets them apart, as in `reconstructions/acc4/<file>.h5`.
+    masks: the ResUNet source's, `masks.h5` with one array (1, H, W) in 0 … 1 per image, by its name.
+    nifti: `<case>.nii.gz` per volume, its labels on the grid of the file that it was made of.
 
     Parameters
     ----------
     run : a run folder
-    layout : cine, submission or masks
+    layout : cine, submission, masks or nifti
 
     Returns
     -------
-    The path of the new file or folder.
+    The path of the new file, or of the folder with them.
 
     Raises
     ------

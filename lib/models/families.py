@@ -1,6 +1,8 @@
-"""The kinds of network: which notebook trains them, on which batches, with which losses and augmentations."""
+"""The kinds of network: which notebook trains them, on which data and batches, with which losses and settings."""
 
 from typing import NamedTuple
+
+PREDICT = "26_predict"  # the notebook that predicts with networks of all families
 
 
 class Family(NamedTuple):
@@ -11,25 +13,37 @@ class Family(NamedTuple):
     notebook : trains them
     losses : the module in `lib.losses` with their losses and training metrics
     batches : what they may be fed, the usual one first
+    data : words in the `kind` of a prepared set that fits them
+    predict : the parameters of PREDICT that are for them
     augmentation : settings that the notebook's parameter of that name may have
-    evaluated : the split that `task_type: evaluate` predicts
     """
 
     notebook: str
     losses: str
     batches: tuple[str, ...]
+    data: str
+    predict: tuple[str, ...]
     augmentation: tuple[str, ...] = ()
-    evaluated: str = "val"
 
 
+_OF_KSPACE = ("mask", "eval_batch_size", "num_workers")
 _OF_IMAGES = ("flip", "rotate", "crop")
 FAMILIES = {
-    "cine": Family("20_train_cine", "keras", ("cine",), evaluated="test"),
-    "kspace": Family("21_train_kspace", "reconstruction", ("kspace", "image")),
+    "cine": Family("20_train_cine", "keras", ("cine",), "cine", ("files", "metrics", "serving")),
+    "kspace": Family("21_train_kspace", "reconstruction", ("kspace", "image"), "k-space", _OF_KSPACE),
     "cascade": Family(
-        "22_train_cascade", "reconstruction", ("cascade",), ("flip", "half_turn", "quarter_turn", "shift", "cutmix")
+        "22_train_cascade", "reconstruction", ("cascade",), "k-space", (*_OF_KSPACE, "self_ensemble"),
+        ("flip", "half_turn", "quarter_turn", "shift", "cutmix"),
     ),
-    "slices": Family("23_train_slices", "segmentation", ("slices",), _OF_IMAGES),
-    "volumes": Family("24_train_volumes", "segmentation", ("volumes",), ("flips", "intensity")),
-    "pairs": Family("25_train_pairs", "segmentation", ("pairs",), _OF_IMAGES),
-}
+    "slices": Family(
+        "23_train_slices", "segmentation", ("slices",), "labeled slices", ("normalize", "eval_batch_size"), _OF_IMAGES
+    ),
+    "volumes": Family(
+        "24_train_volumes", "segmentation", ("volumes",), "labeled volumes",
+        ("patch", "overlap", "precision", "eval_batch_size"), ("flips", "intensity"),
+    ),
+    "pairs": Family(
+        "25_train_pairs", "segmentation", ("pairs",), "pairs", ("images", "normalize", "size", "eval_batch_size"),
+        _OF_IMAGES,
+    ),
+}  # fmt: skip

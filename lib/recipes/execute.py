@@ -11,7 +11,8 @@ from typing import Any
 from lib import InputError, runs
 from lib.files import read
 from lib.recipes import kernels, notify
-from lib.recipes.plan import Task, located, plan
+from lib.recipes.plan import plan, resolve_run
+from lib.recipes.task import Task
 from lib.runs.status_file import prolonged, take
 from lib.text import short
 
@@ -40,9 +41,9 @@ def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool 
     try:
         for number, task in enumerate(planned, 1):
             title = f"[{number}/{len(planned)}] {task.name}"
-            ours = {name: results[name] for name in task.reads if name in results}
-            cause = next((r for r in ours.values() if r.status != "ok"), bad_data.get(task.data))
-            _use(task, ours, path)
+            read = (results[name] for name in task.reads if name in results)
+            cause = next((result for result in read if result.status != "ok"), bad_data.get(task.data))
+            link_inputs(task, results, path)
             if task.notify and not cause:
                 tell.send(f"{title} has started")
             result = results[task.name] = _run_or_keep(task, title, resume, cause)
@@ -61,14 +62,14 @@ def run(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool 
     return list(results.values())
 
 
-def _use(task: Task, ours: dict[str, Result], path: Path) -> None:
-    """Puts the run folders that a task reads into its parameters: this execution's, else the newest good ones."""
+def link_inputs(task: Task, results: dict[str, Result], path: Path) -> None:
+    """Gives a task the run folders that it reads: those of this execution's `results`, else the newest good ones."""
     if "inputs" in task.parameters:
-        found = [ours[n].run if n in ours else runs.find(located(n, path)) for n in task.runs]
-        task.values["inputs"] = task.parameters["inputs"] = [str(p) for p in found]
+        folders = [results[n].run if n in results else resolve_run(n, path) for n in task.runs]
+        task.give(inputs=[str(folder) for folder in folders])
     if task.weights:
-        found = ours[task.weights].run if task.weights in ours else runs.find(task.weights)
-        task.values["saved_network_weights"] = task.parameters["saved_network_weights"] = str(found)
+        folder = results[task.weights].run if task.weights in results else runs.find(task.weights)
+        task.give(saved_network_weights=str(folder))
 
 
 def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> Result:

@@ -22,25 +22,25 @@ def follow(originals: Path = ROOT / "notebooks", copies: Path = parameters.MINE)
     notes, state = copies / ".copied.json", {}
     if notes.is_file():
         state = read(notes)
-    lines, found = [], {path.name: path for path in sorted(originals.glob("*.ipynb"))}
-    for name, original in found.items():
+    lines, paths = [], {path.name: path for path in sorted(originals.glob("*.ipynb"))}
+    for name, original in paths.items():
         now, mine = _cells(original), copies / name
-        there = _cells(mine) if mine.exists() else None
-        if there == now or (there is not None and state.get(name) == now):
-            state[name] = now if there == now else state[name]
+        copied = _cells(mine) if mine.exists() else None
+        if copied == now or (copied is not None and state.get(name) == now):
+            state[name] = now if copied == now else state[name]
             continue
-        if there is not None and there != state.get(name):
+        if copied is not None and copied != state.get(name):
             lines.append(
                 f"{short(mine)} is kept: you have changed it, and {short(original)} has changed since you have it; "
                 "rename yours to get the new one"
             )
             continue
-        if there is not None:
+        if copied is not None:
             lines.append(f"{short(mine)} is the new one now{_kept(mine)}")
         write(mine, original.read_bytes())
         state[name] = now
-    lines += [f"{short(copies / name)}: its original is gone from {short(originals)}" for name in state.keys() - found]
-    write(notes, {name: state[name] for name in sorted(state.keys() & found)})
+    lines += [f"{short(copies / name)}: its original is gone from {short(originals)}" for name in state.keys() - paths]
+    write(notes, {name: state[name] for name in sorted(state.keys() & paths)})
     return lines
 
 

@@ -7,31 +7,48 @@ from lib import ROOT, InputError, models
 from lib.data import prepared
 from lib.data.index import SPLITS, read_set
 from lib.inference import results
-from lib.runs import parameters as tasks
+from lib.runs import prediction
+from lib.runs.parameters import choose
 
 TRUTHS = ("target", "label", "voxels")  # keys of a file in set.json that are null or false where its truth is missing
 
 
-def predicted(notebook: Path, parameters: dict[str, Any]) -> str:
-    """The split that a training task writes predictions of."""
-    family = models.family_of(parameters.get("network_type"), notebook.stem)
-    evaluated = models.FAMILIES[family].evaluated if family else "val"
-    return {"train": "val", "evaluate": evaluated}.get(parameters.get("task_type") or "", "test")
+def predicted(role: str, parameters: dict[str, Any]) -> str:
+    """The split that a task writes predictions of; "" if it writes none."""
+    return parameters.get({"train": "predict_split", "predict": "split"}.get(role, ""), "")
 
 
-def splits(notebook: Path, parameters: dict[str, Any]) -> dict[str, bool]:
+def splits(role: str, parameters: dict[str, Any]) -> dict[str, bool]:
     """{split that a task reads: whether it needs truths}; targets, true series or labels are truths."""
-    if tasks.role(notebook) == "evaluate":
+    if role == "evaluate":
         return {parameters["split"]: True} if "split" in parameters else {}
-    kind = parameters.get("task_type") or ""
-    needed = {predicted(notebook, parameters): kind == "evaluate"} if kind else {}
-    return needed | (dict.fromkeys(("train", "val"), True) if "train" in kind else {})
+    needed = {split: parameters.get("evaluate", False)} if (split := predicted(role, parameters)) else {}
+    return needed | (dict.fromkeys(("train", "val"), True) if role == "train" and needed else {})
+
+
+def check_prediction(parameters: dict[str, Any], trained: dict[str, Any] | None) -> dict[str, Any]:
+    """The network and data of a prediction whose parameters leave them None; InputError if they can't be predicted with.
+
+    trained: the parameters of an earlier task of the recipe that trains the network, None of one that is trained already.
+    """
+    source, network_type = parameters["saved_network_weights"], parameters.get("network_type")
+    if trained is None:
+        origin = prediction.origin(source, network_type)
+    else:
+        if not trained.get("network_type"):
+            raise InputError("saved_network_weights", f"task {source} trains no network")
+        if network_type not in (None, trained["network_type"]):
+            raise InputError(f"task {source}", f"trains {trained['network_type']}", network_type)
+        origin = prediction.checked(prediction.Origin(trained["network_type"], {}, trained))
+    return {"network_type": origin.network} | prediction.data_of(parameters, origin)
 
 
 def check_set(folder: Path, needed: dict[str, bool], what: str) -> None:
     """InputError where a needed split of a prepared set is empty or has files without the truths needed; what: needs them."""
     content = read_set(folder)
     for split, scored in needed.items():
+        if split not in SPLITS:
+            raise InputError("split", choose(split, SPLITS))
         if not content["counts"][split]:
             raise InputError(folder, f"its set.json lists no files for {split}: {what} needs them")
         without = _without_truth(content, split) if scored else []
@@ -52,11 +69,13 @@ def check_result(path: Path) -> None:
         raise InputError(path, "no truths in it", hint="nothing to score")
 
 
-def check_data(notebook: Path, parameters: dict[str, Any]) -> None:
-    """`check_set` of the set that a task reads, as its notebook and parameters need it."""
+def check_data(notebook: Path, role: str, parameters: dict[str, Any]) -> None:
+    """InputError if the set that a task reads is for another kind of network, or lacks what the task needs."""
     folder = prepared(parameters["data"], parameters.get("quick", False))
-    kind = parameters.get("task_type")
-    check_set(folder, splits(notebook, parameters), f"task_type {kind}" if kind else notebook.stem)
+    if models.family_of(network := parameters.get("network_type")):
+        prediction.check_kind(folder, network)
+    predicted_split = f" (predict_split: {parameters['predict_split']})" if "predict_split" in parameters else ""
+    check_set(folder, splits(role, parameters), f"{notebook.stem}{predicted_split}")
 
 
 def _without_truth(content: dict[str, Any], split: str) -> list[str]:

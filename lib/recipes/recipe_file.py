@@ -39,8 +39,8 @@ def read(path: Path) -> list[dict[str, Any]]:
         words = getattr(error, "problem", None) or " ".join(str(error).split())
         raise InputError(f"recipe {path}", f"{where}not YAML: {words}") from None
     if not isinstance(entries, list) or not entries:
-        found = "nothing" if not entries else f"a {type(entries).__name__}"
-        raise InputError(f"recipe {path}", f"got {found}", "a list of tasks (- task_name: …)")
+        kind = "nothing" if not entries else f"a {type(entries).__name__}"
+        raise InputError(f"recipe {path}", f"got {kind}", "a list of tasks (- task_name: …)")
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
             raise InputError(f"recipe {path}", f"entry {number}: got {entry!r}", "a mapping with task_name")

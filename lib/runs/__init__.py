@@ -3,7 +3,7 @@
 from lib.runs.metrics_file import headline, metrics_of, table
 from lib.runs.model_folder import has_weights, load_model, save_model, weights_of
 from lib.runs.run import (
-    NOT_TASKS,
+    RESERVED_NAMES,
     WEIGHTS,
     Run,
     create,
@@ -19,6 +19,6 @@ from lib.runs.run import (
 )
 
 __all__ = [
-    "NOT_TASKS", "Run", "WEIGHTS", "create", "find", "finish", "has_weights", "headline", "history", "load_model",
+    "RESERVED_NAMES", "Run", "WEIGHTS", "create", "find", "finish", "has_weights", "headline", "history", "load_model",
     "mark", "metrics_of", "only", "opened", "roots", "save_model", "start", "status", "table", "weights_of",
 ]  # fmt: skip

@@ -40,13 +40,13 @@ class Row(NamedTuple):
 
 def folders() -> list[Path]:
     """Every run folder, those too in which nothing can be read."""
-    found = {
+    paths = {
         path
         for root in runs.roots()
         for path in root.glob("*/*")
-        if path.parent.name not in runs.NOT_TASKS and is_run(path)
+        if path.parent.name not in runs.RESERVED_NAMES and is_run(path)
     }
-    return sorted(found)
+    return sorted(paths)
 
 
 def is_run(path: Path) -> bool:
@@ -119,13 +119,13 @@ def main_metrics(headline: dict[str, Any], by_class: str = "") -> tuple[dict[str
             continue
         if by_class:
             classes = [v for k, v in list(values.items())[1:] if k != "pooled dice" and v is not None]
-            found, of = ({by_class: sum(classes) / len(classes)} if classes else {}), name
+            scores, of = ({by_class: sum(classes) / len(classes)} if classes else {}), name
         else:
             whole = {k: values[k] for k in METRICS if _number(values.get(k))}
-            found = whole or {k: values[f"{k}_slices"] for k in METRICS if _number(values.get(f"{k}_slices"))}
+            scores = whole or {k: values[f"{k}_slices"] for k in METRICS if _number(values.get(f"{k}_slices"))}
             of = name if whole else f"{name} slices"
-        if found and _rank(found) > _rank(best[0]):
-            best = {k: float(v) for k, v in found.items()}, of
+        if scores and _rank(scores) > _rank(best[0]):
+            best = {k: float(v) for k, v in scores.items()}, of
     return best
 
 
@@ -181,16 +181,16 @@ def number(value: float | None) -> str:
 def table(paths: Iterable[PathLike | str] | None = None, views: bool = True) -> pd.DataFrame:
     """`rows` in words: run, network, time, status, duration, the metrics that any of them has, what they are of."""
     listed = rows(paths, views)
-    there = [key for key in METRICS if any(key in r.scores for r in listed)]
+    scored = [key for key in METRICS if any(key in r.scores for r in listed)]
     lines = [
         {"run": r.task, "network": r.network, "time": moment(r.started), "status": state(r.status)}
         | {"duration": duration(r.seconds)}
-        | {METRICS[key]: number(r.scores.get(key)) for key in there}
+        | {METRICS[key]: number(r.scores.get(key)) for key in scored}
         | {"measured on": r.of, "note": r.message}
         for r in listed
     ]
-    found = pd.DataFrame(lines, columns=None if lines else ["run", "network", "time", "status", "duration"])
-    return found.drop(columns=[c for c in ("network", "note") if c in found and not any(found[c])])
+    frame = pd.DataFrame(lines, columns=None if lines else ["run", "network", "time", "status", "duration"])
+    return frame.drop(columns=[c for c in ("network", "note") if c in frame and not any(frame[c])])
 
 
 def html(frame: pd.DataFrame, markup: Iterable[str] = (), shares: Iterable[float] = ()) -> str:

@@ -18,7 +18,7 @@ def save_model(
     """Writes model_weights/model.safetensors and model.json: all that `load_model` needs to rebuild the network.
 
     classes: names of the classes that a segmenting network was trained on, in the order of its outputs.
-    preprocessing: how its inputs were made (such as normalize="z_score"), for `lib.runs.weights.preprocessing`.
+    preprocessing: how its inputs were made (such as normalize="z_score"), for `lib.runs.prediction.complete`.
     """
     from safetensors.torch import save
 

@@ -72,10 +72,10 @@ def goal(path: Path) -> Goal:
     """Of "> Goal. Reads X, writes Y; time." its four parts; the whole line as the goal where it has another form."""
     first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
     line = next((line[2:].strip() for line in first.splitlines() if line.startswith("> ")), "")
-    found = GOAL.fullmatch(line)
-    if not found:
+    parts = GOAL.fullmatch(line)
+    if not parts:
         return Goal(line, "", "", "")
-    return Goal(found["goal"] + (found["more"] or ""), found["reads"], found["writes"] or "", found["time"])
+    return Goal(parts["goal"] + (parts["more"] or ""), parts["reads"], parts["writes"] or "", parts["time"])
 
 
 def notebooks(run_folder: Path) -> pd.DataFrame:
@@ -165,13 +165,13 @@ def sets() -> pd.DataFrame:
 
     Folders that hold other files, such as a user's own, are listed too.
     """
-    made, makers = {p.parent.name: p for p in sorted(DATA.glob("*/set.json"))}, _makers()
-    rows = [{"set": name} | _counts(path) for name, path in made.items() if not name.endswith("-quick")]
-    for path in sorted(p for p in DATA.glob("*/") if p != SAMPLES and p.name not in (*made, *makers)):
+    prepared, makers = {p.parent.name: p for p in sorted(DATA.glob("*/set.json"))}, _makers()
+    rows = [{"set": name} | _counts(path) for name, path in prepared.items() if not name.endswith("-quick")]
+    for path in sorted(p for p in DATA.glob("*/") if p != SAMPLES and p.name not in (*prepared, *makers)):
         if files := value_or_error(list_files, path, ("",))[0]:
             rows.append({"set": path.name, "what it is": f"{pluralize(len(files), 'file')}, not prepared yet"})
     for name, maker in makers.items():
-        if name not in made:
+        if name not in prepared:
             rows.append({"set": name, "what it is": f"not there yet; {maker} makes it"})
     return pd.DataFrame(rows, columns=["set", "what it is", "train", "val", "test"]).fillna("–")
 
@@ -179,22 +179,22 @@ def sets() -> pd.DataFrame:
 def _makers() -> dict[str, str]:
     """The sets that data/README.md lists, with what it says of their making, and those of notebooks that it doesn't name."""
     listed = {
-        name.strip().removesuffix("/"): made.removeprefix("notebooks/").removesuffix(".ipynb")
-        for names, made, _ in _rows(DATA / "README.md", 3)
+        name.strip().removesuffix("/"): maker.removeprefix("notebooks/").removesuffix(".ipynb")
+        for names, maker, _ in _rows(DATA / "README.md", 3)
         for name in names.split(",")
     }
-    made = "\n".join(listed.values())
-    return listed | {Path(s.folder).name: s.notebook.stem for s in data_sets() if s.notebook.stem not in made}
+    makers = "\n".join(listed.values())
+    return listed | {Path(s.folder).name: s.notebook.stem for s in data_sets() if s.notebook.stem not in makers}
 
 
 def _counts(path: Path) -> dict[str, str]:
     try:
         content = read(path)
-        found = {"what it is": f"{content['kind']}, from {short(Path(content['source']))}"}
+        counts = {"what it is": f"{content['kind']}, from {short(Path(content['source']))}"}
         for split in ("train", "val", "test"):
             cases = sum(file["split"] == split for file in content["files"])
             people = len(content.get("persons", {}).get(split, ()))
-            found[split] = f"{cases} case{'s' * (cases != 1)} of {people}" if cases else "–"
-        return found
+            counts[split] = f"{cases} case{'s' * (cases != 1)} of {people}" if cases else "–"
+        return counts
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {"what it is": "set.json is unreadable: prepare the set anew"}

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from lib import ROOT, InputError, models
-from lib.runs.schema import Augmentation, Shared
-from lib.text import did_you_mean
+from lib.runs.schema import Augmentation, Shared, expected
+from lib.text import did_you_mean, errors_at
 
 MINE = ROOT / "my_notebooks"  # the user's copies, which `make lab` opens: see lib.recipes.lab
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # a task's name: it becomes a folder's
-ROLES = ("prepare", "train", "evaluate", "view", "benchmark")  # tags that say what a notebook is for
+ROLES = ("prepare", "train", "predict", "evaluate", "view", "benchmark")  # tags that say what a notebook is for
 WORDS = {
     "int": "an integer", "float": "a number", "str": "a text", "bool": "true or false", "path": "a path",
     "list": "a list", "dict": "a mapping", "None": "null",
@@ -69,21 +69,21 @@ def parameters(path: Path) -> dict[str, Parameter]:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
-    found = {}
+    listed = {}
     for statement in tree.body:
         lines = range(statement.lineno, statement.end_lineno + 1)
         typed = [comments[i] for i in lines if comments.get(i, "").startswith("type:")]
         kind, _, text = typed[0].removeprefix("type:").strip().partition(" ") if typed else ("", "", "")
         try:
             (target,) = statement.targets
-            found[target.id] = Parameter(ast.literal_eval(statement.value), kind, text.strip())
+            listed[target.id] = Parameter(ast.literal_eval(statement.value), kind, text.strip())
             if not kind or not WORDS.keys() >= set(kind.split("|")):
                 raise ValueError
         except (AttributeError, ValueError, TypeError):
             where = f"{path.name}: parameters cell, line {statement.lineno}"
-            found_line = source.splitlines()[statement.lineno - 1].strip()
-            raise InputError(where, f"got {found_line!r}", "`name = literal  # type: TYPE  help`") from None
-    return found
+            line = source.splitlines()[statement.lineno - 1].strip()
+            raise InputError(where, f"got {line!r}", "`name = literal  # type: TYPE  help`") from None
+    return listed
 
 
 def _cell(path: Path) -> tuple[list[str], str]:
@@ -118,6 +118,8 @@ def check(path: Path, values: dict[str, Any], task: str | None = None) -> dict[s
 def check_values(path: Path, values: dict[str, Any], task: str | None = None) -> dict[str, Any]:
     """The quick part of `check`: names, types and ranges, without importing torch."""
     where, known = f"task {task}" if task else Path(path).stem, parameters(path)
+    with errors_at(where):
+        check_task_type(values, known, Path(path))
     for name in values:
         if name not in known:
             raise InputError(where, f"unknown parameter of {Path(path).stem}: {choose(name, known)}")
@@ -128,19 +130,26 @@ def check_values(path: Path, values: dict[str, Any], task: str | None = None) ->
         complete["task_name"] = f"train_{complete['network_type'].lower()}"
     if {"network_type", "network_settings"} <= known.keys():
         complete["network_settings"] = _settings(complete, known)
-    if complete.get("task_type") in ("predict", "evaluate") and not complete.get("saved_network_weights", True):
-        raise InputError(where, f"task_type {complete['task_type']}: saved_network_weights is missing: whose network?")
     shared = {k: v for k, v in complete.items() if k in Shared.model_fields and v is not None}
-    try:
-        complete |= Shared.model_validate(shared).model_dump(exclude_unset=True)
-    except ValidationError as error:
-        raise InputError(where, f"{_explain(error.errors()[0], shared | values)}") from None
+    with errors_at(where):
+        complete |= validated(Shared, shared, shared | values)
     family = models.family_of(complete.get("network_type"), Path(path).stem)
     allowed = models.FAMILIES[family].augmentation if family else Augmentation.model_fields
     for name in complete.get("augmentation") or {}:
         if name not in allowed:
             raise InputError(where, f"augmentation: unknown key: {choose(name, allowed)}")
     return complete
+
+
+def check_task_type(values: dict[str, Any], known: Iterable[str], path: Path) -> None:
+    """InputError for the `task_type` of earlier recipes, with what is written now; known: the parameters of the notebook `path`."""
+    if "task_type" not in values or "task_type" in known:
+        return
+    evaluate = f"`notebook: {models.PREDICT}`, `evaluate: true` and `split: val` (of cine: test)"
+    now = {"train": "`predict_split: val`", "predict": f"`notebook: {models.PREDICT}`", "evaluate": evaluate}
+    given = values["task_type"]
+    hint = f"write {now[given]} in its place" if given in now else "leave it out"
+    raise InputError(f"task_type {given}", f"{path.stem} has no task types any more", hint=hint)
 
 
 def _typed(value: Any, kinds: list[str], name: str, where: str) -> Any:
@@ -151,31 +160,38 @@ def _typed(value: Any, kinds: list[str], name: str, where: str) -> Any:
         kind, value = "float", float(value) if "float" in kinds else value
     if kind not in kinds or (kind == "path" and not value) or (kind == "float" and not math.isfinite(value)):
         field = Shared.model_fields.get(name)
-        words = [field.description] if field else [WORDS[k] for k in kinds if k != "None"]
+        words = [expected(field)] if field else [WORDS[k] for k in kinds if k != "None"]
         words += ["null"] if "None" in kinds else []
         raise InputError(where, f"{name}: got {_show(value)}", f"{' or '.join(words)}")
     return value
 
 
-def _explain(error: dict[str, Any], given: dict[str, Any]) -> str:
-    """One line for pydantic's first error: the key, what was found, what is expected."""
-    keys, model = [k for k in error["loc"] if isinstance(k, str)], Shared
-    field, path = model.model_fields[keys[0]], keys[0]
+def validated(
+    model: type[BaseModel], given: dict[str, Any], written: dict[str, Any] | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """The values `given`, as the model reads them; InputError for the first that it refuses, as it was `written`."""
+    try:
+        return model.model_validate(given).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise _explained(error.errors()[0], model, written or given) from None
+
+
+def _explained(error: dict[str, Any], model: type[BaseModel], written: dict[str, Any]) -> InputError:
+    """pydantic's error: the key, what was found, what is `expected`."""
+    keys = [key for key in error["loc"] if isinstance(key, str)]
+    field, path, value = model.model_fields[keys[0]], keys[0], written.get(keys[0])
     for key in keys[1:]:
         model = field.annotation
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             break  # inside a union: the field itself says what is expected
         if error["type"] == "extra_forbidden":
-            return f"{path}: unknown key: {choose(key, model.model_fields)}"
-        field, path = model.model_fields[key], f"{path}.{key}"
+            return InputError(path, f"unknown key: {choose(key, model.model_fields)}")
+        field, path, value = model.model_fields[key], f"{path}.{key}", value.get(key)
     if error["type"] == "missing":
-        return f"{path}: missing, expected {field.description}"
+        return InputError(path, "missing", expected(field))
     if error["type"] == "value_error" and str(error["ctx"]["error"]):
-        return f"{path}.{error['ctx']['error']}"
-    value = given
-    for key in path.split("."):
-        value = value[key]
-    return f"{path}: got {_show(value)}, expected {field.description}"
+        return InputError(f"{path}.{error['ctx']['error']}")
+    return InputError(path, f"got {_show(value)}", expected(field))
 
 
 def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
@@ -193,19 +209,14 @@ def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
             raise InputError(where, "network_settings: regularization is a parameter of its own: give it there")
         if (complete.get("regularization") or {}).get("type"):
             settings["regularization"] = complete["regularization"]
-        try:
-            with torch.device("meta"):  # no memory, no time
-                models.build(complete["network_type"], **settings)
-        except InputError as error:
-            raise InputError(where, f"network_settings: {error}") from None
-    family = models.family_of(complete.get("network_type"), notebook) or "kspace"
-    try:
-        if complete.get("loss") is not None:
+        with errors_at(f"{where}: network_settings"), torch.device("meta"):  # no memory, no time
+            models.build(complete["network_type"], **settings)
+    family = models.family_of(complete.get("network_type"), notebook)
+    with errors_at(where):
+        if family and complete.get("loss") is not None:
             losses.by_name(complete["loss"], family)
-        for name in complete.get("metrics") or ():
+        for name in (complete.get("metrics") or ()) if family else ():
             losses.training_metric(name, family)
-    except InputError as error:
-        raise InputError(where, error) from None
     if complete.get("mask"):
         from lib.kspace.sampling import KINDS
 
@@ -228,17 +239,15 @@ def _check_devices(devices: str | int | list, partition: Any, where: str) -> Non
 
     from lib.parallel import mesh
 
-    there, wanted = torch.cuda.device_count(), 0
+    gpus, wanted = torch.cuda.device_count(), 0
     if not mesh.on_cpu(devices):
         wanted = max(devices) + 1 if isinstance(devices, list) else devices if isinstance(devices, int) else 1
-    if wanted > there and "RANK" not in os.environ:  # a process that helps to train sees its own GPUs only
+    if wanted > gpus and "RANK" not in os.environ:  # a process that helps to train sees its own GPUs only
         raise InputError(
-            where, f"devices: got {devices}, this machine has {there} GPUs (processes on its CPU: [cpu, cpu])"
+            where, f"devices: got {devices}, this machine has {gpus} GPUs (processes on its CPU: [cpu, cpu])"
         )
-    try:
+    with errors_at(where):
         mesh.data_world_size(devices, mesh.partition_of(partition))
-    except InputError as error:
-        raise InputError(where, error) from None
 
 
 def _show(value: Any) -> str:

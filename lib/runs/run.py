@@ -14,14 +14,13 @@ from typing import Any
 
 from lib import ROOT, RUNS, InputError
 from lib.files import check_writable, clear, read, write
-from lib.runs import error_boxes, manifest
-from lib.runs import parameters as tasks
+from lib.runs import error_boxes, manifest, parameters
 from lib.runs.status_file import lock, mark, owned, recorded, status, take
 from lib.text import short
 
 BEAT = 10.0  # seconds between heartbeats
 ELSEWHERE = ": ECHOTRAIN_RUNS can name another folder for runs"
-NOT_TASKS = ("weights", "results", "logs")  # folders of runs/ that hold no runs
+RESERVED_NAMES = ("weights", "results", "logs")  # folders of runs/ that hold no runs
 WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors")  # endings of files that hold nothing but weights
 _current: "Run | None" = None
 
@@ -63,35 +62,37 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     """
     global _current
     error_boxes.watch()
-    source = tasks.notebook(notebook)
-    known = tasks.parameters(source)
-    unknown = dict.fromkeys(_injected(values) - known.keys())
-    parameters = tasks.check(source, unknown | {k: v for k, v in values.items() if k in known})
-    given = [*(parameters.get("inputs") or ()), parameters.get("saved_network_weights")]
-    inputs = [find(name) for name in given if name]
-    given = parameters.get("run_dir")
-    task = parameters.get("task_name") or re.sub(r"^\d+_", "", source.stem)
-    if not re.fullmatch(tasks.NAME, task) or task in NOT_TASKS:
-        raise InputError("task_name", f"got {task!r}", f"letters, digits, _ and -, and none of {', '.join(NOT_TASKS)}")
+    source = parameters.notebook(notebook)
+    known = parameters.parameters(source)
+    unknown = {name: values.get(name) for name in _injected(values) - known.keys()}
+    complete = parameters.check(source, unknown | {k: v for k, v in values.items() if k in known})
+    reads = [*(complete.get("inputs") or ()), complete.get("saved_network_weights")]
+    inputs = [find(name) for name in reads if name]
+    given = complete.get("run_dir")
+    task = complete.get("task_name") or re.sub(r"^\d+_", "", source.stem)
+    if not re.fullmatch(parameters.NAME, task) or task in RESERVED_NAMES:
+        raise InputError(
+            "task_name", f"got {task!r}", f"letters, digits, _ and -, and none of {', '.join(RESERVED_NAMES)}"
+        )
     if "RANK" in os.environ:  # a process that helps to train: the run is its notebook's
-        _seed(parameters.get("seed"))
-        return Run((ROOT / given).resolve(), parameters)
-    role = tasks.role(source)
-    if role == "prepare" and parameters.get("data"):
-        check_writable(ROOT / parameters["data"])
+        _seed(complete.get("seed"))
+        return Run((ROOT / given).resolve(), complete)
+    role = parameters.role(source)
+    if role == "prepare" and complete.get("data"):
+        check_writable(ROOT / complete["data"])
     path = (ROOT / given).resolve() if given else create(task)
     check_writable(path, ELSEWHERE)
     path.mkdir(parents=True, exist_ok=True)
     if path.parent.parent in roots():
         task = path.parent.name
-    earlier, run = _current, Run(path, parameters)
-    take(path, {"task": task, "notebook": source.stem, "role": role, "parameters": parameters})
+    earlier, run = _current, Run(path, complete)
+    take(path, {"task": task, "notebook": source.stem, "role": role, "parameters": complete})
     if earlier and earlier.path != path:
         _update("failed", "superseded by a later start in the same process")
     for left in {p.parent for p in path.parent.glob("*/**/.*.partial")} if path.parent.parent in roots() else ():
         clear(left)  # result.h5 of killed runs, which may have many GB
-    _seed(parameters.get("seed"))
-    write(path / "manifest.json", manifest.of(parameters) | {"inputs": [manifest.input_of(p) for p in inputs]})
+    _seed(complete.get("seed"))
+    write(path / "manifest.json", manifest.of(complete) | {"inputs": [manifest.input_of(p) for p in inputs]})
     if _current is None:
         atexit.register(_close)
         threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
@@ -190,8 +191,8 @@ def _update(status: str, error: str | None = None) -> None:
 def history(task: str = "*") -> list[Path]:
     """Run folders of a task (or all), the one started last at the end."""
     states = [(recorded(p.parent), p.parent) for r in roots() for p in r.glob(f"{task}/*/status.json")]
-    found = [(s["started"], p.name, p) for s, p in states if s.get("started") and p.parent.name not in NOT_TASKS]
-    return [p for *_, p in sorted(found)]
+    started = [(s["started"], p.name, p) for s, p in states if s.get("started") and p.parent.name not in RESERVED_NAMES]
+    return [p for *_, p in sorted(started)]
 
 
 def find(task: os.PathLike | str) -> Path:
@@ -202,19 +203,19 @@ def find(task: os.PathLike | str) -> Path:
     if folder.suffix in WEIGHTS:
         raise InputError(folder, "no such file of weights")
     if (folder / "status.json").is_file():
-        found = status(folder)
-        if found["status"] != "ok":
-            said = f"{found['status']} ({found['error']})" if found["error"] else found["status"]
+        state = status(folder)
+        if state["status"] != "ok":
+            said = f"{state['status']} ({state['error']})" if state["error"] else state["status"]
             raise InputError(f"run {short(folder)}", said, "one that ended ok")
         return folder.resolve()
     name = folder.name if folder.parent.resolve() in roots() else os.fspath(task)  # its folder, too
-    all_runs = history(name) if re.fullmatch(tasks.NAME, name) else []
+    all_runs = history(name) if re.fullmatch(parameters.NAME, name) else []
     good = [p for p in all_runs if recorded(p).get("status") == "ok"]
     if good:
         return good[-1]
-    there = sorted({p.parent.name for p in history() if recorded(p).get("status") == "ok"})
+    good_tasks = sorted({p.parent.name for p in history() if recorded(p).get("status") == "ok"})
     maker, states = _maker(name), ", ".join(f"{p.name} {status(p)['status']}" for p in all_runs[-5:])
-    found = f"none has ended ok ({states})" if states else tasks.choose(name, there)
+    found = f"none has ended ok ({states})" if states else parameters.choose(name, good_tasks)
     raise InputError(f"run {name}", f"{found}{(f'; {maker} makes it' if maker else '')}")
 
 
@@ -229,5 +230,5 @@ def _maker(task: str) -> str:
     for recipe in sorted((ROOT / "runs").glob("*.yaml")):
         if re.search(rf"^\W*task_name:\s*['\"]?{re.escape(task)}['\"]?\s*(#.*)?$", recipe.read_text("utf-8"), re.M):
             return f"`python -m lib {short(recipe)} --only {task}`"
-    made = [p for p in (ROOT / "notebooks").glob("*.ipynb") if re.sub(r"^\d+_", "", p.stem) == task]
-    return f"notebooks/{made[0].name}" if made else ""
+    notebooks = [p for p in (ROOT / "notebooks").glob("*.ipynb") if re.sub(r"^\d+_", "", p.stem) == task]
+    return f"notebooks/{notebooks[0].name}" if notebooks else ""

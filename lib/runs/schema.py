@@ -1,105 +1,122 @@
 """What a task's parameters may be: one name, one meaning and one range in all notebooks, checked by pydantic."""
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Schema(BaseModel):
+class Schema(BaseModel):
+    """Of exactly these keys and types; NaN and inf are no numbers. What is left out has the default of who reads it."""
+
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-def _number(words: str, **limits: float) -> Any:
-    return Field(None, description=words, **limits)
+def expected(field: FieldInfo) -> str:
+    """What a field may be, in words: its description, else by its type and limits, such as "an integer of at least 1"."""
+    kind, limits = field.annotation, {k: getattr(m, k) for k in _LIMITS for m in field.metadata if hasattr(m, k)}
+    if field.description:
+        return field.description
+    if get_origin(kind) is Literal:
+        *others, last = get_args(kind)
+        return f"{', '.join(others)} or {last}"
+    if {"ge", "le"} <= limits.keys():
+        return f"{_TYPES[kind]} from {limits['ge']} to {limits['le']}"
+    return " ".join([_TYPES[kind], " and ".join(f"{_LIMITS[k]} {v}" for k, v in limits.items())]).strip()
 
 
-_Share = Annotated[float, Field(ge=0, lt=1)]
-_Probability = {"words": "a probability from 0 to 1", "ge": 0, "le": 1}
-_AtLeast0, _Above0 = {"words": "a number of at least 0", "ge": 0}, {"words": "a number greater than 0", "gt": 0}
+_TYPES = {bool: "true or false", int: "an integer", float: "a number"}
+_LIMITS = {"gt": "greater than", "ge": "of at least", "lt": "below", "le": "at most"}
 
 
-class Optimizer(_Schema):
+class _OfType(Schema):
+    """Settings of which each `type` has some, as listed."""
+
+    settings: ClassVar[dict[str, tuple[str, ...]]]
+    type: str
+
+    @model_validator(mode="after")
+    def _fits_type(self):
+        has = ("type", "learning_rate", *self.settings[self.type])
+        allowed = [name for name in type(self).model_fields if name in has]
+        for name in sorted(self.model_fields_set.difference(allowed)):
+            raise ValueError(f"{name}: {self.type} has no such setting, it has: {', '.join(allowed)}")
+        return self
+
+
+class Optimizer(_OfType):
     """One of torch's optimizers; what is left out has torch's default."""
 
-    type: Literal["Adam", "AdamW", "RMSprop", "SGD"] = Field(description="Adam, AdamW, RMSprop or SGD")
-    learning_rate: float = Field(gt=0, description="a number greater than 0")
-    weight_decay: float = _number(**_AtLeast0)
-    eps: float = _number(**_Above0)
-    momentum: float = _number(**_AtLeast0)
-    betas: list[_Share] = Field(None, min_length=2, max_length=2, description="two numbers of at least 0 and below 1")
-    alpha: _Share = Field(None, description="a number of at least 0 and below 1")
-    dampening: float = _number(**_AtLeast0)
-    amsgrad: bool = Field(None, description="true or false")
-    centered: bool = Field(None, description="true or false")
-    nesterov: bool = Field(None, description="true or false")
+    type: Literal["Adam", "AdamW", "RMSprop", "SGD"]
+    learning_rate: Positive
+    weight_decay: NotNegative = None
+    eps: Positive = None
+    momentum: NotNegative = None
+    betas: list[Share] = Field(None, min_length=2, max_length=2, description="two numbers of at least 0 and below 1")
+    alpha: Share = None
+    dampening: NotNegative = None
+    amsgrad: bool = None
+    centered: bool = None
+    nesterov: bool = None
 
-    @model_validator(mode="after")
-    def _fits_type(self):
-        _only(self, OPTIMIZERS[self.type])
-        return self
-
-
-OPTIMIZERS = {
-    "Adam": ("weight_decay", "eps", "betas", "amsgrad"),
-    "AdamW": ("weight_decay", "eps", "betas", "amsgrad"),
-    "RMSprop": ("weight_decay", "eps", "alpha", "momentum", "centered"),
-    "SGD": ("weight_decay", "momentum", "dampening", "nesterov"),
-}
+    settings = {
+        "Adam": ("weight_decay", "eps", "betas", "amsgrad"), "AdamW": ("weight_decay", "eps", "betas", "amsgrad"),
+        "RMSprop": ("weight_decay", "eps", "alpha", "momentum", "centered"),
+        "SGD": ("weight_decay", "momentum", "dampening", "nesterov"),
+    }  # fmt: skip
 
 
-class Scheduler(_Schema):
+class Scheduler(_OfType):
     """The learning rate over the epochs; what is left out has `lib.training.schedule`'s default."""
 
-    type: Literal["constant", "one_cycle", "step", "exponential"] = Field(
-        description="constant, one_cycle, step or exponential"
-    )
-    step_size: int = _number("an integer of at least 1", ge=1)
-    gamma: float = _number("a number greater than 0 and at most 1", gt=0, le=1)
-    staircase: bool = Field(None, description="true or false")
-    pct_start: float = _number("a number greater than 0 and below 1", gt=0, lt=1)
-    div: float = _number("a number of at least 1", ge=1)
-    div_final: float = _number("a number of at least 1", ge=1)
+    type: Literal["constant", "one_cycle", "step", "exponential"]
+    step_size: Count = None
+    gamma: float = Field(None, gt=0, le=1)
+    staircase: bool = None
+    pct_start: float = Field(None, gt=0, lt=1)
+    div: float = Field(None, ge=1)
+    div_final: float = Field(None, ge=1)
 
-    @model_validator(mode="after")
-    def _fits_type(self):
-        _only(self, SCHEDULERS[self.type])
-        return self
+    settings = {
+        "constant": (), "one_cycle": ("pct_start", "div", "div_final"), "step": ("step_size", "gamma"),
+        "exponential": ("gamma", "staircase"),
+    }  # fmt: skip
 
 
-SCHEDULERS = {
-    "constant": (), "one_cycle": ("pct_start", "div", "div_final"), "step": ("step_size", "gamma"),
-    "exponential": ("gamma", "staircase"),
-}  # fmt: skip
-
-
-class EarlyStopping(_Schema):
+class EarlyStopping(Schema):
     """Stop when `monitor` has not improved by `min_delta` for `patience` epochs."""
 
-    use: bool = Field(description="true or false")
+    use: bool
     monitor: str = Field(None, min_length=1, description="valid_loss or a metric's name")
-    patience: int = _number("an integer of at least 1", ge=1)
-    min_delta: float = _number(**_AtLeast0)
+    patience: Count = None
+    min_delta: NotNegative = None
     mode: Literal["min", "max"] | None = Field(None, description="min, max or null")
 
 
-class Regularization(_Schema):
+class Regularization(Schema):
     """A regularization layer or penalty with its own parameters."""
 
     type: str | None = Field(None, min_length=1, description="a regularization's name or null")
     parameters: list[float] | None = Field(None, description="a list of numbers or null")
 
 
-class SamplingMask(_Schema):
+class SamplingMask(Schema):
     """The settings of `lib.kspace.sampling.make_mask` that a task chooses; a list of accelerations is drawn from."""
 
     kind: str = Field(description="a mask's kind")
     acceleration: float | Annotated[list[Annotated[float, Field(ge=1)]], Field(min_length=1)] = Field(
         None, description="a number of at least 1 or a list of them"
     )
-    center_fraction: float = _number("a number greater than 0 and at most 1", gt=0, le=1)
-    num_low_frequencies: int = _number("an integer of at least 1", ge=1)
-    offset: int = _number("an integer of at least 0", ge=0)
+    center_fraction: float = Field(None, gt=0, le=1)
+    num_low_frequencies: Count = None
+    offset: Index = None
 
     @field_validator("acceleration")
     @classmethod
@@ -115,46 +132,40 @@ class SamplingMask(_Schema):
         return self
 
 
-class Augmentation(_Schema):
+class Augmentation(Schema):
     """The settings of `lib.data.kspace_augment` or `lib.data.slice_augment.augment_slice`: probabilities, pixels, degrees, (height, width)."""
 
-    flip: float = _number(**_Probability)
-    half_turn: float = _number(**_Probability)
-    quarter_turn: float = _number(**_Probability)
-    cutmix: float = _number(**_Probability)
-    flips: list[Annotated[float, Field(ge=0, le=1)]] = Field(
-        None, min_length=3, max_length=3, description="three probabilities from 0 to 1"
-    )
-    intensity: float = _number(**_AtLeast0)
-    shift: int = _number("an integer of at least 0", ge=0)
-    rotate: float = _number("degrees from 0 to 180", ge=0, le=180)
-    crop: list[Annotated[int, Field(ge=1)]] | None = Field(
-        None, min_length=2, max_length=2, description="[height, width] or null"
-    )
+    flip: Probability = None
+    half_turn: Probability = None
+    quarter_turn: Probability = None
+    cutmix: Probability = None
+    flips: list[Probability] = Field(None, min_length=3, max_length=3, description="three numbers from 0 to 1")
+    intensity: NotNegative = None
+    shift: Index = None
+    rotate: float = Field(None, ge=0, le=180, description="degrees from 0 to 180")
+    crop: list[Count] | None = Field(None, min_length=2, max_length=2, description="[height, width] or null")
 
 
-class SelfEnsemble(_Schema):
+class SelfEnsemble(Schema):
     """The settings of `lib.models.varnet_rcan.SelfEnsemble`."""
 
     turns: list[str] = Field(None, min_length=1, description="a list of flips and turns")
-    of: Literal["image", "kspace"] = Field(None, description="image or kspace")
+    of: Literal["image", "kspace"] = None
 
 
-class Shared(_Schema):
+class Shared(Schema):
     """What several notebooks have: one name, one meaning and one range everywhere."""
 
-    task_type: Literal["train", "evaluate", "predict", "train_and_predict"] = Field(
-        None, description="train, evaluate, predict or train_and_predict"
-    )
-    epochs: int = _number("an integer of at least 1", ge=1)
-    batch_size: int = _number("an integer of at least 1", ge=1)
-    eval_batch_size: int = _number("an integer of at least 1", ge=1)
-    steps_per_epoch: int = _number("an integer of at least 1", ge=1)
-    checkpoint_interval: int = _number("an integer of at least 1", ge=1)
-    num_workers: int = _number("an integer of at least 0", ge=0)
-    seed: int = _number("an integer from 0 to 4294967295", ge=0, le=2**32 - 1)  # numpy's range
-    gradient_clip: float = _number(**_Above0)
-    precision: Literal["fp32", "bf16", "fp16"] = Field(None, description="fp32, bf16 or fp16")
+    predict_split: Literal["val", "test"] = None
+    epochs: Count = None
+    batch_size: Count = None
+    eval_batch_size: Count = None
+    steps_per_epoch: Count = None
+    checkpoint_interval: Count = None
+    num_workers: Index = None
+    seed: int = Field(None, ge=0, le=2**32 - 1)  # numpy's range
+    gradient_clip: Positive = None
+    precision: Literal["fp32", "bf16", "fp16"] = None
     devices: str | int | list[int | Literal["cpu"]] = Field(
         None, description="auto, cpu, a count of at least 1 or a list of different ids, or of cpu"
     )
@@ -170,22 +181,18 @@ class Shared(_Schema):
     regularization: Regularization = Field(None, description="a mapping with type and parameters")
     augmentation: Augmentation = Field(None, description="a mapping of probabilities and shift")
     self_ensemble: SelfEnsemble = Field(None, description="a mapping with turns and of")
-    foreground_threshold: float = _number(**_AtLeast0)
-    normalize: Literal["none", "z_score", "percentile", "unit"] = Field(
-        None, description="none, z_score, percentile or unit"
-    )
-    targets: Literal["index", "one_hot"] = Field(None, description="index or one_hot")
-    crops: Literal["around", "uniform", "grid"] = Field(None, description="around, uniform or grid")
-    patch: list[Annotated[int, Field(ge=1)]] = Field(
-        None, min_length=3, max_length=3, description="three whole numbers of at least 1"
-    )
-    overlap: float = _number("a share of at least 0 and below 1", ge=0, lt=1)
-    crop_overlap: float = _number("a share of at least 0 and below 1", ge=0, lt=1)
-    crops_per_volume: int = _number("an integer of at least 1", ge=1)
-    odd: Literal["pad", "drop"] = Field(None, description="pad or drop")
-    split_by: Literal["patient", "image"] = Field(None, description="patient or image")
-    sample: Literal["brain", "abdomen"] = Field(None, description="brain or abdomen")
-    val: float = _number("a share of at least 0 and below 1", ge=0, lt=1)
+    foreground_threshold: NotNegative = None
+    normalize: Literal["none", "z_score", "percentile", "unit"] = None
+    targets: Literal["index", "one_hot"] = None
+    crops: Literal["around", "uniform", "grid"] = None
+    patch: list[Count] = Field(None, min_length=3, max_length=3, description="three whole numbers of at least 1")
+    overlap: Share = None
+    crop_overlap: Share = None
+    crops_per_volume: Count = None
+    odd: Literal["pad", "drop"] = None
+    split_by: Literal["patient", "image"] = None
+    sample: Literal["brain", "abdomen"] = None
+    val: Share = None
 
     @field_validator("devices")
     @classmethod
@@ -198,9 +205,3 @@ class Shared(_Schema):
         if not good:
             raise ValueError
         return value
-
-
-def _only(model: BaseModel, allowed: Iterable[str]) -> None:
-    allowed = [name for name in type(model).model_fields if name in ("type", "learning_rate", *allowed)]
-    for name in sorted(model.model_fields_set.difference(allowed)):
-        raise ValueError(f"{name}: {model.type} has no such setting, it has: {', '.join(allowed)}")

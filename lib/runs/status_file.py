@@ -38,12 +38,12 @@ def mark(path: Path, status: str, error: str | None = None, new: bool = False) -
 def recorded(path: Path) -> dict[str, Any]:
     """status.json as it stands there; {} where it is missing, unreadable or lacks what every run's has."""
     try:
-        found = read(path / "status.json")
+        fields = read(path / "status.json")
         known = {"status": str, "started": str, "seconds": (int, float)}
         known |= {"pid": (int, type(None)), "process_started": (int, float), "host": str, "heartbeat": str}
-        sound = all(isinstance(found[key], kind) for key, kind in known.items())
-        times = [datetime.fromisoformat(found[key]) for key in ("started", "heartbeat")]
-        return found if sound and all(time.tzinfo for time in times) else {}
+        sound = all(isinstance(fields[key], kind) for key, kind in known.items())
+        times = [datetime.fromisoformat(fields[key]) for key in ("started", "heartbeat")]
+        return fields if sound and all(time.tzinfo for time in times) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -113,21 +113,21 @@ def differences(path: Path, task: dict[str, Any]) -> list[str]:
     """
     if not (path / "task.json").exists():
         return []
-    if not (found := begun(path)):
+    if not (earlier := begun(path)):
         return ["a task.json that is unreadable"]
-    if found["notebook"] != task["notebook"]:
-        return [f"notebook {found['notebook']}, not {task['notebook']}"]
-    its, mine = found["parameters"], task["parameters"]
-    more = {k for k in GROWS if isinstance(its.get(k), int) and isinstance(mine.get(k), int) and its[k] <= mine[k]}
-    keys = [k for k in its if k in mine and k not in (*FREE, *more) and its[k] != mine[k]]
-    return [f"{k} {its[k]!r}, not {mine[k]!r}" for k in keys]
+    if earlier["notebook"] != task["notebook"]:
+        return [f"notebook {earlier['notebook']}, not {task['notebook']}"]
+    old, new = earlier["parameters"], task["parameters"]
+    more = {k for k in GROWS if isinstance(old.get(k), int) and isinstance(new.get(k), int) and old[k] <= new[k]}
+    keys = [k for k in old if k in new and k not in (*FREE, *more) and old[k] != new[k]]
+    return [f"{k} {old[k]!r}, not {new[k]!r}" for k in keys]
 
 
 def prolonged(path: Path, task: dict[str, Any]) -> str:
     """What a run without `differences` trains on with, such as "for 6 epochs instead of 5"; "" if its training is the same."""
-    its, mine = begun(path)["parameters"], task["parameters"]
-    words = [f"for {mine[k]} {k} instead of {its[k]}" for k in GROWS if k in its and k in mine and its[k] != mine[k]]
-    then, now = (p.get("early_stopping") or {} for p in (its, mine))
+    old, new = begun(path)["parameters"], task["parameters"]
+    words = [f"for {new[k]} {k} instead of {old[k]}" for k in GROWS if k in old and k in new and old[k] != new[k]]
+    then, now = (p.get("early_stopping") or {} for p in (old, new))
     if then != now and (then.get("use") or now.get("use")):
         words.append(f"with early_stopping {now} instead of {then}")
     return " and ".join(words)
@@ -136,8 +136,8 @@ def prolonged(path: Path, task: dict[str, Any]) -> str:
 def begun(path: Path) -> dict[str, Any]:
     """task.json as it stands there: with which notebook and parameters a run was begun; {} where it is missing or unreadable."""
     try:
-        found = read(path / "task.json")
-        return found | {"notebook": found["notebook"], "parameters": dict(found["parameters"])}
+        task = read(path / "task.json")
+        return task | {"notebook": task["notebook"], "parameters": dict(task["parameters"])}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

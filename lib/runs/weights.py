@@ -43,77 +43,93 @@ def _described(source: os.PathLike | str, kind: str | None = None) -> tuple[Path
     return place, about
 
 
-def preprocessing(weights: os.PathLike | str | None, **values: Any) -> tuple[Any, ...]:
-    """`values`, or in their place how the network of `weights` had its inputs made: prints where they differ."""
-    known = _described(weights)[1].get("preprocessing", {}) if weights else {}
-    for key in (k for k in values if k in known and known[k] != values[k]):
-        print(f"{key}: {known[key]!r} as in the run of the weights, not {values[key]!r}")
-        values[key] = known[key]
-    return tuple(values.values())
-
-
 def network(
-    kind: str, settings: dict[str, Any], weights: os.PathLike | str | None, trains: bool, classes: Sequence[str] = (),
+    kind: str, settings: dict[str, Any], weights: os.PathLike | str | None, classes: Sequence[str] = (),
     channels: int | None = None,
 ) -> Trained:  # fmt: skip
-    """The network of a task: new with the weights given, or, if it isn't trained, as its run left it.
+    """The network of a task that trains it, new or with the weights given.
 
-    A network that only predicts is rebuilt from the settings that its weights tell, if any, and not from the task's:
-    prints where they differ. InputError if the weights are another network's.
+    Parameters
+    ----------
+    kind : its name in MODELS
+    settings : of `lib.models.build`
+    weights : a task, a run, a folder or a file of weights; None: random ones
+    classes : of the data that a segmenting network learns; prints both if those of the weights differ
+    channels : its outputs, if they aren't one per class
 
-    classes: of the data that a segmenting network is shown. channels: its outputs, if they aren't one per class. Names and
-    order are compared with those that the weights were trained on: InputError if they differ, but a network that is
-    trained on them learns the new ones, and prints both.
+    Raises
+    ------
+    InputError
+        If the weights are another network's, or it has another number of outputs than the data need.
     """
     place, about = _described(weights, kind) if weights else (None, {})
-    if about and (place.is_file() or not trains):
-        settings = _settled(kind, settings, about["settings"], place, trains)
+    if about and place.is_file():
+        settings = _fitting(kind, settings, about["settings"], place)
     known = tuple(about.get("classes", ()))
-    if classes:
-        _check_classes(short(place) if place else kind, known, classes, trains)
-        found, expected = models.complete(kind, settings)["num_classes"], channels or len(classes)
-        if found != expected:
-            what = f"the data have {len(classes)} classes ({', '.join(classes)})"
-            raise InputError(f"{kind} with num_classes {found}", what, str(expected))
+    if known and classes and known != tuple(classes):
+        print(f"{short(place)}: {_both(known, classes)}, which it learns now")
+    _check_outputs(kind, settings, classes, channels)
     model = load_weights(models.build(kind, **settings), place)
-    needs = about.get("preprocessing", {})
-    return Trained(kind, settings, model if trains else model.eval(), place, tuple(classes) if trains else known, needs)
+    return Trained(kind, settings, model, place, tuple(classes), about.get("preprocessing", {}))
 
 
-def _settled(kind: str, given: dict[str, Any], stored: dict[str, Any], place: Path, trains: bool) -> dict[str, Any]:
-    """The settings to build a network with whose weights tell `stored`: prints, or of one to train refuses, what differs."""
-    its, mine = (models.complete(kind, s) for s in (given | stored, given))
-    differing = [key for key in its if its[key] != mine.get(key)]
-    if trains and differing:
-        found, wanted = (", ".join(f"{key} {s.get(key)!r}" for key in differing) for s in (its, mine))
-        raise InputError(short(place), f"{kind} with {found}", f"{wanted} (network_settings)")
-    for key in differing:
-        print(f"{key}: {its[key]!r} as in the run of the weights, not {mine.get(key)!r}")
-    return given | stored if place.is_file() else stored
+def load(
+    source: os.PathLike | str, kind: str | None = None, given: dict[str, Any] | None = None,
+    classes: Sequence[str] = (), channels: int | None = None,
+) -> Trained:  # fmt: skip
+    """A network as its run left it.
 
+    Parameters
+    ----------
+    source : a run, a folder of weights, a task (its newest run), or a file
+    kind : its name in MODELS; None: as its model.json says, which a single file hasn't got
+    given : settings that its weights don't tell; prints those that they tell otherwise
+    classes : of the data that a segmenting network is shown
+    channels : as in `network`
 
-def _check_classes(what: str, known: Sequence[str], classes: Sequence[str], trains: bool) -> None:
-    """Compares classes by name and order; `known` are empty for weights that don't tell theirs."""
-    if not known or list(known) == list(classes):
-        return
-    found = f"trained on the classes {', '.join(known)}; the data have {', '.join(classes)}"
-    if not trains:
-        raise InputError(what, found, "the same, in the same order")
-    print(f"{what}: {found}, which it learns now")
-
-
-def load(source: os.PathLike | str, kind: str | None = None) -> Trained:
-    """The network of a run, a folder of weights, a task's newest run, or a file whose weights tell its settings.
-
-    kind: its name in MODELS; None: the one that its model.json says, which a single file hasn't got.
+    Raises
+    ------
+    InputError
+        If the weights are another network's, or it was trained on other classes, or in another order.
     """
     place, about = _described(source, kind)
-    kind = kind or about.get("name")
-    if kind is None and place.is_file():
+    kind, given, stored = kind or about.get("name", ""), given or {}, about.get("settings", {})
+    if not kind and place.is_file():
         raise InputError(short(place), "a single file doesn't say which network its weights are of")
-    settings = _told(place, about, kind, {})
+    if not about and not given and not place.is_file():
+        raise InputError(short(place), "no model.json in it", hint="the run has trained no network")
+    settings = given | stored if place.is_file() or not stored else stored
+    mine, as_left = models.complete(kind, given), models.complete(kind, settings)
+    for key in (key for key in given if as_left.get(key) != mine[key]):
+        print(f"{key}: {as_left.get(key)!r} as in the run of the weights, not {mine[key]!r}")
+    known = tuple(about.get("classes", ()))
+    if known and classes and known != tuple(classes):
+        raise InputError(short(place), _both(known, classes), "the same, in the same order")
+    _check_outputs(kind, settings, classes, channels)
     model = load_weights(models.build(kind, **settings), place).eval()
-    return Trained(kind, settings, model, place, tuple(about.get("classes", ())), about.get("preprocessing", {}))
+    left = settings if place.is_file() else as_left
+    return Trained(kind, left, model, place, known, about.get("preprocessing", {}))
+
+
+def _fitting(kind: str, given: dict[str, Any], stored: dict[str, Any], place: Path) -> dict[str, Any]:
+    """`given` with the settings that a file's weights tell; InputError where they differ."""
+    as_stored, mine = (models.complete(kind, settings) for settings in (given | stored, given))
+    if differing := [key for key in as_stored if as_stored[key] != mine.get(key)]:
+        found, wanted = (", ".join(f"{key} {s.get(key)!r}" for key in differing) for s in (as_stored, mine))
+        raise InputError(short(place), f"{kind} with {found}", f"{wanted} (network_settings)")
+    return given | stored
+
+
+def _both(known: Sequence[str], classes: Sequence[str]) -> str:
+    return f"trained on the classes {', '.join(known)}; the data have {', '.join(classes)}"
+
+
+def _check_outputs(kind: str, settings: dict[str, Any], classes: Sequence[str], channels: int | None) -> None:
+    """InputError if a segmenting network has another number of outputs than the data need."""
+    expected = channels or len(classes)
+    if classes and (found := models.complete(kind, settings)["num_classes"]) != expected:
+        what = f"the data have {len(classes)} classes ({', '.join(classes)})"
+        raise InputError(f"{kind} with num_classes {found}", what, str(expected))
 
 
 def settings_of(source: os.PathLike | str, kind: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -122,19 +138,19 @@ def settings_of(source: os.PathLike | str, kind: str, given: dict[str, Any] | No
     A single file has those that its weights' shapes tell, else `given`. InputError for another network, and where
     `given` says otherwise.
     """
-    return _told(*_described(source, kind), kind, given or {})
+    return _checked_settings(*_described(source, kind), kind, given or {})
 
 
-def _told(place: Path, about: dict[str, Any], kind: str, given: dict[str, Any]) -> dict[str, Any]:
+def _checked_settings(place: Path, about: dict[str, Any], kind: str, given: dict[str, Any]) -> dict[str, Any]:
     """`settings_of` of weights that are described already."""
     if not about and not place.is_file():
         raise InputError(short(place), "no model.json in it: the run has trained no network")
-    its = about.get("settings", {})
-    its = its if place.is_file() else models.complete(kind, its)
+    stored = about.get("settings", {})
+    stored = stored if place.is_file() else models.complete(kind, stored)
     for key, value in given.items():
-        if its.get(key, value) != value:
-            raise InputError(short(place), f"{kind} with {key} {its[key]!r}, the task says {value!r}: leave it out")
-    return given | its
+        if stored.get(key, value) != value:
+            raise InputError(short(place), f"{kind} with {key} {stored[key]!r}, the task says {value!r}: leave it out")
+    return given | stored
 
 
 def with_varnet(settings: dict[str, Any], inputs: list[str], weights: os.PathLike | str | None) -> dict[str, Any]:
@@ -146,8 +162,8 @@ def with_varnet(settings: dict[str, Any], inputs: list[str], weights: os.PathLik
         return settings | {"varnet": settings_of(weights, "VarNetRCAN")["varnet"]}
     if not weights and not inputs:
         raise InputError("inputs", "no VarNet given", "a task, a run folder or a file of weights (runs: in a recipe)")
-    its = settings_of(weights or inputs[0], "VarNet", settings.get("varnet"))
-    return settings | ({"varnet": its} if its else {})
+    varnet = settings_of(weights or inputs[0], "VarNet", settings.get("varnet"))
+    return settings | ({"varnet": varnet} if varnet else {})
 
 
 def load_weights(model: nn.Module, weights: os.PathLike | str | None) -> nn.Module:

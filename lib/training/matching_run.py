@@ -14,7 +14,7 @@ MUST_MATCH = (
     "normalize",
 )  # what else a network must share to be tested as it is
 MAY_DIFFER_SILENTLY = (
-    *MUST_MATCH, "network_settings", "data", "task_name", "task_type", "run_dir", "reuse_network", "devices", "num_workers",
+    *MUST_MATCH, "network_settings", "data", "task_name", "predict_split", "run_dir", "reuse_network", "devices", "num_workers",
     "interactive",
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from lib.inference.results import case_names, result_of
 from lib.viewer.kspace_playground import KSpacePlayground
 from lib.viewer.loading import case
+from lib.viewer.prediction import show_prediction
 from lib.viewer.run_comparison import RunComparison, show_case
 from lib.viewer.run_picker import RunPicker
 from lib.viewer.slice_viewer import SliceViewer, show
@@ -17,6 +18,7 @@ __all__ = [
     "result_of",
     "show",
     "show_case",
+    "show_prediction",
 ]
 
 

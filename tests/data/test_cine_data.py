@@ -11,6 +11,7 @@ from lib.data.index import read_set
 from lib.phantoms import cine as hearts
 
 SHAPE = (3, 12, 10, 4)
+TRAINING = {"train": True, "val": True, "test": False}  # and a prediction of the test series
 
 
 def write(path, key, data, **attributes):
@@ -31,7 +32,7 @@ def six(tmp_path):
 
 
 def test_a_users_files_are_indexed_where_they_lie(six, tmp_path, capsys):
-    cine.index(six, tmp_path / "set")
+    cine.index(six, tmp_path / "set", TRAINING)
     found = read_set(tmp_path / "set")
     assert found["kind"] == "cine" and found["counts"] == {"train": 3, "val": 3, "test": 3}
     assert "x_train: x_train.h5, 3 series of 12×10×4" in capsys.readouterr().out
@@ -43,7 +44,7 @@ def test_a_users_files_are_indexed_where_they_lie(six, tmp_path, capsys):
 
 
 def test_batches_are_inputs_then_truths(six, tmp_path):
-    cine.index(six, tmp_path / "set")
+    cine.index(six, tmp_path / "set", TRAINING)
     dls = cine.dataloaders(tmp_path / "set", batch_size=2, seed=3)
     batches = list(dls.train)
     assert [tuple(b.shape) for b in batches[0]] == [(2, 12, 10, 4)] * 2 and dls.n_inp == 1
@@ -53,7 +54,7 @@ def test_batches_are_inputs_then_truths(six, tmp_path):
 
 
 def test_prediction_needs_only_inputs(six, tmp_path):
-    cine.index({"x_test": six["x_test"]}, tmp_path / "set", "predict")
+    cine.index({"x_test": six["x_test"]}, tmp_path / "set", {"test": False})
     (pair,) = cine.split_pairs(tmp_path / "set", "test", need_truth=False)
     assert pair.truths is None and cine.CineSeries([pair]).case(0).truth is None
     assert len(cine.CineSeries([pair])[0]) == 1
@@ -87,29 +88,30 @@ def test_bad_files(six, tmp_path, name):
     which, key, data, words = BAD[name]
     write(six[which], key, data)
     with pytest.raises(InputError, match=words):
-        cine.index(six, tmp_path / "set")
+        cine.index(six, tmp_path / "set", TRAINING)
     assert not (tmp_path / "set").exists()
 
 
 def test_values_far_from_0_to_1_are_a_warning(six, tmp_path, capsys):
     write(six["x_val"], "imagesRecon", np.full(SHAPE, 300.0))
-    cine.index(six, tmp_path / "set")
+    cine.index(six, tmp_path / "set", TRAINING)
     assert "x_val.h5: imagesRecon: values from 300 to 300, expected about 0 to 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("change", "task_type", "words"),
+    ("change", "needed", "words"),
     [
-        ({"y_train": None}, "train", "y_train is missing: task_type train needs x_train, y_train, x_val, y_val"),
-        ({"x_test": None, "y_test": None}, "train_and_predict", "x_test is missing"),
-        ({"z_test": "a"}, "predict", "got 'z_test', expected some of x_train"),
-        ({"x_val": "nowhere.h5"}, "train", "nowhere.h5: no such file"),
-        ({"x_test": None}, "train", "y_test is there without x_test"),
+        ({"y_train": None}, TRAINING, "y_train is missing, expected at least x_train, y_train, x_val, y_val, x_test$"),
+        ({"x_test": None, "y_test": None}, TRAINING, "x_test is missing"),
+        ({"y_test": None}, {"test": True}, "y_test is missing, expected at least x_test, y_test"),
+        ({"z_test": "a"}, {"test": False}, "got 'z_test', expected some of x_train"),
+        ({"x_val": "nowhere.h5"}, TRAINING, "nowhere.h5: no such file"),
+        ({"x_test": None}, {"train": True}, "y_test is there without x_test"),
     ],
 )
-def test_files_that_a_task_needs(six, change, task_type, words):
+def test_files_that_a_task_needs(six, change, needed, words):
     with pytest.raises(InputError, match=words):
-        cine.check_files(six | change, task_type)
+        cine.check_files(six | change, needed)
 
 
 def test_pairs_are_aliased_and_true_in_one_scale():

@@ -37,11 +37,9 @@ RECIPE = """
   epochs: 1
   steps_per_epoch: 2
 - task_name: predict
-  network_type: ResUNet
-  task_type: predict
+  notebook: 26_predict
   saved_network_weights: pairs
   images: data/lgg/sample
-  size: [64, 64]
 - task_name: evaluate
   notebook: 32_evaluate_segmentation
   runs: [slices, pairs]
@@ -105,12 +103,12 @@ def test_a_run_of_the_same_network_data_and_loss_is_tested_and_another_is_traine
 
 
 TASK = "- task_name: bad\n  network_type: {}\n  data: data/{}\n  epochs: 1\n"
+PREDICT = "- {task_name: bad, notebook: 26_predict, saved_network_weights: "
 BAD = {
     "encoder": (TASK.format("ResUNet", "lgg") + "  network_settings: {encoder: vgg}\n", "encoder is 'vgg', expected"),
-    "folder": (
-        TASK.format("ResUNet", "lgg") + "  task_type: predict\n  saved_network_weights: {pairs}\n  images: gone\n",
-        "gone: no such folder, expected one with images",
-    ),
+    "folder": (PREDICT + "{pairs}, images: gone}", "gone: no such folder, expected one with images"),
+    "weights": (PREDICT + "{pairs}, network_type: UNet2D}", "weights of ResUNet, expected UNet2D"),
+    "data": (PREDICT + "{pairs}, data: data/hipmri}", "a set of labeled slices, expected pairs for ResUNet"),
 }  # fmt: skip
 
 
@@ -123,7 +121,7 @@ def test_bad_input_ends_in_one_line(done, name):
 
 def test_weights_of_another_network_end_in_one_line(done):
     place, _ = done
-    task = TASK.format("ResUNet", "lgg") + "  task_type: predict\n  saved_network_weights: "
+    task = TASK.format("ResUNet", "lgg") + "  saved_network_weights: "
     finished = toys.recipe(place, f"{task}{run_of(place, 'slices')}\n")
     last = finished.stderr.strip().splitlines()[-1]
     assert finished.returncode == 1 and "weights of UNet2D, expected ResUNet" in last, finished.stderr

@@ -51,11 +51,14 @@ def test_a_bare_class_is_one_of_no_family(monkeypatch):
         inputs_of("Mine")
 
 
-def test_a_family_has_its_losses_and_settings_of_augmentation():
+def test_a_family_has_its_losses_and_settings():
     from lib import losses
+    from lib.runs import parameters
     from lib.runs.schema import Augmentation
 
+    known = parameters.parameters(parameters.notebook(models.PREDICT))
     for name, family in models.FAMILIES.items():
+        assert set(family.predict) <= known.keys()
         assert set(family.augmentation) <= Augmentation.model_fields.keys()
         with pytest.raises(InputError, match="expected one of"):
             losses.by_name("", name)

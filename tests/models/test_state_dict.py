@@ -64,7 +64,7 @@ def test_the_challenge_baselines_best_model_with_arguments_and_paths(tmp_path, v
         path = saved(tmp_path / f"best_model{number}.pt", content | more)
         assert tensors(path).keys() == varnet.state_dict().keys()
     assert read_torch_file(path)["args"] == ARGUMENTS and str(read_torch_file(path)["elsewhere"]) == "C:\\result"
-    _, settings, network, *_ = weights.network("VarNet", {}, path, trains=False)
+    _, settings, network, *_ = weights.load(path, "VarNet")
     assert settings == SMALL and torch.equal(network.sens_net.norm_unet.unet.conv.layers[0].weight, tensors(path)["sens_net.norm_unet.unet.conv.layers.0.weight"])  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def test_settings_follow_from_the_shapes(tmp_path, varnet):
     assert settings_in("RCAN", {}, path) == settings_in("VarNet", {}, path) == {}
     saved(path, {f"module.{k}": v for k, v in varnet.state_dict().items()})
     with pytest.raises(InputError, match="VarNet with num_cascades 2, chans 2, .*expected num_cascades 12, chans 18, "):
-        weights.network("VarNet", {}, path, trains=True)
+        weights.network("VarNet", {}, path)
     with pytest.raises(InputError, match="VarNet with num_cascades 2, the task says 12: leave it out"):
         weights.with_varnet({"varnet": {"num_cascades": 12}}, [str(path)], None)
     assert weights.with_varnet({}, [str(path)], None) == {"varnet": SMALL}

@@ -160,14 +160,12 @@ def test_prediction_alone_needs_inputs_and_weights(done, tmp_path):
     (trained,) = runs["20_train_cine"]
     inputs = trained.parents[2] / "data" / "cine-quick" / "x_test.h5"
     settings = json.loads((trained / "model_weights" / "model.json").read_text())["settings"]
-    task = {
-        "task_name": "predict",
-        "task_type": "predict",
-        "network_type": "UNet2D1D",
-        "files": {"x_test": str(inputs)},
-    }
-    task |= {"network_settings": {}, "serving": False}  # not those of the run: the network is rebuilt as it was trained
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump([task | {"saved_network_weights": str(trained)}]))
+    task = {"task_name": "predict", "notebook": "26_predict", "files": {"x_test": str(inputs)}}
+    task |= {
+        "network_settings": {"head": "relu"},
+        "saved_network_weights": str(trained),
+    }  # not its own: as it was trained
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump([task]))
     command = [sys.executable, "-m", "lib", str(tmp_path / "p.yaml")]
     environment = os.environ | {"ECHOTRAIN_RUNS": str(tmp_path / "runs")}
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)

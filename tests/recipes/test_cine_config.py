@@ -7,8 +7,9 @@ import sys
 import h5py
 import numpy as np
 import pytest
+import torch
 
-from lib import InputError, runs
+from lib import InputError, models, runs
 from lib.recipes import cine_config, plan
 
 CONFIG = """
@@ -68,7 +69,7 @@ def test_the_sources_example_is_planned_as_it_stands(config, tmp_path):
     assert found["optimizer"] == {"type": "Adam", "learning_rate": 1e-4, "eps": 1e-7}
     assert found["regularization"] == {"type": "l2", "parameters": [1e-5]}
     assert found["early_stopping"] == {"use": True, "monitor": "ssim", "patience": 2, "min_delta": 1e-2}
-    assert found["scheduler"] == {"type": "constant"}
+    assert found["scheduler"] == {"type": "constant"} and found["predict_split"] == "test"
     assert found["metrics"] == ["ssim"] and found["saved_network_weights"] is None
 
 
@@ -116,7 +117,12 @@ def test_no_regularization_and_rmsprop(config):
         ("'l2'", "'l3'", "regularization: type is 'l3'"),
         ("'ssim'", "'sim'", "metric 'sim': did you mean 'ssim'"),
         ("input_validation", "input_nowhere", "input_nowhere.h5: no such file"),
-        ("'train_and_predict'", "'predict'", "task_type predict: saved_network_weights is missing"),
+        (
+            "'train_and_predict'",
+            "'predict'",
+            "input_data_path: saved_network_weights: missing, the cine source needs it",
+        ),
+        ("'train_and_predict'", "'trian'", "task_type: got 'trian', did you mean 'train'"),
     ],
 )
 def test_what_is_wrong_is_named(config, old, new, words):
@@ -126,17 +132,40 @@ def test_what_is_wrong_is_named(config, old, new, words):
     assert words in str(error.value)
 
 
+def network(folder):
+    """Weights of a tiny network in a file, which doesn't say what they are."""
+    torch.save(models.build("UNet2D1D", base_filters=2, depth=2).state_dict(), folder / "weights.pt")
+    return "network_type: UNet2D1D, network_settings: {base_filters: 2, depth: 2}, saved_network_weights: weights.pt"
+
+
+@pytest.mark.parametrize("task_type", ["predict", "evaluate"])
+def test_predicting_is_another_notebooks(config, task_type):
+    network(config.parent)
+    text = CONFIG.replace("train_and_predict", task_type).replace("weights:", "weights: weights.pt")
+    config.write_text(text)
+    (task,) = plan.plan(config)
+    given = {key: task.parameters[key] for key in ("split", "evaluate", "network_type", "metrics", "serving")}
+    assert task.notebook.stem == "26_predict" and task.notify and len(task.parameters["files"]) == 6
+    assert list(given.values()) == ["test", task_type == "evaluate", "UNet2D2D", ["ssim"], True]
+    assert task.parameters["saved_network_weights"] == str(config.with_name("weights.pt"))
+    config.write_text(text.replace("    y_test: './data/truth_test.h5'\n", ""))
+    if task_type == "predict":
+        assert "y_test" not in plan.plan(config)[0].parameters["files"]
+    else:
+        with pytest.raises(InputError, match="y_test is missing, expected at least x_test, y_test"):
+            plan.plan(config)
+
+
 def test_weights_of_an_earlier_task_are_its_run(config):
-    config.write_text(CONFIG)
     first = config.with_name("two.yaml")
-    files = "files: {x_test: data/input_test.h5}"
     first.write_text(f"""
-- {{task_name: one, network_type: UNet2D1D, {files}, task_type: predict, saved_network_weights: weights.pt}}
-- {{task_name: two, network_type: UNet2D1D, {files}, task_type: predict, saved_network_weights: one}}
+- {{task_name: one, notebook: 26_predict, {network(config.parent)}, files: {{x_test: data/input_test.h5}}}}
+- {{task_name: two, notebook: 26_predict, saved_network_weights: one}}
 """)
     one, two = plan.plan(first)
     assert one.runs == [] and one.parameters["saved_network_weights"] == str(config.with_name("weights.pt"))
     assert two.weights == "one" and two.runs == [] and two.parameters["saved_network_weights"] == "one"
+    assert two.parameters["files"] == one.parameters["files"] and two.parameters["network_type"] == "UNet2D1D"
 
 
 def test_ours_are_not_taken_for_the_sources():

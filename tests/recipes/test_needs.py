@@ -9,6 +9,7 @@ from labeled import hipmri_layout
 
 from lib import InputError, runs
 from lib.data import hipmri
+from lib.files import write
 from lib.recipes import needs
 from lib.recipes import plan as planning
 
@@ -71,9 +72,6 @@ REFUSED = {
     "series": (
         [train("cine", "UNet3D"), CINE | {"runs": ["train"]}], "cine/test/x_c.h5: no target or label",
     ),
-    "cine's own evaluation": (
-        [train("cine", "UNet3D", task_type="evaluate", saved_network_weights="w.pt")], "task_type evaluate needs it",
-    ),
     "labels of slices": ([train("slices", "UNet2D"), LABELS], "slices/test/c.h5: no target or label (1 files of test): score"),
     "labels of volumes": ([train("volumes", "VolumeUNet"), LABELS], "volumes/test/c.h5: no target or label"),
 }  # fmt: skip
@@ -88,18 +86,86 @@ def test_a_split_without_truths_is_refused_before_training(sets, name):
     assert not list((sets / "runs").iterdir())
 
 
+# Predictions
+
+
+@pytest.fixture
+def trained(sets):
+    """A good run of a VarNet on the k-space set, and a file of weights that doesn't say whose they are."""
+    run = runs.create("trained")
+    write(run / "model_weights" / "model.json", {"name": "VarNet", "settings": {}})
+    about = {"data": str(sets / "kspace"), "network_type": "VarNet", "predict_split": "test"}
+    write(run / "task.json", {"notebook": "21_train_kspace", "role": "train", "parameters": about})
+    runs.mark(run, "ok", new=True)
+    (sets / "w.pt").touch()
+    return sets
+
+
+def predict(weights="trained", **more):
+    return {"task_name": "predict", "notebook": "26_predict", "saved_network_weights": weights, **more}
+
+
+NOT_PREDICTED = {
+    "no such file": (predict("gone.pt"), "gone.pt: no such file of weights"),
+    "no such run": (predict("nobody"), "run nobody: got 'nobody', expected one of: trained"),
+    "no weights": (predict(None), "saved_network_weights: got null, expected a path"),
+    "unnamed weights": (predict("w.pt"), "network_type: missing: "),
+    "unknown network": (predict("w.pt", network_type="VarNett"), "did you mean 'VarNet'?"),
+    "network that no notebook trains": (predict("w.pt", network_type="RCAN"), "RCAN: no notebook trains it"),
+    "other network": (predict(network_type="UNet2D"), "weights of VarNet, expected UNet2D"),
+    "other family's data": (predict(data="slices"), "a set of labeled slices, expected k-space for VarNet"),
+    "other family's setting": (predict(normalize="unit"), "normalize: VarNet has no such setting, expected some of mask"),
+    "data": (predict("w.pt", network_type="VarNet"), "data: missing: the weights don't say on which data VarNet was"),
+    "split": (predict(split="tset"), "split: got 'tset', did you mean 'test'? expected one of: test, train, val"),
+    "truths": (predict(evaluate=True), "kspace/test/c.h5: no target or label (1 files of test): 26_predict needs it"),
+    "parameter of training": (predict(epochs=3), "epochs: no such parameter in 26_predict"),
+    "images of another kind": (predict(images="."), "images: VarNet has no such setting"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_PREDICTED)
+def test_what_cannot_be_predicted_is_refused_before_anything_starts(trained, name):
+    entry, words = NOT_PREDICTED[name]
+    with pytest.raises(InputError) as error:
+        plan(trained, entry)
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert not list((trained / "runs").glob("predict"))
+
+
+def test_a_prediction_follows_its_networks_training(trained):
+    (task,) = plan(trained, predict())
+    assert task.parameters["data"] == str(trained / "kspace") and task.parameters["network_type"] == "VarNet"
+    assert task.weights == "trained" and task.values["data"] == task.parameters["data"]
+    plan(trained, predict(split="val", evaluate=True))
+    assert plan(trained, predict("w.pt", network_type="VarNet", data="kspace"))[0].weights is None
+
+
+def test_a_prediction_follows_an_earlier_task_of_its_recipe(sets):
+    *_, task = plan(sets, train("slices", "UNet2D"), predict("train"), predict("train", task_name="val", split="val"))
+    assert task.parameters["data"] == str(sets / "slices") and task.parameters["network_type"] == "UNet2D"
+    prepare = {"task_name": "prepare", "notebook": "12_prepare_slices", "data": "new"}
+    plan(sets, prepare, train("new", "UNet2D"), predict("train"))
+    with pytest.raises(InputError, match="saved_network_weights: task prepare trains no network"):
+        plan(sets, prepare, predict("prepare"))
+    with pytest.raises(InputError, match="task train: trains UNet2D, expected VarNet"):
+        plan(sets, train("slices", "UNet2D"), predict("train", network_type="VarNet"))
+
+
+# Scores
+
+
 def test_the_validation_split_will_do(sets):
     plan(sets, train("kspace", "VarNet"), KSPACE | {"runs": ["train"], "split": "val"})
     plan(sets, train("kspace", "VarNet"))  # a prediction needs no targets
     for data, network in (("slices", "UNet2D"), ("volumes", "VolumeUNet")):
-        plan(sets, train(data, network, task_type="train"), LABELS)
+        plan(sets, train(data, network, predict_split="val"), LABELS)
 
 
 def test_a_split_without_files_is_refused(sets):
     files = [entry("train", "a", target="reconstruction_rss"), entry("val", "b", target="reconstruction_rss")]
     make(sets / "kspace", "measured k-space", files)
     with pytest.raises(InputError, match="no files for test: 30_evaluate_kspace needs them"):
-        plan(sets, train("kspace", "VarNet", task_type="train"), KSPACE | {"runs": ["train"]})
+        plan(sets, train("kspace", "VarNet", predict_split="val"), KSPACE | {"runs": ["train"]})
 
 
 def test_what_a_preparing_task_will_make_is_not_asked_for(sets):

@@ -18,6 +18,7 @@ import torch
 from lib import ROOT
 from lib.models import build, notebook_of
 from lib.recipes import plan
+from lib.recipes.task import KEYS
 from lib.runs import parameters
 
 RECIPES = subprocess.run(
@@ -27,7 +28,7 @@ RECIPES = subprocess.run(
 # What a run's result doesn't depend on, or a published recipe means to leave to the notebook:
 FREE = {
     "task_name", "network_type", "metrics", "bucket_sampling", "checkpoint_interval", "num_workers", "devices", "seed",
-    "interactive", "task_type", "serving", "preload", "gain", "size",
+    "interactive", "predict_split", "serving", "preload", "gain", "size",
 }  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def test_nothing_is_left_to_the_demos_defaults(recipe):
 ADAM = {"type": "Adam", "learning_rate": 1e-4}
 KERAS = ADAM | {"eps": 1e-7}
 STEP = {"type": "step", "step_size": 40, "gamma": 0.1}
-FASTMRI = {"batch_size": 1, "epochs": 50, "scheduler": STEP, "data": "fastmri_knee", "task_type": "train"}
+FASTMRI = {"batch_size": 1, "epochs": 50, "scheduler": STEP, "data": "fastmri_knee", "predict_split": "val"}
 CINE = {
     "batch_size": 1, "epochs": 20, "loss": "ssim_loss", "optimizer": KERAS, "scheduler": {"type": "constant"},
     "early_stopping": {"use": True, "monitor": "ssim", "patience": 2, "min_delta": 0.01},
@@ -96,7 +97,7 @@ PUBLISHED = {  # task → what its source says; steps_per_epoch is null in all: 
     "train_pairs_published": {
         "batch_size": 32, "eval_batch_size": 64, "epochs": 20, "loss": "dice", "optimizer": ADAM, "augmentation": {},
         "scheduler": {"type": "exponential", "gamma": 0.95}, "checkpoint_interval": 10, "preload": True,
-        "size": [256, 256], "network_settings": {"encoder": "resnet50", "encoder_weights": "imagenet"},
+        "network_settings": {"encoder": "resnet50", "encoder_weights": "imagenet"},
     },
     "volumes_128": LITS,
     "volumes_256_16_parts": LITS | {"batch_size": 8, "epochs": 10, "patch": [256] * 3, "optimizer": KERAS | {"learning_rate": 5e-5}},
@@ -108,7 +109,7 @@ def test_published_numbers():
     for name, numbers in PUBLISHED.items():
         entry = entries[name]
         notebook = parameters.notebook(notebook_of(entry["network_type"]))
-        given = {k: v for k, v in entry.items() if k not in plan.KEYS or k == "task_name"}
+        given = {k: v for k, v in entry.items() if k not in KEYS or k == "task_name"}
         found = parameters.check_values(notebook, given, name)
         found["data"] = found["data"].split("/")[-1]
         assert found | numbers == found, name

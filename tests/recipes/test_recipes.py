@@ -10,6 +10,7 @@ import toys
 
 from lib import ROOT, InputError, files, models, runs
 from lib.recipes import plan
+from lib.recipes.task import KEYS
 from lib.runs import parameters as tasks
 
 
@@ -367,7 +368,7 @@ def test_a_committed_recipe_gives_only_what_its_notebooks_know(path):
     for entry in plan.read(path):
         notebook = tasks.notebook(entry.get("notebook") or models.notebook_of(entry["network_type"]))
         known = tasks.parameters(notebook)
-        given = {k: v for k, v in entry.items() if k not in plan.KEYS or k in known}
+        given = {k: v for k, v in entry.items() if k not in KEYS or k in known}
         tasks.check_values(notebook, given, entry["task_name"])
 
 
@@ -383,6 +384,9 @@ def test_weights_may_be_those_of_a_task_that_ran_before(place, monkeypatch):
     assert task.weights == "earlier" and task.runs == [] and task.reads == ["earlier"]
     (place / "runs" / "r.yaml").write_text(entry)  # beside the task's own folder
     assert plan.plan(place / "runs" / "r.yaml")[0].weights == "earlier"
+    with pytest.raises(InputError, match="w.safetensors: no such file of weights"):
+        planned(place, entry.replace("earlier", "w.safetensors"))
+    (place / "recipes" / "w.safetensors").touch()
     (task,) = planned(place, entry.replace("earlier", "w.safetensors"))
     assert task.weights is None and task.values["saved_network_weights"].endswith("recipes/w.safetensors")
     with pytest.raises(InputError, match="saved_network_weights: got 5, expected a path or null"):

@@ -110,6 +110,21 @@ def test_what_does_not_fit_is_refused_in_one_line(toy, values, words):
     assert str(error.value).startswith(f"task train_toy: {words}") and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("train", "write `predict_split: val` in its place"),
+        ("train_and_predict", "leave it out"),
+        ("predict", "write `notebook: 26_predict` in its place"),
+        ("evaluate", "write `notebook: 26_predict`, `evaluate: true` and `split: val` (of cine: test) in its place"),
+    ],
+)
+def test_the_task_type_of_earlier_recipes_is_refused_with_what_is_written_now(toy, given, words):
+    with pytest.raises(InputError) as error:
+        parameters.check(toy, {"task_type": given})
+    assert str(error.value) == f"21_toy: task_type {given}: 21_toy has no task types any more: {words}"
+
+
 SHARED = """
 devices = "auto"  # type: str|int|list
 precision = "fp32"  # type: str
@@ -119,7 +134,7 @@ gradient_clip = None  # type: float|None
 scheduler = {"type": "constant"}  # type: dict
 early_stopping = {"use": False}  # type: dict
 regularization = {"type": None}  # type: dict
-task_type = "train"  # type: str
+predict_split = "test"  # type: str
 network_type = None  # type: str|None
 network_settings = {}  # type: dict
 loss = None  # type: str|None
@@ -140,7 +155,7 @@ metrics = []  # type: list
         ("seed", [0, 2**32 - 1], [-1, 2**32, 1.0], "an integer from 0 to 4294967295"),
         ("num_workers", [0, 4], [-1], "an integer of at least 0"),
         ("gradient_clip", [None, 1, 0.5], [0, -1.0], "a number greater than 0"),
-        ("task_type", ["train", "evaluate", "predict", "train_and_predict"], ["test"], "train, evaluate, predict or"),
+        ("predict_split", ["val", "test"], ["train"], "val or test"),
         (
             "scheduler",
             [{"type": "step", "step_size": 40, "gamma": 0.1}, {"type": "one_cycle", "div": 25}],
@@ -253,8 +268,8 @@ def test_names_of_networks_losses_and_metrics(tmp_path, monkeypatch):
             {"network_type": "UNet", "network_settings": {"width": 0}},
             "network_settings: width: got 0, expected at least 1",
         ),
-        ({"loss": "l3"}, "loss 'l3': expected l1"),
-        ({"metrics": ["sim"]}, "metric 'sim': expected psnr"),
+        ({"network_type": "VarNet", "loss": "l3"}, "loss 'l3': expected l1"),
+        ({"network_type": "VarNet", "metrics": ["sim"]}, "metric 'sim': expected psnr"),
     ]:
         with pytest.raises(InputError) as error:
             parameters.check(path, values, "t")

@@ -20,7 +20,10 @@ def trained(tmp_path):
 
 
 def shown(folder, classes, trains=False, count=3, **more):
-    return weights.network("UNet2D", SMALL | {"num_classes": count}, folder, trains, classes, **more)
+    settings = SMALL | {"num_classes": count}
+    if trains:
+        return weights.network("UNet2D", settings, folder, classes, **more)
+    return weights.load(folder, "UNet2D", settings, classes, **more)
 
 
 def test_what_a_network_needs_comes_back_with_it(trained, capsys):
@@ -28,9 +31,9 @@ def test_what_a_network_needs_comes_back_with_it(trained, capsys):
     assert found.classes == ORGANS and found.preprocessing == {"normalize": "z_score"} and not found.model.training
     assert found.run == trained / "model_weights" and found.name == "UNet2D" and found.settings["base_filters"] == 2
     assert weights.load(trained, "UNet2D").settings == found.settings
-    assert weights.preprocessing(trained, normalize="none", size=3) == ("z_score", 3)
-    assert "normalize: 'z_score' as in the run of the weights, not 'none'" in capsys.readouterr().out
-    assert weights.preprocessing(None, normalize="none") == ("none",)
+    assert not capsys.readouterr().out
+    weights.load(trained, "UNet2D", {"depth": 3})
+    assert capsys.readouterr().out == "depth: 2 as in the run of the weights, not 3\n"
 
 
 @pytest.mark.parametrize("classes", [("background", "spleen", "liver"), ("background", "liver", "kidney"), ORGANS[:2]])
@@ -64,6 +67,5 @@ def test_weights_of_earlier_runs_are_read_as_they_are(trained):
     path.write_text(json.dumps({"name": "UNet2D", "settings": about["settings"], "fed": {"normalise": "percentile"}}))
     found = shown(trained, ("a", "b", "c"))
     assert found.classes == () and found.preprocessing == {"normalize": "percentile"}
-    assert weights.preprocessing(trained, normalize="none") == ("percentile",)
     state = runs.load_model(trained).state_dict()
     assert all(torch.equal(value, state[key]) for key, value in found.model.state_dict().items())

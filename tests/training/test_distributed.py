@@ -25,7 +25,7 @@ PREPARE |= {"phantom_size": [32, 32, 32]}
 TRAIN = {
     "network_type": "VolumeUNet", "data": "data/volumes", "network_settings": {"base_filters": 4, "depth": 3},
     "patch": [11, 32, 32], "batch_size": 2, "eval_batch_size": 2, "epochs": 2, "steps_per_epoch": 3, "num_workers": 0,
-    "optimizer": {"type": "SGD", "learning_rate": 0.1}, "task_type": "train", "devices": "cpu",
+    "optimizer": {"type": "SGD", "learning_rate": 0.1}, "predict_split": "val", "devices": "cpu",
 }  # fmt: skip
 TOGETHER = {
     "one": {},
