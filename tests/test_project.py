@@ -54,7 +54,7 @@ def test_licenses_are_there():
     assert "MIT License" in (ROOT / "LICENSE").read_text()
     notices = (ROOT / "data" / "samples" / "LICENSES.md").read_text()
     sources = (ROOT / "data" / "samples" / "README.md").read_text()
-    for license in ("BSD-2-Clause", "BSD-3-Clause", "MIT", "Apache-2.0"):
+    for license in ("BSD-2-Clause", "BSD-3-Clause", "MIT", "Apache-2.0", "CC0", "CC BY-SA"):
         assert license in sources and license in notices
 
 

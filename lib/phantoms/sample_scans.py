@@ -32,16 +32,14 @@ class Scan(NamedTuple):
 
 
 def scan_file(name: str) -> Path:
-    """The file of a sample scan by its name without ending; its checksum is verified."""
+    """The file of a sample scan by its path in the folder without ending; its checksum is verified."""
     path = FOLDER / f"{name}.nii.gz"
     sums = dict(line.split()[::-1] for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
-    if path.name not in sums or not path.exists():
+    if f"{name}.nii.gz" not in sums or not path.exists():
         raise InputError(path, f"no such sample scan; there are {', '.join(sorted(sums))}")
-    digest = checksum(path)
-    if digest != sums[path.name]:
-        raise InputError(
-            path, f"checksum {digest[:12]}… is not the {sums[path.name][:12]}… of SHA256SUMS: fetch it again"
-        )
+    digest, listed = checksum(path), sums[f"{name}.nii.gz"]
+    if digest != listed:
+        raise InputError(path, f"checksum {digest[:12]}… is not the {listed[:12]}… of SHA256SUMS: fetch it again")
     return path
 
 

@@ -140,8 +140,9 @@ def samples() -> pd.DataFrame:
     """A row a person of data/samples, as its README.md lists the scans: what there is of them, license, files missing."""
     people: dict[str, list[list[str]]] = {}
     for cells in _rows(SAMPLES / "README.md", 5):
-        words = cells[0].removesuffix(".h5").split("_")
-        people.setdefault("_".join(words[: 2 if len(words[1]) == 1 else 1]), []).append(cells)
+        words = cells[0].rpartition("/")[2].split(",")[0].removesuffix(".h5").split("_")
+        letter = next((i for i, word in enumerate(words) if len(word) == 1), 0)
+        people.setdefault("_".join(words[: letter + 1]), []).append(cells)
     rows = []
     for person, lines in people.items():
         names = [name.strip() for cells in lines for name in cells[0].split(",")]

@@ -14,7 +14,9 @@ from lib.phantoms import labeled_scans, sample_scans
 
 def test_checksums_cover_every_scan_and_hold():
     listed = {line.split()[1] for line in (sample_scans.FOLDER / "SHA256SUMS").read_text().splitlines()}
-    there = {p.name for p in sample_scans.FOLDER.iterdir()} - {"README.md", "LICENSES.md", "SHA256SUMS"}
+    folder = sample_scans.FOLDER
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    there -= {"README.md", "LICENSES.md", "SHA256SUMS"}
     assert listed == there
     for line in (sample_scans.FOLDER / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split()
