@@ -15,14 +15,15 @@ from torch.utils.data import Dataset
 
 from lib import InputError, models
 from lib.data import pictures
-from lib.data.fastmri_file import KspaceFile, kspace_file
+from lib.data.fastmri_file import OWN, KspaceFile, kspace_file
 from lib.data.grappa_cache import GRAPPA_KEY, grappa_file, grappa_image
 from lib.data.index import entries
 from lib.data.kspace_augment import SliceTransform, check_cutmix, check_turns, draw_move
+from lib.data.kspace_masks import check_columns, file_mask, points_mask
 from lib.data.loaders import check_sizes, loaders
 from lib.data.names import path_names
 from lib.kspace import center_crop, flip_count, ifft2c, rss
-from lib.kspace.sampling import Mask, make_mask
+from lib.kspace.sampling import KINDS_2D, Mask, make_mask
 
 INPUT_COUNTS = {"kspace": 3, "image": 1, "cascade": 4}  # how many tensors a network of that kind takes
 SIMULATION_ARRAYS = {"noise_free": np.float32, "sensitivity_maps": np.complex64}  # arrays of our own simulation
@@ -126,18 +127,24 @@ class KspaceSlices(Dataset):
             extra = {k: torch.from_numpy(data[k][s].astype(kind)) for k, kind in extras.items() if k in data}
         kspace = kspace if kspace.ndim == 3 else kspace.unsqueeze(0)
         mask = self.mask_of(file, i, epoch)
-        masked = kspace * mask.columns
+        masked = kspace * mask.sampled
         filled = self.grappa_image(file.path, s) if self.grappa else None
-        seen = center_crop(rss(ifft2c(masked)), file.target_shape) if zero_filled or file.maximum is None else None
-        target = None
-        if file.target:
-            with h5py.File(file.target_path, "r") as data:
-                target = center_crop(torch.from_numpy(data[file.target][s].astype(np.float32)), file.target_shape)
-        maximum = file.maximum if file.maximum is not None else float(seen.max())
+        target = self._target(file, s, kspace)
+        seen = center_crop(rss(ifft2c(masked)), file.target_shape) if zero_filled or target is None else None
+        maximum = float((target if target is not None else seen).max()) if file.maximum is None else file.maximum
         return KspaceCase(
             kspace, mask, masked, filled, seen, target, extra.get("noise_free"), extra.get("sensitivity_maps"), maximum,
             self.names[file.path], s, file.person, file.path, file.spacing,
         )  # fmt: skip
+
+    def _target(self, file: KspaceFile, s: int, kspace: Tensor) -> Tensor | None:
+        """The truth (h, w) of slice s, from the file or from its fully sampled k-space (C, H, W)."""
+        if file.target is None:
+            return None
+        if file.target == OWN:
+            return center_crop(rss(ifft2c(kspace)), file.target_shape)
+        with h5py.File(file.target_path, "r") as data:
+            return center_crop(torch.from_numpy(data[file.target][s].astype(np.float32)), file.target_shape)
 
     def grappa_image(self, path: Path, s: int) -> Tensor:
         """GRAPPA's image (h, w) of slice s of a file, as it was made before."""
@@ -148,12 +155,15 @@ class KspaceSlices(Dataset):
         """The file's own mask, or the one drawn for slice i in `epoch`."""
         if file.columns:
             return file_mask(torch.tensor(file.columns), file.padding)
+        if file.points:
+            return points_mask(file.path)
         seed = (self.seed, epoch, i) if self.fresh else tuple(map(ord, file.path.name))
         settings = dict(self.mask)
         choices = settings["acceleration"]
         if isinstance(choices, list | tuple):
             settings["acceleration"] = choices[int(np.random.default_rng(seed).integers(len(choices)))]
-        return make_mask(width=file.shape[1], padding=file.padding, seed=seed, **settings)
+        more = {"height": file.shape[0]} if settings.get("kind") in KINDS_2D else {"padding": file.padding}
+        return make_mask(width=file.shape[1], seed=seed, **more, **settings)
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
         epoch, i = key if isinstance(key, tuple) else (0, key)
@@ -194,7 +204,7 @@ class KspaceSlices(Dataset):
             filled = grappa_image(masked, columns, shape, self.grappa) if move.quarter_turn else move.image(filled)
         return case._replace(
             masked_kspace=masked, grappa=filled,
-            mask=dataclasses.replace(case.mask, columns=columns, num_low_frequencies=count),
+            mask=dataclasses.replace(case.mask, sampled=columns, num_low_frequencies=count),
             zero_filled=center_crop(rss(ifft2c(masked)), shape) if seen else None,
             target=None if case.target is None else move.image(case.target),
         )  # fmt: skip
@@ -225,15 +235,6 @@ def inputs_of(network: nn.Module | str) -> dict[str, Any]:
     return {"kind": kind, "grappa": network.grappa if getattr(network, "use_grappa", False) else None}
 
 
-def file_mask(columns: Tensor, padding: tuple[int, int] = (0, 0)) -> Mask:
-    """A mask (W,) that a file brought along; its center lines are the run of sampled columns around W // 2."""
-    width, middle = len(columns), len(columns) // 2
-    left = int(columns[:middle].flip(0).int().cumprod(0).sum())
-    right = int(columns[middle:].int().cumprod(0).sum())
-    rate = (width - sum(padding)) / max(int(columns.sum()), 1)
-    return Mask(columns, "file", rate, left + right if right else 0, None, padding, 0)
-
-
 def split_files(folder: Path, split: str, need_target: bool = True) -> list[KspaceFile]:
     """The checked files of one split of a prepared set.
 
@@ -249,7 +250,9 @@ def split_files(folder: Path, split: str, need_target: bool = True) -> list[Kspa
         If there are none, or targets are missing.
     """
     folder = Path(folder)
-    files = [kspace_file(folder / e["path"])._replace(person=e["person"]) for e in entries(folder, split)]
+    listed = entries(folder, split)
+    files = [kspace_file(folder / e["path"])._replace(person=e["person"]) for e in listed]
+    files = [f._replace(maximum=f.maximum or e.get("maximum")) for f, e in zip(files, listed, strict=True)]
     without = [f.path.name for f in files if f.target is None]
     if need_target and without:
         raise InputError(folder / without[0], f"no target ({len(without)} files of {split}): needed to train or score")
@@ -258,7 +261,7 @@ def split_files(folder: Path, split: str, need_target: bool = True) -> list[Kspa
 
 def dataloaders(
     folder: Path, mask: dict[str, Any], kind: str = "kspace", *, seed: int = 0, grappa: dict[str, Any] | None = None,
-    augmentation: dict[str, Any] | None = None, **settings: Any,
+    augmentation: dict[str, Any] | None = None, train: KspaceSlices | None = None, **settings: Any,
 ):  # fmt: skip
     """fastai DataLoaders of a prepared set's train and val slices; a batch is the network's inputs | targets:
 
@@ -278,6 +281,7 @@ def dataloaders(
     seed : of order, masks and augmentation
     grappa : see `KspaceSlices`
     augmentation : see `KspaceSlices`; only training is augmented
+    train : other slices to train on than the set's, such as `lib.phantoms.simulated_kspace`'s
     **settings : of `lib.data.loaders.loaders`, such as batch_size
 
     Raises
@@ -285,11 +289,12 @@ def dataloaders(
     InputError
         If the set has no such split or no targets, and for batches that can't be made.
     """
-    files, held_out, fresh = split_files(folder, "train"), split_files(folder, "val"), kind != "cascade"
+    files, held_out = [] if train else split_files(folder, "train"), split_files(folder, "val")
     batch_size = settings.get("batch_size", 1)
+    check_columns([*files, *held_out], mask, kind)
     check_cutmix((augmentation or {}).get("cutmix", 0.0), batch_size)
     for part, size in ((files, batch_size), (held_out, settings.get("eval_batch_size") or batch_size)):
         check_sizes(folder, map(sizes_of, part), size, settings.get("bucket_sampling", False))  # before GRAPPA is made
-    train = KspaceSlices(files, mask, kind, seed, fresh, grappa=grappa, augmentation=augmentation)
+    train = train or KspaceSlices(files, mask, kind, seed, kind != "cascade", grappa, augmentation)
     valid = KspaceSlices(held_out, mask, kind, seed, grappa=grappa)
     return loaders(train, valid, INPUT_COUNTS[kind], folder, seed=seed, **settings)

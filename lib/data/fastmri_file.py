@@ -11,6 +11,8 @@ from lib.data.hdf5 import dataset, number, open_hdf5, text
 from lib.data.header import read_header
 from lib.files import list_files
 
+OWN = "kspace"  # the target of a fully sampled file without images: the RSS of its own k-space
+
 
 class KspaceFile(NamedTuple):
     """What a k-space file holds.
@@ -22,9 +24,9 @@ class KspaceFile(NamedTuple):
     slices : S
     coils : C; 1 for single-coil files
     shape : (H, W) of k-space
-    target, target_path, target_shape : the array's key, the file that holds it, and its (h, w), to which images are
+    target, target_path, target_shape : the array's key or OWN, the file that holds it, and its (h, w), to which images are
         cropped; None without a target, but for the size
-    maximum : of the target; None without one
+    maximum : of the target; None without one, and of a target OWN whose values weren't read
     columns : (W,), whether each is acquired, by the file's mask or since k-space without one has empty columns; None:
         all are
     padding : columns on each side that the scanner never encoded
@@ -32,6 +34,7 @@ class KspaceFile(NamedTuple):
     assumed : what had to be assumed, in words
     grappa_path : SNU's image/ file, if that holds an `image_grappa`
     spacing : (slice thickness, H, W) in mm, by the header
+    points : whether k-space was sampled at points of a plane, with holes along both axes
     """
 
     path: Path
@@ -49,11 +52,12 @@ class KspaceFile(NamedTuple):
     assumed: tuple[str, ...]
     grappa_path: Path | None = None
     spacing: tuple[float, float, float] | None = None
+    points: bool = False
 
     @property
     def mask(self) -> bool:
         """Whether the file comes undersampled."""
-        return self.columns is not None
+        return self.columns is not None or self.points
 
 
 def find(source: Path) -> list[KspaceFile]:
@@ -62,10 +66,12 @@ def find(source: Path) -> list[KspaceFile]:
 
 
 def source_files(source: Path) -> list[Path]:
-    """The k-space files under a folder of fastMRI's or SNU's layout; InputError if there are none."""
+    """The k-space files under a folder of fastMRI's or SNU's layout, or the one file; InputError if there are none."""
     source = Path(source)
+    if source.is_file():
+        return [source]
     if not source.is_dir():
-        raise InputError(source, "no such folder", "one with fastMRI's or SNU's k-space files")
+        raise InputError(source, "no such file or folder", "fastMRI's or SNU's k-space files")
     paths = [p for p in list_files(source, (".h5", ".hdf5")) if p.parent.name not in ("image", "grappa")]
     if not paths:
         raise InputError(source, "no .h5 files in it", "fastMRI's or SNU's k-space files")
@@ -107,19 +113,25 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
         target, target_path, target_shape, maximum, layout = _target(path, file, slices, coils)
         if target is None:
             target_shape = _input_shape(_twin(path), (height, width)) or (min(recon[0], height), min(recon[1], width))
+        own = _own_mask(path, file, (height, width)) if "mask" in set(file) else None
+        columns, padding, more, holes = plausible.acquired_columns(kspace, own, padding)
+        if target is None and columns is None and not holes:
+            target, target_path = OWN, path
+            assumed.append("no target: the RSS of its k-space, taken as fully sampled, is the truth")
+        elif target is None:
             assumed.append("no target: it can be reconstructed, not trained on or scored")
-        own = _own_mask(path, file, width) if "mask" in set(file) else None
-        columns, padding, more = plausible.acquired_columns(kspace, own, padding)
-        assumed += more
+        assumed += more + holes
         if values:
             assumed += plausible.check_values(path, kspace)
-            if target:
+            if target == OWN:
+                maximum = plausible.largest_rss(kspace)
+            elif target:
                 assumed += plausible.check_target(kspace, target_path, target, maximum)
         person = text(file.attrs, "patient_id", path, path.stem)
     grappa_path = _grappa(_twin(path), slices, target_shape)
     return KspaceFile(
         path, layout, slices, coils, (height, width), target, target_path, target_shape, maximum, columns, padding,
-        person, tuple(assumed), grappa_path, spacing,
+        person, tuple(assumed), grappa_path, spacing, columns is None and bool(holes),
     )  # fmt: skip
 
 
@@ -136,12 +148,17 @@ def _kspace(path: Path, file: h5py.File) -> h5py.Dataset:
     return kspace
 
 
-def _own_mask(path: Path, file: h5py.File, width: int) -> np.ndarray:
-    """A file's mask as (W,) bool; axes of one are no matter."""
+def _own_mask(path: Path, file: h5py.File, shape: tuple[int, int]) -> np.ndarray | None:
+    """A file's mask as (W,) bool; axes of one are no matter. None of one that varies along both axes: k-space tells."""
     mask = dataset(file, "mask", "fiub")
-    if mask.size != width or width not in (mask.shape or (1,)):
-        raise InputError(path, f"mask: shape {mask.shape}", f"({width},), one value per column of kspace")
-    acquired = np.ravel(mask[()]) > 0
+    acquired, width = np.squeeze(mask[()] > 0), shape[1]
+    if acquired.shape == shape:
+        if not (acquired == acquired[:1]).all():
+            return None
+        acquired = acquired[0]
+    elif mask.size != width or width not in (mask.shape or (1,)):
+        raise InputError(path, f"mask: shape {mask.shape}", f"({width},), one value per column of kspace, or {shape}")
+    acquired = np.ravel(acquired)
     if not acquired.any():
         raise InputError(path, f"mask: none of its {width} columns is acquired")
     return acquired

@@ -50,7 +50,7 @@ def index(source: Path, folder: Path, seed: int = 0) -> Path:
         print(f"[{i + 1}/{len(files)}] {file.path.name}: {about}{''.join(f'; {a}' for a in file.assumed)}", flush=True)
     listed = [
         {"split": split[f.path], "path": str(f.path), "person": f.person, "slices": f.slices, "layout": f.layout,
-         "coils": f.coils, "shape": f.shape, "target": f.target, "assumed": f.assumed}
+         "coils": f.coils, "shape": f.shape, "target": f.target, "maximum": f.maximum, "assumed": f.assumed}
         for f in files
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,16 @@ def check_persons(folder: Path, files: list[dict[str, Any]], shared: Iterable[st
             )
 
 
+def check_source(folder: Path, source: str) -> None:
+    """InputError where a set of somebody's own data would be replaced by one from another source."""
+    try:
+        former = read(folder / "set.json")["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if former != source and "data/samples" not in str(former):
+        raise InputError(folder / "set.json", f"the set here was made from {former}", f"another folder for {source}")
+
+
 def write_set(folder: Path, source: str, kind: str, files: list[dict[str, Any]], **about: Any) -> Path:
     """Write set.json: where a set comes from, its files by split and person, their checksums.
 
@@ -54,6 +64,7 @@ def write_set(folder: Path, source: str, kind: str, files: list[dict[str, Any]],
         For another person in two splits.
     """
     check_persons(folder, files, about.get("shared_persons", ()))
+    check_source(folder, source)
     for entry in files:
         path = folder / entry["path"]
         entry |= {"bytes": path.stat().st_size, "sha256": fingerprint(path)}

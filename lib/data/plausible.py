@@ -54,26 +54,28 @@ def acquired_columns(kspace: h5py.Dataset, own: np.ndarray | None, padding: tupl
 
     Returns
     -------
-    (columns acquired, None for all; padding; what is assumed, in words)
+    (columns acquired, None for all; padding; what is assumed, in words; what is to be said of holes along both axes)
     """
     width = kspace.shape[-1]
     inside = np.ones(width, bool)
     inside[: padding[0]] = inside[width - padding[1] :] = False
     empty, holes = _empty(kspace, inside if own is None else inside & own)
+    if holes and own is None:
+        return None, padding, [], holes
     if own is not None:
         told = [f"{pluralize(int((own & ~inside).sum()), 'column')} of its mask never encoded, by its header"]
         told.append(f"{pluralize(int((own & inside & empty).sum()), 'column')} of its mask without data: not acquired")
-        return _told(own & inside & ~empty), padding, [t for t in told if not t.startswith("0 ")] + holes
+        return _told(own & inside & ~empty), padding, [t for t in told if not t.startswith("0 ")], holes
     full = np.flatnonzero(inside & ~empty)
     if empty[full[0] : full[-1]].any():
         rate = inside.sum() / len(full)
         told = f"no mask, but {width - len(full)} of {width} columns are zero: undersampled {rate:.2f}×, the others are its mask"
-        return _told(inside & ~empty), padding, [told, *holes]
+        return _told(inside & ~empty), padding, [told], holes
     outer = (int(full[0]), int(width - 1 - full[-1]))
     told = ["no mask: taken as fully sampled, a mask is applied on reading"]
     if outer != tuple(padding):
         told.append(f"its outer {outer[0]} and {outer[1]} columns are zero: taken as never encoded")
-    return None, outer, told + holes
+    return None, outer, told, holes
 
 
 def _told(columns: np.ndarray) -> tuple[bool, ...]:
@@ -96,8 +98,14 @@ def _empty(kspace: h5py.Dataset, asked: np.ndarray) -> tuple[np.ndarray, list[st
     return empty, _holes(present)
 
 
+def largest_rss(kspace: h5py.Dataset) -> float:
+    """The largest value of all slices' RSS images."""
+    slices = (torch.from_numpy(kspace[s].astype(np.complex64)) for s in range(len(kspace)))
+    return max(float(rss(ifft2c(values.reshape(-1, *values.shape[-2:])), 0).max()) for values in slices)
+
+
 def check_values(path: Path, kspace: h5py.Dataset) -> list[str]:
-    """Reads all slices; InputError for NaN, inf, nothing but zeros, holes in two directions and a wrong order or center.
+    """Reads all slices; InputError for NaN, inf, nothing but zeros and a wrong order or center.
 
     Returns what is to be said of single slices.
     """
@@ -115,8 +123,6 @@ def check_values(path: Path, kspace: h5py.Dataset) -> list[str]:
     told = []
     if power.any():
         told = _check_axes(path, kspace.shape, energy, power)
-        if holes := _holes(power.any(0)):
-            raise InputError(path, f"kspace: {holes[0]}")
     zero = np.flatnonzero(energy == 0)
     return told + [f"slice {s} is zero" for s in zero]
 
@@ -162,8 +168,7 @@ def _holes(present: np.ndarray) -> list[str]:
     if share <= 0.02:
         return []
     return [
-        f"{share:.0%} of the points are zero, in holes along both axes: undersampled in two directions, expected whole "
-        "columns (phase encodes)"
+        f"{(~present).mean():.0%} of the points are zero, in holes along both axes: undersampled at points, the others are its mask"
     ]
 
 

@@ -8,17 +8,18 @@ from torch import Tensor
 from lib import InputError
 from lib.data.fastmri import KspaceCase
 from lib.kspace import ifft2c, radial, rss
+from lib.kspace.espirit import center_of, espirit
 from lib.kspace.grappa import grappa
 from lib.kspace.sense import cg_sense, estimate_maps, tv_sense
 from lib.runs.parameters import choose
 
 
 def _stack(cases: list[KspaceCase], device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Masked k-space (S, C, H, W), on the device, and mask (W,) of one file's slices."""
-    columns = cases[0].mask.columns
-    if any(not torch.equal(columns, c.mask.columns) for c in cases):
+    """Masked k-space (S, C, H, W), on the device, and mask (W,) or (H, W) of one file's slices."""
+    sampled = cases[0].mask.sampled
+    if any(not torch.equal(sampled, c.mask.sampled) for c in cases):
         raise InputError(cases[0].file, "its slices have different masks", "one per file")
-    return torch.stack([c.masked_kspace for c in cases]).to(device), columns
+    return torch.stack([c.masked_kspace for c in cases]).to(device), sampled
 
 
 def zero_filled(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
@@ -38,7 +39,7 @@ def zero_filled(cases: list[KspaceCase], device: torch.device | str = "cpu") -> 
 
 def by_grappa(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
     """RSS of k-space filled by GRAPPA; 7 readout points by 4 lines did best on the validation slab."""
-    kspace, columns = _stack(cases, device)
+    kspace, columns = _stack(cases, device)[0], cases[0].mask.columns
     return rss(ifft2c(grappa(kspace, columns, kernel_size=(7, 4)))).cpu()
 
 
@@ -53,7 +54,13 @@ def by_cg_sense(cases: list[KspaceCase], device: torch.device | str = "cpu") -> 
 def by_tv(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
     """Compressed sensing: SENSE with total variation, maps estimated from the center lines."""
     kspace, columns = _stack(cases, device)
-    return tv_sense(kspace, estimate_maps(kspace, columns), columns).abs().cpu()
+    maps = estimate_maps(kspace, columns) if columns.ndim == 1 else _by_espirit(kspace, columns)
+    return tv_sense(kspace, maps, columns).abs().cpu()
+
+
+def _by_espirit(kspace: Tensor, sampled: Tensor) -> Tensor:
+    """Each slice's maps (S, C, H, W) by ESPIRiT, which takes a center of any shape."""
+    return torch.stack([espirit(center_of(k, sampled.to(k.device)), k.shape[-2:]) for k in kspace])
 
 
 # One file's slices and a device → images on the CPU, in k-space's size.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lib import ROOT, InputError, models, plots, runs
 from lib.data.fastmri import KspaceCase, KspaceSlices, inputs_of
-from lib.data.fastmri_file import KspaceFile, kspace_file
+from lib.data.fastmri_file import OWN, KspaceFile, kspace_file
 from lib.data.hdf5 import dataset, open_hdf5
 from lib.data.nifti import opened, read_radiological
 from lib.files import read
@@ -236,16 +236,16 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
     print(
         f"{path.name}: {file.layout} layout · {pluralize(file.slices, 'slice')} · {pluralize(file.coils, 'coil')} · "
         f"{height} readout × {width} phase "
-        f"encodes · person {file.person} · target {file.target or 'none'}"
+        f"encodes · person {file.person} · target {'none' if file.target in (None, OWN) else file.target}"
     )
     for assumption in file.assumed:
         print(f"assumed: {assumption}")
     case = slices.case(index)
     shape = tuple(case.zero_filled.shape)
     print(f"slice {case.slice} · mask: {'its own' if file.mask else 'put on here'}, {case.mask.achieved:.2f}× achieved")
-    panels: dict[str, Any] = {"mask": case.mask.columns.float().expand(file.shape) * float(case.zero_filled.max())}
+    panels: dict[str, Any] = {"mask": case.mask.sampled.float().expand(file.shape) * float(case.zero_filled.max())}
     panels["zero-filled"] = case.zero_filled
-    cut = _rows(case.masked_kspace, shape[0])
+    cut = case.masked_kspace if file.points else _rows(case.masked_kspace, shape[0])
     about = f" (on the {shape[0]} rows of {height} that are shown)" if shape[0] < height else ""
     print(f"GRAPPA{about} …", flush=True)
     panels["GRAPPA"] = _try(lambda: center_crop(_grappa(cut, case.mask), shape))
@@ -254,9 +254,7 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
     panels[network] = _try(lambda: _by_network(weights, case._replace(masked_kspace=cut), file))
     truth = case.target
     if truth is not None:
-        panels["truth"] = truth
-    elif not file.mask:
-        truth = panels["fully sampled"] = center_crop(rss(ifft2c(case.kspace)), shape)
+        panels["fully sampled" if file.target == OWN else "truth"] = truth
     window = window_of({"truth": truth} if truth is not None else {n: p for n, p in panels.items() if n != "mask"})
     return plots.montage(panels, window, columns=len(panels), title=f"{path.name}, slice {case.slice}")
 

@@ -53,7 +53,7 @@ def reconstruct(
 ) -> Path:
     """Write result.h5: one group per file with `input` (zero-filled), `output`, and `truth`, `noise_free` if known.
 
-    All are (S, h, w) float32; attributes: person, file, maximum, mask (W,), acceleration asked for and achieved.
+    All are (S, h, w) float32; attributes: person, file, maximum, mask (W,) or (H, W), acceleration asked for and achieved.
     Prints a line per file; written under a temporary name and renamed.
 
     Parameters
@@ -103,7 +103,7 @@ def write_kspace_case(
         images["noise_free"] = torch.stack([c.noise_free for c in cases])
     result.add(
         name, images, person=first.person, file=str(first.file), maximum=first.maximum, spacing=first.spacing,
-        mask=mask.columns.numpy(), mask_kind=mask.kind, acceleration=mask.acceleration,
+        mask=mask.sampled.numpy(), mask_kind=mask.kind, acceleration=mask.acceleration,
         acceleration_achieved=mask.achieved,
     )  # fmt: skip
 

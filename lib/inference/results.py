@@ -77,6 +77,8 @@ class Writer:
 
     def describe(self, name: str, **about: Any) -> None:
         """A case's attributes; those that are None are left out."""
+        if np.ndim(about.get("mask")) == 2:  # an attribute holds 64 KiB
+            about |= {"mask": np.packbits(about["mask"]), "mask_shape": np.shape(about["mask"])}
         self._group(name).attrs.update({key: value for key, value in about.items() if value is not None})
 
     def copy(self, name: str, source: Path) -> None:
@@ -167,7 +169,10 @@ class Case:
     @property
     def mask(self) -> np.ndarray | None:
         """The columns sampled, (W,) bool."""
-        return self.about["mask"].astype(bool) if "mask" in self.about else None
+        if "mask_shape" not in self.about:
+            return self.about["mask"].astype(bool) if "mask" in self.about else None
+        shape = tuple(self.about["mask_shape"])
+        return np.unpackbits(self.about["mask"], count=np.prod(shape)).reshape(shape).astype(bool)
 
     @property
     def achieved(self) -> float | None:

@@ -61,19 +61,43 @@ def simulate(
     normal = torch.stack([-angle.cos() * tilt.cos(), -angle.sin() * tilt.cos(), tilt.sin()], -1)
     radius = 65 + 5 * uniform[3]
 
-    across = torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand_as(normal), normal)
-    across = across / across.norm(dim=-1, keepdim=True)
-    up = torch.linalg.cross(normal, across)
-    turn = 2 * math.pi * (torch.arange(LOOP_SEGMENTS + 1) + uniform[4].unsqueeze(-1)) / LOOP_SEGMENTS
-    rim = radius[:, None, None] * (turn.cos()[..., None] * across[:, None] + turn.sin()[..., None] * up[:, None])
-    corners = (center[:, None] + rim).float()
-
+    corners = loop_corners(center, normal, radius, uniform[4])
     maps = torch.empty((shape[0], num_coils, shape[1], shape[2]), dtype=torch.complex64)
     x, y = width.float(), height.float().unsqueeze(-1)
     for s, z in enumerate(slices.float()):
-        for c in range(num_coils):
-            maps[s, c] = _transverse_field(x, y, z, corners[c])
+        maps[s] = loop_maps(x, y, z, corners)
     return maps / torch.linalg.vector_norm(maps, dim=1, keepdim=True) if normalize else maps / maps.abs().amax()
+
+
+def loop_corners(center: Tensor, normal: Tensor, radius: Tensor, spin: Tensor) -> Tensor:
+    """Corners of loops, (C, LOOP_SEGMENTS + 1, 3), x y z in mm; the first is the last again.
+
+    Parameters
+    ----------
+    center : (C, 3), mm
+    normal : (C, 3), which a loop lies across
+    radius : (C,), mm
+    spin : (C,), where on the rim the first corner lies, in corners
+    """
+    across = torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand_as(normal), normal)
+    across = across / across.norm(dim=-1, keepdim=True)
+    up = torch.linalg.cross(normal, across)
+    turn = 2 * math.pi * (torch.arange(LOOP_SEGMENTS + 1) + spin.unsqueeze(-1)) / LOOP_SEGMENTS
+    rim = radius[:, None, None] * (turn.cos()[..., None] * across[:, None] + turn.sin()[..., None] * up[:, None])
+    return (center[:, None] + rim).float()
+
+
+def loop_maps(x: Tensor, y: Tensor, z: Tensor, corners: Tensor) -> Tensor:
+    """Receive sensitivities Bx − i·By of loops in one plane, complex (C, H, W).
+
+    Parameters
+    ----------
+    x : (W,), mm
+    y : (H, 1), mm
+    z : () of the plane, mm
+    corners : (C, K + 1, 3) of the loops, mm
+    """
+    return torch.stack([_transverse_field(x, y, z, loop) for loop in corners])
 
 
 def _transverse_field(x: Tensor, y: Tensor, z: Tensor, corners: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib import InputError
-from lib.kspace.grappa_grid import Grid, find_grid
+from lib.kspace.grappa_grid import Grid, center_block, find_grid
 from lib.kspace.grappa_kernels import (
     MOST_EQUATIONS,
     Pattern,
@@ -164,6 +164,16 @@ def grappa(
     lines = len(usual.pattern.sources)
     worst = torch.stack(of_slices).amax(0).tolist() if of_slices else (1.0, 0.0, 0.0)
     return filled, Report((points, lines), grid.acceleration, grid.offset, grid.center, *worst)
+
+
+@torch.no_grad()
+def estimate_noise(kspace: Tensor, mask: Tensor) -> float:
+    """The standard deviation of a complex sample's noise, from the center lines of kspace (C, H, W), mask (W,)."""
+    start, stop = center_block(mask)
+    block = kspace[..., start:stop].mT.contiguous()
+    level = mean_energy(block)
+    level = level + (level == 0)
+    return float((noise_energy(block / level.sqrt()) * level).sqrt())
 
 
 class Part(NamedTuple):

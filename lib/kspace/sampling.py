@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lib import InputError
 from lib.kspace.fourier import ifftc
+from lib.kspace.poisson import poisson_disc, random_points
 from lib.text import one_of
 
 Seed = int | str | tuple[int, ...]
@@ -27,16 +28,16 @@ class Mask:
 
     Parameters
     ----------
-    columns : (W,) bool, True where acquired
-    kind : one of KINDS
+    sampled : bool, True where acquired: (W,), whole columns, or (H, W), points, of a kind in KINDS_2D
+    kind : one of KINDS or KINDS_2D; "file" if a file brought it along
     acceleration : the one asked for; `achieved` is the real one
-    num_low_frequencies : center lines
+    num_low_frequencies : center lines; of points, the side of the center square
     offset : first line of the grid, None where there is no grid
     padding : (left, right) columns that the scanner never encoded
     seed : gives the same mask again, also if none was asked for
     """
 
-    columns: Tensor
+    sampled: Tensor
     kind: str
     acceleration: float
     num_low_frequencies: int
@@ -46,9 +47,21 @@ class Mask:
 
     @property
     def achieved(self) -> float:
-        """Encoded columns / acquired columns; padding counts as neither. Infinite where nothing is acquired."""
-        acquired = int(self.columns.sum())
-        return (self.columns.numel() - sum(self.padding)) / acquired if acquired else math.inf
+        """Encoded columns (or points) / acquired ones; padding counts as neither. Infinite where nothing is acquired."""
+        acquired = int(self.sampled.sum())
+        padding = sum(self.padding) * (1 if self.sampled.ndim == 1 else len(self.sampled))
+        return (self.sampled.numel() - padding) / acquired if acquired else math.inf
+
+    @property
+    def columns(self) -> Tensor:
+        """(W,) bool, the acquired columns; InputError for a mask of points."""
+        if self.sampled.ndim != 1:
+            raise InputError(
+                f"{self.kind} mask {tuple(self.sampled.shape)}",
+                "samples single points, not whole columns",
+                f"a mask of columns ({', '.join(KINDS)}); points are for zero-filled, SENSE and TV-SENSE",
+            )
+        return self.sampled
 
     @property
     def center_count(self) -> int:
@@ -68,8 +81,9 @@ def make_mask(
     offset: int | None = None,
     padding: tuple[int, int] = (0, 0),
     seed: Seed | None = None,
+    height: int | None = None,
 ) -> Mask:
-    """A mask over `width` lines with a fully sampled center.
+    """A mask over `width` lines, or over the points of a plane, with a fully sampled center.
 
     random: each outer line with one probability, W / acceleration lines expected · equispaced: every acceleration-th
     line, a true GRAPPA grid; with the center the achieved acceleration is lower · equispaced_fraction: a wider step,
@@ -77,16 +91,20 @@ def make_mask(
     conjugate symmetry · magic_fraction: magic with a wider step. If the center alone reaches the acceleration, random
     and the two fraction kinds sample the center only.
 
+    Of the points of a plane (both phase encodes of a 3-D scan) · poisson: a Poisson disc, points at distances that grow
+    outwards · random_2d: outer points with one probability. Both reach the acceleration, center included.
+
     Parameters
     ----------
-    kind : one of KINDS
+    kind : one of KINDS, or of KINDS_2D
     width : number of lines, W
     acceleration : at least 1; a whole number for equispaced and magic
     center_fraction : center lines as a fraction of W, 0 to 1 (magic_fraction: of at most W / acceleration lines)
-    num_low_frequencies : center lines as a count; give one of the two
+    num_low_frequencies : center lines as a count; give one of the two. Of points: the side of the center square
     offset : the grid's first line, 0 to step − 1; None: drawn
     padding : (left, right) counts of outer columns that are not sampled
     seed : an int, ints, or a text such as the file's name (its code points); None draws one, which the mask names
+    height : of the plane, H; for KINDS_2D only
 
     Raises
     ------
@@ -97,8 +115,8 @@ def make_mask(
     ----------
     fastMRI's subsample.py: Zbontar et al., arXiv 1811.08839. Magic: Defazio, arXiv 1912.01101.
     """
-    if kind not in _GRIDS:
-        raise InputError(f"mask kind {kind!r}", *one_of(kind, _GRIDS))
+    if kind not in (*KINDS, *KINDS_2D):
+        raise InputError(f"mask kind {kind!r}", *one_of(kind, (*KINDS, *KINDS_2D)))
     if width < 1:
         raise InputError(f"mask width {width}", "", "at least 1 column")
     if not 1 <= acceleration < math.inf:
@@ -106,6 +124,8 @@ def make_mask(
     lines = _center_lines(kind, width, acceleration, center_fraction, num_low_frequencies)
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
+    if kind in KINDS_2D:
+        return _points(kind, (height, width), acceleration, lines, offset, padding, seed)
 
     grid, offset = _GRIDS[kind](width, acceleration, lines, offset, _generator(seed))
     start = (width - lines + 1) // 2
@@ -120,6 +140,32 @@ def make_mask(
         )
     grid[:left] = grid[width - right :] = False
     return Mask(torch.from_numpy(grid), kind, acceleration, lines, offset, (left, right), seed)
+
+
+def _points(
+    kind: str,
+    shape: tuple[int | None, int],
+    acceleration: float,
+    side: int,
+    offset: int | None,
+    padding: tuple[int, int],
+    seed: Seed,
+) -> Mask:
+    if not shape[0] or offset is not None or any(padding):
+        raise InputError(
+            f"{kind} mask",
+            f"height {shape[0]}, offset {offset}, padding {padding}",
+            "a height, and neither of the others",
+        )
+    wanted = round(shape[0] * shape[1] / acceleration)
+    if side > min(shape) or side**2 > wanted:
+        raise InputError(
+            f"{kind} mask",
+            f"a center of {side}×{side} points in {shape[0]}×{shape[1]} at acceleration {acceleration:g}",
+            f"at most {math.isqrt(min(wanted, min(shape) ** 2))}",
+        )
+    points = {"poisson": poisson_disc, "random_2d": random_points}[kind](shape, wanted, side, _generator(seed))
+    return Mask(torch.from_numpy(points), kind, acceleration, side, None, (0, 0), seed)
 
 
 def point_spread(columns: Tensor) -> Tensor:
@@ -221,3 +267,4 @@ _GRIDS: dict[str, Callable[..., tuple[np.ndarray, int | None]]] = {
     "magic_fraction": _magic_fraction,
 }
 KINDS = tuple(_GRIDS)
+KINDS_2D = ("poisson", "random_2d")

@@ -1,8 +1,8 @@
 """SENSE reconstruction with given coil maps: least squares by conjugate gradients, and with total variation.
 
-The encoding A takes an image to the acquired lines of every coil's k-space, A x = M·F(S·x). A Cartesian mask does not
+The encoding A takes an image to the acquired samples of every coil's k-space, A x = M·F(S·x). A mask of columns does not
 vary along the readout, so k-space is transformed there once, F is a 1-D FFT along the phase encode, and AᴴA is one
-W × W block per row of the image.
+W × W block per row of the image. With a mask of points F is the 2-D FFT.
 """
 
 import torch
@@ -12,35 +12,47 @@ from lib import InputError
 from lib.kspace.fourier import fftc, ifft2c, ifftc, rss
 from lib.kspace.grappa_grid import center_block
 
+LONGER = 4
+
 
 class Encoding:
-    """A and its adjoint, from images (..., H, W) to k-space (..., C, H, W) transformed along W only.
+    """A and its adjoint, from images (..., H, W) to k-space (..., C, H, W), which `enter` takes k-space to.
 
     Parameters
     ----------
     maps : complex (..., C, H, W)
-    mask : (W,) bool
+    mask : (W,) bool, k-space is transformed along W only; or (H, W) bool, along both
     """
 
     def __init__(self, maps: Tensor, mask: Tensor):
-        if mask.shape != maps.shape[-1:]:
-            raise InputError("sense", f"mask of shape {tuple(mask.shape)}", f"({maps.shape[-1]},), the maps' columns")
+        if mask.ndim not in (1, 2) or mask.shape != maps.shape[-mask.ndim :]:
+            height, width = maps.shape[-2:]
+            raise InputError(
+                "mask",
+                f"shape {tuple(mask.shape)}",
+                f"({width},), the maps' columns, or ({height}, {width}), their points",
+            )
         self.maps, self.mask = maps, (mask != 0).to(maps.device)
+        self.axes = (-1,) if mask.ndim == 1 else (-2, -1)
         self._shifted = torch.fft.ifftshift(self.mask).to(maps.real)
 
+    def enter(self, kspace: Tensor) -> Tensor:
+        """K-space (..., C, H, W), transformed along the axes that the mask doesn't vary along."""
+        return ifftc(kspace, (-2,)) if self.mask.ndim == 1 else kspace
+
     def __call__(self, image: Tensor) -> Tensor:
-        return fftc(image.unsqueeze(-3) * self.maps, (-1,)) * self.mask
+        return fftc(image.unsqueeze(-3) * self.maps, self.axes) * self.mask
 
     def adjoint(self, hybrid: Tensor) -> Tensor:
-        return torch.linalg.vecdot(self.maps, ifftc(hybrid * self.mask, (-1,)), dim=-3)
+        return torch.linalg.vecdot(self.maps, ifftc(hybrid * self.mask, self.axes), dim=-3)
 
     def normal(self, image: Tensor) -> Tensor:
         """AᴴA x; F⁻¹MF is a circular convolution, which centering both its sides leaves as it is."""
-        hybrid = torch.fft.fft(image.unsqueeze(-3) * self.maps) * self._shifted
-        return torch.linalg.vecdot(self.maps, torch.fft.ifft(hybrid), dim=-3)
+        hybrid = torch.fft.fftn(image.unsqueeze(-3) * self.maps, dim=self.axes) * self._shifted
+        return torch.linalg.vecdot(self.maps, torch.fft.ifftn(hybrid, dim=self.axes), dim=-3)
 
     def blocks(self) -> Tensor:
-        """AᴴA as dense blocks (..., H, W, W): the convolution times the coils' Σ S̄ᵢSⱼ."""
+        """AᴴA of a mask of columns as dense blocks (..., H, W, W): the convolution times the coils' Σ S̄ᵢSⱼ."""
         line = torch.eye(len(self.mask)).to(self.maps)
         convolution = ifftc(fftc(line, (0,)) * self.mask.unsqueeze(-1), (0,))
         rows = self.maps.movedim(-3, -1)  # ..., H, W, C
@@ -54,7 +66,7 @@ def cg_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 20, r
     ----------
     kspace : complex (..., C, H, W), zero where not sampled
     maps : complex (..., C, H, W), on whose scale λ is: RSS 1
-    mask : (W,) bool
+    mask : (W,) or (H, W) bool
     iterations : at most; rounding ends it earlier
     regularization : λ, at least 0
 
@@ -67,7 +79,7 @@ def cg_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 20, r
     Pruessmann et al., MRM 2001.
     """
     encoding = _encoding(kspace, maps, mask)
-    residual = encoding.adjoint(ifftc(kspace, (-2,)))
+    residual = encoding.adjoint(encoding.enter(kspace))
     image, direction, power = torch.zeros_like(residual), residual, _inner(residual, residual)
     negligible = power * torch.finfo(power.dtype).eps ** 2  # rounding rules below, and an empty slice is solved at once
     for _ in range(iterations):
@@ -84,15 +96,15 @@ def cg_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 20, r
 def tv_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 40, regularization: float = 3e-3) -> Tensor:
     """The image that minimizes ½‖A x − k‖² + λ·TV(x), isotropic total variation: compressed sensing, slice by slice.
 
-    The proximal step of the data term is exact, since its matrix falls into a W × W block per row: H·W²·8 bytes for
-    the inverses of a slice.
+    With a mask of columns the proximal step of the data term is exact, since its matrix falls into a W × W block per
+    row: H·W²·8 bytes for the inverses of a slice.
 
     Parameters
     ----------
     kspace : complex (..., C, H, W), zero where not sampled
     maps : complex (..., C, H, W), RSS 1
-    mask : (W,) bool
-    iterations : primal-dual steps
+    mask : (W,) or (H, W) bool
+    iterations : primal-dual steps; with a mask of points, whose data term only has its gradient, LONGER times as many
     regularization : λ as a fraction of the largest magnitude of Aᴴk in each slice, above 0
 
     Returns
@@ -101,14 +113,15 @@ def tv_sense(kspace: Tensor, maps: Tensor, mask: Tensor, iterations: int = 40, r
 
     References
     ----------
-    Lustig et al., MRM 2007; Chambolle & Pock, J Math Imaging Vis 2011, algorithm 1.
+    Lustig et al., MRM 2007; Chambolle & Pock, J Math Imaging Vis 2011, algorithm 1; Condat, J Optim Theory Appl 2013.
     """
     if regularization <= 0:
         raise InputError("tv_sense", f"regularization is {regularization}", "more than 0", "cg_sense does without")
     encoding = _encoding(kspace, maps, mask)
-    start = encoding.adjoint(ifftc(kspace, (-2,)))
+    start = encoding.adjoint(encoding.enter(kspace))
     flat = zip(start.flatten(0, -3), maps.flatten(0, -4), strict=True) if start.ndim > 2 else [(start, maps)]
-    images = [_primal_dual(x, Encoding(coils, mask), iterations, regularization) for x, coils in flat]
+    solve = _primal_dual if mask.ndim == 1 else _primal_dual_by_gradient
+    images = [solve(x, Encoding(coils, mask), iterations, regularization) for x, coils in flat]
     return torch.stack(images).view(start.shape)
 
 
@@ -127,6 +140,20 @@ def _primal_dual(start: Tensor, encoding: Encoding, iterations: int, regularizat
         right = image + tau * (start + divergence(dual))
         updated = (right.conj().unsqueeze(-2) @ inverse).squeeze(-2).conj()  # Hermitian: 4 × as fast as inverse @ right
         image, ahead = updated, 2 * updated - image
+    return image * peak
+
+
+def _primal_dual_by_gradient(start: Tensor, encoding: Encoding, iterations: int, regularization: float) -> Tensor:
+    """tv_sense for one slice and a mask of points: Condat's algorithm, whose data term takes a gradient step (‖AᴴA‖ ≤ 1)."""
+    peak = start.abs().amax()
+    start = start / torch.where(peak > 0, peak, 1)
+    sigma = 1 / 16
+    tau = 1 / (0.5 + 8 * sigma)  # 1/τ − σ‖∇‖² ≥ ‖AᴴA‖ / 2
+    image, dual = start, torch.zeros((2, *start.shape), dtype=start.dtype, device=start.device)
+    for _ in range(LONGER * iterations):
+        updated = image - tau * (encoding.normal(image) - start - divergence(dual))
+        dual = shrink(dual + sigma * gradient(2 * updated - image), regularization)
+        image = updated
     return image * peak
 
 

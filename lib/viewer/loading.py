@@ -130,7 +130,7 @@ class ViewedCase(NamedTuple):
     spacing : (z, y, x) in mm; None if unknown
     classes : names of a segmentation's, the background first
     planes : names of the three planes
-    mask : (W,) bool, the columns sampled; None of what isn't k-space
+    mask : (W,) bool, the columns sampled, or (H, W), the points; None of what isn't k-space
     achieved : the acceleration that the mask has achieved; None likewise
     """
 

@@ -24,8 +24,10 @@ def make(path, kspace=None, **more):
 
 def test_fastmri_file_without_header_mask_and_target_says_what_is_assumed(tmp_path):
     file = kspace_file(make(tmp_path / "a.h5"))
-    assert (file.slices, file.coils, file.shape, file.target) == (2, 3, (8, 6), None)
+    assert (file.slices, file.coils, file.shape, file.target) == (2, 3, (8, 6), "kspace")
     assert [a.split(":")[0] for a in file.assumed] == ["no ismrmrd_header", "no target", "no mask"]
+    undersampled = kspace_file(make(tmp_path / "b.h5", mask=np.array([1, 0, 1, 1, 0, 1])))
+    assert undersampled.target is None and "no target: it can be reconstructed" in " ".join(undersampled.assumed)
 
 
 def test_single_coil_has_one_coil(tmp_path):

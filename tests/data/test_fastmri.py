@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from lib import InputError
-from lib.data.fastmri import KspaceSlices, dataloaders, file_mask, split_files
+from lib.data.fastmri import KspaceSlices, dataloaders, split_files
 from lib.data.fastmri_file import kspace_file
+from lib.data.fastmri_index import index
 from lib.data.index import write_set
+from lib.data.kspace_masks import file_mask
 from lib.kspace import center_crop, ifft2c, rss
 from lib.phantoms import sample_scans
 
@@ -127,9 +129,29 @@ def test_missing_targets_and_mixed_sizes_are_refused(tmp_path):
         dataloaders(tmp_path, MASK, batch_size=2)
     with h5py.File(tmp_path / "a.h5", "a") as file:
         del file["reconstruction_rss"]
+        file["mask"] = np.arange(16) % 2
     write_set(tmp_path, "here", "k-space", entries, shared_persons=["a"])
     with pytest.raises(InputError, match=r"a.h5: no target \(1 files of train\)"):
         dataloaders(tmp_path, MASK)
+
+
+def test_fully_sampled_kspace_without_a_target_is_its_own_truth(tmp_path):
+    """Target and maximum are the RSS of all lines, as scikit-image's and numpy's FFTs have it."""
+    rng = np.random.default_rng(0)
+    row, column = np.mgrid[-8:8, -8:8]
+    kspace = (rng.normal(size=(3, 2, 16, 16)) + 1j * rng.normal(size=(3, 2, 16, 16))) * np.exp(
+        -(row**2 + column**2) / 20
+    )
+    (tmp_path / "val").mkdir()
+    with h5py.File(tmp_path / "val" / "a.h5", "w") as file:
+        file["kspace"] = kspace.astype(np.complex64)
+    index(tmp_path, tmp_path / "set")
+    images = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, (-2, -1)), norm="ortho"), (-2, -1))
+    truth = np.sqrt((np.abs(images) ** 2).sum(1))
+    slices = KspaceSlices(split_files(tmp_path / "set", "val"), MASK)
+    for s in range(3):
+        case = slices.case(s)
+        assert np.allclose(case.target, truth[s], atol=1e-5) and case.maximum == pytest.approx(truth.max(), rel=1e-5)
 
 
 WIDE = {"kind": "equispaced_fraction", "acceleration": 4, "center_fraction": 0.08}

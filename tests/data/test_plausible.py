@@ -8,7 +8,7 @@ import torch
 
 from lib import InputError
 from lib.data import plausible
-from lib.data.fastmri import KspaceSlices
+from lib.data.fastmri import KspaceSlices, split_files
 from lib.data.fastmri_file import kspace_file
 from lib.data.fastmri_index import index
 from lib.kspace import center_crop, ifft2c, rss
@@ -114,13 +114,28 @@ def test_columns_of_a_mask_that_hold_nothing_are_not_acquired(tmp_path):
     assert [a for a in file.assumed if "without data" in a] == ["3 columns of its mask without data: not acquired"]
 
 
-def test_a_mask_in_two_directions_is_refused(tmp_path):
+def test_holes_along_both_axes_are_a_mask_of_points(tmp_path):
     points = np.random.default_rng(0).random((64, 48)) < 0.2
     points[28:36, 20:28] = True
-    path = make(tmp_path / "a.h5", FULL * points)
-    assert any("undersampled in two directions" in a for a in kspace_file(path).assumed)
-    with pytest.raises(InputError, match="holes along both axes: undersampled in two directions"):
-        index(tmp_path, tmp_path / "set")
+    (tmp_path / "test").mkdir()
+    path = make(tmp_path / "test" / "a.h5", FULL * points)
+    file = kspace_file(path)
+    assert file.points and file.columns is None and file.target is None
+    assert any("in holes along both axes: undersampled at points" in a for a in file.assumed)
+    index(tmp_path, tmp_path / "set")
+    files = split_files(tmp_path / "set", "test", need_target=False)
+    case = KspaceSlices(files, {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 8}).case(0)
+    assert np.array_equal(case.mask.sampled, points) and case.mask.achieved == pytest.approx(points.size / points.sum())
+    with pytest.raises(InputError, match="single points, not whole columns"):
+        KspaceSlices(files, {}).item(case)
+
+
+@pytest.mark.parametrize("shape", [(48,), (64, 48), (1, 1, 48)])
+def test_a_files_mask_of_columns_may_have_rows_too(tmp_path, shape):
+    mask = np.zeros(48)
+    mask[::3] = mask[20:28] = 1
+    file = kspace_file(make(tmp_path / "a.h5", FULL * mask, mask=np.broadcast_to(mask, shape)))
+    assert list(file.columns) == (mask > 0).tolist()
 
 
 def test_partial_echoes_and_cut_corners_are_no_holes(tmp_path, capsys):

@@ -179,7 +179,7 @@ def test_maps_estimated_from_the_center_are_near_the_true_ones(kind):
 def test_what_does_not_fit_is_refused():
     _, maps, kspace = scan()
     mask = torch.ones(20).bool()
-    with pytest.raises(InputError, match=r"mask of shape \(7,\), expected \(20,\)"):
+    with pytest.raises(InputError, match=r"mask: shape \(7,\), expected \(20,\)"):
         sense.cg_sense(kspace, maps, mask[:7])
     with pytest.raises(InputError, match=r"k-space \(1, 4, 24, 20\) and maps \(1, 3, 24, 20\)"):
         sense.tv_sense(kspace, maps[:, :3], mask)
