@@ -16,6 +16,7 @@ from lib.metrics.similarity import SAMPLE_COVARIANCE
 
 CLAMP = 6.0  # fastMRI cuts normalized images off at so many standard deviations
 EPSILON = 1e-11  # and adds this to them, in the data's units
+FLOOR = 1e-6
 
 
 def unnormalize(output: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -75,6 +76,23 @@ class SSIML1Loss(nn.Module):
         return SSIMLoss()(output, *targets) + 5 * L1Loss()(output, *targets)
 
 
+class LogErrorLoss(nn.Module):
+    """Mean over slices of log10(1 − SSIM) + log10(MSE / max²), SSIM as in SSIMLoss.
+
+    A tenth of either error is 1 less, however small it is: a nearly perfect slice counts as much as a poor one. The
+    second part is −PSNR / 10 dB. Errors below FLOOR (of the root mean square error, too) count as FLOOR.
+    """
+
+    def forward(
+        self, output: Tensor, target: Tensor, max: Tensor, mean: Tensor | None = None, std: Tensor | None = None
+    ) -> Tensor:
+        output, target = _data_units(output, target, mean, std)
+        scale = _along(max, output)
+        ssim = metrics.ssim_map(output, target, scale, metrics.box_mean, SAMPLE_COVARIANCE).flatten(1).mean(1)
+        error = ((output - target) / scale).square().flatten(1).mean(1)
+        return ((1 - ssim).clamp_min(FLOOR).log10() + error.clamp_min(FLOOR**2).log10()).mean()
+
+
 class SSIMForegroundLoss(nn.Module):
     """1 − SSIM of output · m and target · m, m the SNU challenge's foreground of the target (`challenge_foreground`).
 
@@ -99,6 +117,7 @@ class SSIMForegroundLoss(nn.Module):
 
 LOSSES: dict[str, type[nn.Module]] = {
     "ssim": SSIMLoss, "l1": L1Loss, "mse": MSELoss, "ssim_l1": SSIML1Loss, "ssim_foreground": SSIMForegroundLoss,
+    "log_error": LogErrorLoss,
 }  # fmt: skip
 
 

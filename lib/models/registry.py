@@ -74,6 +74,10 @@ MODELS: "dict[str, Network | str | Callable[..., nn.Module]]" = {
     "VarNet": Network(
         "varnet:VarNet", "kspace", tiny={"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}
     ),
+    "GrappaVarNet": Network(
+        "grappa_varnet:GrappaVarNet", "kspace",
+        tiny={"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2, "refine_chans": 2},
+    ),
     "RCAN": Network("rcan:RCAN"),
     "VarNetRCAN": Network(
         "varnet_rcan:VarNetRCAN", "cascade",

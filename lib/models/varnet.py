@@ -9,6 +9,8 @@ Same weights and same output as fastMRI's, up to rounding, for less work:
   where the images a ← a + u and b ← b + w·(a − b) start at 0 and take the place of all coils' k-space.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,13 +35,13 @@ class NormUNet(nn.Module):
         x = torch.stack((image.real, image.imag), 1)
         std, mean = torch.std_mean(x, (2, 3), keepdim=True)
         x = (x - mean) / torch.where(std > 0, std, 1)  # never an eps: k-space comes in units of 1e-6 and of 1e6
-        (top, bottom), (left, right) = (_margins(size) for size in image.shape[-2:])
+        (top, bottom), (left, right) = (margins(size) for size in image.shape[-2:])
         x = self.unet(F.pad(x, (left, right, top, bottom)))
         x = x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right] * std + mean  # float32, also after autocast
         return torch.complex(x[:, 0], x[:, 1])
 
 
-def _margins(size: int) -> tuple[int, int]:
+def margins(size: int) -> tuple[int, int]:
     """Zeros before and after that make `size` a multiple of 16."""
     missing = -size % 16
     return missing // 2, missing - missing // 2
@@ -113,8 +115,14 @@ class VarNet(nn.Module):
             For other shapes and types.
         """
         mask = self._checked(masked_kspace, mask)
-        hybrid = _to_hybrid(masked_kspace)
+        hybrid = to_hybrid(masked_kspace)
         maps = self._maps(hybrid, center_lines(mask, num_low_frequencies, self.full_mask_center))
+        return self._unroll(hybrid, maps, mask, [cascade.model for cascade in self.cascades])
+
+    def _unroll(
+        self, hybrid: Tensor, maps: Tensor, mask: Tensor, corrections: Sequence[Callable[[Tensor], Tensor]]
+    ) -> Tensor:
+        """The cascades from k-space `hybrid` whose sampled lines are as measured; corrections: a cascade's u of its image."""
         conj = maps.conj().resolve_conj()  # maps·conj sums to 1 over the coils (an empty sample is 0 throughout)
         unsampled = ~torch.fft.ifftshift(mask, -1)
 
@@ -125,12 +133,12 @@ class VarNet(nn.Module):
         coils = torch.fft.ifft(hybrid, norm="ortho")
         start = (coils * conj).sum(1)
         a = b = torch.zeros_like(start)
-        for index, cascade in enumerate(self.cascades):
+        for index, (cascade, correct) in enumerate(zip(self.cascades, corrections, strict=True)):
             image = start - a
             if index > 1:  # b is 0 before
                 image = image + (resample(b) * conj).sum(1)
             b = b + cascade.dc_weight * (a - b)
-            a = a + cascade.model(image)
+            a = a + correct(image)
         return rss(coils - a.unsqueeze(1) * maps + resample(b))
 
     def sensitivities(
@@ -138,7 +146,7 @@ class VarNet(nn.Module):
     ) -> Tensor:
         """The coil sensitivities (N, C, H, W), complex, that `forward` uses with these arguments; their RSS is 1 or 0."""
         mask = self._checked(masked_kspace, mask)
-        return self._maps(_to_hybrid(masked_kspace), center_lines(mask, num_low_frequencies, self.full_mask_center))
+        return self._maps(to_hybrid(masked_kspace), center_lines(mask, num_low_frequencies, self.full_mask_center))
 
     @torch.no_grad()
     def after_each_cascade(
@@ -213,7 +221,7 @@ def center_lines(
     return ((line >= first) & (line < first + count[:, None]))[:, None, None]
 
 
-def _to_hybrid(kspace: Tensor) -> Tensor:
+def to_hybrid(kspace: Tensor) -> Tensor:
     """K-space to (N, C, H, W) whose rows, inverse transformed as they are, give the image with its center in the middle."""
     width = kspace.shape[-1]
     turns = torch.arange(width, dtype=torch.float64) * (width // 2) % width / width  # in float64: the odd W's are no ±1

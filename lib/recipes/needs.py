@@ -23,7 +23,8 @@ def splits(role: str, parameters: dict[str, Any]) -> dict[str, bool]:
     if role == "evaluate":
         return {parameters["split"]: True} if "split" in parameters else {}
     needed = {split: parameters.get("evaluate", False)} if (split := predicted(role, parameters)) else {}
-    return needed | (dict.fromkeys(("train", "val"), True) if role == "train" and needed else {})
+    trained_on = ("val",) if parameters.get("kspace") == "simulated" else ("train", "val")
+    return needed | (dict.fromkeys(trained_on, True) if role == "train" and needed else {})
 
 
 def check_prediction(parameters: dict[str, Any], trained: dict[str, Any] | None) -> dict[str, Any]:

@@ -201,3 +201,20 @@ def test_a_metric_of_the_table_is_followed_while_training(monkeypatch):
         and losses.rises("jaccard")
         and not losses.rises("mse")
     )
+
+
+def test_log_error_counts_each_slices_error_by_its_size():
+    """Worked out by scikit-image; a tenth of a slice's error is worth the same, be the slice good or poor."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(2, 24, 20, generator=generator)
+    noise = torch.randn(2, 24, 20, generator=generator) * torch.tensor([0.1, 0.001]).view(2, 1, 1)
+    loss, maximum = losses.by_name("log_error"), torch.tensor([1.0, 2.0])
+    expected = 0.0
+    for t, e, m in zip(target.double().numpy(), noise.double().numpy(), maximum.tolist(), strict=True):
+        similarity = structural_similarity(t, t + e, data_range=m)
+        expected += (np.log10(1 - similarity) + np.log10(np.mean(e**2) / m**2)) / 2
+    assert float(loss(target.double() + noise, target.double(), maximum)) == pytest.approx(expected, abs=1e-6)
+    parts = torch.tensor([[1.0, 1.0], [0.5, 1.0], [1.0, 0.5]]).view(3, 2, 1, 1)
+    whole, first, second = (float(loss(target + part * noise, target, maximum)) for part in parts)
+    assert first - whole == pytest.approx(second - whole, rel=0.15) and first < whole
+    assert float(loss(target, target, maximum)) == pytest.approx(-18)
