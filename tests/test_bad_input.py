@@ -52,7 +52,7 @@ SOURCES = {
     "mask": (lambda p: _file(p, mask=np.ones(7)), "mask: shape (7,), expected (20,)"),
     "mixed": (_mixed, "kspace: slices of different size"),
     "empty": (lambda p: p.parent.mkdir(), "no .h5 files in it"),
-    "gone": (lambda p: None, "no such folder"),
+    "gone": (lambda p: None, "no such file or folder"),
     "nan": (lambda p: _file(p, _with(np.nan)), "scan.h5: kspace: slice 1 holds 1 NaN or inf values"),
     "inf": (lambda p: _file(p, _with(np.inf)), "scan.h5: kspace: slice 1 holds 1 NaN or inf values"),
     "zero": (lambda p: _file(p, 0 * GOOD), "scan.h5: kspace: all 2 slices are zero"),

@@ -5,6 +5,7 @@ import gzip
 import nibabel
 import numpy as np
 import pytest
+from refusals import refused
 
 from lib import InputError
 from lib.data import nifti
@@ -35,13 +36,13 @@ def test_the_bytes_say_whether_a_file_is_gzipped_and_in_which_order(tmp_path, en
     assert np.array_equal(nifti.values(tmp_path / name), VALUES)
     assert np.array_equal(nifti.read_radiological(tmp_path / name).volume[0, ::-1, ::-1].T[::-1, ::-1], VALUES[..., 0])
     (tmp_path / name).write_bytes(content[:400])
-    with pytest.raises(InputError, match=r"a.nii.*: can't be read as NIfTI \(.*truncated"):
+    with refused(where="a.nii.*", found=r"can't be read as NIfTI \(.*truncated"):
         nifti.values(tmp_path / name)
 
 
 def test_what_the_system_refuses_is_said_in_its_words(tmp_path):
     (tmp_path / "a.nii").mkdir()
-    with pytest.raises(InputError, match=r"a.nii: can't be read as NIfTI \(Is a directory\)$"):
+    with refused(where="a.nii", found=r"can't be read as NIfTI \(Is a directory\)$"):
         nifti.header(tmp_path / "a.nii")
 
 
@@ -53,7 +54,7 @@ def test_what_the_system_refuses_is_said_in_its_words(tmp_path):
 ])  # fmt: skip
 def test_axes_of_one_go_and_others_are_refused(tmp_path, shape, axes, expected):
     if expected is None:
-        with pytest.raises(InputError, match=r"a.nii: shape \(.*\), expected .* and no further axes but of 1"):
+        with refused(where="a.nii", found=r"shape \(.*\)", expected=".* and no further axes but of 1"):
             nifti.kept(tmp_path / "a.nii", shape, axes)
     else:
         assert nifti.kept(tmp_path / "a.nii", shape, axes) == expected
@@ -96,17 +97,15 @@ def test_labels_may_be_stored_along_other_axes(tmp_path, affine):
 def test_an_unlike_grid_names_both_files_and_a_setting_says_whose_counts(tmp_path):
     image, label = tmp_path / "image.nii", tmp_path / "label.nii"
     first, lost = ((5, 4, 3), LPS), ((5, 4, 3), np.eye(4))
-    with pytest.raises(
-        InputError, match=r"label.nii: its affine differs by up to .* mm .*image.nii\): .* affine_from"
-    ) as error:
+    with refused(where="label.nii", found=r"its affine differs by up to .* mm .*image.nii\): .* affine_from") as error:
         nifti.agreed(image, label, first, lost)
     assert len(str(error.value).splitlines()) == 1
     assert all(a is LPS for a in nifti.agreed(image, label, first, lost, "image"))
     assert all(a is LPS for a in nifti.agreed(image, label, lost, first, "label"))
     for how in nifti.AFFINE_FROM:
-        with pytest.raises(InputError, match=r"label.nii: \(5, 4, 2\), its image is \(5, 4, 3\) \(.*image.nii\)"):
+        with refused(where="label.nii", found=r"\(5, 4, 2\), its image is \(5, 4, 3\) \(.*image.nii\)"):
             nifti.agreed(image, label, first, ((5, 4, 2), LPS), how)
-    with pytest.raises(InputError, match="affine_from: got 'header', expected one of both, image, label"):
+    with refused(where="affine_from", found="got 'header'", expected="one of both, image, label"):
         nifti.agreed(image, label, first, lost, "header")
 
 
@@ -140,5 +139,5 @@ def test_labels_near_whole_numbers_are_rounded_and_others_named():
         label[1, 1, 1] = value
         with pytest.raises(InputError, match=f"a: holds {words}.*expected class numbers 0, 1, 2|a: holds {words}"):
             whole("a", label)
-    with pytest.raises(InputError, match=r"a: holds label 2 \(5 times\), 4 \(1 times\), expected 0 … 1 \(x, y\)"):
+    with refused(where="a", found=r"holds label 2 \(5 times\), 4 \(1 times\)", expected=r"0 … 1 \(x, y\)"):
         check_named("a", np.array([3, 0, 5, 0, 1]), np.arange(5), ("x", "y"))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
-from lib import InputError
 from lib.data import pictures
 from lib.data.loaders import loaders
 
@@ -95,5 +95,5 @@ def test_show_batch(kind):
 
 def test_a_data_set_without_panels_says_what_to_do():
     dls = batches((torch.rand(1, 4, 4), torch.rand(4, 4)), 1, None)
-    with pytest.raises(InputError, match="Items has no `panels`"):
+    with refused(where="Items has no `panels`"):
         dls.show_batch()

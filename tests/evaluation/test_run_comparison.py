@@ -1,9 +1,9 @@
 """Runs side by side: what differs, what is shared, and what is said where something is missing."""
 
 import fake_runs
-import pytest
+from refusals import refused
 
-from lib import InputError, files
+from lib import files
 from lib.evaluation import paired, run_comparison
 
 HISTORY = "epoch,train_loss,valid_loss,ssim_slices,learning_rate,seconds\n1,0.5,0.4,0.7,0.01,3\n2,0.3,0.35,0.8,0.01,3\n"
@@ -108,7 +108,7 @@ def test_what_is_missing_is_said(folder):
     shown = run_comparison.images(other | {"good": good})
     assert run_comparison.remarks(other, {}, shown) == ["they have no case in common, so none is shown or scored"]
     assert run_comparison.case_of(shown, None) is None
-    with pytest.raises(InputError, match="case x: not one that all these runs have; those are none"):
+    with refused(where="case x", found="not one that all these runs have; those are none"):
         run_comparison.case_of(shown, "x")
     assert run_comparison.case_of(run_comparison.images({"good": good}), "x") == run_comparison.case_of(
         run_comparison.images({"good": good}), None

@@ -2,11 +2,10 @@
 
 import numpy as np
 import onnxruntime
-import pytest
 import torch
+from refusals import refused
 from torch import nn
 
-from lib import InputError
 from lib.inference import onnx
 from lib.models import build
 
@@ -28,11 +27,11 @@ def test_a_served_network_gives_its_output_at_any_batch_size(tmp_path, capsys):
 
 def test_what_differs_is_not_served(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "_difference", lambda *_: 2e-4)
-    with pytest.raises(InputError, match="net: onnxruntime differs by 2.0e-04, expected at most 0.0001"):
+    with refused(where="net", found="onnxruntime differs by 2.0e-04", expected="at most 0.0001"):
         onnx.serve(nn.Conv2d(1, 1, 1), "net", torch.rand(1, 1, 4, 4), tmp_path)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
 def test_complex_networks_say_why_not(tmp_path):
-    with pytest.raises(InputError, match="its input is complex"):
+    with refused(found="its input is complex"):
         onnx.serve(nn.Identity(), "net", torch.rand(1, 2, dtype=torch.complex64), tmp_path)

@@ -8,8 +8,9 @@ import miniatures
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
-from lib import InputError, files, models, runs
+from lib import files, models, runs
 from lib.data import case_files, cine, fastmri, fastmri_index, hipmri, lgg, lits
 from lib.evaluation import predictions
 from lib.inference import predict, reconstruct, results, segment
@@ -115,7 +116,7 @@ def test_scores_of_kspace_are_volume_values(place):
     table, record = predictions.score(result, "VarNet", "val")
     assert list(table) == ["ssim", "psnr", "nmse"] and len(table) == 2  # two files of one person
     assert record["headline"]["val"] == pytest.approx(table.mean().to_dict())
-    with pytest.raises(InputError, match="no target"):
+    with refused(found="no target"):
         predicted(run, place, GIVEN | {"evaluate": True})
 
 
@@ -140,5 +141,5 @@ def test_what_is_given_stands_before_the_training_but_not_before_the_weights(pla
     given = {"data": "elsewhere", "patch": [4, 4, 4], "overlap": 0.0, "eval_batch_size": 1}
     assert prediction.complete(given, origin) == given | {"files": None, "patch": [8, 8, 8], "precision": "fp32"}
     assert capsys.readouterr().out == "patch: [8, 8, 8] as in the run of the weights, not [4, 4, 4]\n"
-    with pytest.raises(InputError, match="evaluate: got true, expected false: images have no masks"):
+    with refused(where="evaluate", found="got true", expected="false", hint="images have no masks"):
         prediction.complete({"images": "i", "evaluate": True}, prediction.origin(trained(place, "ResUNet")[0]))

@@ -6,6 +6,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from refusals import refused
 
 from lib import ROOT, InputError, files
 from lib.data.hdf5 import open_hdf5
@@ -85,16 +86,16 @@ def test_a_file_that_cannot_be_read_is_told_in_the_same_words_as_any_other(tmp_p
 def test_other_hdf5_files_and_unknown_cases_are_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["kspace"] = VOLUME
-    with pytest.raises(InputError, match="a.h5: not a result.h5, expected one HDF5 group per case"):
+    with refused(where="a.h5", found="not a result.h5", expected="one HDF5 group per case"):
         results.read(tmp_path / "a.h5")
     h5py.File(tmp_path / "b.h5", "w").close()
-    with pytest.raises(InputError, match="b.h5: holds no cases"):
+    with refused(where="b.h5", found="holds no cases"):
         results.cases(tmp_path / "b.h5")
     with results.Writer(tmp_path / "c.h5") as result:
         result.add("brain_b", {"output": VOLUME})
-    with pytest.raises(InputError, match="c.h5: unknown name 'brain_c'; did you mean 'brain_b'"):
+    with refused(where="c.h5", found="unknown name 'brain_c'; did you mean 'brain_b'"):
         results.case(tmp_path / "c.h5", "brain_c")
-    with pytest.raises(InputError, match="c.h5: no segmentations in it: brain_b has no classes"):
+    with refused(where="c.h5", found="no segmentations in it", hint="brain_b has no classes"):
         segmentation.cases_of(tmp_path / "c.h5")
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import sliding_window_inference
+from refusals import refused
 from torch import nn
 
-from lib import InputError
 from lib.data.case_files import case_file, write_case
 from lib.evaluation import segmentation
 from lib.inference import sliding_window
@@ -70,7 +70,7 @@ def test_the_network_alone_runs_in_half_precision():
 
 
 def test_an_overlap_that_is_none():
-    with pytest.raises(InputError, match="overlap: got 1, expected a share"):
+    with refused(where="overlap", found="got 1", expected="a share"):
         next(sliding_window.slabs(Mixer(), volume((8, 8, 8)), (8, 8, 8), 1))
 
 

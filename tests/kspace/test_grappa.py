@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from refusals import refused
 from skimage.data import shepp_logan_phantom
 from skimage.transform import resize
 
@@ -216,9 +217,7 @@ def test_too_few_center_lines_say_how_many_are_needed():
     full, _ = head()
     mask = grid(60, 6, 1, 5)
     # 80 unknowns, 60 rows a window: two windows, that is 6 + 2 lines
-    with pytest.raises(
-        InputError, match=r"^5 center lines .* 8 coils at acceleration 6: 8 are enough .*\(5 × 2 lines\)$"
-    ):
+    with refused(where="^5 center lines .* 8 coils at acceleration 6", found=r"8 are enough .*\(5 × 2 lines\)$"):
         grappa(full * mask, mask)
     mask = grid(60, 6, 1, 8)
     assert grappa(full * mask, mask, return_report=True)[1].kernel == (5, 2)
@@ -273,7 +272,7 @@ def test_separate_calibration_stands_in_for_the_center():
     mask = torch.zeros(60, dtype=torch.bool)
     mask[::2] = True
     assert image_error(grappa(full * mask, mask, calibration=full[..., 10:50, 18:42]), full) < 5e-3
-    with pytest.raises(InputError, match=r"calibration is \(1, 7, 64, 24\), expected .* \(1, 8\)"):
+    with refused(found=r"calibration is \(1, 7, 64, 24\)", expected=r".* \(1, 8\)"):
         grappa(full * mask, mask, calibration=full[:, :7, :, 18:42])
 
 
@@ -283,18 +282,18 @@ def test_what_cannot_be_used_is_refused():
     spoilt = full.clone()
     for line in (30, 2):
         spoilt[0, 0, 30, line] = torch.nan
-        with pytest.raises(InputError, match="slice 0 holds values that are not finite"):
+        with refused(where="slice 0 holds values that are not finite"):
             grappa(spoilt.where(mask, 0), mask)
         spoilt[0, 0, 30, line] = 0
-    with pytest.raises(InputError, match="odd number of readout points"):
+    with refused(expected="odd number of readout points"):
         grappa(full * mask, mask, (4, 4))
-    with pytest.raises(InputError, match="at least 2 lines"):
+    with refused(expected="at least 2 lines"):
         grappa(full * mask, mask, (5, 1))
-    with pytest.raises(InputError, match="regularization is 0"):
+    with refused(found="regularization is 0"):
         grappa(full * mask, mask, regularization=0)
-    with pytest.raises(InputError, match=r"mask \(59,\)"):
+    with refused(found=r"mask \(59,\)"):
         grappa(full * mask, mask[:59])
-    with pytest.raises(InputError, match="float32"):
+    with refused(found="float32"):
         grappa(full.abs(), mask)
 
 

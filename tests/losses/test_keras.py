@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pytorch_msssim import ssim as peer_ssim
+from refusals import refused
 from skimage.metrics import normalized_root_mse, structural_similarity
 
 from lib import InputError, losses, metrics
@@ -98,5 +99,5 @@ def test_unknown_names_get_the_nearest(name, words):
 
 
 def test_different_shapes_are_told():
-    with pytest.raises(InputError, match=r"the output is \(1, 2\), the truth \(2, 1\)"):
+    with refused(found=r"the output is \(1, 2\), the truth \(2, 1\)"):
         losses.by_name("mse", "cine")(torch.zeros(1, 2), torch.zeros(2, 1))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from refusals import refused
 from torch import nn
 
 from lib import InputError
@@ -192,7 +193,5 @@ def test_bad_settings(settings, words):
 
 
 def test_bad_series():
-    with pytest.raises(
-        InputError, match=r"UNet2D1D: the series is \(16, 16, 4\) torch.float32, expected real \(N, axis 1"
-    ):
+    with refused(where="UNet2D1D", found=r"the series is \(16, 16, 4\) torch.float32", expected=r"real \(N, axis 1"):
         build("UNet2D1D", **SMALL)(torch.rand(16, 16, 4))

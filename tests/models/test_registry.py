@@ -3,6 +3,7 @@
 from typing import Literal
 
 import pytest
+from refusals import refused
 from torch import nn
 
 from lib import InputError, models
@@ -47,7 +48,7 @@ def test_a_bare_class_is_one_of_no_family(monkeypatch):
     monkeypatch.setitem(models.MODELS, "Named", "lib.models.unet2d:UNet2D")
     assert models.notebook_of("Mine") is None and type(models.build("Named")).__name__ == "UNet2D"
     assert models.family_of("Mine", "23_train_slices") == "slices"  # its losses are those of the notebook
-    with pytest.raises(InputError, match="Mine: no network for k-space by its line in MODELS"):
+    with refused(where="Mine", found="no network for k-space by its line in MODELS"):
         inputs_of("Mine")
 
 

@@ -3,6 +3,7 @@
 import fastmri.models
 import pytest
 import torch
+from refusals import refused
 
 from lib import InputError
 from lib.kspace import fft2c, rss
@@ -272,13 +273,13 @@ def test_what_does_not_fit_is_refused():
     kspace, mask = scan(2, 3, 20, 24)
     with pytest.raises(InputError, match=r"k-space is \(3, 20, 24\).*samples, coils"):
         ours(kspace[0], mask)
-    with pytest.raises(InputError, match=r"k-space is .* torch.float32, expected .* torch.complex64"):
+    with refused(found="k-space is .* torch.float32", expected=".* torch.complex64"):
         ours(torch.view_as_real(kspace), mask)
-    with pytest.raises(InputError, match="complex128, expected .* torch.complex64"):
+    with refused(found="complex128", expected=".* torch.complex64"):
         ours.sensitivities(kspace.to(torch.complex128), mask)
-    with pytest.raises(InputError, match=r"mask is \(24,\) torch.bool, expected \(2, 1, 1, 24\)"):
+    with refused(found=r"mask is \(24,\) torch.bool", expected=r"\(2, 1, 1, 24\)"):
         ours(kspace, mask[0, 0, 0])
-    with pytest.raises(InputError, match="mask is .*float32, expected .* torch.bool"):
+    with refused(found="mask is .*float32", expected=".* torch.bool"):
         ours(kspace, mask.float())
     for count in (-1, 25, 2.5, torch.tensor([4, 4, 4]), torch.tensor([4, 25])):
         with pytest.raises(InputError, match="num_low_frequencies is .* from 0 to 24"):

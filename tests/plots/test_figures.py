@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
+from refusals import refused
 
 import lib
 from lib import InputError, plots
@@ -110,7 +111,7 @@ def test_window_is_the_truths():
     assert window_of({"truth": np.array([np.nan, 2, np.inf, 2])}) == (2, 3)
     assert window_of({"truth": np.array([np.nan])}) == (0, 1)
     assert window_of({"truth": None, "a": np.array([0.0, 2])}, (3, 7)) == (3, 7)
-    with pytest.raises(InputError, match=r"window is \(2, 2\), expected \(low, high\) with low < high"):
+    with refused(where=r"window is \(2, 2\), expected \(low, high\) with low < high"):
         window_of({}, (2, 2))
 
 
@@ -311,5 +312,5 @@ def test_labels_lie_over_the_image_in_the_colors_of_their_classes():
     assert not over[0, 0, 3] and over[2, 2, 3]
     assert tuple(over[2, 2, :3]) == plots.CLASSES(0)[:3] != tuple(over[5, 5, :3]) == plots.CLASSES(1)[:3]
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["x", "y"]
-    with pytest.raises(InputError, match="montage, labels: unknown name 'c'"):
+    with refused(where="montage, labels", found="unknown name 'c'"):
         plots.montage({"a": np.ones((8, 8))}, labels={"c": label})

@@ -6,8 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from refusals import refused
 
-from lib import InputError
 from lib.recipes import lab
 from lib.runs import parameters
 
@@ -62,7 +62,7 @@ def test_a_damaged_copy_is_kept_too(folders, content):
 
 
 def test_where_nothing_can_be_written_one_line_says_so(folders):
-    with pytest.raises(InputError, match="/proc/1/mine: can't be written"):
+    with refused(where="/proc/1/mine", found="can't be written"):
         lab.follow(folders[0], Path("/proc/1/mine"))
 
 

@@ -6,6 +6,7 @@ import shutil
 import h5py
 import pytest
 from labeled import hipmri_layout
+from refusals import refused
 
 from lib import InputError, runs
 from lib.data import hipmri
@@ -145,9 +146,9 @@ def test_a_prediction_follows_an_earlier_task_of_its_recipe(sets):
     assert task.parameters["data"] == str(sets / "slices") and task.parameters["network_type"] == "UNet2D"
     prepare = {"task_name": "prepare", "notebook": "12_prepare_slices", "data": "new"}
     plan(sets, prepare, train("new", "UNet2D"), predict("train"))
-    with pytest.raises(InputError, match="saved_network_weights: task prepare trains no network"):
+    with refused(where="saved_network_weights: task prepare trains no network"):
         plan(sets, prepare, predict("prepare"))
-    with pytest.raises(InputError, match="task train: trains UNet2D, expected VarNet"):
+    with refused(where="task train: trains UNet2D, expected VarNet"):
         plan(sets, train("slices", "UNet2D"), predict("train", network_type="VarNet"))
 
 
@@ -164,7 +165,7 @@ def test_the_validation_split_will_do(sets):
 def test_a_split_without_files_is_refused(sets):
     files = [entry("train", "a", target="reconstruction_rss"), entry("val", "b", target="reconstruction_rss")]
     make(sets / "kspace", "measured k-space", files)
-    with pytest.raises(InputError, match="no files for test: 30_evaluate_kspace needs them"):
+    with refused(where="no files for test: 30_evaluate_kspace needs them"):
         plan(sets, train("kspace", "VarNet", predict_split="val"), KSPACE | {"runs": ["train"]})
 
 
@@ -175,7 +176,7 @@ def test_what_a_preparing_task_will_make_is_not_asked_for(sets):
 def test_results_of_earlier_runs_must_have_truths(sets):
     run = runs.create("train")
     runs.mark(run, "ok", new=True)
-    with pytest.raises(InputError, match=r"result\.h5: no such file"):
+    with refused(where=r"result\.h5: no such file"):
         plan(sets, LABELS)
     (run / "predictions").mkdir()
     with h5py.File(run / "predictions" / "result.h5", "w") as file:
@@ -183,7 +184,7 @@ def test_results_of_earlier_runs_must_have_truths(sets):
     for task in (LABELS, KSPACE | {"split": "val", "runs": [], "results": ["runs/train/result.h5"]}):
         (sets / "runs" / "train" / "result.h5").unlink(missing_ok=True)
         (sets / "runs" / "train" / "result.h5").symlink_to(run / "predictions" / "result.h5")
-        with pytest.raises(InputError, match=r"result\.h5: no truths in it: nothing to score"):
+        with refused(where=r"result\.h5: no truths in it: nothing to score"):
             plan(sets, task)
     with h5py.File(run / "predictions" / "result.h5", "a") as file:
         file["a/truth"] = [1]
@@ -209,5 +210,5 @@ def test_preparing_slices_says_which_have_labels(tmp_path):
     shutil.rmtree(tmp_path / "source" / "keras_slices_seg_test")
     hipmri.prepare(tmp_path / "source", tmp_path / "set")
     needs.check_set(tmp_path / "set", {"train": True, "val": True, "test": False}, "this")
-    with pytest.raises(InputError, match=r"case_040_week_3\.h5: no target or label \(1 files of test\): this needs it"):
+    with refused(where=r"case_040_week_3\.h5", found=r"no target or label \(1 files of test\): this needs it"):
         needs.check_set(tmp_path / "set", {"test": True}, "this")

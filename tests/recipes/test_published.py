@@ -27,7 +27,7 @@ RECIPES = subprocess.run(
 ).stdout.split()  # fmt: skip
 # What a run's result doesn't depend on, or a published recipe means to leave to the notebook:
 FREE = {
-    "task_name", "network_type", "metrics", "bucket_sampling", "checkpoint_interval", "num_workers", "devices", "seed",
+    "task_name", "kspace", "network_type", "metrics", "bucket_sampling", "checkpoint_interval", "num_workers", "devices", "seed",
     "interactive", "predict_split", "serving", "preload", "gain", "size",
 }  # fmt: skip
 

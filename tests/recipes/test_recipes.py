@@ -7,6 +7,7 @@ import fake_runs
 import pytest
 import torch
 import toys
+from refusals import refused
 
 from lib import ROOT, InputError, files, models, runs
 from lib.recipes import plan
@@ -72,7 +73,7 @@ def test_a_notebook_reads_its_own_inputs_unless_told(place):
     text = "- {task_name: a, notebook: 21_toy}\n- {task_name: c, notebook: 30_judge}"
     assert planned(place, text)[1].runs == ["a"]
     assert planned(place, f"{text[:-1]}, runs: []}}")[1].runs == []
-    with pytest.raises(InputError, match="task c: runs: run a: got 'a'"):
+    with refused(where="task c: runs: run a: got 'a'"):
         planned(place, text, only=["c"])
 
 
@@ -157,19 +158,19 @@ def test_every_problem_has_its_line_and_the_first_stands_last(place):
 def test_without_only_an_earlier_task_needs_a_good_run(place):
     text = "- {task_name: a, notebook: 21_toy}\n- {task_name: b, notebook: 21_toy, runs: [a]}"
     planned(place, text)
-    with pytest.raises(InputError, match="task b: runs: run a: got 'a'"):
+    with refused(where="task b: runs: run a: got 'a'"):
         planned(place, text, only=["b"])
     runs.mark(runs.create("a"), "ok")
     planned(place, text, only=["b"])
 
 
 def test_a_recipe_that_cannot_be_read(place):
-    with pytest.raises(InputError, match="none.yaml: No such file"):
+    with refused(where="none.yaml", found="No such file"):
         plan.plan(place / "none.yaml")
-    with pytest.raises(InputError, match="Is a directory"):
+    with refused(found="Is a directory"):
         plan.plan(place)
     (place / "x.yaml").write_bytes(b"- \xff\xfe")
-    with pytest.raises(InputError, match="not YAML"):
+    with refused(found="not YAML"):
         plan.plan(place / "x.yaml")
 
 
@@ -376,7 +377,7 @@ def test_weights_may_be_those_of_a_task_that_ran_before(place, monkeypatch):
     entry = "- {task_name: b, notebook: 20_weights, saved_network_weights: earlier}"
     parameters = toys.PARAMETERS + "saved_network_weights = None  # type: path|None  whose"
     toys.write(place / "notebooks", "20_weights", parameters)
-    with pytest.raises(InputError, match="run earlier: got 'earlier', expected one of: none"):
+    with refused(where="run earlier: got 'earlier', expected one of: none"):
         planned(place, entry)
     run = runs.create("earlier")
     runs.mark(run, "ok", new=True)
@@ -384,12 +385,12 @@ def test_weights_may_be_those_of_a_task_that_ran_before(place, monkeypatch):
     assert task.weights == "earlier" and task.runs == [] and task.reads == ["earlier"]
     (place / "runs" / "r.yaml").write_text(entry)  # beside the task's own folder
     assert plan.plan(place / "runs" / "r.yaml")[0].weights == "earlier"
-    with pytest.raises(InputError, match="w.safetensors: no such file of weights"):
+    with refused(where="w.safetensors: no such file of weights"):
         planned(place, entry.replace("earlier", "w.safetensors"))
     (place / "recipes" / "w.safetensors").touch()
     (task,) = planned(place, entry.replace("earlier", "w.safetensors"))
     assert task.weights is None and task.values["saved_network_weights"].endswith("recipes/w.safetensors")
-    with pytest.raises(InputError, match="saved_network_weights: got 5, expected a path or null"):
+    with refused(where="saved_network_weights: got 5, expected a path or null"):
         planned(place, entry.replace("earlier", "5"))
 
 

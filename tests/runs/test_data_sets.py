@@ -1,9 +1,8 @@
 """The data sets that notebooks prepare, as their tags say."""
 
-import pytest
 import toys
+from refusals import refused
 
-from lib import InputError
 from lib.runs import data_sets, parameters
 
 
@@ -17,5 +16,5 @@ def test_every_preparing_notebook_is_a_data_set():
 def test_a_reader_looks_at_the_source_with_the_parameters_that_it_names(tmp_path):
     path = toys.write(tmp_path, "19_mine", tags=("prepare", "reader:lits_matching"))
     assert parameters.role(path) == "prepare" and parameters.tags(path) == ["prepare", "reader:lits_matching"]
-    with pytest.raises(InputError, match="no such folder, expected one with volumes named scan-[*]"):
+    with refused(found="no such folder", expected="one with volumes named scan-[*]"):
         data_sets.data_set(path).check_source(tmp_path / "none", {"volume_files": "scan-*", "quick": True})

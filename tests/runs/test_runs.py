@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 import toys
+from refusals import refused
 
 import lib
-from lib import InputError, files, runs
+from lib import files, runs
 from lib.runs import status_file
 
 
@@ -61,7 +62,7 @@ def test_a_run_from_start_to_finish(folder, capsys):
 
 
 def test_a_wrong_parameter_leaves_no_folder(folder):
-    with pytest.raises(InputError, match="21_toy: epochs: got -1"):
+    with refused(where="21_toy", found="epochs: got -1"):
         runs.start("21_toy", {"epochs": -1})
     assert not folder.exists()
 
@@ -150,23 +151,23 @@ def test_find_takes_the_newest_good_run(folder):
     newest = ended("ok")
     failed = ended("failed")
     assert runs.find("toy") == newest
-    with pytest.raises(InputError, match="failed, expected one that ended ok"):
+    with refused(found="failed", expected="one that ended ok"):
         runs.find(failed)
     ended("skipped", task="other")
-    with pytest.raises(InputError, match=r"run other: none has ended ok \(\d{8}-\d{6} skipped\)"):
+    with refused(where="run other", found=r"none has ended ok \(\d{8}-\d{6} skipped\)"):
         runs.find("other")
-    with pytest.raises(InputError, match="run tou: got 'tou', did you mean 'toy'[?] expected one of: toy"):
+    with refused(where="run tou", found="got 'tou', did you mean 'toy'[?] expected one of: toy"):
         runs.find("tou")
 
 
 def test_find_says_what_makes_a_missing_run(folder, tmp_path, monkeypatch):
     for module in (lib.text, runs.run):
         monkeypatch.setattr(module, "ROOT", tmp_path)
-    with pytest.raises(InputError, match="notebooks/21_toy.ipynb makes it"):
+    with refused(found="notebooks/21_toy.ipynb makes it"):
         runs.find("toy")
     folder.mkdir()
     (folder / "demo.yaml").write_text("- task_name: toy  # here\n  notebook: 21_toy\n")
-    with pytest.raises(InputError, match=r"`python -m lib runs/demo.yaml --only toy` makes it"):
+    with refused(found="`python -m lib runs/demo.yaml --only toy` makes it"):
         runs.find("toy")
 
 
@@ -177,7 +178,7 @@ def test_inputs_are_resolved_and_summed(folder):
     (entry,) = json.loads((run / "manifest.json").read_text())["inputs"]
     assert entry["path"] == str(source)
     assert entry["sha256"] == {"metrics.json": "ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"}
-    with pytest.raises(InputError, match="run missing"):
+    with refused(where="run missing"):
         runs.start("21_toy", {"inputs": ["missing"]})
 
 
@@ -233,13 +234,11 @@ class TestWeights:
     def test_weights_that_do_not_fit_are_named(self, folder):
         run = runs.start("21_toy", {})
         runs.finish(run)
-        with pytest.raises(InputError, match="trained no network"):
+        with refused(hint="trained no network"):
             runs.load_model(run)
         runs.save_model(run, "Toy", {"width": 3}, self.build(width=4))
-        with pytest.raises(InputError, match=r"0.weight is \(4, 2\), expected \(3, 2\), .* and 3 more$"):
+        with refused(found=r"0.weight is \(4, 2\), expected \(3, 2\), .* and 3 more$"):
             runs.load_model(run)
         runs.save_model(run, "Toy", {"width": 3}, torch.nn.Linear(2, 2))
-        with pytest.raises(
-            InputError, match=r"don't fit \w+: 0.weight, 0.bias, 1.weight and 4 more missing; bias, weight too many$"
-        ):
+        with refused(found=r"don't fit \w+: 0.weight, 0.bias, 1.weight and 4 more missing; bias, weight too many$"):
             runs.load_model(run)

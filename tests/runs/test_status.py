@@ -10,6 +10,7 @@ import time
 
 import pytest
 import toys
+from refusals import refused
 
 from lib import InputError, files, runs
 from lib.runs import listing, status_file
@@ -48,7 +49,7 @@ def test_a_living_process_keeps_its_folder(folder):
         for values in ({}, {"epochs": 30}):
             with pytest.raises(InputError, match=rf"run_dir: .*is being written by process {other.pid} on "):
                 runs.start("21_toy", {"run_dir": str(path), **values})
-        with pytest.raises(InputError, match="is being written by"):
+        with refused(found="is being written by"):
             status_file.take(path, {}, decided=True)
         assert records(path) == before and mine.status()["status"] == "running"
         other.communicate(b"\n")
@@ -71,7 +72,7 @@ def test_other_parameters_do_not_go_on_with_a_run_and_are_named(folder):
     assert json.loads((again / "task.json").read_text())["parameters"]["epochs"] == 6
     runs.start("21_toy", {"run_dir": str(path), "epochs": 6})  # its cells once more, in the same kernel
     files.write(path / "task.json", "{")
-    with pytest.raises(InputError, match="task.json that is unreadable"):
+    with refused(found="task.json that is unreadable"):
         runs.start("21_toy", {"run_dir": str(path), "epochs": 6})
 
 
@@ -127,7 +128,7 @@ def test_a_damaged_status_hides_no_other_run(folder, bad):
     assert runs.find("good") == folder / "good" / "20260101-000000" and len(runs.history()) == 1
     assert runs.table().task.tolist() == ["good"]
     assert sorted((row.task, row.status) for row in listing.rows()) == [("bad", "damaged"), ("good", "ok")]
-    with pytest.raises(InputError, match="no run folder, status.json is missing or unreadable"):
+    with refused(found="no run folder, status.json is missing or unreadable"):
         runs.status(folder / "bad" / "20260101-000000")
 
 
@@ -154,9 +155,9 @@ def test_where_nothing_can_be_written_one_line_says_so(folder, monkeypatch):
         with pytest.raises(InputError, match=rf"can't be written \({words}.*ECHOTRAIN_RUNS"):
             runs.start("21_toy", {})
     monkeypatch.setattr("lib.runs.run.RUNS", folder)
-    with pytest.raises(InputError, match=r"/proc/1/run: can't be written"):
+    with refused(where="/proc/1/run", found="can't be written"):
         runs.start("21_toy", {"run_dir": "/proc/1/run"})
     toys.write(folder.parent / "notebooks", "10_toy", tags=("prepare",))
-    with pytest.raises(InputError, match=r"/proc/1/set: can't be written \([^)]+\)$"):
+    with refused(where="/proc/1/set", found=r"can't be written \([^)]+\)$"):
         runs.start("10_toy", {"data": "/proc/1/set"})
     assert not folder.exists()

@@ -12,9 +12,9 @@ import pytest
 import torch
 import toys
 import yaml
+from refusals import refused
 from safetensors.torch import load_file
 
-from lib import InputError
 from lib.parallel import mesh
 from lib.runs import parameters
 from lib.training import distributed
@@ -195,7 +195,7 @@ def test_what_a_rank_says_that_lost_another_is_not_the_cause(tmp_path):
 
 def test_processes_that_see_their_own_gpus_only_are_not_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)  # of four, two are visible
-    with pytest.raises(InputError, match=r"devices: got \[0, 2\], this machine has 2 GPUs"):
+    with refused(found=r"devices: got \[0, 2\], this machine has 2 GPUs"):
         parameters._check_devices([0, 2], None, "x")
     monkeypatch.setenv("RANK", "1")
     parameters._check_devices([0, 2], None, "x")
@@ -211,5 +211,5 @@ def test_partitions_as_they_may_be_written():
     assert mesh.partition_of({"W": 2, "D": 4}) == {2: 4, 4: 2} and mesh.partition_of(None) == {}
     assert mesh.data_world_size(["cpu"] * 8, {3: 4}) == 2 and mesh.count("auto") == 1
     mesh.check_size((16, 64, 16), {3: 4}, 8)
-    with pytest.raises(InputError, match="H: extent 40 isn't divisible by 4 parts × 8; 32 and 64 are"):
+    with refused(found="H: extent 40 isn't divisible by 4 parts × 8; 32 and 64 are"):
         mesh.check_size((16, 40, 16), {3: 4}, 8)

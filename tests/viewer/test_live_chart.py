@@ -12,10 +12,11 @@ import torch
 from fastai.basics import AvgMetric, Callback
 from fastai.data.core import DataLoaders
 from PIL import Image
+from refusals import refused
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lib import InputError, training
+from lib import training
 from lib.data import pictures
 from lib.data.bucket_sampler import BucketSampler
 from lib.viewer import LiveChart, line_chart, live_chart
@@ -203,7 +204,7 @@ def test_a_run_with_nothing_left_to_do_is_drawn_too(tmp_path, shown):
 
 def test_it_needs_history():
     learn = learner()
-    with learn.no_bar(), learn.no_logging(), pytest.raises(InputError, match="LiveChart: no training.History among"):
+    with learn.no_bar(), learn.no_logging(), refused(where="LiveChart", found="no training.History among"):
         learn.fit(1, cbs=[LiveChart(True)])
 
 

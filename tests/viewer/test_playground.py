@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from lib import InputError, metrics, runs
 from lib.kspace import coils, fft2c, ifft2c
@@ -155,11 +156,11 @@ def test_a_run_that_fails_is_one_line(play, monkeypatch):
 
 
 def test_scans_and_slices_that_are_not_there():
-    with pytest.raises(InputError, match="no such sample scan; there are"):
+    with refused(found="no such sample scan; there are"):
         Playground("brain_x")
-    with pytest.raises(InputError, match="slice 11 of brain_c_pd: expected 0 to 10"):
+    with refused(where="slice 11 of brain_c_pd", expected="0 to 10"):
         Playground(slice=11)
-    with pytest.raises(InputError, match="gain: got 0, expected more than 0"):
+    with refused(where="gain", found="got 0", expected="more than 0"):
         Playground(gain=0)
 
 

@@ -9,10 +9,9 @@ import fake_runs
 import h5py
 import ipywidgets
 import numpy as np
-import pytest
 from matplotlib.figure import Figure
+from refusals import refused
 
-from lib import InputError
 from lib.evaluation import run_comparison
 from lib.viewer import RunComparison, RunPicker, show_case
 
@@ -267,7 +266,7 @@ def test_segmentations_are_laid_over_the_image(folder):
     for path in paths:
         with h5py.File(path / "predictions" / "result.h5", "a") as file:
             del file["x/input"]
-    with pytest.raises(InputError, match="x: its first run has no input to lay the labels over"):
+    with refused(where="x", found="its first run has no input to lay the labels over"):
         show_case(compared, "x", False)
 
 
