@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lib import InputError
 from lib.data.fastmri import INPUT_COUNTS, KspaceCase, KspaceSlices
@@ -13,6 +12,7 @@ from lib.kspace import ifft2c, rss
 from lib.kspace.sampling import make_mask
 from lib.phantoms import objects
 from lib.phantoms.simulation import draw_physics, record, target
+from lib.text import one_of
 
 SHAPES = (
     (96, 96), (112, 96), (128, 128), (128, 160), (160, 128), (160, 160), (144, 192), (192, 144), (192, 192), (176, 224),
@@ -31,7 +31,7 @@ COUNT = 20_000  # sizes and coils that an epoch may draw from
 def training_slices(kspace: str, kind: str, seed: int) -> "SimulatedSlices | None":
     """What a notebook's parameter `kspace` asks to train on, "prepared" (None: the set's slices) or "simulated"."""
     if kspace not in ("prepared", "simulated"):
-        raise InputError("kspace", f"got {kspace!r}", "prepared or simulated")
+        raise InputError(f"kspace {kspace!r}", *one_of(kspace, ("prepared", "simulated")))
     return SimulatedSlices(kind=kind, seed=seed) if kspace == "simulated" else None
 
 
@@ -69,8 +69,8 @@ class SimulatedSlices(KspaceSlices):
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def case(self, i: int, epoch: int = 0) -> KspaceCase:
-        """The i-th slice of an epoch by name; the file is none."""
+    def _read(self, i: int, epoch: int, extras: dict[str, type], zero_filled: bool) -> KspaceCase:
+        """The i-th slice of an epoch, whose file is none; what only a look at a case needs isn't made for an item."""
         coils, height, width = self.sizes[i]
         rng = np.random.default_rng((self.seed, epoch, i, 11))
         physics = draw_physics(coils, (height, width), rng)
@@ -86,14 +86,12 @@ class SimulatedSlices(KspaceSlices):
             settings["num_low_frequencies"] = int(min(lines, width // 3, room))
         mask = make_mask(width=width, padding=padding, seed=int(rng.integers(1 << 31)), **settings)
         masked, truth = noisy * mask.columns, target(noisy, clean, self.target_noise)
+        seen = rss(ifft2c(masked)) if zero_filled else None
+        noise_free = target(noisy, clean, 0.0) if "noise_free" in extras else None
         return KspaceCase(
-            noisy, mask, masked, None, rss(ifft2c(masked), 0), truth, rss(ifft2c(clean), 0), None, float(truth.max()),
+            noisy, mask, masked, None, seen, truth, noise_free, None, float(truth.max()),
             f"simulated_{i}", 0, "simulated", Path("simulated"), None,
         )  # fmt: skip
-
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, ...]:
-        epoch, i = key if isinstance(key, tuple) else (0, key)
-        return self.item(self.case(i, epoch))
 
 
 def _size(rng: np.random.Generator) -> tuple[int, int, int]:
