@@ -7,16 +7,24 @@ import h5py
 import numpy as np
 import torch
 
+from lib import InputError
 from lib.data.index import write_set
 from lib.files import replacing
 from lib.kspace import ifft2c, rss
 from lib.phantoms.sample_scans import FOLDER
+from lib.text import one_of
 
 SCANS = {  # person: split and file
     "brain_d": ("val", "research_only/brain_d_raw_4ch.h5"),
     "brain_e": ("val", "research_only/brain_e_raw_8ch_wrapped.h5"),
     "phantom": ("test", "phantom_raw_kspace.h5"),
 }
+
+
+def check(scans: str) -> None:
+    """InputError if a notebook's parameter `scans` is neither "simulated" nor "raw"."""
+    if scans not in ("simulated", "raw"):
+        raise InputError(f"scans {scans!r}", *one_of(scans, ("simulated", "raw")))
 
 
 def write(folder: Path) -> Path:

@@ -5,12 +5,13 @@ import shutil
 import h5py
 import pytest
 import torch
+from refusals import refused
 
 from lib.data.fastmri import KspaceSlices, dataloaders, split_files
 from lib.data.index import read_set
 from lib.kspace import ifft2c, rss
 from lib.phantoms import raw_scans
-from lib.phantoms.simulated_kspace import SimulatedSlices
+from lib.phantoms.simulated_kspace import SimulatedSlices, training_slices
 
 MASK = {"kind": "equispaced", "acceleration": 4, "num_low_frequencies": 24}
 
@@ -60,3 +61,10 @@ def test_the_raw_files_say_what_they_are(folder):
         assert (
             file.attrs["patient_id"] == "brain_d" and file.attrs["acquisition"] == "MPRAGE, undersampled along its rows"
         )
+
+
+@pytest.mark.parametrize("choose", [raw_scans.check, lambda name: training_slices(name, "kspace", 0)])
+def test_a_misspelled_choice_names_the_nearest(choose):
+    choose("simulated")
+    with refused(found="did you mean 'simulated'", expected="one of .*simulated"):
+        choose("simulate")
