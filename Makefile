@@ -2,8 +2,10 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/.ready
 PEERS := .venv/.peers
+AUDIT := .audit/.ready
+PINS := requirements.txt requirements-peers.txt
 
-.PHONY: help demo test test-all test-slow lab benchmark reproduce readme
+.PHONY: help demo test test-all test-slow soak lab benchmark reproduce readme audit
 
 help:
 	@echo "make demo       set up .venv, then prepare, train, evaluate and view on the sample scans (10 minutes)"
@@ -11,7 +13,10 @@ help:
 	@echo "make test-all   make test, then the rest: whole recipes, killed processes, a browser"
 	@echo "make lab        set up .venv, then JupyterLab on copies of the notebooks, in my_notebooks/"
 	@echo "make test-slow  the tests that take minutes each"
+	@echo "make soak       processes killed, files damaged, disks full, thousands of cases (hours)"
 	@echo "make benchmark  speed against the peers"
+	@echo "make readme     the tables of README and docs, from runs/results"
+	@echo "make audit      known vulnerabilities of the pinned packages; fetches pip-audit and asks PyPI about each pin"
 	@echo "make reproduce  every recipe whose results are committed, then the tables of README and docs (two hours)"
 
 $(READY): requirements.txt pyproject.toml
@@ -32,10 +37,13 @@ test: $(PEERS)
 
 test-all: test
 	$(RUN) -m pytest -n 2 -m "whole and not browser and not slow"
-	$(RUN) -m pytest -m "browser and not slow"
+	$(RUN) -m pytest -n 2 --dist loadfile -m "browser and not slow"
 
 test-slow: $(PEERS)
 	$(RUN) -m pytest -m slow
+
+soak: $(PEERS)
+	$(RUN) tests/soak
 
 lab: $(READY)
 	$(RUN) -m lib.recipes.lab
@@ -48,3 +56,12 @@ reproduce: $(PEERS)
 
 readme: $(READY)
 	$(RUN) -m tools.readme
+
+$(AUDIT): Makefile
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
+
+audit: $(AUDIT)
+	grep -h '==' $(PINS) > .audit/pins.txt
+	.audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .audit/pins.txt

@@ -2,11 +2,16 @@
 
 import importlib
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from lib import startup
+
+startup.begin()
+
+import numpy as np  # noqa: E402 (takes long)
 
 # fastai still calls it: the one place where known noise of others is silenced
 warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
@@ -16,6 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNS = Path(os.environ.get("ECHOTRAIN_RUNS", ROOT / "runs")).resolve()
 
 
+def _in_line(part: object) -> str:
+    """A path's control characters, such as line breaks, are written out: a message is one line."""
+    text = str(part)
+    return re.sub(r"[\x00-\x1f\x7f]", lambda c: repr(c[0])[1:-1], text) if isinstance(part, os.PathLike) else text
+
+
 class InputError(ValueError):
     """What the user gave can't be used: `where` (a file, key or parameter), what was `found`, what is `expected`, a `hint`.
 
@@ -23,7 +34,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: object, found: object = "", expected: object = "", hint: object = ""):
-        self.where, self.found, self.expected, self.hint = map(str, (where, found, expected, hint))
+        self.where, self.found, self.expected, self.hint = map(_in_line, (where, found, expected, hint))
         super().__init__(self.where, self.found, self.expected, self.hint)
 
     def __str__(self) -> str:  # made of the fields, since fastai puts words of its own into the arguments

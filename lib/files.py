@@ -8,22 +8,34 @@ import math
 import os
 import re
 import shutil
-import socket
+import stat
 import tempfile
-import threading
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lib import InputError
+from lib import InputError, processes, progress
 
 _BLOCK, _WHOLE_LIMIT = 1 << 16, 1 << 26
+_MOST_BYTES = 180  # of a file's name: 255 are allowed, a temporary one is longer
 _FULL = os.strerror(errno.ENOSPC)
 
 
 class DiskFullError(InputError, OSError):
     """A file couldn't be written whole, since no space is left."""
+
+
+def file_name(text: str) -> str:
+    """A text, which data may have brought, as the name of a file: no path, nothing hidden, no more than a name may hold.
+
+    A text of letters, digits, blanks and . _ + = , ( ) - stays as it is. Of others the rest becomes _, and a part of their
+    checksum keeps two of them apart.
+    """
+    name = re.sub(r"^[. ]|[^\w .+=,()-]|\s$", "_", text) or "_"
+    if name == text and len(os.fsencode(name)) <= _MOST_BYTES:
+        return name
+    stem, ending = re.fullmatch(r"(.*?)((?:\.\w{1,5}){0,2})", name, re.DOTALL).groups()
+    return f"{stem[:50]}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}{ending}"
 
 
 @contextlib.contextmanager
@@ -35,10 +47,13 @@ def replacing(path: os.PathLike | str) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     clear(path.parent)
-    temporary = path.with_name(f".{path.name}.{_place()}.{os.getpid()}-{threading.get_ident()}.partial")
+    name = path.name if len(os.fsencode(path.name)) <= 100 else hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    temporary = path.with_name(f".{name}.{processes.signature()}.partial")
     try:
         yield temporary
         os.replace(temporary, path)
+        if path.name != "status.json":  # a heartbeat
+            progress.made()
     except (OSError, RuntimeError) as error:
         if _is_of_full_disk(error, path.parent):
             raise DiskFullError(path, _FULL.lower()) from None
@@ -55,29 +70,69 @@ def _is_of_full_disk(error: Exception, folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Deletes temporary files in a folder whose process, of this machine, is gone."""
+    """Deletes temporary files and folders in a folder whose process, of this machine, is gone."""
     for name in os.listdir(folder):
-        match = re.fullmatch(rf"\..+\.{re.escape(_place())}\.(\d+)-\d+\.partial", name)
-        if match and not _alive(int(match[1])):
+        if name.endswith(".partial") and processes.has_left(name.removesuffix(".partial")):
             with contextlib.suppress(OSError):
-                (folder / name).unlink()
+                shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
 
 
-@cache
-def _place() -> str:
-    """This machine, and where a container numbers its processes apart, this container."""
-    space = os.readlink("/proc/self/ns/pid") if os.path.exists("/proc/self/ns/pid") else ""
-    return f"{socket.gethostname()}{re.sub('[^0-9]+', '-', space).rstrip('-')}"
+FREE_BYTES = 1 << 26  # what a file holds may take these 64 MiB, and
+MOST_COMPRESSED = 1100  # so many bytes more for each that is stored: gzip reaches 1032
 
 
-def _alive(process: int) -> bool:
+def check_claim(path: Path, what: str, claimed: int, stored: int) -> None:
+    """InputError if something in a file would be far larger in memory than any compression can have made it.
+
+    Parameters
+    ----------
+    path : of the file
+    what : is in it
+    claimed : bytes that it takes by what the file says of it
+    stored : bytes of it that are there
+    """
+    if claimed > FREE_BYTES + MOST_COMPRESSED * stored:
+        raise InputError(
+            path, f"{what} takes {claimed:,} bytes, {stored:,} are stored", f"at most {MOST_COMPRESSED} to one"
+        )
+
+
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+KINDS |= {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+def check_file(path: Path) -> None:
+    """InputError unless a path, or the link there, leads to a regular file: not to a folder, a pipe or a device."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True  # another user's, or no number of a process
-    return True
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
+            raise InputError(
+                path, f"a link to {os.readlink(path)}, which isn't there: fetch the file it stands for"
+            ) from None
+        missing = getattr(error, "errno", None) in (errno.ENOENT, errno.ENOTDIR)
+        words = "no such file" if missing else f"can't be opened: {getattr(error, 'strerror', '') or error}"
+        raise InputError(path, words) from None
+    if not stat.S_ISREG(mode):
+        raise InputError(path, f"not a file but {KINDS.get(stat.S_IFMT(mode), 'something else')}", "a file")
+
+
+def check_path(path: Path) -> None:
+    """InputError for what can't be anything's path: too long, with a null character, or a link in a circle."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    except (OSError, ValueError) as error:
+        name = str(path) if len(str(path)) < 300 else f"{str(path)[:200]}…{str(path)[-60:]}"
+        raise InputError(name, f"no path: {getattr(error, 'strerror', None) or error}") from None
+
+
+def check_no_pipe(path: Path) -> None:
+    """InputError for a pipe, a socket or a device, whose reading might never end; what isn't there is for the reader to tell."""
+    with contextlib.suppress(OSError):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            check_file(path)
 
 
 def list_files(folder: os.PathLike | str, endings: tuple[str, ...], deep: bool = True) -> list[Path]:
@@ -90,7 +145,7 @@ def list_files(folder: os.PathLike | str, endings: tuple[str, ...], deep: bool =
     files = [path for path in paths if path.name.lower().endswith(endings) and not path.is_dir()]
     for path in files:
         if not path.exists():
-            raise InputError(path, f"a link to {os.readlink(path)}, which isn't there: fetch the file it stands for")
+            check_file(path)
     return [path for path in files if path.is_file()]
 
 
@@ -109,12 +164,14 @@ def write(path: os.PathLike | str, content: Any) -> None:
     if not isinstance(content, bytes | str):
         content = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as temporary:
-        temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
 
 
 def check_writable(folder: Path, hint: str = "") -> None:
     """InputError, in the system's words and with a hint, where a folder can't be made or written; leaves no trace."""
     existing = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    if existing.is_symlink() and not existing.exists():
+        raise InputError(existing, f"a link to {os.readlink(existing)}, which isn't there{hint}")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -137,8 +194,13 @@ def _plain(value: Any) -> Any:
 
 
 def read(path: os.PathLike | str) -> Any:
-    """The content of a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """The content of a JSON file; InputError if it isn't JSON."""
+    path = Path(path)
+    check_no_pipe(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, f"can't be read as JSON: {' '.join(str(error).split())[:120]}") from None
 
 
 def checksum(path: os.PathLike | str) -> str:

@@ -22,7 +22,7 @@ def make(
     started = DAY + timedelta(minutes=number)
     path = root / task / started.strftime("%Y%m%d-%H%M%S")
     state = {"started": started.isoformat(), "status": status, "error": error, "seconds": 192.0 + number}
-    state |= {"pid": 1, "process_started": 0.0, "host": "elsewhere", "heartbeat": datetime.now(UTC).isoformat()}
+    state |= {"pid": 1, "process": "elsewhere 1", "host": "elsewhere", "heartbeat": datetime.now(UTC).isoformat()}
     files.write(path / "status.json", state)
     given = {"task_name": task, "run_dir": str(path), "network_type": "VarNet"} | (parameters or {})
     files.write(path / "task.json", {"task": task, "notebook": notebook, "role": role, "parameters": given})

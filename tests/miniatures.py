@@ -3,6 +3,7 @@
 `scans.snu`, `labeled.hipmri_layout` and `labeled.kaggle_layout` make files; the functions here make whole sets of them.
 """
 
+import json
 from pathlib import Path
 
 import h5py
@@ -123,6 +124,23 @@ def lits(folder: Path, numbers: tuple[int, ...] = (0, 26, 27, 28, 47, 48, 129, 1
         affine = np.eye(4) if 28 <= n <= 47 else np.diag([-0.7, -0.7, 1.5, 1])
         nibabel.save(nibabel.Nifti1Image(image, affine), where / f"volume-{n}.nii")
         nibabel.save(nibabel.Nifti1Image(label, affine), where / f"segmentation-{n}.nii")
+    return folder
+
+
+def decathlon(folder: Path, count: int = 5) -> Path:
+    """Task 4 as it unpacks: images, labels and dataset.json, with macOS's `._` files; the first affine is the identity."""
+    rng, names = np.random.default_rng(0), [f"hippocampus_{n:03d}.nii.gz" for n in range(1, count + 1)]
+    for n, name in enumerate(names):
+        label = np.zeros((16, 24, 16), np.uint8)
+        label[4:12, 4:12, 4:12], label[4:12, 12:20, 4:12] = 1, 2
+        image = (label * 60 + rng.integers(0, 40, label.shape)).astype(np.float32)
+        for kind, values in (("imagesTr", image), ("labelsTr", label)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values, np.eye(4) + (n > 0) * np.eye(4, k=3)), folder / kind / name)
+            (folder / kind / f"._{name}").write_bytes(b"\x00\x05\x16\x07")
+    training = [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names]
+    labels = {"0": "background", "1": "Anterior", "2": "Posterior"}
+    (folder / "dataset.json").write_text(json.dumps({"labels": labels, "modality": {"0": "MRI"}, "training": training}))
     return folder
 
 

@@ -1,6 +1,7 @@
 """Files are whole or not there, what killed processes left goes, and a folder's files are listed in one way."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from refusals import refused
 
-from lib import ROOT, files, runs
+from lib import ROOT, files, processes, runs
 from lib.data.index import read_set, write_set
 from lib.files import replacing
 from lib.runs import manifest
@@ -57,6 +58,17 @@ def test_what_a_killed_process_left_is_deleted_and_what_a_living_one_writes_stay
         assert len(found) == 4 and any(f".{living.pid}-" in name for name in found)
     finally:
         living.kill(), living.wait(), living.stdout.close()
+
+
+def test_a_later_process_of_the_same_number_keeps_nothing(tmp_path):
+    mine = processes.signature()
+    before = re.sub(rf"\.{os.getpid()}-[\d.]+-", f".{os.getpid()}-1-", mine)
+    assert before != mine
+    for name in (mine, before):
+        (tmp_path / f".file.{name}.partial").touch()
+        (tmp_path / f".folder.{name}.partial" / "deep").mkdir(parents=True)
+    files.clear(tmp_path)
+    assert names(tmp_path) == [f".{kind}.{mine}.partial" for kind in ("file", "folder")]
 
 
 def test_a_task_that_starts_again_deletes_what_its_killed_runs_left(tmp_path, monkeypatch):

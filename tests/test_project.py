@@ -42,6 +42,27 @@ def test_requirements_are_exact_cover_the_package_and_end_with_it():
     assert not peers & _names(pins)  # nothing at run time needs a peer
 
 
+def _make(*arguments):
+    """What make prints; a make that this test itself runs under has it name the folders too."""
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_make_help_names_every_target_and_the_audit_is_apart_from_the_users_packages():
+    text = (ROOT / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: help (.*)$", text, re.M)[1].split()
+    said = _make("help")
+    assert sorted(re.findall(r"^make (\S+) ", said, re.M)) == sorted(targets)
+    lines = [
+        line
+        for name in ("requirements.txt", "requirements-peers.txt")
+        for line in (ROOT / name).read_text().split("\n")
+    ]
+    assert "pip-audit" not in _names(lines) and "/.audit/" in (ROOT / ".gitignore").read_text()
+    dry = _make("--dry-run", "audit")
+    assert not re.search(r"^\S*\.venv", dry, re.M) and dry.rstrip().endswith("--requirement .audit/pins.txt")
+
+
 def test_git_keeps_lib_and_the_samples_and_ignores_what_runs_make():
     def ignored(path):
         return subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT).returncode == 0

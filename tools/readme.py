@@ -23,11 +23,14 @@ COLLECTED = {  # file in runs/results: the task whose newest good run it comes f
     "demo": "evaluate_reconstruction",
     "kspace": "evaluate_accelerations",
     "phantom": "evaluate_phantom",
+    "raw": "evaluate_raw",
     "cine": "evaluate_cine",
     "cine_ablation": "evaluate_cine_ablation",
     "cascade": "evaluate_cascade",
     "segmentation2d": "evaluate_segmentation",
     "segmentation3d": "evaluate_volumes",
+    "learning_curve": "evaluate_learning_curve",
+    "leave_one_out": "evaluate_leave_one_out",
     "benchmark": "benchmark",
     "benchmark_cascade": "benchmark_cascade",
     "benchmark_volumes": "benchmark_volumes",
@@ -37,21 +40,24 @@ FIGURES = {  # picture in docs/pictures: the task and figure that it is
     "ssim.png": ("evaluate_reconstruction", "ssim_4x.png"),
     "worst_slice.png": ("evaluate_reconstruction", "worst_slice.png"),
     "cascade.png": ("evaluate_cascade", "ladder_8x.png"),
-    "segmentation_brain.png": ("evaluate_segmentation", "train_brain_median.png"),
-    "segmentation_volumes.png": ("evaluate_volumes", "train_volumes_volume-abdomen_b_planes.png"),
+    "segmentation_slice.png": ("evaluate_segmentation", "train_hippocampus_slices_median.png"),
+    "segmentation_worst_volume.png": ("evaluate_volumes", "train_hippocampus_worst_volume_1.png"),
+    "learning_curve.png": ("evaluate_learning_curve", "learning_curve.png"),
     "volume_parts.png": ("benchmark_volumes", "memory.png"),
-    "segmentation_pairs.png": ("train_pairs", "segmentation.png"),
-    "cine.png": ("evaluate_cine", "over_time_heart_cine.png"),
+    "segmentation_ventricle.png": ("train_cavity", "segmentation.png"),
+    "cine.png": ("evaluate_cine", "over_time_heart_sax_5_slice_3.png"),
 }
 Table = tuple[Callable[..., str], tuple[str, ...]]  # the function that draws it, its files of results
 PAGES: dict[str, dict[str, Table]] = {  # the tables of each page
-    "README.md": {"summary": (summary, ("demo", "cine", "cascade", "segmentation2d", "segmentation3d"))},
+    "README.md": {"summary": (summary, ("demo", "raw", "cine", "cascade", "segmentation2d", "segmentation3d"))},
+    "docs/reliability.md": {"soak": (tables.withstood, ("soak",))},
     "docs/results.md": {
         "recipes": (recipes, ()),
         "demo": (tables.by_person, ("demo",)),
         "lesions": (tables.lesions, ("demo",)),
         "kspace": (tables.by_acceleration, ("kspace",)),
         "phantom": (tables.by_person, ("phantom",)),
+        "raw": (tables.raw, ("raw",)),
         "cine": (tables.by_kind, ("cine",)),
         "cine_ranking": (tables.ranking, ("cine",)),
         "cine_ablation": (tables.by_kind, ("cine_ablation",)),
@@ -59,6 +65,8 @@ PAGES: dict[str, dict[str, Table]] = {  # the tables of each page
         "benchmark_cascade": (tables.memory, ("benchmark_cascade",)),
         "segmentation2d": (tables.classes, ("segmentation2d",)),
         "segmentation3d": (tables.classes, ("segmentation3d",)),
+        "learning_curve": (tables.classes, ("learning_curve",)),
+        "leave_one_out": (tables.over_runs, ("leave_one_out",)),
         "benchmark_volumes": (tables.parts, ("benchmark_volumes",)),
         "benchmark": (tables.speed, ("benchmark",)),
     },
@@ -81,7 +89,7 @@ def collect() -> list[Path]:
             continue
         manifest, state = read(run / "manifest.json"), runs.status(run)
         about = {
-            "task": task, "date": state["started"][:10], "cores": os.cpu_count(), "device": manifest["device"],
+            "task": task, "date": state["started"][:10], "cores": manifest.get("threads", os.cpu_count()), "device": manifest["device"],
             "machine": f"{platform.system()} {platform.machine()}", "versions": manifest["versions"],
         }  # fmt: skip
         if (run / "timings.json").is_file():

@@ -14,11 +14,14 @@ from tools.tables import table
 RECIPES = {  # name: what it does
     "demo": "VarNet and U-Net for one acceleration, against the untrained methods",
     "kspace": "the same for several accelerations, and a genuine raw scan",
-    "cine": "the four cine U-Nets on beating hearts",
+    "generalist": "a network for scans of any kind, on genuine raw scans of brains",
+    "cine": "the four cine U-Nets on real and drawn beating hearts",
     "cine_ablation": "what the published head and regularization of the cine networks cost",
     "cascade": "VarNet, GRAPPA and RCAN, step by step",
-    "segmentation2d": "tissue, organs and lesions in slices",
-    "segmentation3d": "organs in volumes",
+    "segmentation2d": "the hippocampus and the left ventricle in slices",
+    "segmentation3d": "the hippocampus in volumes",
+    "learning_curve": "what more training volumes bring",
+    "ventricle_leave_one_out": "each of the five hearts tested by a network that never saw it",
     "benchmark": "speed and memory",
 }
 

@@ -1,7 +1,10 @@
 """The tables of docs/results.md, each made from what a run wrote into runs/results: markdown, with what was measured where."""
 
+import statistics
 from collections.abc import Iterable
 from typing import Any
+
+from lib.text import pluralize
 
 Result = dict[str, Any]  # a file of runs/results
 
@@ -22,7 +25,8 @@ def table(head: list[str], rows: list[list[str]], words: int = 1) -> str:
 def measured(result: Result) -> str:
     """When and where a result was measured, in a sentence."""
     torch = result["versions"].get("torch", "?")
-    return f"Measured on {result['date']}, {result['machine']}, {result['cores']} cores, {result['device']}, torch {torch}."
+    cores = pluralize(result["cores"], "core")
+    return f"Measured on {result['date']}, {result['machine']}, {cores}, {result['device']}, torch {torch}."
 
 
 def unique(rows: list[Result], key: str) -> list[Any]:
@@ -34,6 +38,18 @@ def mean(rows: Iterable[Result], key: str) -> float:
     """The mean over rows; NaN if there are none."""
     values = [row[key] for row in rows]
     return sum(values) / len(values) if values else float("nan")
+
+
+def mean_over_people(rows: list[Result], key: str) -> float:
+    """The mean over people of the mean over each one's rows."""
+    each = (mean((row for row in rows if row["person"] == person), key) for person in unique(rows, "person"))
+    return mean(({key: value} for value in each), key)
+
+
+def people(rows: list[Result]) -> str:
+    """How many people one method's rows are of, and how many slices if some have several."""
+    count = len(unique(rows, "person"))
+    return f"n = {count}" + f", {len(rows)} slices" * (len(rows) > count)
 
 
 # Reconstruction
@@ -79,6 +95,29 @@ def by_acceleration(result: Result) -> str:
     )
 
 
+def raw(result: Result) -> str:
+    """Of each method and acceleration the means over files, and on how many of them, and how much, it is nearer than GRAPPA."""
+    rows = result["metrics"]["persons"]
+    files, rates, methods = (unique(rows, key) for key in ("case", "acceleration", "method"))
+    psnr = {(r["method"], r["acceleration"], r["case"]): r["psnr"] for r in rows}
+    lines = []
+    for method, rate in ((m, a) for a in rates for m in methods):
+        part = [r for r in rows if (r["method"], r["acceleration"]) == (method, rate)]
+        if not part:
+            continue
+        line = [
+            f"R {rate} ({part[0]['achieved']:.2f}×)",
+            method,
+            f"{mean(part, 'ssim'):.3f}",
+            f"{mean(part, 'psnr'):.1f}",
+        ]
+        gains = [psnr[method, rate, f] - psnr["GRAPPA", rate, f] for f in files if (method, rate, f) in psnr]
+        lines.append([*line, f"{mean(part, 'nmse'):.4f}", f"{min(gains):+.1f} … {max(gains):+.1f}".replace("-", "−")])
+    head = ["", "means over files", "SSIM", "PSNR, dB", "NMSE", "PSNR against GRAPPA's, worst … best file, dB"]
+    names = dict.fromkeys(r["case"].removesuffix(f" {r['acceleration']}x") for r in rows)
+    return f"{table(head, lines, words=2)}\n\nFiles: {', '.join(names)}. *Sample data*, genuine raw scans. {measured(result)}"
+
+
 def _at(rows: list[Result], rate: float, key: str, method: str | None = None) -> float:
     return mean((r for r in rows if r["acceleration"] == rate and method in (None, r["method"])), key)
 
@@ -93,17 +132,17 @@ def _means(result: Result, title: str, ssim: str, psnr: str) -> str:
 
 
 def by_kind(result: Result) -> str:
-    """Means over series, a column per kind of heart."""
+    """Means over people, a column per kind of heart; a person's slices count as one."""
     rows = result["metrics"]["persons"]
     methods, kinds = unique(rows, "method"), unique(rows, "group")
     parts = {(m, k): [r for r in rows if (r["method"], r["group"]) == (m, k)] for m in methods for k in kinds}
     keys = {"ssim": ".3f", "psnr": ".1f", "ssim3d": ".3f", "nrmse": ".3f"}
 
     def cell(part: list[Result]) -> str:
-        return " / ".join(f"{mean(part, key):{style}}" for key, style in keys.items())
+        return " / ".join(f"{mean_over_people(part, key):{style}}" for key, style in keys.items())
 
     lines = [[m, *(cell(parts[m, k]) for k in kinds)] for m in methods]
-    head = ["SSIM / PSNR (dB) / SSIM 3D / NRMSE", *(f"{k} (n = {len(parts[methods[0], k])})" for k in kinds)]
+    head = ["SSIM / PSNR (dB) / SSIM 3D / NRMSE", *(f"{k} ({people(parts[methods[0], k])})" for k in kinds)]
     sampled = f"{rows[0]['achieved']:.1f}× achieved (nominal {rows[0]['acceleration']:g}×)"
     return f"{table(head, lines)}\n\n*Sample data*, {sampled}. {measured(result)}"
 
@@ -153,19 +192,38 @@ def _step(step: Result, timings: Result) -> list[str]:
 
 
 def classes(result: Result) -> str:
-    """A row per run and class except the background; before the mean over lesions, a row per person."""
+    """A row per run and class except the background; before the mean of a single class, a row per person."""
     rows = []
     for task, scores in result["metrics"]["classes"].items():
-        if len(scores) == 2:  # lesions
-            for case, r in result["metrics"]["persons"][task].items():
-                rows.append([f"{case} (n = {r['slices']} slices)", f"{r['lesion']:.3f}", "", "", ""])
+        persons = result["metrics"]["persons"][task]
+        if len(scores) == 2 and len(persons) > 1:
+            found = [*scores][1]
+            for case, r in persons.items():
+                rows.append([f"{case} (n = {r['slices']} slices)", f"{r[found]:.3f}", "", "", ""])
         for name, r in list(scores.items())[1:]:
-            distance = "n/a" if r["hausdorff95"] is None else f"{r['hausdorff95']:.1f}"
-            dice = f"{r['dice']:.3f} ({r['low']:.3f} … {r['high']:.3f})"
             label = f"{task.removeprefix('train_')}: {name}"
-            rows.append([label, dice, distance, str(r["missed"]), f"{100 * r['both empty']:.0f} %"])
+            rows.append([label, *_of_class(r), str(r["missed"]), f"{100 * r['both empty']:.0f} %"])
     head = ["held out", "Dice (interval over slices)", "Hausdorff 95, mm", "in one only", "in neither"]
     return f"{table(head, rows)}\n\n*Sample data.* {measured(result)}"
+
+
+def over_runs(result: Result) -> str:
+    """A row per run, which is tested on one person, for a task of one class; then mean and standard deviation."""
+    rows, dices = [], []
+    for task, persons in result["metrics"]["persons"].items():
+        (found, r) = [*result["metrics"]["classes"][task].items()][1]
+        (person,) = persons
+        rows.append([f"{person}: {found}", *_of_class(r)])
+        dices.append(r["dice"])
+    rows.append(["mean ± standard deviation", f"{statistics.mean(dices):.3f} ± {statistics.stdev(dices):.3f}", ""])
+    head = ["tested on", "Dice (interval over slices)", "Hausdorff 95, mm"]
+    return f"{table(head, rows)}\n\n*Sample data.* {measured(result)}"
+
+
+def _of_class(score: Result) -> list[str]:
+    """Dice with its interval, and the Hausdorff distance."""
+    distance = "n/a" if score["hausdorff95"] is None else f"{score['hausdorff95']:.1f}"
+    return [f"{score['dice']:.3f} ({score['low']:.3f} … {score['high']:.3f})", distance]
 
 
 # Speed and memory
@@ -210,3 +268,29 @@ def speed(result: Result) -> str:
     ssim = "; ".join(f"{name} {value:.3f}" for name, value in result["metrics"]["ssim"].items())
     head = ["ours against the peer", "times as fast (median)", "range of pairs", "ours, s"]
     return f"{table(head, rows)}\n\nGRAPPA's SSIM on that slice: {ssim}. {measured(result)}"
+
+
+# What `make soak` tries
+
+SOAK = {  # part: what is tried
+    "kills": "recipes killed at a random moment and resumed: the same to the last bit, nothing left behind",
+    "fuzz": "damaged files read: taken or refused in a line, within 10 s of computing and 4 GiB",
+    "many": "cases prepared, segmented, scored, drawn and viewed in one process",
+    "faults": "full and read-only disks, vanished data, killed and hung workers, a killed rank, two starts, a clock that jumps",
+}
+
+
+def withstood(result: Result) -> str:
+    """A row per part of `make soak` that has been run."""
+    rows = []
+    for part, what in SOAK.items():
+        if not (found := result.get(part)):
+            continue
+        growth = ", ".join(f"{key} {100 * value:+.1f} %" for key, value in found.get("growth", {}).items())
+        wrong = "; ".join(
+            [f"{len(found['wrong'])}", *([f"last quarter against the second: {growth}"] if growth else [])]
+        )
+        rows.append(
+            [what, f"{found['trials']:,}", wrong, f"{found['date']}, {found['machine']}, {found['cores']} cores"]
+        )
+    return table(["what is tried", "trials", "not as it should be", "measured"], rows, words=4)

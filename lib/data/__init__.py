@@ -2,19 +2,9 @@
 
 from pathlib import Path
 
-from lib import ROOT
+from lib.data.index import prepared
 
-
-def prepared(data: str | Path, quick: bool = False) -> Path:
-    """The folder of a prepared set.
-
-    Parameters
-    ----------
-    data : its path; relative ones count from ROOT
-    quick : quick runs have a set of their own, <data>-quick
-    """
-    folder = ROOT / data
-    return folder.with_name(folder.name + "-quick") if quick else folder
+__all__ = ["look", "prepared"]
 
 
 def look(path: str | Path, **settings):

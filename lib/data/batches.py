@@ -41,4 +41,6 @@ class Batches(DataLoaders):
             raise InputError(
                 f"{type(data).__name__} has no `panels`", "name a function of lib.data.pictures, or write one like them"
             )
-        return pictures.montage(data.panels, items, self.n_inp, getattr(data, "classes", ()))
+        return pictures.montage(
+            data.panels, items, self.n_inp, getattr(data, "classes", ()), getattr(data, "ignore_index", None)
+        )

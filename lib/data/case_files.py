@@ -1,11 +1,12 @@
 """Segmentation cases as HDF5 files, and their slices as batches: streamed, so memory holds a batch and not the set.
 
 A case file holds `image` (S, H, W) or (S, C, H, W) and, if known, `label` (S, H, W) uint8, with the attributes id,
-person, spacing (slice, row, column, in mm), affine (4, 4), classes (names) and names (of the slices). Letters: S
-slices, C channels.
+person, spacing (slice, row, column, in mm), affine (4, 4), classes (names), names (of the slices) and, where pixels may
+be unlabeled, ignore_index (their label). Letters: S slices, C channels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,11 @@ from torch.utils.data import Dataset
 
 from lib import InputError
 from lib.data import pictures
-from lib.data.hdf5 import dataset, open_hdf5, text
+from lib.data.classes import check_ignore_index
+from lib.data.hdf5 import dataset, numbers, open_hdf5, spacing_of, text
 from lib.data.index import entries
 from lib.data.loaders import loaders
+from lib.data.names import case_id
 from lib.data.slice_augment import augment_slice
 from lib.files import replacing
 
@@ -41,6 +44,7 @@ class CaseFile(NamedTuple):
     spacing : (slice, row, column) in mm
     names : of the slices
     fill : the value outside the image, of each channel; None if it isn't stored
+    ignore_index : the label of pixels that aren't labeled; None: all are
     """
 
     path: Path
@@ -54,6 +58,7 @@ class CaseFile(NamedTuple):
     spacing: tuple[float, ...]
     names: tuple[str, ...]
     fill: tuple[float, ...] | None = None
+    ignore_index: int | None = None
 
 
 class LabeledSlice(NamedTuple):
@@ -82,7 +87,8 @@ class LabeledSlice(NamedTuple):
 def write_case(
     path: Path, image: np.ndarray, label: np.ndarray | None, *, person: str, classes: Sequence[str],
     names: Sequence[str], spacing: Sequence[float] = (1.0, 1.0, 1.0), affine: np.ndarray | None = None,
-    chunks: tuple[int, ...] | None = None, fill: float | None = None, **attributes: Any,
+    chunks: tuple[int, ...] | None = None, fill: float | None = None, ignore_index: int | None = None,
+    **attributes: Any,
 ) -> None:  # fmt: skip
     """Write one case.
 
@@ -98,18 +104,25 @@ def write_case(
     affine : (4, 4), of indices (slice, row, column, 1) to mm
     chunks : of the arrays; None: one per slice
     fill : the value outside the image; None: the least value of each channel
+    ignore_index : the label of pixels that aren't labeled; None: all are
     **attributes : what else is known of the case
 
     Raises
     ------
     InputError
-        If image and label don't fit, or a label has no class.
+        If image and label don't fit, a label has no class, or the image or the spacing isn't finite.
     """
     if label is not None and (label.shape[0], *label.shape[-2:]) != (image.shape[0], *image.shape[-2:]):
         raise InputError(path.stem, f"the image is {image.shape}, its label {label.shape}")
-    if label is not None and (label.min() < 0 or label.max() >= len(classes)):
+    spacing_of({"spacing": spacing}, path)
+    if image.dtype.kind == "f" and not all(np.isfinite(part).all() for part in image):
+        raise InputError(path.stem, "the image holds NaN or inf values", "finite numbers")
+    check_ignore_index(ignore_index, classes)
+    named = () if label is None else label[label != ignore_index] if ignore_index else label
+    if np.size(named) and (named.min() < 0 or named.max() >= len(classes)):
+        hint, expected = "ignore_index names the label that means not labeled", f"0 … {len(classes) - 1}"
         raise InputError(
-            path.stem, f"labels {label.min()} … {label.max()} found", f"0 … {len(classes) - 1} ({', '.join(classes)})"
+            path.stem, f"labels {named.min()} … {named.max()} found", f"{expected} ({', '.join(classes)})", hint
         )
     with replacing(path) as partial, h5py.File(partial, "w") as file:
         file.create_dataset("image", data=image, chunks=chunks or (1, *image.shape[1:]))
@@ -120,7 +133,7 @@ def write_case(
         file.attrs["affine"] = np.eye(4) if affine is None else affine
         file.attrs["classes"], file.attrs["names"] = list(classes), list(names)
         file.attrs["fill"] = image.min((0, -2, -1)) if fill is None else fill
-        file.attrs.update(attributes)
+        file.attrs.update(attributes if ignore_index is None else attributes | {"ignore_index": ignore_index})
 
 
 def case_file(path: Path) -> CaseFile:
@@ -132,9 +145,10 @@ def case_file(path: Path) -> CaseFile:
         if len(shape) not in (3, 4):
             raise InputError(path, f"image: shape {shape}", "(slices, H, W) or (slices, channels, H, W)")
         return CaseFile(
-            path, text(attrs, "id", path, path.stem), text(attrs, "person", path, path.stem), shape[0], shape[1] if len(shape) == 4 else 0,
-            tuple(shape[-2:]), "label" in set(file), tuple(attrs["classes"]), tuple(map(float, attrs["spacing"])),
-            tuple(attrs["names"]), tuple(np.ravel(attrs["fill"]).tolist()) if "fill" in attrs else None,
+            path, case_id(path, text(attrs, "id", path, path.stem)), text(attrs, "person", path, path.stem), shape[0], shape[1] if len(shape) == 4 else 0,
+            tuple(shape[-2:]), "label" in set(file), tuple(attrs["classes"]), spacing_of(attrs, path),
+            tuple(attrs["names"]), numbers(attrs, "fill", path) if "fill" in attrs else None,
+            int(attrs["ignore_index"]) if "ignore_index" in attrs else None,
         )  # fmt: skip
 
 
@@ -214,8 +228,6 @@ class CaseSlices(Dataset):
         For an unknown normalization, a crop larger than a case, and images of other channels.
     """
 
-    panels = staticmethod(pictures.labels)
-
     def __init__(
         self, cases: list[CaseFile], normalize: str = "none", target: Callable[[Tensor], Tensor] | None = None, *,
         channels: int = 1, augmentation: dict[str, Any] | None = None, preload: bool = False, seed: int = 0,
@@ -233,14 +245,15 @@ class CaseSlices(Dataset):
                 raise InputError(case.path, f"images of {case.channels} channels, the network takes {channels}")
         self.sizes = [tuple(crop) if crop else c.size for c, _ in self.index]
         self.kept = [self._read(i) for i in range(len(self.index))] if preload else None
-        self.classes = cases[0].classes if cases else ()
+        self.classes, self.ignore_index = (cases[0].classes, cases[0].ignore_index) if cases else ((), None)
+        self.panels = partial(pictures.labels, ignore_index=self.ignore_index)
 
     def __len__(self) -> int:
         return len(self.index)
 
     def _read(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
         case, s = self.index[i]
-        with h5py.File(case.path, "r") as file:
+        with open_hdf5(case.path) as file:
             return file["image"][s], file["label"][s] if case.label else None
 
     def case(self, i: int) -> LabeledSlice:

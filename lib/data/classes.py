@@ -39,7 +39,16 @@ def whole(what: Any, values: np.ndarray, kind: type = np.uint8) -> np.ndarray:
     return label
 
 
-def check_named(what: Any, counts: np.ndarray, table: np.ndarray, classes: Sequence[str], hint: str = "") -> None:
+def check_ignore_index(ignore_index: int | None, classes: Sequence[str]) -> None:
+    """InputError unless `ignore_index`, the label of what isn't labeled, is None or a number behind the classes'."""
+    if ignore_index is not None and not len(classes) <= ignore_index <= 255:
+        raise InputError("ignore_index", f"got {ignore_index}", f"None, or {len(classes)} … 255, behind the classes")
+
+
+def check_named(
+    what: Any, counts: np.ndarray, table: np.ndarray, classes: Sequence[str], hint: str = "",
+    ignore_index: int | None = None,
+) -> None:  # fmt: skip
     """InputError naming all values that have no class.
 
     Parameters
@@ -49,8 +58,11 @@ def check_named(what: Any, counts: np.ndarray, table: np.ndarray, classes: Seque
     table : the class of each value
     classes : names
     hint : what to do
+    ignore_index : the value of what isn't labeled; None: all is
     """
-    lost = [f"{value} ({counts[value]} times)" for value in np.flatnonzero(counts) if table[value] >= len(classes)]
+    found = (value for value in np.flatnonzero(counts) if table[value] != ignore_index)
+    lost = [f"{value} ({counts[value]} times)" for value in found if table[value] >= len(classes)]
     if lost:
         named = f"0 … {len(classes) - 1} ({', '.join(classes)}){hint}"
-        raise InputError(what, f"holds label {', '.join(lost[:8])}{' …' * (len(lost) > 8)}", named)
+        unlabeled = "ignore_index names the label that means not labeled"
+        raise InputError(what, f"holds label {', '.join(lost[:8])}{' …' * (len(lost) > 8)}", named, hint=unlabeled)

@@ -7,7 +7,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from lib import InputError, models
 from lib.data import pictures
 from lib.data.fastmri_file import OWN, KspaceFile, kspace_file
 from lib.data.grappa_cache import GRAPPA_KEY, grappa_file, grappa_image
+from lib.data.hdf5 import open_hdf5
 from lib.data.index import entries
 from lib.data.kspace_augment import SliceTransform, check_cutmix, check_turns, draw_move
 from lib.data.kspace_masks import check_columns, file_mask, points_mask
@@ -122,7 +122,7 @@ class KspaceSlices(Dataset):
     def _read(self, i: int, epoch: int, extras: dict[str, type], zero_filled: bool) -> KspaceCase:
         """A case with those of the file's arrays in `extras`, as their type; without its zero-filled image where nobody needs it."""
         file, s = self.index[i]
-        with h5py.File(file.path, "r") as data:
+        with open_hdf5(file.path) as data:
             kspace = torch.from_numpy(data["kspace"][s].astype(np.complex64))
             extra = {k: torch.from_numpy(data[k][s].astype(kind)) for k, kind in extras.items() if k in data}
         kspace = kspace if kspace.ndim == 3 else kspace.unsqueeze(0)
@@ -143,12 +143,12 @@ class KspaceSlices(Dataset):
             return None
         if file.target == OWN:
             return center_crop(rss(ifft2c(kspace)), file.target_shape)
-        with h5py.File(file.target_path, "r") as data:
+        with open_hdf5(file.target_path) as data:
             return center_crop(torch.from_numpy(data[file.target][s].astype(np.float32)), file.target_shape)
 
     def grappa_image(self, path: Path, s: int) -> Tensor:
         """GRAPPA's image (h, w) of slice s of a file, as it was made before."""
-        with h5py.File(self.grappa_paths[path], "r") as data:
+        with open_hdf5(self.grappa_paths[path]) as data:
             return torch.from_numpy(data[GRAPPA_KEY][s].astype(np.float32))
 
     def mask_of(self, file: KspaceFile, i: int = 0, epoch: int = 0) -> Mask:

@@ -9,7 +9,7 @@ import numpy as np
 from lib import InputError
 from lib.data.hdf5 import dataset, number, open_hdf5, text
 from lib.data.header import read_header
-from lib.files import list_files
+from lib.files import check_path, list_files
 
 OWN = "kspace"  # the target of a fully sampled file without images: the RSS of its own k-space
 
@@ -68,6 +68,7 @@ def find(source: Path) -> list[KspaceFile]:
 def source_files(source: Path) -> list[Path]:
     """The k-space files under a folder of fastMRI's or SNU's layout, or the one file; InputError if there are none."""
     source = Path(source)
+    check_path(source)
     if source.is_file():
         return [source]
     if not source.is_dir():
@@ -151,7 +152,10 @@ def _kspace(path: Path, file: h5py.File) -> h5py.Dataset:
 def _own_mask(path: Path, file: h5py.File, shape: tuple[int, int]) -> np.ndarray | None:
     """A file's mask as (W,) bool; axes of one are no matter. None of one that varies along both axes: k-space tells."""
     mask = dataset(file, "mask", "fiub")
-    acquired, width = np.squeeze(mask[()] > 0), shape[1]
+    values, width = mask[()], shape[1]
+    if not np.isfinite(values).all():
+        raise InputError(path, "mask: holds NaN or inf values", "finite numbers")
+    acquired = np.squeeze(values > 0)
     if acquired.shape == shape:
         if not (acquired == acquired[:1]).all():
             return None
@@ -184,9 +188,11 @@ def _target(path: Path, file: h5py.File, slices: int, coils: int):
         rows, columns = file["kspace"].shape[-2:]
         if shape[1] > rows:
             _check_fits(source, key, shape[1:], (rows, columns))
-        maximum = number(opened.attrs, "max", source)
+        maximum, what = number(opened.attrs, "max", source), "attribute max"
         if maximum is None:
-            maximum = float(images[:].max())
+            maximum, what = float(images[:].max()), f"{key}: its largest value"
+        if not 0 < maximum < np.inf:
+            raise InputError(source, f"{what} is {maximum:g}", "a finite number above 0")
         return key, source, (shape[1], min(shape[2], columns)), maximum, layout
     finally:
         if source != path:

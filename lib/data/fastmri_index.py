@@ -5,16 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import InputError
+from lib import ROOT, InputError
 from lib.data.fastmri_file import KspaceFile, kspace_file, source_files
-from lib.data.index import SPLITS, check_persons, write_set
+from lib.data.index import SPLITS, check_persons, write_set, writes_set
 from lib.data.names import path_names
+from lib.data.people import pseudonyms
 from lib.text import pluralize
 
 SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val", "valid": "val", "leaderboard": "test"}
 
 
-def index(source: Path, folder: Path, seed: int = 0) -> Path:
+@writes_set
+def index(source: Path, folder: Path, seed: int = 0, real_ids: bool = False) -> Path:
     """Check every k-space file of a folder (all values are read), print what is assumed, and write set.json.
 
     Headers, splits and persons come first, for all files, before any values are read. Splits come from folder names
@@ -26,6 +28,7 @@ def index(source: Path, folder: Path, seed: int = 0) -> Path:
     source : the folder, of fastMRI's or SNU's layout
     folder : where set.json is written
     seed : of the persons' division
+    real_ids : see `lib.data.people.pseudonyms`; the project's own samples keep their names
 
     Returns
     -------
@@ -41,7 +44,9 @@ def index(source: Path, folder: Path, seed: int = 0) -> Path:
     print(f"{pluralize(len(paths), 'file')}: headers first, then all values", flush=True)
     files = [kspace_file(path) for path in paths]
     split = _splits(files, source, seed)
-    check_persons(folder, [{"split": split[f.path], "person": f.person} for f in files])
+    check_persons(folder, [{"split": split[f.path], "path": f.path, "person": f.person} for f in files])
+    owners = [(str(f.path.relative_to(source.parent).with_suffix("")), f.person) for f in files]
+    people = pseudonyms(folder, owners, real_ids or source.is_relative_to(ROOT / "data" / "samples"))
     for part in set(split.values()):
         path_names([path for path, name in split.items() if name == part])
     for i, file in enumerate(files):  # what takes long comes last
@@ -49,12 +54,12 @@ def index(source: Path, folder: Path, seed: int = 0) -> Path:
         about = f"{file.layout}, {file.slices} slices, {file.coils} coils, {file.shape[0]}×{file.shape[1]}"
         print(f"[{i + 1}/{len(files)}] {file.path.name}: {about}{''.join(f'; {a}' for a in file.assumed)}", flush=True)
     listed = [
-        {"split": split[f.path], "path": str(f.path), "person": f.person, "slices": f.slices, "layout": f.layout,
+        {"split": split[f.path], "path": str(f.path), "person": people[f.person], "slices": f.slices, "layout": f.layout,
          "coils": f.coils, "shape": f.shape, "target": f.target, "maximum": f.maximum, "assumed": f.assumed}
         for f in files
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    return write_set(folder, str(source), "measured k-space", listed, parameters={"seed": seed})
+    return write_set(folder, str(source), "measured k-space", listed, people=people, parameters={"seed": seed})
 
 
 def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]:

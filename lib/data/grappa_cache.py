@@ -82,7 +82,7 @@ def grappa_file(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
     if path.exists():
         return path
     try:
-        with h5py.File(file.path, "r") as data:
+        with open_hdf5(file.path) as data:
             slices = [torch.from_numpy(k.astype(np.complex64)) for k in data["kspace"]]
         slices = [k if k.ndim == 3 else k.unsqueeze(0) for k in slices]
         images = [grappa_image(k * mask.columns, mask.columns, file.target_shape, settings) for k in slices]
@@ -102,9 +102,12 @@ def grappa_file(file: KspaceFile, mask: Mask, settings: dict[str, Any]) -> Path:
 def _clear(path: Path, name: str, state: str) -> None:
     """Deletes images of an older state of the k-space."""
     for old in path.parent.glob(f"{glob.escape(name)}-{'?' * 16}.h5"):
-        with contextlib.suppress(FileNotFoundError):  # another run may clear too
-            with h5py.File(old, "r") as data:
+        try:
+            with open_hdf5(old) as data:
                 stale = data.attrs.get("kspace") != state
+        except InputError:  # damaged
+            stale = True
+        with contextlib.suppress(FileNotFoundError):  # another run may clear too
             if stale:
                 old.unlink()
 
@@ -115,7 +118,7 @@ def _check_case(file: KspaceFile, mask: Mask) -> None:
     center = torch.zeros(file.shape[1])
     center[start:stop] = 1
     s = file.slices // 2
-    with h5py.File(file.path, "r") as data, open_hdf5(file.grappa_path) as images:
+    with open_hdf5(file.path) as data, open_hdf5(file.grappa_path) as images:
         kspace = torch.from_numpy(data["kspace"][s].astype(np.complex64)) * center
         shown = torch.from_numpy(images[GRAPPA_KEY][s].astype(np.complex64))
     seen = center_crop(rss(ifft2c(kspace if kspace.ndim == 3 else kspace.unsqueeze(0))), file.target_shape)

@@ -3,33 +3,47 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
 
-from lib import InputError
+from lib import InputError, progress
+from lib.data.hdf5_reach import check_reach
+from lib.files import check_file
+
+LARGEST_MM = 10_000  # of a voxel; the smallest is its inverse
 
 
 class Reader(h5py.File):
-    """A file to read from. Within `with`, values that can't be read (a damaged block, an unknown filter) are an InputError."""
+    """A file to read from. Within `with`, what HDF5 can't read (a damaged block, links in a circle) is an InputError."""
 
     def __exit__(self, kind, error, trace):
         path = self.filename if self.id else ""
         super().__exit__(kind, error, trace)
-        if isinstance(error, OSError) and "read data" in str(error):
+        if isinstance(error, OSError) and "read data" in str(error) or kind is RuntimeError and _in_hdf5(trace):
             raise InputError(path, f"can't be read: {_short(' '.join(str(error).split()))}") from None
 
 
+def _in_hdf5(trace: TracebackType) -> bool:
+    """Whether an error comes from within h5py."""
+    while trace.tb_next:
+        trace = trace.tb_next
+    return "h5py" in trace.tb_frame.f_code.co_filename
+
+
 def open_hdf5(path: Path) -> Reader:
-    """The file opened to read; InputError if it is missing, locked, forbidden or isn't HDF5."""
+    """The file opened to read: the one way to open HDF5 here.
+
+    InputError if it is missing, no regular file, locked, forbidden or not HDF5, and if it reaches outside itself or claims
+    more than it can hold (`lib.data.hdf5_reach`).
+    """
+    progress.made()
     path = Path(path)
-    if path.is_symlink() and not path.exists():
-        raise InputError(path, f"a link to {os.readlink(path)}, which isn't there: fetch the file it stands for")
-    if not path.is_file():
-        raise InputError(path, f"{('not a file' if path.exists() else 'no such file')}")
+    check_file(path)
     try:
-        return Reader(path, "r")
+        file = Reader(path, "r")
     except OSError as error:
         words = " ".join(str(error).split())
         if "lock file" in words:
@@ -44,6 +58,12 @@ def open_hdf5(path: Path) -> Reader:
         raise InputError(
             path, f"not a readable HDF5 file ({size} bytes; truncated, or another format): {_short(words)}"
         ) from None
+    try:
+        check_reach(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _short(words: str) -> str:
@@ -63,8 +83,7 @@ def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
     Raises
     ------
     InputError
-        If there is no such key, for a link that leads nowhere, a group, another type, and a virtual or external array
-        without its source.
+        If there is no such key, for a link that leads nowhere, a group, another type, and an array without values.
     """
     path = Path(file.file.filename)
     if key not in set(file):
@@ -73,43 +92,20 @@ def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
     try:
         array = file[key]
     except (KeyError, OSError, RuntimeError):
-        link = file.get(key, getlink=True)
-        to = ":".join(filter(None, (getattr(link, "filename", ""), getattr(link, "path", ""))))
-        raise InputError(path, f"{name}: a link to {to or 'something'}, which isn't there") from None
+        to = getattr(file.get(key, getlink=True), "path", "something")
+        raise InputError(path, f"{name}: a link to {to}, which isn't there") from None
     if not isinstance(array, h5py.Dataset):
         raise InputError(path, f"{name}: a {type(array).__name__.lower()}", "an array")
     if array.shape is None:
         raise InputError(path, f"{name}: holds nothing")
     if array.dtype.kind not in kinds:
         raise InputError(path, f"{name}: type {array.dtype}", f"{_KINDS.get(kinds, 'numbers')}")
-    _check_sources(path, name, array)
+    if not (array.is_virtual or array.id.get_storage_size()):
+        raise InputError(path, f"{name}: shape {array.shape}, but no values are stored in it")
     return array
 
 
 _KINDS = {"c": "complex64", "fiu": "real numbers", "fiub": "numbers", "SO": "a text"}
-
-
-def _check_sources(path: Path, key: str, array: h5py.Dataset) -> None:
-    """InputError if a part of an array lies in a file or array that is gone: HDF5 gives zeros there."""
-    if not (array.is_virtual or array.external or array.id.get_storage_size()):
-        raise InputError(path, f"{key}: shape {array.shape}, but no values are stored in it")
-    parts = {(s.file_name, s.dset_name) for s in array.virtual_sources()} if array.is_virtual else set()
-    for name, inside in sorted(parts | {(os.fsdecode(part[0]), "") for part in array.external or ()}):
-        prefix = os.environ.get("HDF5_VDS_PREFIX", "").replace("${ORIGIN}", str(path.parent))
-        places = [path] if name == "." else [Path(f) / name for f in (path.parent, prefix, path.resolve().parent)]
-        place = next((p for p in places if p.is_file()), None)
-        if "%b" not in name and not (place and _holds(place, inside)):
-            raise InputError(f"{path}: {key}: a part of it lies in {name} {inside}".rstrip() + ", which isn't there")
-        if name == "." and inside.strip("/") == key:
-            raise InputError(path, f"{key}: a part of it is itself")
-
-
-def _holds(path: Path, key: str) -> bool:
-    """Whether a file has such an array; any file where no array is named."""
-    if not key:
-        return True
-    with open_hdf5(path) as file:
-        return isinstance(file.get(key), h5py.Dataset)
 
 
 def number(about: Mapping[str, Any], key: str, path: Path) -> float | None:
@@ -127,6 +123,36 @@ def number(about: Mapping[str, Any], key: str, path: Path) -> float | None:
     if values.size != 1 or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
         raise InputError(path, f"attribute {key}: {_told(about[key])}", "one finite number")
     return float(values[0])
+
+
+def numbers(
+    about: Mapping[str, Any], key: str, path: Path, count: int | None = None, above: float = -np.inf
+) -> tuple[float, ...]:
+    """An attribute as finite numbers, such as sizes in mm.
+
+    Parameters
+    ----------
+    about : the attributes
+    key : of the attribute
+    path : of the file, for messages
+    count : how many there must be; None: any
+    above : what each must be above
+    """
+    values = np.ravel(about[key])
+    right = values.dtype.kind in "fiu" and (count or values.size) == values.size
+    if not (right and (np.isfinite(values) & (values > above)).all()):
+        told = _told(about[key]) if values.size > 8 else str(values.tolist())
+        words = f"{count} finite numbers" if count else "finite numbers"
+        raise InputError(path, f"attribute {key}: {told}", f"{words} above {above:g}" if np.isfinite(above) else words)
+    return tuple(map(float, values))
+
+
+def spacing_of(about: Mapping[str, Any], path: Path) -> tuple[float, ...]:
+    """The attribute `spacing`, (slice, row, column) in mm; InputError for sizes that no voxel has."""
+    sizes = numbers(about, "spacing", path, 3, 0)
+    if not 1 / LARGEST_MM < min(sizes) <= max(sizes) < LARGEST_MM:
+        raise InputError(path, f"attribute spacing: {list(sizes)}", f"1/{LARGEST_MM} to {LARGEST_MM} mm")
+    return sizes
 
 
 def text(about: Mapping[str, Any], key: str, path: Path, default: str = "") -> str:

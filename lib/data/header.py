@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from lib import InputError
-from lib.data.hdf5 import one_text
+from lib.data.hdf5 import LARGEST_MM, one_text
+
+MOST_BYTES = 1 << 24
 
 
 class Header(NamedTuple):
@@ -40,13 +42,22 @@ def read_header(path: Path, text: Any, width: int) -> Header:
         Naming what is wrong.
     """
     try:
-        root = ElementTree.fromstring(one_text(text).lstrip("\ufeff").encode(), ElementTree.XMLParser(encoding="utf-8"))
-    except (ElementTree.ParseError, IndexError) as error:
+        xml = one_text(text).lstrip("\ufeff").encode("utf-8", "replace")
+        if len(xml) > MOST_BYTES or b"<!" in xml.replace(b"<!--", b"").replace(b"<![CDATA[", b""):
+            raise InputError(
+                path, f"ismrmrd_header: {len(xml):,} bytes of XML", f"at most {MOST_BYTES:,} without definitions"
+            )
+        root = ElementTree.fromstring(xml, ElementTree.XMLParser(encoding="utf-8"))
+    except (ElementTree.ParseError, IndexError, RecursionError) as error:
         raise InputError(path, f"ismrmrd_header: not XML ({error})") from None
     encoded, recon = (_matrix(path, root, space) for space in ("encodedSpace", "reconSpace"))
     field = [_number(path, root, f"reconSpace/fieldOfView_mm/{axis}", False) for axis in "zxy"]
+    if min((f for f in field if f is not None), default=0) < 0:
+        raise InputError(path, f"ismrmrd_header: field of view {field} mm (z, x, y)", "sizes above 0")
     points = (max(_number(path, root, "reconSpace/matrixSize/z", False) or 1, 1), *recon)
     spacing = tuple(f / n for f, n in zip(field, points, strict=True)) if all(field) and min(field) > 0 else None
+    if spacing and not 1 / LARGEST_MM < min(spacing) <= max(spacing) < LARGEST_MM:
+        raise InputError(path, f"ismrmrd_header: voxels of {spacing} mm", f"1/{LARGEST_MM} to {LARGEST_MM} mm")
     limits = "encodingLimits/kspace_encoding_step_1"
     if root.find(_within(limits)) is None:
         return Header(encoded, recon, None, spacing)

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from lib import InputError
 from lib.data import nifti
 from lib.data.case_files import write_case
-from lib.data.classes import check_named, whole
-from lib.data.index import write_set
-from lib.files import list_files
+from lib.data.classes import check_ignore_index, check_named, whole
+from lib.data.index import write_set, writes_set
+from lib.data.people import pseudonyms
+from lib.files import check_path, list_files
 
 CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")
 FOLDERS = {"train": "train", "val": "validate", "test": "test"}
@@ -41,6 +42,7 @@ def find(source: Path) -> dict[str, list[Slice]]:
     train and validate; a test folder without any label is for prediction), an empty folder, a patient in two splits.
     """
     source, splits = Path(source), {}
+    check_path(source)
     for split, word in FOLDERS.items():
         images = _named(source / f"keras_slices_{word}", "case")
         labels = _named(source / f"keras_slices_seg_{word}", "seg")
@@ -54,11 +56,12 @@ def find(source: Path) -> dict[str, list[Slice]]:
         splits[split] = [Slice(path, labels.get(key), key[0], key[1], key[2]) for key, path in sorted(images.items())]
     if not splits:
         raise InputError(source, "no keras_slices_train, _validate or _test in it", "HipMRI's folders")
-    owner: dict[str, str] = {}
+    owner: dict[str, tuple[str, Path]] = {}
     for split, slices in splits.items():
-        for patient in {s.patient for s in slices}:
-            if owner.setdefault(patient, split) != split:
-                raise InputError(source, f"patient {patient} is in both {owner[patient]} and {split}: split by patient")
+        for s in slices:
+            first, image = owner.setdefault(s.patient, (split, s.image))
+            if first != split:
+                raise InputError(s.image, f"its patient is in {first}, too: {image.name}", hint="split by patient")
     return splits
 
 
@@ -77,10 +80,12 @@ def _named(folder: Path, kind: str) -> dict[tuple[str, str, int], Path]:
     return paths_by_slice
 
 
+@writes_set
 def prepare(
-    source: Path, folder: Path, classes: Sequence[str] = CLASSES, odd: str = "pad", affine_from: str = "both", **about: Any
+    source: Path, folder: Path, classes: Sequence[str] | None = None, odd: str = "pad", affine_from: str = "both",
+    ignore_index: int | None = None, real_ids: bool = False, **about: Any,
 ) -> Path:  # fmt: skip
-    """Write every case of HipMRI's folders to folder/<split>/case_PPP_week_W.h5, and set.json, with a bar per split.
+    """Write every case of HipMRI's folders to folder/<split>/<person>_week_W.h5, and set.json, with a bar per split.
 
     Files are (H, W), further axes of 1 allowed. The pixels' size is that of a case's first slice. Only one case is in
     memory at a time.
@@ -89,10 +94,12 @@ def prepare(
     ----------
     source : the folder with keras_slices_train and the others
     folder : of the prepared set
-    classes : names of the labels' values 0, 1, 2 …
+    classes : names of the labels' values 0, 1, 2 …; None: CLASSES
     odd : what becomes of slices whose size isn't the most common one: "pad" brings all to the largest height and width,
         the case's least value on both sides (of labels 0); "drop" leaves them out, as the source does
     affine_from : see `lib.data.nifti.agreed`
+    ignore_index : the label of pixels that aren't labeled; None: all are
+    real_ids : see `lib.data.people.pseudonyms`; the files are then case_PPP_week_W.h5
     **about : further entries of set.json
 
     Returns
@@ -105,12 +112,15 @@ def prepare(
         Naming the files: before anything is written, for other axes, sizes or affines within a pair; later, for labels
         without a class (those within .01 of a whole number are rounded).
     """
+    classes = classes or CLASSES
     if odd not in ("pad", "drop"):
         raise InputError("odd", f"got {odd!r}", "pad or drop")
+    check_ignore_index(ignore_index, classes)
     splits = find(source)
     every = tqdm(
         [s for slices in splits.values() for s in slices], "checking", unit="slice", file=sys.stdout, mininterval=1
     )
+    people = pseudonyms(folder, (("", s.patient) for slices in splits.values() for s in slices), real_ids)
     headers = {s.image: _header(s, affine_from) for s in every}
     _tell_lost(headers)
     shapes = {path: shape for path, (shape, _) in headers.items()}
@@ -125,8 +135,10 @@ def prepare(
                 kept = [s for s in group if odd == "pad" or shapes[s.image] == usual]
                 dropped += len(group) - len(kept)
                 if kept:
-                    about_it = (f"case_{patient}_week_{week}", kept, classes, size, headers[kept[0].image][1])
-                    entries.append(_write(folder, split, *about_it))
+                    person = people[patient]
+                    name = f"{f'case_{patient}' if real_ids else person}_week_{week}"
+                    about_it = (name, person, kept, classes, size, headers[kept[0].image][1])
+                    entries.append(_write(folder, split, *about_it, ignore_index))
                 bar.update(len(group))
     print(
         f"{sum(counts.values()) - dropped} slices of {size[0]}×{size[1]}, {dropped} dropped; sizes found: "
@@ -134,7 +146,7 @@ def prepare(
     )
     return write_set(
         folder, str(source), "labeled slices", entries, unit="mm", classes=list(classes), size=list(size), odd=odd,
-        dropped=dropped, sizes={"×".join(map(str, k)): v for k, v in counts.items()}, **about,
+        people=people, ignore_index=ignore_index, dropped=dropped, sizes={"×".join(map(str, k)): v for k, v in counts.items()}, **about,
     )  # fmt: skip
 
 
@@ -156,25 +168,27 @@ def _tell_lost(headers: dict[Path, tuple[tuple[int, ...], np.ndarray]]) -> None:
 
 
 def _write(
-    folder: Path, split: str, name: str, slices: list[Slice], classes: Sequence[str], size, affine: np.ndarray
-) -> dict[str, Any]:
+    folder: Path, split: str, name: str, person: str, slices: list[Slice], classes: Sequence[str], size,
+    affine: np.ndarray, ignore_index: int | None,
+) -> dict[str, Any]:  # fmt: skip
     images = [nifti.values(s.image, 2) for s in slices]
-    labels = [_label(s.label, classes) for s in slices if s.label]
+    labels = [_label(s.label, classes, ignore_index) for s in slices if s.label]
     fill, sizes = min(image.min() for image in images), voxel_sizes(affine)
     across = [*np.cross(affine[:3, 0], affine[:3, 1]) / sizes.prod(), 0]  # 1 mm
-    path, person = folder / split / f"{name}.h5", slices[0].patient
+    path = folder / split / f"{name}.h5"
     write_case(
         path, np.stack([_padded(image, size, fill) for image in images]),
         np.stack([_padded(label, size) for label in labels]) if labels else None, person=person, classes=classes,
         names=[str(s.number) for s in slices], spacing=(1.0, *sizes), affine=np.column_stack([across, affine]),
+        ignore_index=ignore_index,
     )  # fmt: skip
     about = {"slices": len(slices), "label": bool(labels)}
     return {"split": split, "path": f"{split}/{path.name}", "person": person, **about}
 
 
-def _label(path: Path, classes: Sequence[str]) -> np.ndarray:
+def _label(path: Path, classes: Sequence[str], ignore_index: int | None) -> np.ndarray:
     label = whole(path, nifti.values(path, 2))
-    check_named(path, np.bincount(label.ravel(), minlength=256), np.arange(256), classes)
+    check_named(path, np.bincount(label.ravel(), minlength=256), np.arange(256), classes, ignore_index=ignore_index)
     return label
 
 

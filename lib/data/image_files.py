@@ -1,21 +1,24 @@
 """Images and binary masks as image files of many kinds: read, or refused in one line."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from lib import InputError
-from lib.files import list_files
+from lib.files import check_no_pipe, check_path, list_files
 from lib.text import pluralize
 
 ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+MOST_PIXELS = 1 << 26  # of an image
 FIRST_GRAY = 16  # whole numbers below it are classes, from it on shades of gray
 
 
 def images_in(folder: Path) -> list[Path]:
     """The image files of a folder, sorted; other files are skipped. InputError if there are none."""
+    check_path(Path(folder))
     if not Path(folder).is_dir():
         raise InputError(folder, "no such folder", f"one with images ({', '.join(ENDINGS)})")
     paths = list_files(folder, ENDINGS, deep=False)
@@ -110,11 +113,22 @@ def half_of(path: Path, top: float) -> float:
 
 def _open(path: Path, mask: bool = False) -> Image.Image:
     """An image file; InputError if it isn't one image of a type that is read."""
+    check_no_pipe(path)
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(file)
+            if image.width * image.height > MOST_PIXELS:
+                raise InputError(path, f"an image of {image.width} × {image.height} pixels", f"at most {MOST_PIXELS:,}")
             frames, stored = getattr(image, "n_frames", 1), str(image.tile)
             image.load()
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        count = re.search(r"\d+", str(error))
+        raise InputError(
+            path, f"an image of {int(count[0]):,} pixels" if count else "too large", f"at most {MOST_PIXELS:,}"
+        ) from None
     except Exception as error:  # Pillow fails in many ways with what isn't an image
         why = getattr(error, "strerror", None) or f"{type(error).__name__}; truncated, or pixels of a rare type?"
         raise InputError(path, f"not a readable image ({why})") from None

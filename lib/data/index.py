@@ -1,48 +1,84 @@
 """The index (set.json) of every prepared set: its files by split and person, whole and unchanged."""
 
 import contextlib
+import functools
+import inspect
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lib import InputError
-from lib.files import fingerprint, read, remember, state, write
+from lib import ROOT, InputError, locks
+from lib.data.people import write_table
+from lib.files import check_path, fingerprint, read, remember, state, write
 
 SPLITS = ("train", "val", "test")
 VERIFIED = ".verified.json"
+ENTRY = {"path": str, "split": str, "bytes": int, "sha256": str}  # of set.json's files
+
+
+def prepared(data: str | Path, quick: bool = False) -> Path:
+    """The folder of a prepared set.
+
+    Parameters
+    ----------
+    data : its path; relative ones count from ROOT
+    quick : quick runs have a set of their own, <data>-quick
+    """
+    folder = ROOT / data
+    return folder.with_name(folder.name + "-quick") if quick else folder
+
+
+def writes_set(function: Callable[..., Path]) -> Callable[..., Path]:
+    """For a function that writes the set in its argument `folder`: no other process does meanwhile; InputError if one does."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def alone(*given: Any, **settings: Any) -> Path:
+        with locks.writing(Path(signature.bind(*given, **settings).arguments["folder"])):
+            return function(*given, **settings)
+
+    return alone
 
 
 def check_persons(folder: Path, files: list[dict[str, Any]], shared: Iterable[str] = ()) -> None:
-    """InputError if a person is in two splits.
+    """InputError, naming files and no one, if a person is in two splits.
 
     Parameters
     ----------
     folder : of the set, for the message
-    files : entries with `split` and `person`
+    files : entries with `split`, `path` and `person`, or `persons` if a file is of several
     shared : persons who may be
     """
-    owner: dict[str, str] = {}
+    owner: dict[str, dict[str, Any]] = {}
     for entry in files:
-        first = owner.setdefault(entry["person"], entry["split"])
-        if first != entry["split"] and entry["person"] not in shared:
-            raise InputError(
-                folder, f"person {entry['person']} is in both {first} and {entry['split']}: split by person"
-            )
+        for person in _persons(entry):
+            first = owner.setdefault(person, entry)
+            if first["split"] != entry["split"] and person not in shared:
+                both = " and ".join(f"{e['path']} ({e['split']})" for e in (first, entry))
+                raise InputError(folder, f"{both} are of one person: split by person")
+
+
+def _persons(entry: dict[str, Any]) -> Iterable[str]:
+    return entry.get("persons") or [entry["person"]]
 
 
 def check_source(folder: Path, source: str) -> None:
     """InputError where a set of somebody's own data would be replaced by one from another source."""
     try:
-        former = read(folder / "set.json")["source"]
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read(folder / "set.json")
+        former, of_samples = content["source"], content.get("sample_data")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    if former != source and "data/samples" not in str(former):
+    if former != source and not of_samples and "data/samples" not in str(former):
         raise InputError(folder / "set.json", f"the set here was made from {former}", f"another folder for {source}")
 
 
-def write_set(folder: Path, source: str, kind: str, files: list[dict[str, Any]], **about: Any) -> Path:
+def write_set(
+    folder: Path, source: str, kind: str, files: list[dict[str, Any]], *, people: Mapping[str, str] | None = None,
+    **about: Any,
+) -> Path:  # fmt: skip
     """Write set.json: where a set comes from, its files by split and person, their checksums.
 
     Parameters
@@ -50,8 +86,9 @@ def write_set(folder: Path, source: str, kind: str, files: list[dict[str, Any]],
     folder : of the set
     source : where it comes from, in words
     kind : of data, such as "labeled slices"
-    files : entries with `split`, `path` (relative to the folder, or absolute) and `person`; size and checksum are added
-        here
+    files : entries with `split`, `path` (relative to the folder, or absolute) and `person` (or `persons`, see
+        `check_persons`); size and checksum are added here
+    people : {true id: pseudonym} that `person` stands for, for the table beside set.json; None: no table
     **about : further entries of set.json; "shared_persons" may stand in two splits
 
     Returns
@@ -63,15 +100,19 @@ def write_set(folder: Path, source: str, kind: str, files: list[dict[str, Any]],
     InputError
         For another person in two splits.
     """
-    check_persons(folder, files, about.get("shared_persons", ()))
+    if shared := about.get("shared_persons", ()):
+        about["shared_persons"] = shared = [(people or {}).get(person, person) for person in shared]
+    check_persons(folder, files, shared)
     check_source(folder, source)
     for entry in files:
         path = folder / entry["path"]
         entry |= {"bytes": path.stat().st_size, "sha256": fingerprint(path)}
+    if people and any(person != name for person, name in people.items()):
+        write_table(folder, people)
     counts = {s: sum(e.get("slices", 1) for e in files if e["split"] == s) for s in SPLITS}
     content = {
         "source": source, "kind": kind, "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "counts": counts, "persons": {s: sorted({e["person"] for e in files if e["split"] == s}) for s in SPLITS},
+        "counts": counts, "persons": {s: sorted({p for e in files if e["split"] == s for p in _persons(e)}) for s in SPLITS},
         **about, "files": files,
     }  # fmt: skip
     target = folder / "set.json"
@@ -95,17 +136,22 @@ def read_set(folder: Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     path = folder / "set.json"
+    check_path(path)
     if not path.exists():
         raise InputError(folder, "no set.json here: prepare the data first, by the notebook of this data set")
     try:
         content = read(path)
         files = content["files"]
-    except (ValueError, KeyError, TypeError):
+        right = all(isinstance(e[key], kind) for e in files for key, kind in ENTRY.items())
+        if not isinstance(files, list) or not right or not all(e["split"] in SPLITS for e in files):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError):
         raise InputError(path, "not a valid index: prepare the set anew") from None
     verified = _verified(folder)
     known = dict(verified)
     for entry in files:
         file = folder / entry["path"]
+        check_path(file)
         if not file.exists():
             raise InputError(file, f"listed in {path} but gone: restore it or prepare the set anew")
         if verified.get(entry["path"]) == [*state(file), entry["sha256"]]:

@@ -4,12 +4,12 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import h5py
 import torch
 from torch import Tensor
 
 from lib import InputError
 from lib.data.fastmri_file import KspaceFile
+from lib.data.hdf5 import open_hdf5
 from lib.kspace.espirit import center_of
 from lib.kspace.sampling import KINDS_2D, Mask
 
@@ -29,7 +29,7 @@ def points_mask(path: Path) -> Mask:
 
     Its center square is the largest one about the center that is full.
     """
-    with h5py.File(path, "r") as data:
+    with open_hdf5(path) as data:
         kspace = data["kspace"][len(data["kspace"]) // 2]
     sampled = torch.from_numpy((kspace != 0).reshape(-1, *kspace.shape[-2:]).any(0))
     side = min(center_of(sampled.unsqueeze(0), sampled, min(sampled.shape)).shape[-2:])

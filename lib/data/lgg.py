@@ -1,10 +1,11 @@
 """Images and binary masks in Kaggle's LGG layout or the ResUNet source's, as prepared cases, one per patient."""
 
-import re
 import shutil
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,78 +13,14 @@ from tqdm import tqdm
 
 from lib import InputError
 from lib.data.case_files import CaseSlices, split_cases, write_case
-from lib.data.image_files import check_image, half_of, images_in, is_graded, mask_values, read_image, read_mask
-from lib.data.index import write_set
-from lib.files import replacing
-from lib.text import pluralize
+from lib.data.image_files import check_image, half_of, is_graded, mask_values, read_image, read_mask
+from lib.data.index import write_set, writes_set
+from lib.data.lgg_matching import ImagePair, find
+from lib.data.people import pseudonyms
+from lib.files import file_name, replacing
+from lib.text import one_of, pluralize
 
 CLASSES = ("background", "lesion")
-PATIENT = re.compile(r"(TCGA_[A-Z0-9]+_[A-Z0-9]+)_\d+", re.I)
-
-
-class ImagePair(NamedTuple):
-    """An image and its mask.
-
-    Parameters
-    ----------
-    image, mask : the files; mask None if there is none
-    person : Kaggle's patient; if names have none, each image counts as a person's
-    split : that the folders say, or None
-    """
-
-    image: Path
-    mask: Path | None
-    person: str
-    split: str | None
-
-
-def find(source: Path) -> list[ImagePair]:
-    """Images and masks under `source`: Kaggle's TCGA_… folders, or train_image/, train_mask/, test_image/, test_mask/.
-
-    Kaggle's archive has its folders in kaggle_3m/, and all once more in lgg-mri-segmentation/. InputError naming the
-    file for an image without mask or a mask without image.
-    """
-    source = Path(source)
-    if (source / "train_image").is_dir() or (source / "test_image").is_dir():
-        return [p for split in ("train", "test") if (source / f"{split}_image").is_dir() for p in _split(source, split)]
-    for place in (source, source / "kaggle_3m", source / "lgg-mri-segmentation" / "kaggle_3m"):
-        folders = sorted(p for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
-        if pairs := [pair for folder in folders if PATIENT.match(folder.name) for pair in _kaggle(folder)]:
-            return pairs
-    raise InputError(source, "neither TCGA_… folders nor train_image and train_mask in it")
-
-
-def _kaggle(folder: Path) -> list[ImagePair]:
-    paths = {p.stem: p for p in images_in(folder)}
-    masks = {stem.removesuffix("_mask"): p for stem, p in paths.items() if stem.endswith("_mask")}
-    images = {stem: p for stem, p in paths.items() if not stem.endswith("_mask")}
-    _check_mates(images, masks)
-    person = PATIENT.match(folder.name)[1]
-    return [ImagePair(images[k], masks[k], person, None) for k in sorted(images, key=_number)]
-
-
-def _split(source: Path, split: str) -> list[ImagePair]:
-    images, masks = ({p.stem: p for p in images_in(source / f"{split}_{part}")} for part in ("image", "mask"))
-    masks = {stem.removesuffix("_mask"): p for stem, p in masks.items()}
-    _check_mates(images, masks)
-    return [ImagePair(images[k], masks[k], _person(k), split) for k in sorted(images, key=_number)]
-
-
-def _person(stem: str) -> str:
-    match = PATIENT.match(stem)
-    return match[1] if match else stem
-
-
-def _number(stem: str) -> tuple[str, int]:
-    match = re.search(r"(\d+)$", stem)
-    return (stem[: match.start()], int(match[1])) if match else (stem, 0)
-
-
-def _check_mates(images: dict[str, Path], masks: dict[str, Path]) -> None:
-    for paths, mates, kind in ((images, masks, "mask"), (masks, images, "image")):
-        lost = next((path for stem, path in sorted(paths.items()) if stem not in mates), None)
-        if lost:
-            raise InputError(lost, f"no {kind} belongs to it", "one of the same name")
 
 
 def split_persons(
@@ -127,18 +64,52 @@ def split_persons(
     both = {key[i] for i in held} & {key[i] for i in key if i not in held}
     if both:
         raise InputError(
-            min(held).parent, f"patient {min(both)} is among the training images too: set split_by to image"
+            min(i for i in held if key[i] in both),
+            "its patient is among the training images too: set split_by to image",
         )
     if "train" not in place.values():
         raise InputError(f"{len(set(key.values()))} {by}s are too few", "none is left to train on")
     return place
 
 
+def split_by_names(pairs: list[ImagePair], val: Sequence[str], test: Sequence[str]) -> dict[Path, str]:
+    """Divide images into splits by the names of the patients.
+
+    Parameters
+    ----------
+    pairs : images and masks
+    val, test : patients, at least one each; all others train
+
+    Returns
+    -------
+    {image: train, val or test}
+
+    Raises
+    ------
+    InputError
+        For a name that isn't a patient's or is in both, for no name, and if none is left to train on.
+    """
+    persons = sorted({pair.person for pair in pairs})
+    for key, names in (("val_patients", val), ("test_patients", test)):
+        if not names:
+            raise InputError(key, "names no patient", f"some of {', '.join(persons)}")
+        for name in names:
+            if name not in persons:
+                raise InputError(f"{key} {name!r}", *one_of(name, persons))
+    if both := sorted({*val} & {*test}):
+        raise InputError("val_patients", f"{both[0]} is among test_patients, too", "other patients")
+    if {*val, *test} == {*persons}:
+        raise InputError("val_patients, test_patients", "name all patients", "some that are left to train on")
+    return {p.image: "val" if p.person in val else "test" if p.person in test else "train" for p in pairs}
+
+
+@writes_set
 def prepare(
     source: Path, folder: Path, size: tuple[int, int] = (256, 256), split_by: str = "patient", val: float = 0.1,
-    seed: int = 0, place: dict[str, str] | None = None, field: tuple[float, float] | None = None, **about: Any,
+    seed: int = 0, *, val_patients: Sequence[str] | None = None, test_patients: Sequence[str] | None = None,
+    classes: Sequence[str] = CLASSES, field: tuple[float, float] | None = None, real_ids: bool = False, **about: Any,
 ) -> Path:  # fmt: skip
-    """Write every patient's images and masks, resized, to folder/<split>/<patient>.h5, and folder/set.json, with a bar.
+    """Write every patient's images and masks, resized, to folder/<split>/<person>.h5, and folder/set.json, with a bar.
 
     Parameters
     ----------
@@ -148,8 +119,10 @@ def prepare(
     split_by : "patient", or "image" as the source does (one patient's slices then fall on both sides; set.json says so)
     val : share that validates; 0: the test split does
     seed : of the splits
-    place : {person: split} decides instead
+    val_patients, test_patients : true ids or pseudonyms for `split_by_names`, which decides if one is given
+    classes : names of the background and of what the masks show
     field : height and width of all images in mm; None: unknown, distances are in pixels
+    real_ids : see `lib.data.people.pseudonyms`; without, a person's slices are numbered
     **about : further entries of set.json
 
     Returns
@@ -162,8 +135,14 @@ def prepare(
         Naming the file, if an image or a mask is refused or the two differ in size; nothing is written then.
     """
     pairs = find(source)
+    if len(classes) != 2:
+        raise InputError("classes", f"got {list(classes)}", "two: the background and what the masks show")
+    people = pseudonyms(folder, (("", p.person) for p in pairs), real_ids)
+    drawn = None if val_patients or test_patients else split_persons(pairs, seed, val=val, by=split_by)
+    pairs, named = pairs if real_ids else _anonymous(pairs, people), drawn is None
+    if named:
+        drawn = split_by_names(pairs, *([people.get(n, n) for n in ns or ()] for ns in (val_patients, test_patients)))
     top = _check(pairs)
-    drawn = {p.image: place[p.person] for p in pairs} if place else split_persons(pairs, seed, val=val, by=split_by)
     groups: dict[tuple[str, str], list[ImagePair]] = {}
     for pair in pairs:
         groups.setdefault((drawn[pair.image], pair.person), []).append(pair)
@@ -171,21 +150,31 @@ def prepare(
     for (split, person), group in tqdm(
         sorted(groups.items()), desc="reading", unit="patient", file=sys.stdout, mininterval=1
     ):
-        entry = write_patient(folder, split, person, group, size, field or size, top)
-        entries += [entry] + ([entry | {"split": "val"}] if split == "test" and not val and not place else [])
+        entry = write_patient(folder, split, person, group, size, field or size, classes, top)
+        entries += [entry] + ([entry | {"split": "val"}] if split == "test" and not val and not named else [])
     splits: dict[str, set[str]] = {}
     for entry in entries:
         splits.setdefault(entry["person"], set()).add(entry["split"])
     shared = sorted(person for person, names in splits.items() if len(names) > 1)
     return write_set(
-        folder, str(source), "pairs", entries, classes=list(CLASSES), size=list(size), split_by=split_by,
-        shared_persons=shared, unit="mm" if field else "pixels", mask_threshold=top and top / 2, **about,
+        folder, str(source), "pairs", entries, classes=list(classes), size=list(size), split_by=split_by,
+        people=people, shared_persons=shared, unit="mm" if field else "pixels", mask_threshold=top and top / 2, **about,
     )  # fmt: skip
+
+
+def _anonymous(pairs: list[ImagePair], people: Mapping[str, str]) -> list[ImagePair]:
+    """With pseudonyms, and slices that are numbered in each person's order."""
+    count, named = Counter(), []
+    for pair in pairs:
+        count[pair.person] += 1
+        person = people[pair.person]
+        named.append(pair._replace(person=person, name=f"{person}_{count[pair.person]}"))
+    return named
 
 
 def write_patient(
     folder: Path, split: str, person: str, pairs: list[ImagePair], size: tuple[int, int], field: tuple[float, float],
-    top: float | None = None,
+    classes: Sequence[str] = CLASSES, top: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write one patient's case file.
 
@@ -197,6 +186,7 @@ def write_patient(
     pairs : images and masks
     size : (h, w) of all images
     field : their height and width, in mm or pixels
+    classes : names of the background and of what the masks show
     top : see `read_mask`
 
     Returns
@@ -213,8 +203,8 @@ def write_patient(
         images,
         masks,
         person=person,
-        classes=CLASSES,
-        names=[p.image.stem for p in pairs],
+        classes=classes,
+        names=[p.name for p in pairs],
         spacing=(1.0, *(f / s for f, s in zip(field, size, strict=True))),
     )
     return {"split": split, "path": f"{split}/{path.name}", "person": person, "slices": len(pairs)}
@@ -248,7 +238,7 @@ def write_sample(folder: Path, count: int = 4) -> list[Path]:
     shutil.rmtree(folder / "sample", ignore_errors=True)
     (folder / "sample").mkdir()
     for case in map(cases.case, chosen):
-        paths.append(folder / "sample" / f"{case.name}.png")
+        paths.append(folder / "sample" / file_name(f"{case.name}.png"))
         with replacing(paths[-1]) as partial:
             Image.fromarray(case.raw.permute(1, 2, 0).byte().numpy()).save(partial, "PNG")
     return paths

@@ -20,12 +20,13 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from lib import InputError
-from lib.data import nifti
+from lib.data import decathlon, nifti
 from lib.data.case_files import write_case
-from lib.data.classes import check_named, whole
+from lib.data.classes import check_ignore_index, check_named, whole
 from lib.data.hdf5 import open_hdf5
-from lib.data.index import write_set
-from lib.data.lits_matching import SEGMENTATIONS, SPLIT, VOLUMES, find, placed
+from lib.data.index import write_set, writes_set
+from lib.data.lits_matching import find, placed
+from lib.data.people import pseudonyms
 from lib.data.windows import Cuts
 from lib.files import write
 
@@ -34,13 +35,15 @@ CHUNK_SIDE = 32  # of what is read at once, voxels
 SLAB_VOXELS = 1 << 22  # voxels that go back to the original grid at once
 
 
+@writes_set
 def prepare(
-    source: Path, folder: Path, volume_files: str | Mapping[str, str] = VOLUMES,
-    segmentation_files: str | Mapping[str, str] = SEGMENTATIONS, split: Mapping[str, Any] = SPLIT,
-    persons: Mapping[str, str] | None = None, *, classes: Sequence[str] = CLASSES,
+    source: Path, folder: Path, volume_files: str | Mapping[str, str] | None = None,
+    segmentation_files: str | Mapping[str, str] | None = None, split: Mapping[str, Any] | None = None,
+    persons: Mapping[str, str] | None = None, *, classes: Sequence[str] | None = None,
     relabel: Mapping[int, int] | None = None, window: Sequence[float] | str | None = "auto",
     size: Sequence[int] | None = None, spacing: Sequence[float] | None = None, npy_voxel: Sequence[float] = (1, 1, 1),
-    affine_from: str = "both", identity_voxel: Sequence[float] | Mapping[str, Sequence[float]] | None = None, **about: Any,
+    affine_from: str = "both", identity_voxel: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
+    ignore_index: int | None = None, real_ids: bool = False, **about: Any,
 ) -> Path:  # fmt: skip
     """Write the cases that `find` finds to folder/<split>/<id>.h5, and folder/set.json, with a bar.
 
@@ -56,7 +59,7 @@ def prepare(
     source : the folder of the files
     folder : of the prepared set
     volume_files, segmentation_files, split, persons : see `find`
-    classes : names, the background first
+    classes : names, the background first; None: a Decathlon's by its dataset.json, else LiTS's
     relabel : {value: class} of labels
     window : [low, high] → 0 … 1, cut off there; "auto": −160 … 240 HU of CT, of others the least value to the 99.9th
         percentile, as `lib.data.windows` tells them apart; None: values as they are, as the LiTS source has them. What
@@ -65,6 +68,8 @@ def prepare(
     spacing : [d, h, w] in mm, about: the extent is kept, the number of voxels whole
     npy_voxel : mm along x, y, z of npy files, which can't say
     affine_from, identity_voxel : see `placed`
+    ignore_index : the label of voxels that aren't labeled, in no box and not counted; None: all are
+    real_ids : see `lib.data.people.pseudonyms`
     **about : further entries of set.json; "shared_persons" may stand in two splits
 
     Returns
@@ -77,6 +82,9 @@ def prepare(
         Naming the file: not readable, not three axes, image and label not on one grid in one place, a value that is NaN
         or inf or has no class (labels within .01 of a whole number are rounded), another person in two splits.
     """
+    if classes is None:
+        by_folders = volume_files is None and decathlon.is_decathlon(source)
+        classes = decathlon.classes(source) if by_folders else CLASSES
     if size and spacing:
         raise InputError(f"size {list(size)} and spacing {list(spacing)}", "give one of them")
     if window and window != "auto" and not (_numbers(window, 2) and window[0] < window[1]):
@@ -85,6 +93,7 @@ def prepare(
         if three and not (_numbers(three, 3, kind) and min(three) > 0):
             words = "whole numbers" if kind is int else "numbers"
             raise InputError(name, f"got {list(three)}", f"three {words} above 0")
+    check_ignore_index(ignore_index, classes)
     table = np.arange(256)
     for value, c in (relabel or {}).items():
         if not (str(value).isdigit() and int(value) < 256 and isinstance(c, int) and 0 <= c < len(classes)):
@@ -93,10 +102,11 @@ def prepare(
     splits = find(source, volume_files, segmentation_files, split, persons)
     jobs = [(name, pair) for name, pairs in splits.items() for pair in pairs]
     affines = placed(jobs, about.get("shared_persons", ()), npy_voxel, affine_from, identity_voxel)
+    people = pseudonyms(folder, ((pair.id, pair.person) for _, pair in jobs), real_ids)
     entries, cuts = [], Cuts(window) if window else None
     bar = tqdm(jobs, desc="reading", unit="volume", file=sys.stdout, mininterval=1)
     for (name, pair), (affine, label_affine) in zip(bar, affines, strict=True):
-        image, affine, original = _canonical(pair.volume, affine)
+        image, affine, original = canonical(pair.volume, affine)
         bounds = cuts.choose(pair.volume.name, image) if cuts else None
         fill, shape = 0.0 if cuts else float(image.min()), tuple(size) if size else image.shape
         if spacing:
@@ -105,24 +115,23 @@ def prepare(
         image, affine = _resampled(image, affine, shape, bounds)
         label, boxes, counts = None, np.zeros((len(classes), 3, 2), int), None
         if pair.segmentation:
-            label = _nearest(_classes(pair.segmentation, label_affine, table, classes), shape)
+            label = _nearest(_classes(pair.segmentation, label_affine, table, classes, ignore_index), shape)
             for c, box in enumerate(ndimage.find_objects(label, len(classes) - 1), 1):
                 boxes[c] = [(s.start, s.stop) for s in box] if box else 0
             counts = _counts(label)[: len(classes)].tolist()
         path = folder / name / f"{pair.id}.h5"
         write_case(
-            path, image, label, person=pair.person, classes=classes, names=[str(z) for z in range(shape[0])],
+            path, image, label, person=people[pair.person], classes=classes, names=[str(z) for z in range(shape[0])],
             spacing=voxel_sizes(affine), affine=affine, chunks=tuple(min(n, CHUNK_SIDE) for n in shape), source=pair.volume.name,
-            boxes=boxes, fill=fill, **original, **({"window": bounds} if bounds else {}),
+            boxes=boxes, fill=fill, ignore_index=ignore_index, **original, **({"window": bounds} if bounds else {}),
         )  # fmt: skip
-        entries.append(
-            {"split": name, "path": f"{name}/{path.name}", "person": pair.person, "shape": shape, "voxels": counts}
-        )
+        whose = {"person": people[pair.person], "shape": shape, "voxels": counts}
+        entries.append({"split": name, "path": f"{name}/{path.name}"} | whose)
     if cuts:
         cuts.tell()
     return write_set(
-        folder, str(source), "labeled volumes", entries, unit="mm", classes=list(classes), relabel=dict(relabel or {}),
-        window=window, size=size, spacing=spacing, affine_from=affine_from, identity_voxel=identity_voxel, **about,
+        folder, str(source), "labeled volumes", entries, people=people, unit="mm", classes=list(classes), relabel=dict(relabel or {}),
+        window=window, size=size, spacing=spacing, affine_from=affine_from, identity_voxel=identity_voxel, ignore_index=ignore_index, **about,
     )  # fmt: skip
 
 
@@ -130,7 +139,7 @@ def _numbers(values: Sequence[Any], count: int, kind: type = Real) -> bool:
     return len(values) == count and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
 
 
-def _canonical(path: Path, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def canonical(path: Path, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Values (z, y, x) float32, their affine, and what brings them back to the file's grid."""
     values = nifti.values(path)
     turned = apply_orientation(values, io_orientation(affine)).transpose(2, 1, 0)
@@ -164,10 +173,12 @@ def _zoom(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return ndimage.zoom(plane, np.divide(shape, plane.shape), order=3, mode="nearest", grid_mode=True)
 
 
-def _classes(path: Path, affine: np.ndarray, table: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def _classes(
+    path: Path, affine: np.ndarray, table: np.ndarray, classes: Sequence[str], ignore_index: int | None
+) -> np.ndarray:  # fmt: skip
     """Classes (z, y, x) uint8 of a segmentation; InputError for a value without one."""
-    label = whole(path, _canonical(path, affine)[0])
-    check_named(path, _counts(label), table, classes, ", or relabel")
+    label = whole(path, canonical(path, affine)[0])
+    check_named(path, _counts(label), table, classes, ", or relabel", ignore_index)
     return table.astype(np.uint8)[label]
 
 

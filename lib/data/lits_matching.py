@@ -1,5 +1,5 @@
 """Which volume belongs to which segmentation and to which split, by patterns of file names (LiTS's by default), and where
-they lie: on one grid, in one place.
+they lie: on one grid, in one place. The Decathlon's folders have their own names.
 """
 
 import re
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from lib import InputError
-from lib.data import nifti
+from lib.data import decathlon, nifti
 from lib.data.index import SPLITS
-from lib.files import list_files
+from lib.files import check_path, list_files
 
 VOLUMES, SEGMENTATIONS, SPLIT = "**/volume-*", "**/segmentation-*", {"val": 31}  # LiTS: the last 31 of 131
 ENDINGS = (".nii.gz", ".nii", ".npy")
@@ -36,8 +37,8 @@ class VolumePair(NamedTuple):
 
 
 def find(
-    source: Path, volume_files: str | Mapping[str, str] = VOLUMES,
-    segmentation_files: str | Mapping[str, str] = SEGMENTATIONS, split: Mapping[str, Any] = SPLIT,
+    source: Path, volume_files: str | Mapping[str, str] | None = None,
+    segmentation_files: str | Mapping[str, str] | None = None, split: Mapping[str, Any] | None = None,
     persons: Mapping[str, str] | None = None,
 ) -> dict[str, list[VolumePair]]:  # fmt: skip
     """Volumes and the segmentations that belong to them; a test case may lack one.
@@ -48,9 +49,11 @@ def find(
     Parameters
     ----------
     source : the folder
-    volume_files, segmentation_files : a folder or a pattern such as imagesTr/*_0000.nii.gz each, or {split: pattern}
+    volume_files, segmentation_files : a folder or a pattern such as imagesTr/*_0000.nii.gz each, or {split: pattern};
+        None: what `lib.data.decathlon` finds in imagesTr/ and labelsTr/, in other folders LiTS's names
     split : which ids, or how many (the last ones, test behind val), of the train pattern's cases go to val and test; a
-        split with a pattern of its own takes none
+        split with a pattern of its own takes none; None: LiTS's last 31 to val, of a Decathlon's a tenth (at least one)
+        to val and a quarter to test
     persons : {id: person}; else each case is a person
 
     Returns
@@ -64,15 +67,24 @@ def find(
         split.
     """
     source = Path(source)
+    check_path(source)
     if not source.is_dir():
         raise InputError(source, "no such folder", f"one with volumes named {volume_files}")
+    by_folders = volume_files is None and segmentation_files is None and decathlon.is_decathlon(source)
+    volume_files, segmentation_files = volume_files or VOLUMES, segmentation_files or SEGMENTATIONS
     if isinstance(volume_files, str) != isinstance(segmentation_files, str):
         raise InputError("segmentation_files", f"got {segmentation_files!r}", f"as many as in {volume_files!r}")
     volumes, labels = ({"train": p} if isinstance(p, str) else p for p in (volume_files, segmentation_files))
-    for name in (*volumes, *labels, *split):
+    for name in (*volumes, *labels, *(split or ())):
         if name not in SPLITS:
             raise InputError("split", f"got {name!r}", f"some of {', '.join(SPLITS)}")
-    splits = {s: _pairs(source, volumes[s], labels.get(s), persons or {}) for s in SPLITS if s in volumes}
+    if by_folders:
+        splits = {"train": _decathlon_pairs(source, persons or {})}
+    else:
+        splits = {s: _pairs(source, volumes[s], labels.get(s), persons or {}) for s in SPLITS if s in volumes}
+    if split is None:
+        count = len(splits.get("train", ()))
+        split = {"val": max(1, count // 10), "test": count // 4} if by_folders else SPLIT
     if "train" in splits:
         splits |= _divided(splits["train"], {s: wanted for s, wanted in split.items() if wanted and s not in splits})
     first: dict[str, Path] = {}
@@ -88,10 +100,16 @@ def find(
     return {s: splits[s] for s in SPLITS if s in splits}
 
 
+def _decathlon_pairs(source: Path, persons: Mapping[str, str]) -> list[VolumePair]:
+    found = sorted(decathlon.pairs(source).items(), key=lambda item: _numbers(item[0]))
+    return [VolumePair(image, label, name, persons.get(name, name)) for name, (image, label) in found]
+
+
 def _pairs(source: Path, pattern: str, other: str | None, persons: Mapping[str, str]) -> list[VolumePair]:
     volumes, labels = _matches(source, pattern), _matches(source, other) if other else {}
     if not volumes:
-        raise InputError(source, f"nothing in it is named {pattern} ({', '.join(ENDINGS)})")
+        hint = f"nor is there a folder {decathlon.IMAGES}" if pattern == VOLUMES else ""
+        raise InputError(source, f"nothing in it is named {pattern} ({', '.join(ENDINGS)})", hint=hint)
     lost = next((path for stars, (_, path) in labels.items() if stars not in volumes), None)
     if lost:
         raise InputError(lost, "no volume belongs to it", pattern)
@@ -159,8 +177,8 @@ def placed(
     shared : persons who may be in two splits
     npy_voxel : mm along x, y, z of npy files
     affine_from : see `lib.data.nifti.agreed`
-    identity_voxel : mm along x, y, z of the volumes whose affine is the identity while others' isn't, such as LiTS's 28
-        to 47; one for all or {id: mm}
+    identity_voxel : mm along x, y, z of the volumes whose affine is the identity while others' voxels aren't of 1 mm,
+        such as LiTS's 28 to 47; one for all or {id: mm}
 
     Returns
     -------
@@ -171,11 +189,12 @@ def placed(
     InputError
         Naming the files: another person in two splits, another grid, an identity without its mm.
     """
-    owner: dict[str, str] = {}
+    owner: dict[str, tuple[str, Path]] = {}
     affines, lost = [], []
     for name, pair in jobs:
-        if owner.setdefault(pair.person, name) != name and pair.person not in shared:
-            raise InputError(pair.volume, f"{pair.person} is in {owner[pair.person]} and {name}: split by person")
+        first, other = owner.setdefault(pair.person, (name, pair.volume))
+        if first != name and pair.person not in shared:
+            raise InputError(pair.volume, f"in {name}, {other.name} of the same person in {first}: split by person")
         shape, affine = nifti.header(pair.volume, voxel=npy_voxel)
         label_affine = None
         if pair.segmentation:
@@ -183,6 +202,8 @@ def placed(
             affine, label_affine = nifti.agreed(pair.volume, pair.segmentation, (shape, affine), other, affine_from)
         affines.append((affine, label_affine))
         lost.append(pair.volume.suffix != ".npy" and nifti.is_lost(shape, affine))
+    if all(is_lost or np.allclose(voxel_sizes(affine), 1) for is_lost, (affine, _) in zip(lost, affines, strict=True)):
+        lost = lost if all(lost) else []  # 1 mm beside 1 mm, as some of the Decathlon's
     without = [pair.volume for _, pair in jobs if pair.volume.suffix == ".npy"]
     if without:
         words = f"{len(without)} files such as {without[0].name} say no spacing nor orientation"

@@ -5,6 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lib import InputError
+from lib.files import file_name
+
+
+def case_id(path: Path, name: str) -> str:
+    """The name of the case in a file, by which files and groups of results are called; InputError if it can't name one."""
+    if name not in (path.stem, file_name(name)):
+        raise InputError(path, f"attribute id: {name!r}", f"the name of a file, such as {path.stem}")
+    return name
 
 
 def path_names(paths: Iterable[Path]) -> dict[Path, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from lib import InputError
+from lib.data.hdf5 import LARGEST_MM
+from lib.files import check_claim, check_no_pipe
 
 TOLERANCE = 0.05  # of a voxel's shortest side, at the voxel that lies farthest off: within it affines are the same
 AFFINE_FROM = ("both", "image", "label")
@@ -55,20 +58,60 @@ def reading(path: Path) -> Iterator[None]:
 
 def opened(path: Path) -> nibabel.Nifti1Image:
     """A NIfTI file, of either byte order, gzipped or not whatever its name says; InputError if it isn't one, or too short."""
+    check_no_pipe(path)
     with reading(path):
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
-        if zipped == (path.suffix == ".gz"):
-            image, size = nibabel.load(path), None if zipped else path.stat().st_size
-        else:
-            content = gzip.decompress(path.read_bytes()) if zipped else path.read_bytes()
-            second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))
-            image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
-            size = len(content)
-        expected = image.dataobj.offset + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
-        if size is not None and size < expected:
-            raise EOFError(f"{size} bytes, expected {expected}")
-    return image
+        with gzip.open(path) if zipped else path.open("rb") as file:
+            kind, expected = _claimed(path, file.read(540), zipped)
+            if zipped == (path.suffix == ".gz"):
+                return nibabel.load(path)
+            file.seek(0)
+            content = file.read(expected)
+        if len(content) < expected:
+            raise EOFError(f"{len(content)} bytes, expected {expected}")
+        return kind.from_bytes(content)
+
+
+def _claimed(path: Path, head: bytes, zipped: bool) -> tuple[type, int]:
+    """The kind of a NIfTI file and its size by its header, before any memory is taken for it.
+
+    Parameters
+    ----------
+    path : of the file
+    head : its first 540 bytes, not compressed
+    zipped : whether the file is
+    """
+    second = 540 in (int.from_bytes(head[:4], order) for order in ("little", "big"))
+    kind, length = (nibabel.Nifti2Image, 540) if second else (nibabel.Nifti1Image, 348)
+    header, size = kind.header_class(head[:length], check=False), path.stat().st_size
+    shape, offset = tuple(map(int, header.get_data_shape())), float(header["vox_offset"])
+    if not (0 <= offset < 1 << 40) or any(n < 0 for n in shape):
+        raise InputError(path, f"an array {shape} from byte {offset:g} on, by its header", "sizes of at least 0")
+    expected = int(offset) + math.prod(shape) * header.get_data_dtype().itemsize
+    if zipped:
+        check_claim(path, f"an array {shape} of {header.get_data_dtype()}", expected, size)
+    elif size < expected:
+        raise EOFError(f"{size} bytes, expected {expected}")
+    return kind, expected
+
+
+def load_npy(path: Path) -> np.ndarray:
+    """A .npy file's array, read where it is used; InputError if it isn't one of plain values, or shorter than it says."""
+    check_no_pipe(path)
+    with reading(path):
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            heads = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, _, dtype = heads.get(version, heads[2, 0])(file)
+            claimed, left = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
+        if dtype.hasobject:
+            raise InputError(path, f"an array of {dtype}", "numbers")
+        if claimed > left:
+            raise InputError(
+                path, f"an array {shape} of {dtype} takes {claimed:,} bytes, {left:,} are there; truncated?"
+            )
+        return np.load(path, mmap_mode="r" if claimed else None, allow_pickle=False)
 
 
 def kept(path: Path, shape: Sequence[int], axes: int) -> list[int]:
@@ -116,22 +159,32 @@ def header(path: Path, axes: int = 3, voxel: Sequence[float] = (1, 1, 1)) -> tup
     """
     with reading(path):
         if path.suffix == ".npy":
-            whole, affine = np.load(path, mmap_mode="r").shape, np.diag([*voxel, 1.0])
+            whole, affine = load_npy(path).shape, np.diag([*voxel, 1.0])
         else:
             image = opened(path)
             whole, affine = image.shape, image.affine
     which = kept(path, whole, axes)
     affine = affine[:, [*(range(axes) if path.suffix == ".npy" else which), 3]]
-    if not np.isfinite(affine).all() or np.linalg.svd(affine[:3, :axes], compute_uv=False).prod() < 1e-9:
-        raise InputError(path, f"its affine {affine[:3].tolist()} has no inverse")
+    _check_affine(path, affine)
     return tuple(whole[axis] for axis in which), affine
+
+
+def _check_affine(path: Path, affine: np.ndarray) -> None:
+    """InputError for one (4, axes + 1) without an inverse, of voxels without size among others."""
+    sizes = voxel_sizes(affine) if np.isfinite(affine).all() else np.full(3, np.nan)
+    if np.isnan(sizes).any() or np.linalg.svd(affine[:3, :-1], compute_uv=False).prod() < 1e-9:
+        raise InputError(path, f"its affine {affine[:3].tolist()} has no inverse")
+    if not ((sizes > 1 / LARGEST_MM) & (sizes < LARGEST_MM)).all():
+        raise InputError(
+            path, f"voxels of {' × '.join(f'{size:.3g}' for size in sizes)} mm", f"1/{LARGEST_MM} to {LARGEST_MM} mm"
+        )
 
 
 def values(path: Path, axes: int = 3) -> np.ndarray:
     """A file's values with its `axes` axes, float32. InputError: not to be read, another number of axes, NaN or inf."""
     with reading(path):
         if path.suffix == ".npy":
-            array = np.load(path).astype(np.float32)
+            array = load_npy(path).astype(np.float32)
         else:
             array = opened(path).get_fdata(dtype=np.float32, caching="unchanged")
     array = array.reshape([array.shape[axis] for axis in kept(path, array.shape, axes)])
@@ -229,6 +282,7 @@ def read_radiological(path: Path, like: Path | None = None) -> NiftiVolume:
         volume = np.asanyarray(image.dataobj).reshape([*space, *(n for n in image.shape[3:] if n > 1)])
         other = opened(like) if like and like.name.endswith((".nii", ".nii.gz")) else image
         affine = other.affine if other.shape[:3] == image.shape[:3] else image.affine
+        _check_affine(path, affine)
         turn = io_orientation(affine)
         volume, affine = apply_orientation(volume, turn), affine @ inv_ornt_aff(turn, space)
     space, over_time = volume.shape[:3], volume.ndim == 4

@@ -5,20 +5,23 @@ Only what a patch needs is read from the case files. Letters: D, H, W of the vol
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lib import InputError
 from lib.data import pictures
 from lib.data.case_files import CaseFile, split_cases
+from lib.data.hdf5 import open_hdf5
 from lib.data.lits import attributes, middle
 from lib.data.loaders import loaders
+from lib.data.slice_augment import contrast, drawn_power, posed
 
 CROPS = ("around", "grid", "uniform")
 PATCHES_PER_VOLUME = 54  # the LiTS source's
@@ -63,9 +66,10 @@ def grid(shape: Sequence[int], size: Sequence[int], overlap: float = 0.0) -> lis
 
 
 def augment_patch(
-    image: Tensor, label: Tensor, rng: np.random.Generator, flips: Sequence[float] = (0, 0, 0), intensity: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """A patch and its label, flipped, the image times a factor.
+    image: Tensor, label: Tensor, rng: np.random.Generator, flips: Sequence[float] = (0, 0, 0), intensity: float = 0.0,
+    *, rotate: float = 0.0, scale: float = 0.0, gamma: float = 0.0,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """A patch and its label, flipped, in a new pose and contrast: linear for the image, nearest for the label.
 
     Parameters
     ----------
@@ -73,7 +77,10 @@ def augment_patch(
     label : (d, h, w)
     rng : what everything is drawn from
     flips : the probability of a flip along each axis
-    intensity : deviation of the factor, normal about 1 and cut off at twice that: 0.05 is the LiTS source's, 0.9 … 1.1
+    intensity : deviation of a factor, normal about 1 and cut off at twice that: 0.05 is the LiTS source's, 0.9 … 1.1
+    rotate : the turns about the three axes are by up to ± so many degrees; voxels count as cubes
+    scale : the image is enlarged or made smaller by up to this share
+    gamma : as of `lib.data.slice_augment.augment_slice`
 
     Returns
     -------
@@ -81,7 +88,18 @@ def augment_patch(
     """
     axes = [axis - 3 for axis, drawn in enumerate(rng.uniform(size=3)) if drawn < flips[axis]]
     factor = 1 + intensity * float(np.clip(rng.standard_normal(), -2, 2))
-    return image.flip(axes) * factor, label.flip(axes)
+    image, label = image.flip(axes) * factor, label.flip(axes)
+    if rotate or scale:
+        turn = Rotation.from_euler("xyz", rng.uniform(-rotate, rotate, 3), degrees=True).as_matrix()
+        image, label = _posed(image, label, turn / (1 + rng.uniform(-scale, scale)))
+    return contrast(image, drawn_power(gamma, rng)) if gamma else image, label
+
+
+def _posed(image: Tensor, label: Tensor, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Image (1, d, h, w) and label (d, h, w), whose voxel at offset v (W, H, D) from the middle comes from `matrix` v."""
+    sizes = np.array(label.shape[::-1])  # affine_grid counts W, H, D, in halves of the patch
+    theta = torch.from_numpy(np.pad(matrix * sizes / sizes[:, None], ((0, 0), (0, 1)))).float()
+    return posed(image, label, theta[None])
 
 
 class VolumePatches(Dataset):
@@ -112,8 +130,6 @@ class VolumePatches(Dataset):
         For settings out of range, and naming the file, if there is no voxel to crop around.
     """
 
-    panels = staticmethod(pictures.labels)
-
     def __init__(
         self, cases: list[CaseFile], size: Sequence[int], crops: str = "around",
         target: Callable[[Tensor], Tensor] | None = None, *, count: int | None = None, organ: str | None = None,
@@ -125,7 +141,8 @@ class VolumePatches(Dataset):
             raise InputError(f"patch of {list(size)}, overlap {overlap}", "", "three sizes of at least 1, 0 … below 1")
         self.cases, self.size, self.crops, self.target = cases, tuple(size), crops, target
         self.fresh, self.augmentation, self.seed = fresh, augmentation or {}, seed
-        self.classes = cases[0].classes if cases else ()
+        self.classes, self.ignore_index = (cases[0].classes, cases[0].ignore_index) if cases else ((), None)
+        self.panels = partial(pictures.labels, ignore_index=self.ignore_index)
         about = [attributes(c.path) for c in cases]
         self.shapes = [(c.slices, *c.size) for c in cases]
         self.fill = [float(a["fill"]) for a in about]
@@ -163,7 +180,7 @@ class VolumePatches(Dataset):
     def _read(self, c: int, origin: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
         low, high = np.maximum(origin, 0), np.minimum(np.add(origin, self.size), self.shapes[c])
         where = tuple(map(slice, low, high))
-        with h5py.File(self.cases[c].path, "r") as file:
+        with open_hdf5(self.cases[c].path) as file:
             image, label = file["image"][where], file["label"][where] if self.cases[c].label else None
         if image.shape != self.size:
             margins = list(zip(low - origin, np.add(origin, self.size) - high, strict=True))
@@ -212,7 +229,7 @@ def _times(shape: Sequence[int]) -> str:
 def dataloaders(
     folder: Path, size: Sequence[int], target: Callable[[Tensor], Tensor] | None = None, *, crops: str = "around",
     count: int | None = None, organ: str | None = None, overlap: float = 0.0, fresh: bool = True,
-    augmentation: dict[str, Any] | None = None, seed: int = 0, **settings: Any,
+    augmentation: dict[str, Any] | None = None, train_cases: int | None = None, seed: int = 0, **settings: Any,
 ):  # fmt: skip
     """fastai DataLoaders of a prepared set's patches; a batch is image (N, 1, d, h, w), target.
 
@@ -221,10 +238,20 @@ def dataloaders(
     Parameters
     ----------
     folder : of the prepared set
-    size, target, crops, count, organ, overlap, fresh, augmentation, seed : of `VolumePatches`
+    size, target, crops, count, organ, overlap, fresh, augmentation : of `VolumePatches`
+    train_cases : train on the first so many volumes; None: all
+    seed : of `VolumePatches`
     **settings : of `lib.data.loaders.loaders`, such as batch_size
+
+    Raises
+    ------
+    InputError
+        If there are fewer volumes than `train_cases`.
     """
     train, val = (split_cases(folder, split) for split in ("train", "val"))
+    if train_cases is not None and not 1 <= train_cases <= len(train):
+        raise InputError("train_cases", f"got {train_cases}", f"1 … {len(train)}, as {folder} has them")
+    train = train[:train_cases]
     extra = {"count": count, "organ": organ, "fresh": fresh, "augmentation": augmentation}
     train = VolumePatches(train, size, crops, target, overlap=overlap, seed=seed, **extra)
     valid = VolumePatches(val, size, "grid", target, overlap=overlap, seed=seed)

@@ -58,7 +58,9 @@ def series(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], output: Tens
     return _compared(frames | (rows if output is None else {}))
 
 
-def labels(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], output: Tensor | None = None) -> Panels:
+def labels(
+    inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], output: Tensor | None = None, ignore_index: int | None = None
+) -> Panels:  # fmt: skip
     """Panels of a segmentation; of a volume the plane that holds most of the label, of three channels the middle one.
 
     Parameters
@@ -66,16 +68,18 @@ def labels(inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], output: Tens
     inputs : image (1, C, …, H, W)
     targets : label (1, …, H, W) as index, or one-hot
     output : logits (1, classes, …, H, W), or None
+    ignore_index : the label of pixels that aren't labeled; None: all are
     """
     image, label = inputs[0][0], targets[0][0]
     if label.ndim == image.ndim:
-        label = label[0] if len(label) == 1 else label.argmax(0)
+        hot, label = label, label[0] if len(label) == 1 else label.argmax(0)
+        label = label if ignore_index is None else label.masked_fill(hot[0] == ignore_index, ignore_index)
     shown: dict[str, Any] = {"truth": label}
     if output is not None:
         shown = {"output": output[0][0] > 0 if len(output[0]) == 1 else output[0].argmax(0), **shown}
     image, *labels_shown = (magnitude(x) for x in (image[len(image) // 2], *shown.values()))
     if image.ndim == 3:
-        plane = int((labels_shown[-1] > 0).sum((1, 2)).argmax())
+        plane = int(((labels_shown[-1] > 0) & (labels_shown[-1] != ignore_index)).sum((1, 2)).argmax())
         image, *labels_shown = (x[plane] for x in (image, *labels_shown))
     low, high = window_of({"image": image})
     image = (image - low) / (high - low)
@@ -97,7 +101,9 @@ def log_kspace(kspace: Tensor) -> np.ndarray:
     return (1 + np.log10(np.maximum(seen / max(float(seen.max()), 1e-30), 10.0**-DECADES)) / DECADES).clip(0, 1)
 
 
-def montage(panels: Any, items: Iterable[Item], n_inp: int, classes: Sequence[str] = ()) -> Figure:
+def montage(
+    panels: Any, items: Iterable[Item], n_inp: int, classes: Sequence[str] = (), ignore_index: int | None = None
+) -> Figure:  # fmt: skip
     """A figure with one row per item.
 
     Parameters
@@ -106,6 +112,7 @@ def montage(panels: Any, items: Iterable[Item], n_inp: int, classes: Sequence[st
     items : (what stands before the row's titles, a batch of one, output or None)
     n_inp : how many tensors of a batch are inputs
     classes : names of the labels' classes, the background first
+    ignore_index : the label of pixels that aren't labeled; None: all are
     """
     images, over, errors = {}, {}, {}
     for name, batch, output in items:
@@ -115,4 +122,5 @@ def montage(panels: Any, items: Iterable[Item], n_inp: int, classes: Sequence[st
             images[title] = image
             over |= {} if label is None else {title: label}
             errors |= {title: GAIN} if what == ERROR else {}
-    return plots.montage(images, (0, 1), len(row), labels=over, errors=errors, classes=classes if over else ())
+    about = {"classes": classes, "ignore_index": ignore_index} if over else {}
+    return plots.montage(images, (0, 1), len(row), labels=over, errors=errors, **about)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from torch.utils.data import DataLoader, Dataset
 
+from lib import progress
 from lib.data.fastmri import KspaceCase, KspaceSlices
 
 
@@ -32,7 +33,9 @@ def reading(slices: KspaceSlices, indices: list[int], num_workers: int = 0) -> I
     num_workers : processes that read; 0: this one
     """
     options = {"batch_size": None, "num_workers": num_workers, "collate_fn": _as_it_is}
-    yield from DataLoader(_Cases(slices), sampler=indices, **options)
+    for case in DataLoader(_Cases(slices), sampler=indices, **options):
+        progress.made()
+        yield case
 
 
 def without_kspace(case: KspaceCase) -> KspaceCase:

@@ -7,10 +7,9 @@ from torch import Tensor
 
 from lib import InputError
 from lib.data.fastmri import KspaceCase
-from lib.kspace import ifft2c, radial, rss
-from lib.kspace.espirit import center_of, espirit
+from lib.kspace import calibrated, ifft2c, radial, rss
 from lib.kspace.grappa import grappa
-from lib.kspace.sense import cg_sense, estimate_maps, tv_sense
+from lib.kspace.sense import cg_sense
 from lib.runs.parameters import choose
 
 
@@ -38,12 +37,24 @@ def zero_filled(cases: list[KspaceCase], device: torch.device | str = "cpu") -> 
 
 
 def by_grappa(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
-    """RSS of k-space filled by GRAPPA; 7 readout points by 4 lines did best on the validation slab."""
+    """RSS of k-space filled by GRAPPA."""
     kspace, columns = _stack(cases, device)[0], cases[0].mask.columns
-    return rss(ifft2c(grappa(kspace, columns, kernel_size=(7, 4)))).cpu()
+    return rss(ifft2c(grappa(kspace, columns))).cpu()
 
 
 def by_cg_sense(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
+    """CG-SENSE with maps by ESPIRiT."""
+    kspace, sampled = _stack(cases, device)
+    return torch.stack([calibrated.by_cg(calibrated.calibrated(k, sampled, fill=False)) for k in kspace]).cpu()
+
+
+def by_tv(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
+    """Compressed sensing: SENSE with maps by ESPIRiT and total variation, from GRAPPA's image on."""
+    kspace, sampled = _stack(cases, device)
+    return torch.stack([calibrated.by_tv(calibrated.calibrated(k, sampled)) for k in kspace]).cpu()
+
+
+def by_oracle(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
     """CG-SENSE with the true maps of the simulation: an oracle that no scanner has."""
     if cases[0].sensitivity_maps is None:
         raise InputError(cases[0].file, "the true coil maps aren't known")
@@ -51,24 +62,13 @@ def by_cg_sense(cases: list[KspaceCase], device: torch.device | str = "cpu") -> 
     return cg_sense(kspace, torch.stack([c.sensitivity_maps for c in cases]).to(device), columns).abs().cpu()
 
 
-def by_tv(cases: list[KspaceCase], device: torch.device | str = "cpu") -> Tensor:
-    """Compressed sensing: SENSE with total variation, maps estimated from the center lines."""
-    kspace, columns = _stack(cases, device)
-    maps = estimate_maps(kspace, columns) if columns.ndim == 1 else _by_espirit(kspace, columns)
-    return tv_sense(kspace, maps, columns).abs().cpu()
-
-
-def _by_espirit(kspace: Tensor, sampled: Tensor) -> Tensor:
-    """Each slice's maps (S, C, H, W) by ESPIRiT, which takes a center of any shape."""
-    return torch.stack([espirit(center_of(k, sampled.to(k.device)), k.shape[-2:]) for k in kspace])
-
-
 # One file's slices and a device → images on the CPU, in k-space's size.
 BASELINES: dict[str, Callable[..., Tensor]] = {
     "zero-filled": zero_filled,
     "GRAPPA": by_grappa,
+    "CG-SENSE": by_cg_sense,
     "TV-SENSE": by_tv,
-    "CG-SENSE (oracle maps)": by_cg_sense,
+    "CG-SENSE (oracle maps)": by_oracle,
 }
 
 SERIES_BASELINES: dict[str, Callable[[Tensor], Tensor]] = {

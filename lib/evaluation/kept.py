@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lib.files import read, write
+from lib.files import file_name, read, write
 from lib.inference.results import Writer
 
 
@@ -34,7 +34,7 @@ class Kept:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _part(self, name: str) -> Path:
-        return self.folder / f"{name}.h5"
+        return self.folder / file_name(f"{name}.h5")
 
     def has(self, name: str, state: list[Any]) -> bool:
         """Whether the group is kept, made of data in that state."""

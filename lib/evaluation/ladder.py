@@ -18,7 +18,7 @@ def per_person(scores: pd.DataFrame) -> pd.DataFrame:
     """`scores` with one row per person, method and acceleration: the means over the person's files."""
     by = ["person", "group", "acceleration", "method"]
     numbers = [c for c in scores.select_dtypes("number") if c not in by]
-    return scores.groupby(by, sort=False)[numbers].mean().reset_index()
+    return scores.groupby(by, sort=False, dropna=False)[numbers].mean().reset_index()
 
 
 def check_ladder(steps: list[str], networks: Iterable[str], baselines: Iterable[str] = tuple(BASELINES)) -> None:

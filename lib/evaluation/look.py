@@ -1,4 +1,4 @@
-"""What is this file? Its kind in words, and its mask, zero-filled, GRAPPA and network images in one figure."""
+"""What is this file? Its kind in words, and images by TV-SENSE, a network and GRAPPA, zero-filled and the mask in one figure."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,18 +12,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib import ROOT, InputError, models, plots, runs
+from lib import ROOT, InputError, models, plots
 from lib.data.fastmri import KspaceCase, KspaceSlices, inputs_of
 from lib.data.fastmri_file import OWN, KspaceFile, kspace_file
 from lib.data.hdf5 import dataset, open_hdf5
-from lib.data.nifti import opened, read_radiological
-from lib.files import read
+from lib.data.nifti import load_npy, opened, read_radiological
+from lib.evaluation.baselines import by_grappa, by_tv
+from lib.files import check_path
 from lib.inference.reconstruct import by_network
 from lib.kspace import center_crop, fftc, ifft2c, ifftc, rss
-from lib.kspace.grappa import grappa
-from lib.kspace.sampling import Mask
 from lib.plots.panels import window_of
-from lib.runs.weights import load
+from lib.runs.weights import load, network_name
 from lib.text import one_line, pluralize, value_or_error
 
 KINDS = ("kspace", "image")
@@ -34,7 +33,7 @@ COMPLEX_FIELDS = (("real", "imag"), ("real", "imaginary"), ("re", "im"), ("r", "
 
 
 def look(
-    path: str | Path, slice: int | None = None, weights: str | Path = "runs/weights/demo_varnet",
+    path: str | Path, slice: int | None = None, weights: str | Path = "runs/weights/generalist",
     kind: str | None = None,
 ) -> Figure:  # fmt: skip
     """Print what a file is and show one slice of it.
@@ -63,6 +62,7 @@ def look(
     if kind not in (None, *KINDS):
         raise InputError("kind", f"got {kind!r}", f"one of {', '.join(KINDS)}, or None")
     path = ROOT / Path(path).expanduser()
+    check_path(path)
     if path.suffix in HDF5 and kind != "image":
         with open_hdf5(path) as file:
             layout = "kspace" in set(file)  # a dangling link, too
@@ -107,7 +107,7 @@ def _opened(path: Path) -> Iterator[_Array]:
         return
     try:
         if path.suffix == ".npy":
-            stored, told = np.load(path, mmap_mode="r", allow_pickle=False), ""
+            stored, told = load_npy(path), ""
         elif path.name.endswith((".nii", ".nii.gz")):
             told = _pose(path)
             stored = read_radiological(path).volume
@@ -236,25 +236,31 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
     print(
         f"{path.name}: {file.layout} layout · {pluralize(file.slices, 'slice')} · {pluralize(file.coils, 'coil')} · "
         f"{height} readout × {width} phase "
-        f"encodes · person {file.person} · target {'none' if file.target in (None, OWN) else file.target}"
+        f"encodes · target {'none' if file.target in (None, OWN) else file.target}"
     )
     for assumption in file.assumed:
         print(f"assumed: {assumption}")
     case = slices.case(index)
     shape = tuple(case.zero_filled.shape)
     print(f"slice {case.slice} · mask: {'its own' if file.mask else 'put on here'}, {case.mask.achieved:.2f}× achieved")
-    panels: dict[str, Any] = {"mask": case.mask.sampled.float().expand(file.shape) * float(case.zero_filled.max())}
-    panels["zero-filled"] = case.zero_filled
-    cut = case.masked_kspace if file.points else _rows(case.masked_kspace, shape[0])
+    cut = case if file.points else case._replace(masked_kspace=_rows(case.masked_kspace, shape[0]))
     about = f" (on the {shape[0]} rows of {height} that are shown)" if shape[0] < height else ""
-    print(f"GRAPPA{about} …", flush=True)
-    panels["GRAPPA"] = _try(lambda: center_crop(_grappa(cut, case.mask), shape))
-    network = value_or_error(_name_of, weights)[0] or "network"
-    print(f"{network}{about} …", flush=True)
-    panels[network] = _try(lambda: _by_network(weights, case._replace(masked_kspace=cut), file))
+    network = value_or_error(network_name, weights)[0] or "network"
+    methods = {  # the nearest one on raw validation scans first
+        "TV-SENSE": lambda: by_tv([cut])[0],
+        network: lambda: _by_network(weights, cut, file),
+        "GRAPPA": lambda: by_grappa([cut])[0],
+    }
+    images: dict[str, Any] = {}
+    for name, method in methods.items():
+        print(f"{name}{about} …", flush=True)
+        images[name] = _try(lambda m=method: center_crop(m(), shape))
+    images["zero-filled"] = case.zero_filled
+    panels = dict(sorted(images.items(), key=lambda item: isinstance(item[1], str)))  # what can't be made comes last
     truth = case.target
     if truth is not None:
         panels["fully sampled" if file.target == OWN else "truth"] = truth
+    panels["mask"] = case.mask.sampled.float().expand(file.shape) * float(case.zero_filled.max())
     window = window_of({"truth": truth} if truth is not None else {n: p for n, p in panels.items() if n != "mask"})
     return plots.montage(panels, window, columns=len(panels), title=f"{path.name}, slice {case.slice}")
 
@@ -269,22 +275,12 @@ def _rows(kspace: Tensor, rows: int) -> Tensor:
 def _try(method: Callable[[], Tensor]) -> Tensor | str:
     try:
         return method()
-    except InputError as error:
-        return str(error)
-
-
-def _grappa(kspace: Tensor, mask: Mask) -> Tensor:
-    return rss(ifft2c(grappa(kspace, mask.columns)))
-
-
-def _name_of(weights: str | Path) -> str:
-    """The network of a run or a folder of weights; a single file's is a VarNet, such as fastMRI's."""
-    about = runs.weights_of(weights) / "model.json"
-    return read(about)["name"] if about.is_file() else "VarNet"
+    except Exception as error:  # numbers that no method can make anything of: the reader sees why
+        return one_line(error)
 
 
 def _by_network(weights: str | Path, case: KspaceCase, file: KspaceFile) -> Tensor:
-    name = _name_of(weights)
+    name = network_name(weights)
     if models.entry(name).family != "kspace":
         raise InputError(name, "no network that gets k-space, or its zero-filled image, alone")
     model = load(weights, name).model

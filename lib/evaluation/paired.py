@@ -103,7 +103,7 @@ def _scored(path: Path, image: str, case: str, named_classes: tuple[str, ...], m
         raise InputError(f"{where} or its truth holds values that are not finite")
     try:
         if named_classes:
-            counts = segmentation.confusion(output, truth, len(named_classes))
+            counts = segmentation.confusion(output, truth, len(named_classes), stored.ignore_index)
             dice = np.where(segmentation.both_empty(counts), np.nan, segmentation.dice_of(counts))[1:]
             values = {f"Dice, {c}": float(d) for c, d in zip(named_classes[1:], dice, strict=True)}
         else:

@@ -36,14 +36,14 @@ def score(
 
 def _series(result: Path, names: Sequence[str]) -> tuple[pd.DataFrame, dict[str, float], dict[str, Any]]:
     table = scoring.training_scores(result, {name: losses.training_metric(name, "cine") for name in names})
-    return table, table.mean().to_dict(), {"note": "Gaussian SSIM, range 1", "series": table.to_dict("index")}
+    about = {"note": "Gaussian SSIM, range 1", "series": table.to_dict("index")}
+    return table, scoring.over_people(table, result), about
 
 
 def _volumes(result: Path, _: Sequence[str]) -> tuple[pd.DataFrame, dict[str, float], dict[str, Any]]:
     """Volume values, as fastMRI's; the headline is the mean over people."""
     table = scoring.score_result(result).set_index("case")[metrics.standard()]
-    people = {name: case.person for name, case in results.cases(result).items()}
-    return table, table.groupby(people).mean().mean().to_dict(), {"cases": table.to_dict("index")}
+    return table, scoring.over_people(table, result), {"cases": table.to_dict("index")}
 
 
 def _classes(result: Path, _: Sequence[str]) -> tuple[pd.DataFrame, dict[str, float], dict[str, Any]]:

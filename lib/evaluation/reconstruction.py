@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib import InputError, metrics
+from lib import ROOT, InputError, metrics
 from lib.data.cine import CineSeries, SeriesPair
 from lib.data.fastmri import KspaceCase, KspaceSlices, inputs_of
 from lib.data.fastmri_file import KspaceFile
@@ -25,7 +25,7 @@ from lib.evaluation.baselines import BASELINES, SERIES_BASELINES, zero_filled
 from lib.evaluation.kept import Kept, Progress
 from lib.evaluation.ladder import check_ladder, ladder, per_person  # noqa: F401  (for notebooks)
 from lib.evaluation.scoring import lesions, score, score_result, score_series  # noqa: F401  (for notebooks)
-from lib.evaluation.trained import check_kind, load, ranking, training_cost  # noqa: F401  (for notebooks)
+from lib.evaluation.trained import check_kind, load, of_real_people, ranking, training_cost  # noqa: F401  (for notebooks)
 from lib.inference.reconstruct import by_network, series_output, slices_by_file, write_kspace_case, write_series
 from lib.inference.results import Writer
 from lib.kspace import center_crop
@@ -205,7 +205,7 @@ def _noting(reasons: dict[str, str], what: str):
     try:
         yield
     except InputError as error:
-        reasons[what] = str(error)
+        reasons[what] = str(error).replace(f"{ROOT}/", "")  # results travel
 
 
 def compare_series(
@@ -228,7 +228,7 @@ def compare_series(
     series = CineSeries(pairs)
     with Writer(path, first_axis="time") as result:
         for i in range(len(series)):
-            case, images = series.case(i), {}
+            case, images, pair = series.case(i), {}, series.index[i][0]
             x, truth = case.input.movedim(-1, 0), case.truth.movedim(-1, 0)
             calls = {m: partial(SERIES_BASELINES[m], x) for m in baselines}
             calls |= {m: partial(series_output, n, case.input, device) for m, n in networks.items()}
@@ -238,10 +238,10 @@ def compare_series(
                 seconds[method].append(time.perf_counter() - begun)
                 if method not in held:
                     held[method] = peak_memory(call)
-                about = {"person": case.person, "group": series.index[i][0].person, "case": case.id, "method": method}
-                about |= {"acceleration": sampled[0], "achieved": sampled[1]}
+                about = {"person": case.person, "group": pair.person, "case": case.id, "method": method}
+                about |= {"simulated": pair.simulated, "acceleration": sampled[0], "achieved": sampled[1]}
                 rows.append(about | score_series(images[method], truth))
-            write_series(result, case, images, series.index[i][0])
+            write_series(result, case, images, pair)
             if (i + 1) % 4 == 0 or i + 1 == len(series):
                 print(f"{i + 1} of {len(series)} series, {len(images)} methods", flush=True)
     return Comparison(pd.DataFrame(rows), {m: float(np.median(v)) for m, v in seconds.items()}, held, {})

@@ -47,6 +47,12 @@ def training_scores(path: Path, training_metrics: dict[str, Callable[[Tensor, Te
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def over_people(table: pd.DataFrame, path: Path) -> dict[str, float]:
+    """{column: mean over people} of a table with a row per case of a result.h5: a person's cases count as one."""
+    people = {name: case.person for name, case in results.cases(path).items()}
+    return table.groupby(people).mean().mean().to_dict()
+
+
 def score_series(output: Tensor, truth: Tensor) -> dict[str, Any]:
     """A series' metrics, frames as slices: those of METRICS for cine.
 

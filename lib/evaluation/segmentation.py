@@ -1,5 +1,6 @@
 """Scores of the segmentations in a result.h5: by class, by case, slice by slice."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,18 +51,20 @@ def cases_of(path: Path) -> dict[str, results.Case]:
 
 
 def score(path: Path) -> list[Score]:
-    """Every case of a result.h5 that has a truth; none if there are no truths. InputError as in `cases_of`."""
+    """Every case of a result.h5 that has a truth, its labeled pixels; [] if there are none. InputError as in `cases_of`."""
     scores = []
     for name, case in cases_of(path).items():
         if "truth" not in case.images:
             continue
-        output, truth, count = case["output"], case["truth"], len(case.classes)
-        counts = np.stack([segmentation.confusion(o, t, count) for o, t in zip(output, truth, strict=True)])
+        output, truth, count, ignored = case["output"], case["truth"], len(case.classes), case.ignore_index
+        counts = np.stack([segmentation.confusion(o, t, count, ignored) for o, t in zip(output, truth, strict=True)])
+        if not counts.any():
+            continue
         if case.is_volume:
-            distance = [segmentation.hausdorff95(output, truth, count, case.spacing)]
+            distance = [segmentation.hausdorff95(output, truth, count, case.spacing, ignored)]
         else:
             slices = zip(output, truth, strict=True)
-            distance = [segmentation.hausdorff95(o, t, count, case.spacing[1:]) for o, t in slices]
+            distance = [segmentation.hausdorff95(o, t, count, case.spacing[1:], ignored) for o, t in slices]
         scores.append(Score(name, case.person, counts, np.stack(distance), case.classes))
     return scores
 
@@ -85,15 +88,18 @@ def by_class(scores: list[Score]) -> pd.DataFrame:
     -------
     A row per class; empty if there are no scores. dice: of all slices of a person together, the mean over people; low,
     high: its block-bootstrap interval over slices; hausdorff95: mean over the slices (of volumes, the volumes) in which
-    both have the class; missed: those in which only one has it; both empty: the share in which neither has.
+    both have the class; missed: those in which only one has it; both empty: the share in which neither has. Slices of
+    which nothing is labeled aren't counted.
     """
     if not scores:
         return pd.DataFrame(columns=["dice", "low", "high", "hausdorff95", "missed", "both empty"])
     classes = scores[0].classes
     units = np.concatenate([s.units for s in scores])
-    distance = np.concatenate([s.hausdorff95 for s in scores])
+    labeled = units.any((1, 2))
+    units, distance = units[labeled], np.concatenate([s.hausdorff95 for s in scores])[labeled]
     people = [
-        np.concatenate([s.counts for s in scores if s.person == p]) for p in dict.fromkeys(s.person for s in scores)
+        np.concatenate([s.counts[s.counts.any((1, 2))] for s in scores if s.person == p])
+        for p in dict.fromkeys(s.person for s in scores)
     ]
     dice, intervals = (
         np.mean([segmentation.dice_of(p.sum(0)) for p in people], axis=0),
@@ -123,6 +129,28 @@ def by_case(scores: list[Score]) -> pd.DataFrame:
     )
 
 
+def by_person(scores: Mapping[str, list[Score]]) -> pd.DataFrame:
+    """The Dice of each person, if several runs of the same classes test different people, as in a leave-one-out.
+
+    Parameters
+    ----------
+    scores : of each run's cases
+
+    Returns
+    -------
+    A row per person with a column per class but the background, all slices of the person together; then their mean and
+    standard deviation (n − 1). Empty for one run, different classes, and people that two runs test.
+    """
+    people = [{s.person for s in cases} for cases in scores.values()]
+    every = [s for cases in scores.values() for s in cases]
+    if len(people) < 2 or len({s.classes for s in every}) > 1 or len(set.union(*people)) < sum(map(len, people)):
+        return pd.DataFrame()
+    counts = {p: sum(s.counts.sum(0) for s in every if s.person == p) for p in sorted(set.union(*people))}
+    rows = {person: segmentation.dice_of(total)[1:] for person, total in counts.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(every[0].classes[1:]))
+    return pd.concat([table, pd.DataFrame({"mean": table.mean(), "standard deviation": table.std()}).T])
+
+
 def confusion(scores: list[Score]) -> pd.DataFrame:
     """Shares of each true class (rows) that were given each class (columns), all slices together."""
     counts = sum(s.counts.sum(0) for s in scores)
@@ -131,14 +159,15 @@ def confusion(scores: list[Score]) -> pd.DataFrame:
 
 
 def pooled(path: Path) -> dict[str, float]:
-    """`dice` (soft, all classes at once) and `accuracy` over all pixels of a result.h5, as the HipMRI source reports them."""
+    """`dice` (soft, all classes at once) and `accuracy` over all labeled pixels of a result.h5, as the HipMRI source's."""
     right, probability, count = 0.0, 0.0, 0
     for case in cases_of(path).values():
         if "truth" in case.images:
             truth = case["truth"]
-            right += float((truth == case["output"]).sum())
-            probability += case.about["probability_of_truth"] * truth.size
-            count += truth.size
+            if labeled := int((truth != case.ignore_index).sum()):
+                right += float((truth == case["output"]).sum())
+                probability += case.about["probability_of_truth"] * labeled
+                count += labeled
     nothing = float("nan")
     return {"dice": probability / count if count else nothing, "accuracy": right / count if count else nothing}
 
@@ -150,6 +179,11 @@ def slices_by_dice(scores: list[Score]) -> list[tuple[float, str, int]]:
         dice, present = segmentation.dice_of(s.counts)[:, 1:], ~segmentation.both_empty(s.counts)[:, 1:]
         rows += [(float(d[t].mean()), s.case, i) for i, (d, t) in enumerate(zip(dice, present, strict=True)) if t.any()]
     return sorted(rows)
+
+
+def worst(scores: list[Score], count: int = 3) -> list[Score]:
+    """The cases with the lowest mean Dice over the classes but the background, worst first."""
+    return sorted(scores, key=lambda score: score.dice[1:].mean())[:count]
 
 
 def of_volumes(path: Path) -> bool:

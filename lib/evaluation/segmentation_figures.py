@@ -13,9 +13,11 @@ from lib.evaluation.segmentation import Score, slices_by_dice
 from lib.inference import results
 from lib.plots.panels import window_of
 
+OUTLINES = "outlines"
+
 
 def picture(path: Path, scores: list[Score], which: str = "median"):
-    """A figure of one slice: image, label and prediction; without truths, the middle slice of the first case.
+    """A figure of one slice: image, label, prediction, outlines; without truths, the middle slice of the first case.
 
     Parameters
     ----------
@@ -35,11 +37,16 @@ def picture(path: Path, scores: list[Score], which: str = "median"):
     seen = {n: to_radiological(case.part(key, s), case.about) for key, n in names.items() if key in case.images}
     image = seen.pop("image")
     panels = dict.fromkeys(("image", *seen), image)
-    return plots.montage(panels, window_of({"image": image}), title=title, labels=seen, classes=list(case.classes))
+    if len(seen) > 1:
+        panels[OUTLINES] = image
+    outlines = {OUTLINES: seen} if len(seen) > 1 else {}
+    about = {"labels": seen, "outlines": outlines, "classes": list(case.classes), "ignore_index": case.ignore_index}
+    return plots.montage(panels, window_of({"image": image}), title=title, **about)
 
 
 def planes(
-    image: Any, labels: dict[str, Any], classes: list[str], spacing=(1.0, 1.0, 1.0), at=None, title: str | None = None
+    image: Any, labels: dict[str, Any], classes: list[str], spacing=(1.0, 1.0, 1.0), at=None, title: str | None = None,
+    ignore_index: int | None = None,
 ):  # fmt: skip
     """A figure of three planes of a volume, with each label laid over it in a column.
 
@@ -51,17 +58,19 @@ def planes(
     spacing : (z, y, x) in mm
     at : voxel (z, y, x) through which the planes go; None: the middle of what the last label shows, or of the volume
     title : above the figure
+    ignore_index : the label of voxels that aren't labeled; None: all are
     """
     labels = {name: np.asarray(label) for name, label in labels.items()}
     if at is None:
-        where = np.argwhere([*labels.values()][-1] > 0)
+        last = [*labels.values()][-1]
+        where = np.argwhere((last > 0) & (last != ignore_index))
         at = np.median(where, axis=0) if len(where) else np.array(image.shape) // 2
     shown = lits.planes(np.asarray(image), spacing, at)
     cut = {name: lits.planes(label, spacing, at) for name, label in labels.items()}
     panels = {f"{plane}: {name}": shown[plane] for plane in shown for name in cut}
     over = {f"{plane}: {name}": cut[name][plane] for plane in shown for name in cut}
     window, columns = tuple(np.percentile(image, (0.5, 99.5))), len(cut) if len(cut) > 1 else 3
-    return plots.montage(panels, window, columns, title, labels=over, classes=classes)
+    return plots.montage(panels, window, columns, title, labels=over, classes=classes, ignore_index=ignore_index)
 
 
 def case_planes(path: Path, name: str | None = None, title: str | None = None):
@@ -75,11 +84,12 @@ def case_planes(path: Path, name: str | None = None, title: str | None = None):
     """
     case = results.case(path, name)
     labels = {"prediction": case["output"]} | ({"label": case["truth"]} if "truth" in case.images else {})
-    return planes(case["input"], labels, list(case.classes), case.spacing, title=title or case.name)
+    about = {"title": title or case.name, "ignore_index": case.ignore_index}
+    return planes(case["input"], labels, list(case.classes), case.spacing, **about)
 
 
 def mask_table(masks: Path, source: Path, count: int = 4):
-    """A figure of samples of a masks.h5, evenly chosen: input, prediction and, if it is known, truth.
+    """A figure of samples of a masks.h5, evenly chosen: input, prediction and, if it is known, label and outlines.
 
     Parameters
     ----------
@@ -87,9 +97,9 @@ def mask_table(masks: Path, source: Path, count: int = 4):
     source : the result.h5 beside it, or the folder of the images
     count : samples at most
     """
-    panels, labels = {}, {}
+    panels, labels, outlines = {}, {}, {}
     with open_hdf5(masks) as file:
-        names = list(file)
+        names, classes = list(file), tuple(map(str, file.attrs.get("classes", ()))) or lgg.CLASSES
         names = [names[i] for i in sorted({round(q) for q in np.linspace(0, len(names) - 1, count)})]
         masks_shown = {name: file[name][0] for name in names}
     if source.is_dir():
@@ -99,11 +109,13 @@ def mask_table(masks: Path, source: Path, count: int = 4):
         inputs = _inputs(source, names)
     for name in names:
         image, truth = inputs[name]
-        laid = {"prediction": masks_shown[name].round()} | ({} if truth is None else {"truth": truth})
-        panels |= dict.fromkeys((f"{name}: {row}" for row in ("input", *laid)), image / max(float(image.max()), 1))
+        laid = ({} if truth is None else {"label": truth}) | {"prediction": masks_shown[name].round()}
+        rows = ("image", *laid, *([] if truth is None else [OUTLINES]))
+        panels |= {f"{name}: {row}": image / max(float(image.max()), 1) for row in rows}
         labels |= {f"{name}: {row}": label for row, label in laid.items()}
-    columns = len(panels) // len(names)
-    return plots.montage(panels, window=(0, 1), columns=columns, labels=labels, classes=lgg.CLASSES)
+        outlines |= {} if truth is None else {f"{name}: {OUTLINES}": laid}
+    about = {"columns": len(panels) // len(names), "labels": labels, "outlines": outlines, "classes": classes}
+    return plots.montage(panels, window=(0, 1), **about)
 
 
 def _inputs(path: Path, names: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:

@@ -56,7 +56,9 @@ def _value(metric: Callable[..., float], output: np.ndarray, target: np.ndarray,
         return math.nan
 
 
-def segmentation_scores(labels: Mapping[str, Any], truth: Any, classes: Sequence[str]) -> Scores:
+def segmentation_scores(
+    labels: Mapping[str, Any], truth: Any, classes: Sequence[str], ignore_index: int | None = None
+) -> Scores:  # fmt: skip
     """A function of a slice's number that gives the Dice of each label's slice.
 
     Parameters
@@ -64,6 +66,7 @@ def segmentation_scores(labels: Mapping[str, Any], truth: Any, classes: Sequence
     labels : class numbers (S, H, W), by panel; those of another shape than the truth aren't scored
     truth : class numbers (S, H, W)
     classes : names, the background, which isn't counted, first
+    ignore_index : the truth of pixels that aren't labeled; None: all are
 
     Returns
     -------
@@ -75,7 +78,7 @@ def segmentation_scores(labels: Mapping[str, Any], truth: Any, classes: Sequence
     def of(index: int) -> dict[str, dict[str, float]]:
         by_panel = {}
         for name, label in labels.items():
-            counts = segmentation.confusion(label[index], truth[index], len(classes))
+            counts = segmentation.confusion(label[index], truth[index], len(classes), ignore_index)
             dice = np.where(segmentation.both_empty(counts), np.nan, segmentation.dice_of(counts))[1:]
             present = dice[np.isfinite(dice)]
             mean = {"mean Dice": float(present.mean()) if present.size else math.nan} if len(dice) > 1 else {}

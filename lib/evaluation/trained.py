@@ -6,6 +6,7 @@ import pandas as pd
 from torch import nn
 
 from lib import InputError, models, runs
+from lib.evaluation.ladder import per_person
 from lib.evaluation.run_comparison import distinct
 from lib.files import read
 from lib.models.varnet_rcan import SelfEnsemble, VarNetRCAN
@@ -66,8 +67,13 @@ def check_kind(networks: dict[str, nn.Module], kind: str, cine: bool) -> None:
             )
 
 
+def of_real_people(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `compare_series` whose hearts aren't drawn; all if every one is."""
+    return scores if scores.simulated.all() else scores[~scores.simulated]
+
+
 def ranking(scores: pd.DataFrame, networks: dict[str, Trained]) -> pd.DataFrame:
-    """Networks by mean SSIM over the largest group of series: quality, parameters, minutes and peak MiB of training.
+    """Networks by SSIM, the mean over real people: quality, parameters, minutes and peak MiB of training.
 
     Parameters
     ----------
@@ -78,11 +84,9 @@ def ranking(scores: pd.DataFrame, networks: dict[str, Trained]) -> pd.DataFrame:
     -------
     A row per network, the best first; what isn't known of its training is NaN.
     """
-    rows, groups = {}, list(scores.group)
-    largest = max(dict.fromkeys(groups), key=groups.count, default=None)
+    rows, people = {}, per_person(of_real_people(scores))
     for name, each in networks.items():
-        part = scores[(scores.method == name) & (scores.group == largest)]
-        rows[name] = part[["ssim", "psnr", "ssim3d", "nrmse"]].mean().to_dict()
+        rows[name] = people.loc[people.method == name, ["ssim", "psnr", "ssim3d", "nrmse"]].mean().to_dict()
         rows[name] |= {"parameters": sum(p.numel() for p in each.model.parameters())} | training_cost(each)
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table.sort_values("ssim", ascending=False) if rows else table

@@ -9,7 +9,7 @@ import numpy as np
 from lib import InputError
 from lib.data import lits
 from lib.data.names import path_names
-from lib.files import replacing
+from lib.files import file_name, replacing
 from lib.inference import results
 
 
@@ -30,7 +30,7 @@ def _submission(source: Path, cases: list[results.Case]) -> Path:
     folder = source.with_name("reconstructions")
     names = path_names(case.file for case in cases)
     for case in cases:
-        path = folder.joinpath(*names[case.file])
+        path = folder.joinpath(*map(file_name, names[case.file]))
         with replacing(path.with_name(f"{path.name}.h5")) as partial, h5py.File(partial, "w") as file:
             file["reconstruction"] = case["output"]
     return folder
@@ -39,6 +39,7 @@ def _submission(source: Path, cases: list[results.Case]) -> Path:
 def _masks(source: Path, cases: list[results.Case]) -> Path:
     path = source.with_name("masks.h5")
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as file:
+        file.attrs["classes"] = list(cases[0].classes)
         for case in cases:
             for name, mask in zip(case.slice_names, case["probability"], strict=True):
                 file[name] = mask[None]
@@ -48,9 +49,9 @@ def _masks(source: Path, cases: list[results.Case]) -> Path:
 def _nifti(source: Path, cases: list[results.Case]) -> Path:
     for case in cases:
         about = lits.attributes(case.file)
-        labels = lits.to_original(case["output"], about)
-        lits.save_nifti(source.with_name(f"{case.name}.nii.gz"), labels, about)
-        print(f"{case.name}.nii.gz: {labels.shape}, as {about['source']}")
+        labels, name = lits.to_original(case["output"], about), file_name(f"{case.name}.nii.gz")
+        lits.save_nifti(source.with_name(name), labels, about)
+        print(f"{name}: {labels.shape}, as {about['source']}")
     return source.parent
 
 

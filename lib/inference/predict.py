@@ -1,5 +1,6 @@
 """A trained network applied to a split of a prepared set, or to a folder of images, in the way of its family."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,12 @@ import torch
 
 import lib.data
 from lib import ROOT, models
-from lib.data import cine, lgg
+from lib.data import cine, cine_files
 from lib.data.case_files import CaseSlices, split_cases
 from lib.data.fastmri import KspaceSlices, inputs_of, split_files
 from lib.data.index import read_set
 from lib.inference import layouts, onnx, reconstruct, segment
+from lib.inference.flips import flip_average
 from lib.losses import keras
 from lib.models.varnet_rcan import SelfEnsemble
 from lib.runs import Run, prediction, weights
@@ -40,7 +42,7 @@ def source(run: Run, network: str, settings: dict[str, Any]) -> Path:
         return lib.data.prepared(data, quick) / folder.name if is_of_set else folder
     if settings["files"]:
         needed = {run.parameters["split"]: run.parameters["evaluate"]}
-        folder = cine.index(settings["files"], run / "data", needed).parent
+        folder = cine_files.index(settings["files"], run / "data", needed, table=False).parent
     else:
         folder = lib.data.prepared(data, quick)
     prediction.check_kind(folder, network)
@@ -62,8 +64,13 @@ def network(weights_of: Path | str, name: str, given: dict[str, Any], folder: Pa
     if family == "cascade":
         given = weights.with_varnet(given, [], weights_of)
     if family == "pairs":
-        return weights.load(weights_of, name, given, lgg.CLASSES, channels=1)
+        return weights.load(weights_of, name, given, _classes_of(folder), channels=1)
     return weights.load(weights_of, name, given, read_set(folder).get("classes", ()))
+
+
+def _classes_of(folder: Path) -> Sequence[str]:
+    """The classes of a prepared set of pairs; of a folder of images they aren't known."""
+    return read_set(folder)["classes"] if (folder / "set.json").exists() else ()
 
 
 def predict(
@@ -120,23 +127,28 @@ def _cascade(trained, folder, split, need_truth, path, device, self_ensemble, **
     return path
 
 
-def _slices(trained, folder, split, need_truth, path, device, normalize, eval_batch_size, channels=1):
+def _slices(
+    trained, folder, split, need_truth, path, device, normalize, eval_batch_size, test_time_flips=(), channels=1
+):
     slices = CaseSlices(split_cases(folder, split, need_truth), normalize, channels=channels)
-    return segment.segment_slices(trained.model, slices, path, device, eval_batch_size)
+    model = flip_average(trained.model, test_time_flips, "HW")
+    return segment.segment_slices(model, slices, path, device, eval_batch_size)
 
 
 def _pairs(trained, folder, split, need_truth, path, device, images, normalize, size, eval_batch_size):
     if images:
         masks = path.with_name("masks.h5")
-        return segment.segment_images(trained.model, folder, masks, normalize, tuple(size), device)
+        return segment.segment_images(trained.model, folder, masks, normalize, tuple(size), device, trained.classes)
     _slices(trained, folder, split, need_truth, path, device, normalize, eval_batch_size, channels=3)
     layouts.export(path.parent.parent, layout="masks")
     return path
 
 
-def _volumes(trained, folder, split, need_truth, path, device, patch, overlap, precision, eval_batch_size):
-    cases = split_cases(folder, split, need_truth)
-    segment.segment_volumes(trained.model, cases, path, patch, overlap, eval_batch_size, device, precision)
+def _volumes(
+    trained, folder, split, need_truth, path, device, patch, overlap, precision, eval_batch_size, test_time_flips
+):  # fmt: skip
+    cases, model = split_cases(folder, split, need_truth), flip_average(trained.model, test_time_flips, "DHW")
+    segment.segment_volumes(model, cases, path, patch, overlap, eval_batch_size, device, precision)
     layouts.export(path.parent.parent, layout="nifti")
     return path
 

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from lib import InputError, runs
-from lib.data.hdf5 import Reader, dataset, number, open_hdf5, text
+from lib.data.hdf5 import Reader, dataset, number, open_hdf5, spacing_of, text
 from lib.files import replacing
 from lib.text import did_you_mean
 
@@ -157,14 +157,22 @@ class Case:
         return tuple(map(str, self.about.get("classes", ())))
 
     @property
+    def ignore_index(self) -> int | None:
+        """The truth of pixels that aren't labeled; None: all are."""
+        return int(self.about["ignore_index"]) if "ignore_index" in self.about else None
+
+    @property
     def slice_names(self) -> tuple[str, ...]:
-        """Names of a segmentation's slices."""
-        return tuple(map(str, self.about.get("names", ())))
+        """Names of the slices; without them, their numbers."""
+        if "names" in self.about:
+            return tuple(map(str, self.about["names"]))
+        with open_hdf5(self.path) as file:
+            return tuple(map(str, range(len(dataset(file[self.name], self.images[0])))))
 
     @property
     def spacing(self) -> tuple[float, ...] | None:
         """(z, y, x) in mm."""
-        return tuple(map(float, self.about["spacing"])) if "spacing" in self.about else None
+        return spacing_of(self.about, self.path) if "spacing" in self.about else None
 
     @property
     def mask(self) -> np.ndarray | None:

@@ -27,7 +27,14 @@ def _begin(result: Writer, case: CaseFile) -> dict[str, h5py.Dataset]:
 def _describe(result: Writer, case: CaseFile, names: Sequence[str], right: float, **about: Any) -> None:
     """right: mean probability of the right class, NaN without a label."""
     about |= {"person": case.person, "file": str(case.path), "classes": list(case.classes), "spacing": case.spacing}
+    about["ignore_index"] = case.ignore_index
     result.describe(case.id, **about, names=list(names), probability_of_truth=right)
+
+
+def _of_truth(p: torch.Tensor, label: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
+    """The probability of the right class of every labeled pixel (pixels,): p (N, C, …), label (N, …)."""
+    labeled = label != (-1 if ignore_index is None else ignore_index)
+    return p.gather(1, label.where(labeled, 0)[:, None])[:, 0][labeled]
 
 
 @torch.no_grad()
@@ -36,7 +43,8 @@ def segment_slices(model: nn.Module, slices: CaseSlices, path: Path, device="cpu
 
     input: the image as stored (of three channels the middle one); output and truth: classes, uint8; of a one-channel
     network also `probability` (S, H, W) in 0 … 1. Attributes: person, file, classes, spacing, names (of the slices),
-    and probability_of_truth, the mean probability of the right class. Prints a line per case; written under a temporary
+    ignore_index (the truth of pixels that aren't labeled), if there is one, and probability_of_truth, the mean
+    probability of the right class over the labeled pixels. Prints a line per case; written under a temporary
     name and renamed.
 
     Parameters
@@ -70,7 +78,7 @@ def segment_slices(model: nn.Module, slices: CaseSlices, path: Path, device="cpu
                 if case.label:
                     label = torch.stack([c.label for c in part])
                     arrays["truth"][at] = label
-                    of_truth.append(p.gather(1, label[:, None]).flatten())
+                    of_truth.append(_of_truth(p, label, case.ignore_index))
             first += case.slices
             _describe(result, case, case.names, float(torch.cat(of_truth).mean()) if of_truth else float("nan"))
             print(f"segmented {case.id}: {case.slices} slices", flush=True)
@@ -99,7 +107,7 @@ def segment_volumes(
     """
     with Writer(path) as result:
         for case in cases:
-            arrays, right = _begin(result, case), 0.0
+            arrays, right, count = _begin(result, case), 0.0, 0
             with open_hdf5(case.path) as file:
                 how = (patch, overlap, batch_size, device, float(file.attrs["fill"]), precision)
                 affine = file.attrs["affine"]
@@ -108,16 +116,18 @@ def segment_volumes(
                     arrays["output"][at], arrays["input"][at] = p.argmax(0), file["image"][at]
                     if case.label:
                         arrays["truth"][at] = label = file["label"][at]
-                        of_truth = p.gather(0, torch.from_numpy(label.astype(np.int64))[None])
-                        right += of_truth.double().mean((1, 2, 3)) * p.shape[1]
-            right = float(right) / case.slices if case.label else float("nan")
+                        of_truth = _of_truth(p[None], torch.from_numpy(label.astype(np.int64))[None], case.ignore_index)
+                        right, count = right + float(of_truth.double().sum()), count + len(of_truth)
+            right = right / count if count else float("nan")
             _describe(result, case, map(str, range(case.slices)), right, affine=affine, volume=True)
             print(f"segmented {case.id}: {'×'.join(map(str, (case.slices, *case.size)))}", flush=True)
     return Path(path)
 
 
 @torch.no_grad()
-def segment_images(model: nn.Module, folder: Path, path: Path, how: str, size: tuple[int, int], device="cpu") -> Path:
+def segment_images(
+    model: nn.Module, folder: Path, path: Path, how: str, size: tuple[int, int], device="cpu", classes: Sequence[str] = (),
+) -> Path:  # fmt: skip
     """Write masks.h5 for a folder of images without masks: one array (1, h, w) in 0 … 1 per image, by its file's stem.
 
     Parameters
@@ -128,6 +138,7 @@ def segment_images(model: nn.Module, folder: Path, path: Path, how: str, size: t
     how : the normalization, see `lib.data.case_files.normalize`
     size : (h, w) that the images are resized to
     device : where the network runs
+    classes : names of the background and of what the masks show, an attribute of the file
 
     Returns
     -------
@@ -143,6 +154,7 @@ def segment_images(model: nn.Module, folder: Path, path: Path, how: str, size: t
     for image in images:
         image_files.check_image(image)
     with replacing(path) as partial, h5py.File(partial, "w", track_order=True) as file:
+        file.attrs["classes"] = list(classes)
         for image in images:
             x = normalize(torch.from_numpy(image_files.read_image(image, size).astype(np.float32)), how)
             file[image.stem] = probabilities(model(x[None].to(device))).cpu().numpy()[0]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib import InputError
+from lib import InputError, progress
 from lib.losses.segmentation import probabilities
 from lib.models.blocks import autocast
 
@@ -79,6 +79,7 @@ def slabs(
         first, last = max(z, kept[0].start), min(following, kept[0].stop)
         if first < last:
             at = (slice(first - z, last - z), *kept[1:])
+            progress.made()
             yield first - kept[0].start, (totals[:, *at] / weights[at]).cpu()
         totals, weights = (F.pad(x[..., done:, :, :], (0, 0, 0, 0, 0, done)) for x in (totals, weights))
 

@@ -8,6 +8,7 @@ from lib.data.fastmri import KspaceSlices
 from lib.data.pictures import log_kspace
 from lib.inference.reconstruct import by_network
 from lib.kspace import center_crop, rss
+from lib.models.sense_unet import SEEN, SenseUNet, look
 from lib.models.varnet import VarNet
 from lib.plots.panels import white_point
 
@@ -18,8 +19,8 @@ def steps(model: nn.Module, slices: KspaceSlices, i: int = 0, device: torch.devi
 
     Parameters
     ----------
-    model : a VarNet is shown with sensitivity maps and the image after each cascade, another network with its output
-        alone
+    model : a VarNet is shown with sensitivity maps and the image after each cascade, a SenseUNet with what it starts
+        from, another network with its output alone
     slices : the data, as the network is fed with them
     i : number of the slice in them
     device : where the network runs
@@ -34,6 +35,11 @@ def steps(model: nn.Module, slices: KspaceSlices, i: int = 0, device: torch.devi
         panels |= {f"sensitivity of coil {c + 1}": m / m.max() for c, m in enumerate(maps)}
         after_cascades = enumerate(model.after_each_cascade(*sampled), 1)
         images |= {f"after cascade {c}": center_crop(x[0], tuple(case.zero_filled.shape)) for c, x in after_cascades}
+    elif isinstance(model, SenseUNet):
+        seen = look(case.masked_kspace.to(device), case.mask.columns)[0]
+        shape = tuple(case.zero_filled.shape)
+        images |= {name: center_crop(x, shape) for name, x in zip(SEEN, seen, strict=True)}
+        images["output"] = by_network(model, slices, [case], device)[0]
     else:
         images["output"] = by_network(model, slices, [case], device)[0]
     images |= {} if case.target is None else {"target": case.target}

@@ -19,10 +19,12 @@ def espirit(
     shape: tuple[int, int],
     kernel: int = 6,
     threshold: float = 0.02,
-    crop: float = 0.95,
-    iterations: int = 100,
+    crop: float | tuple[float, ...] = 0.95,
 ) -> Tensor:
     """Sensitivity maps (C, H, W), complex64, of RSS 1; 0 where the eigenvalue is below `crop` (no signal: air).
+
+    With several values of `crop`, as many sets of maps (sets, C, H, W), by falling eigenvalues: where two parts of an
+    object lie on one pixel, the second eigenvalue is about 1, too.
 
     Parameters
     ----------
@@ -30,8 +32,7 @@ def espirit(
     shape : (H, W), of the image
     kernel : side of the windows, in samples
     threshold : singular values of the windows' matrix below this share of the largest count as noise
-    crop : 0 … 1, least eigenvalue of a pixel with signal; 0 keeps all pixels
-    iterations : of the power method that finds the eigenvectors
+    crop : 0 … 1, least eigenvalue of a pixel with signal, one or one for each set; 0 keeps all pixels
 
     The first coil's map is real and not negative, as in sigpy: the image keeps that coil's phase.
     Raises InputError where fewer windows fit into the calibration than they have unknowns.
@@ -49,14 +50,19 @@ def espirit(
     values, vectors = torch.linalg.eigh(rows.mH @ rows)  # ascending; squares of the singular values
     signal = vectors[:, values > threshold**2 * values[-1]].conj()  # columns: windows in k-space's own units
     matrices = _image_matrices(signal @ signal.mH, coils, kernel, shape)
-    maps = torch.ones(*shape, coils, 1, dtype=matrices.dtype, device=matrices.device)
-    for _ in range(iterations):
-        maps = matrices @ maps
-        eigenvalue = torch.linalg.vector_norm(maps, dim=-2, keepdim=True)
-        maps = maps / eigenvalue.clamp_min(1e-12)
-    maps = maps.squeeze(-1).movedim(-1, 0)
-    maps = maps * torch.where(maps[:1].abs() > 0, maps[:1].conj() / maps[:1].abs().clamp_min(1e-12), 1)
-    return maps * (eigenvalue[..., 0, 0] > crop)
+    eigenvalues, eigenvectors = torch.linalg.eigh(matrices)  # ascending
+    sets = [
+        _normalized(eigenvectors[..., -1 - i], eigenvalues[..., -1 - i] > least)
+        for i, least in enumerate(crop if isinstance(crop, tuple) else (crop,))
+    ]
+    return torch.stack(sets) if isinstance(crop, tuple) else sets[0]
+
+
+def _normalized(maps: Tensor, inside: Tensor) -> Tensor:
+    """Maps (H, W, C) as (C, H, W), the first coil's without its phase, 0 where not `inside`."""
+    maps = maps.movedim(-1, 0)
+    first = maps[:1]
+    return maps * torch.where(first.abs() > 0, first.conj() / first.abs().clamp_min(1e-12), 1) * inside
 
 
 def _image_matrices(projection: Tensor, coils: int, kernel: int, shape: tuple[int, int]) -> Tensor:
@@ -76,7 +82,7 @@ def _image_matrices(projection: Tensor, coils: int, kernel: int, shape: tuple[in
 
 
 def center_of(kspace: Tensor, mask: Tensor, most: int = 24) -> Tensor:
-    """The fully sampled block (C, h, w) about the center of kspace (C, H, W), at most `most` samples along each axis.
+    """The fully sampled block (C, h, w) about the center of kspace (C, H, W), of at most `most`² samples.
 
     mask (H, W) or (W,), True where sampled. InputError where the center itself isn't.
     """
@@ -94,7 +100,8 @@ def center_of(kspace: Tensor, mask: Tensor, most: int = 24) -> Tensor:
                 wider[axis][side] += step
                 (top, bottom), (left, right) = wider
                 inside = top >= 0 and left >= 0 and bottom <= sampled.shape[0] and right <= sampled.shape[1]
-                if inside and wider[axis][1] - wider[axis][0] <= most and sampled[top:bottom, left:right].all():
+                small = (bottom - top) * (right - left) <= most**2
+                if inside and small and sampled[top:bottom, left:right].all():
                     ends, growing = wider, True
     (top, bottom), (left, right) = ends
     return kspace[..., top:bottom, left:right]

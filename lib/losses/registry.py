@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial, update_wrapper
 from typing import Any
 
 from torch import Tensor
@@ -22,7 +23,7 @@ def by_name(name: str, family: str = "kspace", **settings: Any) -> Callable[...,
     ----------
     name : matched without regard to case and underscores
     family : one of `lib.models.FAMILIES`
-    **settings : the loss's own, such as class_weights; None: its default
+    **settings : the loss's own, such as class_weights or ignore_index; None: its default
 
     Raises
     ------
@@ -32,21 +33,27 @@ def by_name(name: str, family: str = "kspace", **settings: Any) -> Callable[...,
     table = _table(family)
     full = _full_name("loss", name, table.LOSSES, getattr(table, "ALIASES", {}))
     loss, given = table.LOSSES[full], {key: value for key, value in settings.items() if value is not None}
-    own = inspect.signature(loss).parameters if isinstance(loss, type) else {}
+    known = inspect.signature(loss).parameters.items()
+    own = {key for key, parameter in known if parameter.default is not inspect.Parameter.empty}
     for key in given:
         if key not in own and key not in DATA_SETTINGS:
             raise InputError(key, f"the loss {full} has no such setting")
-    return loss(**{key: value for key, value in given.items() if key in own}) if isinstance(loss, type) else loss
+    given = {key: value for key, value in given.items() if key in own}
+    return loss(**given) if isinstance(loss, type) else partial(loss, **given) if given else loss
 
 
-def training_metric(name: str, family: str = "kspace") -> Callable[..., Tensor]:
-    """The metric that goes by `name` while networks of the family train; of k-space its own name ends in `_slices`."""
+def training_metric(name: str, family: str = "kspace", ignore_index: int | None = None) -> Callable[..., Tensor]:
+    """The metric that goes by `name` while networks of the family train; of k-space its own name ends in `_slices`.
+
+    ignore_index: the label of pixels that aren't labeled; None: all are.
+    """
     table = _table(family)
     plain = str(name).lower().removesuffix("_slices")
     known = table.TRAINING_METRICS
     if table is reconstruction:
         known = {n: reconstruction.by_slice(n) for n in metrics.standard()} | known
-    return known[_full_name("metric", plain, known, getattr(table, "ALIASES", {}))]
+    metric = known[_full_name("metric", plain, known, getattr(table, "ALIASES", {}))]
+    return metric if ignore_index is None else update_wrapper(partial(metric, ignore_index=ignore_index), metric)
 
 
 def rises(name: str) -> bool:

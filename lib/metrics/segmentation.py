@@ -1,7 +1,8 @@
 """How well a segmentation agrees with its label: Dice, Hausdorff distance, confusion.
 
 Predictions and labels are whole numbers 0 … num_classes − 1 of any type, numpy arrays or torch tensors of one shape, a
-slice (H, W) or a volume (S, H, W) or (D, H, W). Class 0 is the background.
+slice (H, W) or a volume (S, H, W) or (D, H, W). Class 0 is the background. Where the label is `ignore_index` nothing is
+labeled and nothing is counted, whatever the prediction.
 
 Empty classes: where prediction and label both lack a class, its Dice is 1 and its Hausdorff distance 0; where only one
 has it, they are 0 and infinite. `both_empty` counts the first, since many of them lift a mean.
@@ -16,17 +17,43 @@ from numpy.typing import ArrayLike
 from lib import InputError, array
 
 
-def confusion(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> np.ndarray:
-    """(num_classes, num_classes) counts: row the label's class, column the prediction's. InputError for other values."""
-    prediction, label = _pair(prediction, label, num_classes)
-    return np.bincount(label.ravel() * num_classes + prediction.ravel(), minlength=num_classes**2).reshape(
-        num_classes, -1
-    )
+def confusion(
+    prediction: ArrayLike, label: ArrayLike, num_classes: int, ignore_index: int | None = None
+) -> np.ndarray:  # fmt: skip
+    """Counts of each pair of classes.
+
+    Parameters
+    ----------
+    prediction, label : whole numbers 0 … num_classes − 1, of one shape
+    num_classes : with the background
+    ignore_index : the label of pixels that aren't labeled; None: all are
+
+    Returns
+    -------
+    (num_classes, num_classes): row the label's class, column the prediction's.
+
+    Raises
+    ------
+    InputError
+        For other values.
+    """
+    prediction, label, labeled = _pair(prediction, label, num_classes, ignore_index)
+    pairs = (label * num_classes + prediction)[labeled]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, -1)
 
 
-def dice(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> np.ndarray:
-    """(num_classes,) Dice coefficients 2·|A ∩ B| / (|A| + |B|), one per class, over the whole array: 1 at best."""
-    return dice_of(confusion(prediction, label, num_classes))
+def dice(prediction: ArrayLike, label: ArrayLike, num_classes: int, ignore_index: int | None = None) -> np.ndarray:
+    """Dice coefficients 2·|A ∩ B| / (|A| + |B|), one per class, over the whole array: 1 at best.
+
+    Parameters
+    ----------
+    prediction, label, num_classes, ignore_index : of `confusion`
+
+    Returns
+    -------
+    (num_classes,)
+    """
+    return dice_of(confusion(prediction, label, num_classes, ignore_index))
 
 
 def dice_of(counts: np.ndarray) -> np.ndarray:
@@ -42,21 +69,23 @@ def both_empty(counts: np.ndarray) -> np.ndarray:
 
 
 def hausdorff95(
-    prediction: ArrayLike, label: ArrayLike, num_classes: int, spacing: Sequence[float] | None = None
-) -> np.ndarray:
+    prediction: ArrayLike, label: ArrayLike, num_classes: int, spacing: Sequence[float] | None = None,
+    ignore_index: int | None = None,
+) -> np.ndarray:  # fmt: skip
     """The 95th percentile of the distances between two surfaces, (num_classes,): 0 at best.
 
-    MONAI's, the larger of both directions; the background's is NaN.
+    MONAI's, the larger of both directions; the background's is NaN. What isn't labeled is background in both.
 
     Parameters
     ----------
-    prediction, label : whole numbers 0 … num_classes − 1, of one shape
-    num_classes : with the background
+    prediction, label, num_classes : of `confusion`
     spacing : of the voxels along each axis, in whose unit the result is; None: pixels
+    ignore_index : of `confusion`
     """
     from monai.metrics import compute_hausdorff_distance
 
-    prediction, label = _pair(prediction, label, num_classes)
+    prediction, label, labeled = _pair(prediction, label, num_classes, ignore_index)
+    prediction = prediction * labeled
     distances = np.full(num_classes, np.nan)
     for c in range(1, num_classes):
         a, b = prediction == c, label == c
@@ -71,15 +100,21 @@ def hausdorff95(
     return distances
 
 
-def _pair(prediction: ArrayLike, label: ArrayLike, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _pair(
+    prediction: ArrayLike, label: ArrayLike, num_classes: int, ignore_index: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Prediction, label (0 where there is none), and where there is one."""
     arrays = [array(x) for x in (prediction, label)]
+    labeled = np.ones(arrays[1].shape, bool) if ignore_index is None else arrays[1] != ignore_index
+    arrays[1] = arrays[1] if ignore_index is None else np.where(labeled, arrays[1], 0)
     if arrays[0].shape != arrays[1].shape or not arrays[0].size:
         raise InputError("segmentation", f"the prediction is {arrays[0].shape}, the label {arrays[1].shape}")
     for name, x in zip(("prediction", "label"), arrays, strict=True):
         numbers, expected = x.dtype.kind in "iubf", f"whole numbers 0 … {num_classes - 1}"
         if not numbers or x.min() < 0 or x.max() >= num_classes:
             found = f" {x.min()} … {x.max()}" if numbers else ""
-            raise InputError("segmentation", f"the {name} holds {x.dtype}{found}", expected)
+            hint = "" if name == "prediction" else "ignore_index names the label of what isn't labeled"
+            raise InputError("segmentation", f"the {name} holds {x.dtype}{found}", expected, hint=hint)
         if x.dtype.kind == "f" and (broken := x != np.rint(x)).any():
             raise InputError("segmentation", f"the {name} holds {x[broken][0]:.9g}", expected)
-    return arrays[0].astype(np.int64), arrays[1].astype(np.int64)
+    return arrays[0].astype(np.int64), arrays[1].astype(np.int64), labeled

@@ -27,7 +27,7 @@ class Family(NamedTuple):
 
 
 _OF_KSPACE = ("mask", "eval_batch_size", "num_workers")
-_OF_IMAGES = ("flip", "rotate", "crop")
+_OF_IMAGES = ("flip", "rotate", "scale", "shift", "gamma", "crop")
 FAMILIES = {
     "cine": Family("20_train_cine", "keras", ("cine",), "cine", ("files", "metrics", "serving")),
     "kspace": Family("21_train_kspace", "reconstruction", ("kspace", "image"), "k-space", _OF_KSPACE),
@@ -36,11 +36,12 @@ FAMILIES = {
         ("flip", "half_turn", "quarter_turn", "shift", "cutmix"),
     ),
     "slices": Family(
-        "23_train_slices", "segmentation", ("slices",), "labeled slices", ("normalize", "eval_batch_size"), _OF_IMAGES
+        "23_train_slices", "segmentation", ("slices",), "labeled slices", 
+        ("normalize", "eval_batch_size", "test_time_flips"), _OF_IMAGES,
     ),
     "volumes": Family(
         "24_train_volumes", "segmentation", ("volumes",), "labeled volumes",
-        ("patch", "overlap", "precision", "eval_batch_size"), ("flips", "intensity"),
+        ("patch", "overlap", "precision", "eval_batch_size", "test_time_flips"), ("flips", "intensity", "rotate", "scale", "gamma"),
     ),
     "pairs": Family(
         "25_train_pairs", "segmentation", ("pairs",), "pairs", ("images", "normalize", "size", "eval_batch_size"),

@@ -14,9 +14,10 @@ from lib.text import one_of
 if TYPE_CHECKING:
     from torch import nn
 
-Count = Annotated[int, "at least 1"]  # what most settings of networks are
+MOST = 1024  # channels, levels, blocks …: a network of more is built for hours, or not at all
+Count = Annotated[int, "1 to MOST"]  # what most settings of networks are
 _KINDS = {  # what `build` checks, by annotation
-    Count: (Integral, "a whole number of at least 1"), int: (Integral, "a whole number"), float: (Real, "a number"),
+    Count: (Integral, f"a whole number from 1 to {MOST}"), int: (Integral, "a whole number"), float: (Real, "a number"),
     bool: (bool, "true or false"),
 }  # fmt: skip
 
@@ -74,10 +75,7 @@ MODELS: "dict[str, Network | str | Callable[..., nn.Module]]" = {
     "VarNet": Network(
         "varnet:VarNet", "kspace", tiny={"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2}
     ),
-    "GrappaVarNet": Network(
-        "grappa_varnet:GrappaVarNet", "kspace",
-        tiny={"num_cascades": 1, "chans": 2, "pools": 2, "sens_chans": 2, "sens_pools": 2, "refine_chans": 2},
-    ),
+    "SenseUNet": Network("sense_unet:SenseUNet", "kspace", tiny={"chans": 2, "pools": 2}),
     "RCAN": Network("rcan:RCAN"),
     "VarNetRCAN": Network(
         "varnet_rcan:VarNetRCAN", "cascade",
@@ -185,4 +183,4 @@ def _expected(value: Any, annotation: Any) -> str:
         return ""
     kind, expected = _KINDS[annotation]
     fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-    return "" if fits and (annotation is not Count or value >= 1) else expected
+    return "" if fits and (annotation is not Count or 1 <= value <= MOST) else expected

@@ -3,6 +3,8 @@
 import argparse
 import pathlib
 import re
+import stat
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ WEIGHT_KEYS = (
     "net",
     "network",
 )  # keys under which trainers keep the weights
+FREE_BYTES, MOST_COMPRESSED = 1 << 26, 1100  # what a file may claim: these, and so many bytes for each that is stored
 COMMON_PREFIX = re.compile(
     r"((module|model|varnet|unet|net|network|_orig_mod)\.)*"
 )  # what wrappers put before the names
@@ -41,11 +44,20 @@ def read_torch_file(path: Path) -> Any:
 
     Nothing else is made or run. InputError: no such file, a damaged one, or one with objects of other types, named.
     """
+    _check_file(path)
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                claimed = sum(part.file_size for part in archive.infolist())
+            if claimed > FREE_BYTES + MOST_COMPRESSED * (stored := path.stat().st_size):
+                found = f"what is in it takes {claimed:,} bytes, {stored:,} are stored"
+                raise InputError(short(path), found, f"at most {MOST_COMPRESSED} to one")
         with torch.serialization.safe_globals(SAFE_CLASSES):
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(short(path), "no such file of weights") from None
+    except InputError:
+        raise
     except Exception as error:
         words = " ".join(str(error).split())
         if match := re.search(r"GLOBAL (\S+)", words):
@@ -59,11 +71,24 @@ def read_torch_file(path: Path) -> Any:
         raise InputError(short(path), f"damaged, or no file of weights ({type(error).__name__}: {reason})") from None
 
 
+def _check_file(path: Path) -> None:
+    """InputError for a folder, a pipe or a device, whose reading might never end, and for what can't be a path."""
+    try:
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise InputError(short(path), f"no file of weights: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(kind):
+        raise InputError(short(path), "not a file", "a file of weights")
+
+
 def tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, or of a .pt file's state_dict, alone or in a trainer's checkpoint.
 
     InputError: no such file, a damaged one, one without weights.
     """
+    _check_file(path)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

@@ -1,17 +1,22 @@
-"""The 2-D U-Net (Ronneberger et al., MICCAI 2015) of the HipMRI system: 3×3 convolutions and ReLU, no normalization."""
+"""The 2-D U-Net (Ronneberger et al., MICCAI 2015) of the HipMRI system: 3×3 convolutions and ReLU."""
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.blocks import channels_last
+from lib.models.blocks import InstanceNorm, channels_last
 from lib.models.registry import Count
 
 
-def _stage(in_chans: int, chans: int) -> nn.Sequential:
-    """Two 3×3 convolutions with ReLU."""
-    first, second = nn.Conv2d(in_chans, chans, 3, padding=1), nn.Conv2d(chans, chans, 3, padding=1)
-    return nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
+def _stage(in_chans: int, chans: int, norm: str) -> nn.Sequential:
+    """Two 3×3 convolutions, each with its norm, if any, and ReLU."""
+    layers = []
+    for i in (in_chans, chans):
+        layers += [nn.Conv2d(i, chans, 3, padding=1), *([InstanceNorm()] if norm == "instance" else [])]
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
 
 
 class UNet2D(nn.Module):
@@ -26,18 +31,26 @@ class UNet2D(nn.Module):
     num_classes : channels of the output
     base_filters : channels of the first level, doubled at each
     depth : number of levels
+    norm : none (the source), or instance: each channel of each image to mean 0 and variance 1 after each convolution
 
     References
     ----------
     Ronneberger et al., MICCAI 2015; the HipMRI system.
     """
 
-    def __init__(self, in_chans: Count = 1, num_classes: Count = 6, base_filters: Count = 64, depth: Count = 5):
+    def __init__(
+        self,
+        in_chans: Count = 1,
+        num_classes: Count = 6,
+        base_filters: Count = 64,
+        depth: Count = 5,
+        norm: Literal["none", "instance"] = "none",
+    ):
         super().__init__()
         widths = [base_filters * 2**d for d in range(depth)]
-        self.down = nn.ModuleList(_stage(i, o) for i, o in zip([in_chans, *widths], widths, strict=False))
+        self.down = nn.ModuleList(_stage(i, o, norm) for i, o in zip([in_chans, *widths], widths, strict=False))
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, 2) for w in reversed(widths[:-1]))
-        self.merge = nn.ModuleList(_stage(2 * w, w) for w in reversed(widths[:-1]))
+        self.merge = nn.ModuleList(_stage(2 * w, w, norm) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(base_filters, num_classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -35,9 +35,7 @@ class NormUNet(nn.Module):
         x = torch.stack((image.real, image.imag), 1)
         std, mean = torch.std_mean(x, (2, 3), keepdim=True)
         x = (x - mean) / torch.where(std > 0, std, 1)  # never an eps: k-space comes in units of 1e-6 and of 1e6
-        (top, bottom), (left, right) = (margins(size) for size in image.shape[-2:])
-        x = self.unet(F.pad(x, (left, right, top, bottom)))
-        x = x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right] * std + mean  # float32, also after autocast
+        x = on_multiples(self.unet, x) * std + mean  # float32, also after autocast
         return torch.complex(x[:, 0], x[:, 1])
 
 
@@ -45,6 +43,21 @@ def margins(size: int) -> tuple[int, int]:
     """Zeros before and after that make `size` a multiple of 16."""
     missing = -size % 16
     return missing // 2, missing - missing // 2
+
+
+def on_multiples(unet: nn.Module, images: Tensor) -> Tensor:
+    """What a U-Net makes of images (N, C, H, W) that are padded with zeros to multiples of 16, cut back to H × W."""
+    (top, bottom), (left, right) = (margins(size) for size in images.shape[-2:])
+    x = unet(F.pad(images, (left, right, top, bottom)))
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
+def expanded(mask: Tensor, kspace: Tensor, network: str) -> Tensor:
+    """The mask of each sample, (N, 1, 1, W); InputError that names the network where it is no such mask."""
+    shape = (len(kspace), 1, 1, kspace.shape[-1])
+    if mask.dtype != torch.bool or tuple(mask.shape) not in (shape, (1, *shape[1:])):
+        raise InputError(network, f"the mask is {tuple(mask.shape)} {mask.dtype}", f"{shape} torch.bool")
+    return mask.expand(shape)
 
 
 class _SensitivityNet(nn.Module):
@@ -175,10 +188,7 @@ class VarNet(nn.Module):
         if kspace.ndim != 4 or kspace.dtype != expected:
             found = f"{tuple(kspace.shape)} {kspace.dtype}"
             raise InputError("VarNet", f"k-space is {found}", f"(samples, coils, readout, phase encode) {expected}")
-        shape = (len(kspace), 1, 1, kspace.shape[-1])
-        if mask.dtype != torch.bool or tuple(mask.shape) not in (shape, (1, *shape[1:])):
-            raise InputError("VarNet", f"the mask is {tuple(mask.shape)} {mask.dtype}", f"{shape} torch.bool")
-        return mask.expand(shape)
+        return expanded(mask, kspace, "VarNet")
 
 
 def center_lines(

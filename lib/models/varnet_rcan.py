@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lib import InputError
 from lib.kspace import center_crop, flip_count, flip_kspace, flip_mask
+from lib.kspace.grappa import KERNEL
 from lib.models.rcan import RCAN
 from lib.models.registry import build
 
@@ -84,7 +85,7 @@ class VarNetRCAN(nn.Module):
         use_grappa: bool = True,
         statistics: Literal["joint", "channel"] = "joint",
         residual: bool = False,
-        grappa_kernel: Sequence[int] = (7, 4),
+        grappa_kernel: Sequence[int] = KERNEL,
         grappa_regularization: float | None = None,
     ):
         if len(grappa_kernel) != 2 or not all(isinstance(n, int) for n in grappa_kernel):

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from lib import InputError
 from lib.parallel import spatial
 
+STORE = "ECHOTRAIN_STORE"  # the file by which processes of one machine find each other
 AXES = {"D": 2, "H": 3, "W": 4}  # of (N, C, D, H, W)
 Parts = dict[int, tuple[int, int]]
 
@@ -112,6 +114,9 @@ def init(devices: str | int | list, partition: dict[int, int]) -> Mesh:
     global _mesh
     if isinstance(devices, list) and not on_cpu(devices):
         os.environ["CUDA_VISIBLE_DEVICES"] = visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if store := os.environ.get(STORE):
+        about = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+        dist.init_process_group("gloo" if on_cpu(devices) else "nccl", init_method=f"file://{store}", **about)
     state = PartialState(cpu=on_cpu(devices))
     rank, world = state.process_index, state.num_processes
     if world != count(devices):
@@ -125,6 +130,12 @@ def init(devices: str | int | list, partition: dict[int, int]) -> Mesh:
                 parts[axis] = (ranks.index(rank), n, group)
     _mesh = Mesh(rank, world, rank // (world // many), many, parts, state.device)
     return _mesh
+
+
+def loopback() -> str:
+    """The network interface that leads to this machine alone, such as "lo"."""
+    addresses = psutil.net_if_addrs().items()
+    return next((name for name, given in addresses if any(a.address == "127.0.0.1" for a in given)), "lo")
 
 
 def shutdown() -> NoReturn:

@@ -83,5 +83,5 @@ def write_lits(
     held_out = -(-count // 5)
     return {
         "split": {"val": held_out, "test": held_out}, "classes": ("background", "organ", "lesion"),
-        "sample_data": "phantoms", "note": "drawn volumes: their segmentations are exact",
+        "sample_data": "phantoms", "real_ids": True, "note": "drawn volumes: their segmentations are exact",
     }  # fmt: skip

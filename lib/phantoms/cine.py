@@ -1,4 +1,4 @@
-"""Aliased and true series of beating hearts: simulated ones, and a real patient's."""
+"""Aliased and true series of beating hearts, real ones and drawn ones; the acquisition is always simulated."""
 
 import numpy as np
 import torch
@@ -6,8 +6,11 @@ from torch import Tensor
 
 from lib import InputError
 from lib.kspace import coils, radial
-from lib.phantoms import sample_scans
+from lib.phantoms import real_hearts
 from lib.phantoms.heart import heart
+from lib.text import one_of
+
+KINDS = ("real", "drawn", "both")  # of hearts that networks train on
 
 
 def acquire(fine: Tensor, seed: int, sampled: radial.Sampling, num_coils: int, snr: float, pixel: float):
@@ -35,42 +38,37 @@ def acquire(fine: Tensor, seed: int, sampled: radial.Sampling, num_coils: int, s
     return seen / scale, truth / scale
 
 
-def real_heart(size: int, frames: int) -> tuple[Tensor, float]:
-    """The real patient's first frames (T, 2·size, 2·size), cut out around the heart, in 0 … 1, and its pixel in mm.
-
-    It has 16 frames of 256×256: T may be less than `frames`, and a larger size is an InputError.
-    """
-    scan = sample_scans.scan("heart_cine")
-    series = torch.from_numpy(scan.volume[:frames, ::-1].copy())
-    if 2 * size > min(series.shape[1:]):
-        raise InputError(f"size {size}", f"the real heart has {series.shape[1]} pixels", "at most half as many")
-    middle = (156, 127)  # the heart, by eye
-    first = [min(max(m - size, 0), s - 2 * size) for m, s in zip(middle, series.shape[1:], strict=True)]
-    series = series[:, first[0] : first[0] + 2 * size, first[1] : first[1] + 2 * size]
-    return series / series.max(), scan.spacing[1]
-
-
-def check_simulation(size: int, frames: int, cases: list[int], num_coils: int, snr: float) -> None:
+def check_simulation(
+    hearts: str, size: int, frames: int, cases: list[int], copies: int, num_coils: int, snr: float
+) -> None:
     """InputError for settings that no set can be simulated with.
 
     Parameters
     ----------
-    size : pixels along each axis, even, 12 to 128
+    hearts : one of KINDS
+    size : pixels along each axis, even, 12 to 128, at most half of those of the real hearts that train
     frames : at least 2
-    cases : how many to train, validate and test on, each at least 1
+    cases : how many drawn hearts to train, validate and test on, each at least 1
+    copies : series of each real slice that trains, at least 1
     num_coils : at least 1
     snr : above 0
     """
+    if hearts not in KINDS:
+        raise InputError(f"hearts {hearts!r}", *one_of(hearts, KINDS))
     if size % 2 or not 12 <= size <= 128:
         raise InputError("size", f"got {size}", "an even number from 12 to 128")
     if frames < 2 or num_coils < 1 or not snr > 0:
         raise InputError(f"frames {frames}, num_coils {num_coils}, snr {snr:g}", "", "at least 2, at least 1, above 0")
     if len(cases) != 3 or not all(isinstance(n, int) and n > 0 for n in cases):
-        raise InputError("cases", f"got {cases}", "how many to train, validate and test on")
+        raise InputError("cases", f"got {cases}", "how many drawn hearts to train, validate and test on")
+    if copies < 1:
+        raise InputError("copies", f"got {copies}", "at least 1")
+    if hearts != "drawn":
+        real_hearts.check_size(size)
 
 
-def simulated(split: int, count: int, size: int, frames: int, trajectory: str, acceleration: float, **settings):
-    """Simulated hearts, acquired one by one: yields (aliased, truth).
+def drawn(split: int, count: int, size: int, frames: int, trajectory: str, acceleration: float, **settings):
+    """Drawn hearts, acquired one by one: yields (aliased, truth).
 
     Parameters
     ----------
@@ -85,3 +83,23 @@ def simulated(split: int, count: int, size: int, frames: int, trajectory: str, a
         fine = torch.from_numpy(heart(2 * size, frames, int(anatomy))).permute(2, 0, 1)
         sampled = radial.sampling(trajectory, size, frames, acceleration, int(spokes))
         yield acquire(fine, int(scanner), sampled, settings["num_coils"], settings["snr"], 180 / (2 * size))
+
+
+def real(name: str, copies: int, size: int, frames: int, trajectory: str, acceleration: float, **settings):
+    """A real person's heart, acquired slice by slice: yields (aliased, truth).
+
+    Parameters
+    ----------
+    name : one of `lib.phantoms.real_hearts.HEARTS`
+    copies : of each slice, each in another pose, contrast and tempo; 0: one of each, as it was recorded
+    size : pixels of the image
+    frames, trajectory, acceleration : see `lib.kspace.radial.sampling`
+    **settings : seed, num_coils, snr; middle_only: the middle slice alone
+    """
+    person, heart = list(real_hearts.HEARTS).index(name), real_hearts.HEARTS[name]
+    series, pixel = real_hearts.recorded(name, *((heart.extent // 2,) if copies else (size, frames)))
+    for s, copy in real_hearts.planes(name, copies, settings["middle_only"]).values():
+        pose, spokes, scanner = np.random.SeedSequence((settings["seed"], 3 + person, s, copy)).generate_state(3)
+        fine = real_hearts.varied(series[s], size, frames, np.random.default_rng(pose)) if copies else series[s]
+        sampled = radial.sampling(trajectory, size, len(fine), acceleration, int(spokes))
+        yield acquire(fine, int(scanner), sampled, settings["num_coils"], settings["snr"], pixel)

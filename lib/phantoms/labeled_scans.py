@@ -1,4 +1,4 @@
-"""The labeled sample scans as data for segmentation, in the layouts of HipMRI and LiTS."""
+"""The labeled sample scans as data for segmentation, in the layouts of the Decathlon, HipMRI and LiTS."""
 
 import shutil
 from pathlib import Path
@@ -8,10 +8,14 @@ import nibabel
 import numpy as np
 from scipy import ndimage
 
-from lib.phantoms.sample_scans import Scan, place, scan, scan_file
+from lib import InputError
+from lib.phantoms.sample_scans import FOLDER, Scan, place, scan, scan_file
+from lib.text import one_of
 
 TISSUE = ("background", "cortical grey matter", "inside the white surface")
 ORGANS = ("background", "liver", "spleen", "kidneys")
+HIPPOCAMPUS = ("background", "anterior", "posterior")
+QUICK_STEP = 6  # of the 40 hippocampus volumes quick runs take every sixth
 
 
 def resampled(name: str, voxel: float, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -60,8 +64,10 @@ def slabs(
     return {"train": [s for s in range(count) if s not in taken], **parts}
 
 
-def write_hipmri(folder: Path, split: str, patient: int, image: np.ndarray, label: np.ndarray, voxel: float) -> None:
-    """Slices and their labels in HipMRI's folders and file names, as a patient's week 0.
+def write_hipmri(
+    folder: Path, split: str, patient: int, image: np.ndarray, label: np.ndarray, voxel: float, week: int = 0
+) -> None:  # fmt: skip
+    """Slices and their labels in HipMRI's folders and file names.
 
     Parameters
     ----------
@@ -70,12 +76,71 @@ def write_hipmri(folder: Path, split: str, patient: int, image: np.ndarray, labe
     patient : number in the file's name
     image, label : (S, H, W)
     voxel : mm in the slice
+    week : number in the file's name
     """
     for s, pair in enumerate(zip(image, label, strict=True)):
         for prefix, kind, values in zip(("case", "seg"), ("", "seg_"), pair, strict=True):
-            path = folder / f"keras_slices_{kind}{split}" / f"{prefix}_{patient:03d}_week_0_slice_{s}.nii.gz"
+            path = folder / f"keras_slices_{kind}{split}" / f"{prefix}_{patient:03d}_week_{week}_slice_{s}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(values, np.diag([voxel, voxel, 1, 1])), path)
+
+
+def volumes(sample: str, folder: Path, quick: bool = False) -> dict[str, Any]:
+    """A labeled sample as volumes.
+
+    Parameters
+    ----------
+    sample : hippocampus (see `hippocampus`) or abdomen (see `write_lits`)
+    folder : for copies; made if it isn't there
+    quick : few and coarse volumes
+
+    Returns
+    -------
+    Arguments of `lib.data.lits.prepare`, `source` and `spacing` among them.
+
+    Raises
+    ------
+    InputError
+        For another sample, with the nearest name.
+    """
+    samples = {"hippocampus": hippocampus, "abdomen": _abdomen}
+    if sample not in samples:
+        raise InputError(f"sample {sample!r}", *one_of(sample, samples))
+    return samples[sample](folder, quick) | {"real_ids": True}
+
+
+def hippocampus(folder: Path, quick: bool = False) -> dict[str, Any]:
+    """The 40 volumes of the hippocampus with manual labels, in the Decathlon's folders.
+
+    In the order of their names 26 train, 4 validate and 10 test.
+
+    Parameters
+    ----------
+    folder : for copies of a few of them, where quick
+    quick : three train, two validate and two test, of 3 mm
+
+    Returns
+    -------
+    Arguments of `lib.data.lits.prepare`, `source` and `spacing` among them; the checksums of the files are verified.
+    """
+    source = FOLDER / "hippocampus"
+    names = sorted(p.relative_to(source).as_posix().removesuffix(".nii.gz") for p in source.glob("*Tr/*.nii.gz"))
+    files = {name: scan_file(f"hippocampus/{name}") for name in names}
+    if quick:
+        for name, path in files.items():
+            if names.index(name) % (len(names) // 2) % QUICK_STEP == 0:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, folder / path.relative_to(source))
+    return {
+        "source": folder if quick else source, "split": {"val": 2, "test": 2} if quick else {"val": 4, "test": 10},
+        "classes": HIPPOCAMPUS, "spacing": [3, 3, 3] if quick else None, "sample_data": "hippocampus",
+        "note": "manual labels; blocks of volumes in the order of their names, since neighbors may be two sides of one "
+        "person: whose they are isn't recorded",
+    }  # fmt: skip
+
+
+def _abdomen(folder: Path, quick: bool) -> dict[str, Any]:
+    return {"source": folder, "spacing": [8, 8, 8] if quick else [3, 3, 3]} | write_lits(folder)
 
 
 def write_lits(folder: Path, held_out: int = 8) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,10 +12,7 @@ from lib.phantoms import sample_scans
 
 FIELD = (200.0, 200.0)  # mm, of every image
 DATE = "20260101"
-SPLITS = {  # person in the folder's name → split
-    "TCGA_DRAWN_BRAINA": "train", "TCGA_DRAWN_BRAINAVAL": "val", "TCGA_DRAWN_BRAINB": "test",
-    "TCGA_REAL_TUMOURA": "train", "TCGA_REAL_TUMOURB": "test",
-}  # fmt: skip
+VAL, TEST = ["TCGA_DRAWN_BRAINAVAL"], ["TCGA_DRAWN_BRAINB", "TCGA_REAL_TUMOURB"]  # persons in the folders' names
 
 
 def draw_lesion(image: np.ndarray, tissue: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -82,3 +80,12 @@ def write_kaggle(folder: Path, seed: int = 0, count: int = 120) -> dict[str, int
             Image.fromarray(mask.astype(np.uint8) * 255).save(place / f"{person}_{DATE}_{n}_mask.tif")
             counts[person] = n
     return counts
+
+
+def write_pairs(folder: Path, quick: bool = False, seed: int = 0) -> dict[str, Any]:
+    """`write_kaggle`, few images if `quick`; returns the arguments of `lib.data.lgg.prepare`."""
+    write_kaggle(folder, seed, 8 if quick else 120)
+    return {
+        "classes": ("background", "lesion"), "val_patients": VAL, "test_patients": TEST, "field": FIELD,
+        "sample_data": "drawn lesions and two real tumors", "note": "val: drawn lesions in the training person",
+    }  # fmt: skip

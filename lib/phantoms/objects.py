@@ -6,7 +6,6 @@ instead of what undersampling does.
 
 import functools
 
-import h5py
 import nibabel
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from skimage import color, data
 from torch import Tensor
 
+from lib.data.hdf5 import open_hdf5
 from lib.kspace import ifft2c
 from lib.phantoms.sample_scans import FOLDER, scan_file
 
@@ -135,5 +135,5 @@ def _gray(image: np.ndarray) -> np.ndarray:
 
 
 def _single_coil(path) -> np.ndarray:
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         return ifft2c(torch.from_numpy(file["kspace"][0])).abs().numpy()

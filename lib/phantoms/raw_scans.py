@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from lib import InputError
-from lib.data.index import write_set
+from lib.data.hdf5 import open_hdf5
+from lib.data.index import write_set, writes_set
 from lib.files import replacing
 from lib.kspace import ifft2c, rss
 from lib.phantoms.sample_scans import FOLDER
@@ -27,6 +28,12 @@ def check(scans: str) -> None:
         raise InputError(f"scans {scans!r}", *one_of(scans, ("simulated", "raw")))
 
 
+def first() -> Path:
+    """The first of SCANS that is there."""
+    return next(FOLDER / name for _, name in SCANS.values() if (FOLDER / name).exists())
+
+
+@writes_set
 def write(folder: Path) -> Path:
     """folder/<split>/<person>_{columns,rows}.h5 in fastMRI's layout, and set.json, whose path is returned.
 
@@ -45,7 +52,7 @@ def write(folder: Path) -> Path:
 
 
 def _write(folder: Path, split: str, person: str, source: Path, axis: str) -> dict[str, Any]:
-    with h5py.File(source, "r") as file:
+    with open_hdf5(source) as file:
         kspace = torch.from_numpy(file["kspace"][:].astype(np.complex64))
         acquisition = file.attrs["acquisition"]
     kspace = kspace if axis == "columns" else kspace.mT.contiguous()

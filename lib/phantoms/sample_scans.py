@@ -22,10 +22,7 @@ FOLDER = ROOT / "data" / "samples"
 
 
 class Scan(NamedTuple):
-    """A volume (slices, H, W), rows from anterior to posterior, and its spacing in mm along the same axes.
-
-    Of a cine: (frames, H, W), and seconds between frames before the mm.
-    """
+    """A volume (slices, H, W), rows from anterior to posterior, and its spacing in mm along the same axes."""
 
     volume: np.ndarray
     spacing: tuple[float, float, float]
@@ -44,11 +41,9 @@ def scan_file(name: str) -> Path:
 
 
 def scan(name: str) -> Scan:
-    """A sample scan by its file name without ending, float32."""
+    """A sample scan by its file name without ending, float32; hearts: see `lib.phantoms.real_hearts`."""
     image = nibabel.load(scan_file(name))
     volume, spacing = np.asarray(image.dataobj, dtype=np.float32), [float(v) for v in image.header.get_zooms()]
-    if volume.ndim == 4:
-        volume, spacing = volume.squeeze(2), [*spacing[:2], spacing[3]]
     volume = volume.transpose(2, 1, 0)[:, ::-1]
     x, y, z = spacing
     return Scan(np.ascontiguousarray(volume), (z, y, x))

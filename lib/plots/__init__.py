@@ -2,8 +2,8 @@
 
 from lib.plots.charts import boxes, curves
 from lib.plots.figures import montage
-from lib.plots.style import BAD, CLASSES, ERROR_CMAP, MARKERS, PALETTE, save
+from lib.plots.style import BAD, CLASSES, ERROR_CMAP, MARKERS, PALETTE, UNLABELED, save
 
 __all__ = [
-    "BAD", "CLASSES", "ERROR_CMAP", "MARKERS", "PALETTE", "boxes", "curves", "montage", "save",
+    "BAD", "CLASSES", "ERROR_CMAP", "MARKERS", "PALETTE", "UNLABELED", "boxes", "curves", "montage", "save",
 ]  # fmt: skip

@@ -1,16 +1,16 @@
 """Curves of a training history, and boxes of a value by method and person."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from lib import InputError
 from lib.plots.panels import check_names, magnitude
-from lib.plots.style import DASHES, FAINT, MARKERS, MUTED, PALETTE, styled, wrap
+from lib.plots.style import DASHES, FAINT, LABEL, MARKERS, MUTED, PALETTE, clean, styled, wrap
 
 
 @styled
@@ -22,6 +22,7 @@ def curves(
     ylabel: str | None = None,
     title: str | None = None,
     log: bool = False,
+    bands: Mapping[str, Any] | None = None,
 ) -> Figure:
     """Lines of a training history, or of {name: (x, y)} in one axes.
 
@@ -34,6 +35,7 @@ def curves(
     x : the column they are drawn against, else the index
     xlabel, ylabel, title : texts
     log : logarithmic y
+    bands : {name: (low, high)}, drawn about the lines of these names
 
     Raises
     ------
@@ -64,15 +66,20 @@ def curves(
             at, values = map(np.asarray, lines[name])
             marker = MARKERS[i % len(MARKERS)] if len(values) <= 30 else None
             look = {"color": PALETTE[i % len(PALETTE)], "linestyle": DASHES[i // len(PALETTE) % 4], "marker": marker}
-            ax.plot(at, values, markersize=4, label=name, **look)
+            ax.plot(at, values, markersize=4, label=clean(name, LABEL), **look)
+            if name in (bands or ()):
+                ax.fill_between(at, *bands[name], color=look["color"], alpha=0.15, linewidth=0)
             if (at == np.round(at)).all():  # epochs and steps: no tick at 2.5
                 ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+        ax.set(xlabel=clean(xlabel or "", LABEL), ylabel=clean(ylabel or "", LABEL), yscale="log" if log else "linear")
+        if log:  # its labels are formulas by default
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
         ax.grid(axis="y")
         if len(names) > 1:
             ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_across(names), borderaxespad=0.2)
         else:
-            ax.set_title(names[0], loc="left")
+            ax.set_title(clean(names[0], LABEL), loc="left")
     for ax in fig.axes[len(groups) :]:
         ax.remove()
     return fig
@@ -133,14 +140,23 @@ def boxes(
         height = (i + 0.5) / len(people) * 0.56 - 0.28
         dots = [(cells[m, p], row + height) for row, m in enumerate(methods) if (m, p) in cells]
         look = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)], "markeredgecolor": "white"}
-        ax.plot(*zip(*dots, strict=True), linestyle="", markersize=6.5, label=str(p), zorder=3, **look)
+        ax.plot(*zip(*dots, strict=True), linestyle="", markersize=6.5, label=clean(p, LABEL // 2), zorder=3, **look)
     ax.set_yticks(range(len(methods)), names, color="black")
     sizes = [len(numbers) for numbers in values.values()]
     drawn = ["box: quartiles, whiskers: extremes"] * (max(sizes) >= 5) + ["bar: median"] * any(1 < n < 5 for n in sizes)
-    ax.set(ylim=(len(methods) - 0.45, -0.55), xlabel=(xlabel or value) + f" ({'; '.join(drawn)})" * bool(drawn))
+    ax.set(
+        ylim=(len(methods) - 0.45, -0.55), xlabel=clean(xlabel or value, LABEL) + f" ({'; '.join(drawn)})" * bool(drawn)
+    )
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
-    ax.legend(title=person, loc="upper left", bbox_to_anchor=(1, 1), ncols=across, alignment="left", title_fontsize=9)
+    ax.legend(
+        title=clean(person, LABEL // 2),
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        ncols=across,
+        alignment="left",
+        title_fontsize=9,
+    )
     return fig
 
 

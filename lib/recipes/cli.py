@@ -2,28 +2,42 @@
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from lib import RUNS, InputError
+from lib import RUNS, InputError, startup
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 if every task ended ok, 1 if one didn't, 2 if the recipe can't be run, 130 if interrupted."""
+    """Exit code 0 if every task ended ok, 1 if one didn't, 2 if the recipe can't be run, 130 if interrupted.
+
+    Of --again 0 if all metrics agree, 1 if the run failed or some don't.
+    """
     parser = argparse.ArgumentParser(prog="python -m lib", description="Run the tasks of a recipe, in order.")
-    parser.add_argument("recipe", type=Path, help="a YAML list of tasks, such as those in runs/")
+    parser.add_argument("recipe", nargs="?", type=Path, help="a YAML list of tasks, such as those in runs/")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run these tasks alone")
     parser.add_argument("--quick", action="store_true", help="the same code at tiny sizes")
     parser.add_argument("--resume", action="store_true", help="keep what is done, continue the rest, train longer")
     parser.add_argument("--detach", action="store_true", help="run in the background, safe from a closed terminal")
+    parser.add_argument("--again", metavar="RUN", help="in place of a recipe: rerun a run and compare its metrics")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    if (given.recipe is None) == (given.again is None):
+        parser.error("give a recipe, or --again and a run")
+    if given.again is not None and (given.only or given.quick or given.resume or given.detach):
+        parser.error("--again takes no other option: it runs what the run has run")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files needn't be texts
     try:
+        if given.again is not None:
+            from lib.recipes.again import again
+
+            startup.ready()
+            return 0 if again(given.again) else 1
         from lib.recipes import execute, plan
 
+        startup.ready()
         if given.detach:
             plan.plan(given.recipe, given.only, given.quick, given.resume)
             return _detach(given)
@@ -31,15 +45,15 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except MemoryError:
+        print("memory: there is no more; close other programs, or raise ulimit -v", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from here", file=sys.stderr)
+        hint = "" if given.again else "; the same command with --resume goes on from here"
+        print(f"interrupted{hint}", file=sys.stderr)
         return 130
     execute.report(results)
     return 0 if all(result.status == "ok" for result in results) else 1
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _detach(given: argparse.Namespace) -> int:

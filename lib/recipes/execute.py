@@ -1,20 +1,24 @@
 """Runs the tasks of a recipe in order, each by papermill in a kernel of its own, and says how they went."""
 
+import errno
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib import InputError, runs
+from lib import InputError, locks, runs
 from lib.files import read
 from lib.recipes import kernels, notify
 from lib.recipes.plan import plan, resolve_run
 from lib.recipes.task import Task
-from lib.runs.status_file import prolonged, take
-from lib.text import short
+from lib.runs.status_file import is_good, prolonged, recorded, take, writer
+from lib.text import short, value_or_error
+
+WATCH = 10.0  # seconds from one look at a run's progress to the next
 
 
 @dataclass
@@ -74,16 +78,33 @@ def link_inputs(task: Task, results: dict[str, Result], path: Path) -> None:
 
 def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> Result:
     old = task.earlier() if resume else None
-    state = runs.status(old) if old else {"status": None}
-    if not cause:
+    if kept := _kept(task, old, cause):
+        return kept
+    try:
+        if old and not (locks.hold(old) and runs.status(old)["status"] != "running"):
+            return Result(task.name, old, "failed", f"still running as {writer(old)}: wait for it or stop it")
+        return _kept(task, old, cause) or _run(task, title, old, resume, cause)  # another may have ended it meanwhile
+    finally:
+        if old:
+            locks.release(old)
+
+
+def _kept(task: Task, old: Path | None, cause: Result | None) -> Result | None:
+    """The result of a good run that a task keeps: its `old` one or, by `reuse`, any of the same parameters."""
+    if not cause and not task.unprepared():
         for run in [*([old] if old else []), *(reversed(runs.history()) if task.reuse else ())]:
-            if runs.status(run)["status"] == "ok" and task.same(run):
+            if is_good(run) and task.same(run):
                 return Result(task.name, run, "ok", kept=True)
-    if state["status"] == "running":
-        return Result(task.name, old, "failed", f"still running as process {state['pid']}: wait for it or stop it")
+    return None
+
+
+def _run(task: Task, title: str, old: Path | None, resume: bool, cause: Result | None) -> Result:
+    state = runs.status(old) if old else {"status": None}
     longer = prolonged(old, task.description) if old else ""
     again = old and (state["status"] != "ok" or longer and not cause)  # what is done stays so if it can't go on now
     from_start = task.begins_again() if resume else ""  # said of the runs there were before
+    if old and state["status"] == "ok" and (problem := task.unprepared()):
+        from_start = f"prepares again: {problem}"
     run = old if again else runs.create(task.name, task.output)
     try:
         take(run, task.description, decided=True)
@@ -96,12 +117,19 @@ def _run_or_keep(task: Task, title: str, resume: bool, cause: Result | None) -> 
     print(f"{title} · {task.notebook.name} → {run}", flush=True)
     if told := f"continuing {short(run)} {longer}" if again and longer else from_start:
         print(f"{title} · {told}", flush=True)
+    return run_in(task, run, title)
+
+
+def run_in(task: Task, run: Path, title: str) -> Result:
+    """Runs a task's notebook in a run folder that was taken for it, and marks how it went."""
     try:
         error = _execute(task, run, title)
     except KeyboardInterrupt:
         if runs.status(run)["status"] != "ok":
             runs.mark(run, "failed", "interrupted")
         raise
+    finally:
+        locks.release(run)
     if error:
         runs.mark(run, "failed", error)
     return Result(task.name, run, "failed" if error else "ok", error)
@@ -120,16 +148,17 @@ def _execute(task: Task, run: Path, title: str) -> str | None:
     def tell(cell: Any, cell_index: int) -> None:
         nonlocal begun
         begun += 1
-        os.replace(hidden, run / "notebook.ipynb")  # as it is now: a half-run notebook can be read
+        _publish(hidden)  # as it is now: a half-run notebook can be read
         if not terminal:
             print(f"{title} · cell {begun}/{len(cells) + 1}", flush=True)
 
+    threading.Thread(target=_watch, args=(run, title, ended := threading.Event()), daemon=True).start()
     for _ in range(2):  # a kernel that fails to start is tried once more
         try:
             with open(log, "wb") as output, processes:
                 papermill.execute_notebook(
                     _braces(task.notebook), _braces(hidden), task.values | {"run_dir": str(run)},
-                    kernel_name="python3", language="python", kernel_manager_class=kernels.manager(processes, output),
+                    kernel_name="python3", language="python", kernel_manager_class=kernels.manager(processes, output, run),
                     on_cell_execute=tell, start_timeout=120, iopub_timeout=60,
                     stdout_file=kernels.Terminal() if terminal else sys.stdout,
                     progress_bar={"desc": title, "mininterval": 0} if terminal else False,
@@ -141,20 +170,40 @@ def _execute(task: Task, run: Path, title: str) -> str | None:
         except DeadKernelError:
             error = kernels.death(processes[-1].returncode)
         except Exception as failure:  # the kernel's start, or the machine's
-            error = f"{type(failure).__name__}: {failure} (kernel.log may say more)"
+            full = isinstance(failure, OSError) and failure.errno == errno.ENOSPC
+            words = f"{type(failure).__name__}: {failure} (kernel.log may say more)"
+            error = f"{short(run)}: {failure.strerror.lower()}" if full else words
         finally:
-            if hidden.exists():
-                os.replace(hidden, run / "notebook.ipynb")
+            _publish(hidden)
         if begun or processes.interrupted:
             break
-    if error is None and runs.status(run)["status"] != "ok":
-        code = processes[-1].returncode or 0
-        error = kernels.death(code) if code < 0 else "the notebook ended without runs.finish"
+    ended.set()
+    if error is None and (state := runs.status(run))["status"] != "ok":
+        code, said = processes[-1].returncode or 0, state["error"] if recorded(run)["status"] == "ok" else ""
+        error = kernels.death(code) if code < 0 else said or "the notebook ended without runs.finish"
     if not broke or processes.interrupted or not log.stat().st_size:
         log.unlink()  # it is of use only where the kernel itself broke
     if processes.interrupted:
         raise KeyboardInterrupt
     return error and kernels.one_line(error)
+
+
+def _watch(run: Path, title: str, ended: threading.Event) -> None:
+    """Prints once, until there is some again, that a run makes no progress."""
+    said = False
+    while not ended.wait(WATCH):
+        state, _ = value_or_error(runs.status, run)
+        note = state.get("note", "") if state else ""
+        if note and not said:
+            print(f"{title} · running, {note}", flush=True)
+        said = bool(note)
+
+
+def _publish(hidden: Path) -> None:
+    """Renames the notebook that papermill has written to notebook.ipynb, if it is whole: a full disk cuts it off."""
+    if hidden.exists() and value_or_error(read, hidden)[0]:
+        os.replace(hidden, hidden.with_name("notebook.ipynb"))
+    hidden.unlink(missing_ok=True)
 
 
 def _braces(path: Path) -> str:

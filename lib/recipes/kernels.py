@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
-from lib import ROOT
+from lib import ROOT, locks
 from lib.text import OUT_OF_MEMORY
 
 
@@ -63,8 +64,11 @@ def _kill(process: subprocess.Popen) -> None:
             os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own: workers go with it
 
 
-def manager(kernels: Kernels, output: Any) -> type:
-    """A kernel manager that starts this very Python, whatever kernel specifications the user has, with our lib first."""
+def manager(kernels: Kernels, output: Any, run: Path) -> type:
+    """A kernel manager that starts this very Python, whatever kernel specifications the user has, with our lib first.
+
+    Its kernels hold the lock of the folder `run` with this process, and when it is gone.
+    """
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
@@ -78,7 +82,8 @@ def manager(kernels: Kernels, output: Any) -> type:
         async def start_kernel(self, **settings):
             path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
             environment = os.environ | {"PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-            await super().start_kernel(stdout=output, stderr=output, env=environment, **settings)
+            settings |= {"env": environment | locks.environment(run), "pass_fds": locks.inherited(run)}
+            await super().start_kernel(stdout=output, stderr=output, **settings)
             kernels.append(self.provisioner.process)
 
     return Manager

@@ -15,6 +15,7 @@ from lib.recipes.recipe_file import read
 from lib.recipes.task import Task, task_of
 from lib.runs import parameters
 from lib.runs.data_sets import data_set
+from lib.text import one_line
 
 
 def plan(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool = False) -> list[Task]:
@@ -22,8 +23,9 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool
 
     One InputError with a line for every problem.
     """
-    planned, names, problems, folder = [], [], [], path.resolve().parent
-    for number, entry in enumerate(read(path), 1):
+    entries, planned, names, problems = read(path), [], [], []
+    folder = path.resolve().parent
+    for number, entry in enumerate(entries, 1):
         with collect_errors(problems, f"recipe {path}: "):
             entry = cine_config.translate(entry, folder) if cine_config.is_source(entry) else entry
             planned.append(task_of(entry, number, folder, quick, names))
@@ -51,6 +53,8 @@ def plan(path: Path, only: Iterable[str] = (), quick: bool = False, resume: bool
     for root in {task.output or runs.run.RUNS for task in planned}:
         with collect_errors(problems, f"recipe {path}: "):
             check_writable(root, runs.run.ELSEWHERE)
+            for task in (task for task in planned if (task.output or runs.run.RUNS) == root):
+                check_writable(root / task.name, runs.run.ELSEWHERE)
     for task in planned if not problems else ():  # only then what needs torch
         with collect_errors(problems, f"recipe {path}: "):
             parameters.check_names(task.parameters, task.name, task.notebook.stem)
@@ -66,6 +70,9 @@ def collect_errors(problems: list[str], where: str) -> Iterator[None]:
         yield
     except InputError as error:
         problems.append(f"{where}{error}")
+    except (OSError, RuntimeError) as error:  # names that are too long, links in circles
+        name = f"{str(getattr(error, 'filename', '') or '')[:80]}: ".removeprefix(": ")
+        problems.append(f"{where}{name}{getattr(error, 'strerror', '') or one_line(error)}")
 
 
 def resolve_run(name: str, recipe: Path) -> Path:
@@ -92,9 +99,9 @@ def _check_data(task: Task, earlier: list[Task]) -> None:
 
             image_files.images_in(folder)
     elif given.get("files"):
-        from lib.data import cine
+        from lib.data import cine_files
 
-        cine.check_files(given["files"], needs.splits(task.role, given))
+        cine_files.check_files(given["files"], needs.splits(task.role, given))
     elif given.get("source"):
         data_set(task.notebook).check_source(ROOT / given["source"], given)
     elif task.data and not task.prepares and task.data not in prepared_here:

@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import Field
 
 from lib import ROOT, InputError, models, runs
+from lib.data.index import prepared, read_set
 from lib.runs import parameters, status_file
 from lib.runs.schema import Schema
-from lib.text import errors_at, short
+from lib.text import errors_at, short, value_or_error
 
 GIVEN_BY_RUNNER = ("run_dir", "inputs")  # parameters that an entry may not give
 
@@ -74,6 +75,12 @@ class Task:
         """The prepared set that it makes or reads."""
         return (ROOT / self.parameters["data"]).resolve() if self.parameters.get("data") else None
 
+    def unprepared(self) -> str:
+        """Why the set that it has prepared has to be prepared again: gone or changed; "" if it is whole, or it prepares none."""
+        if not (self.prepares and self.data):
+            return ""
+        return value_or_error(read_set, prepared(self.data, self.parameters.get("quick", False)))[1]
+
     @property
     def description(self) -> dict[str, Any]:
         """Its run's task.json."""
@@ -99,7 +106,7 @@ class Task:
         """
         compared = self.parameters.keys() - {"inputs", *(["saved_network_weights"] if self.weights else [])}
         description = self.description | {"parameters": {k: self.parameters[k] for k in compared}}
-        if self.reuse and any(status_file.recorded(p)["status"] == "ok" and self.same(p) for p in runs.history()):
+        if self.reuse and any(status_file.is_good(p) and self.same(p) for p in runs.history()):
             return
         begun = self._begun()
         trained = [p for p in begun if (p / "checkpoints" / "last.pt").exists()]

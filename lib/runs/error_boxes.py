@@ -1,11 +1,13 @@
 """What a notebook's cell shows of an InputError or an interrupt in place of a traceback, and what becomes of its run."""
 
+import ast
 import contextlib
 import sys
 import textwrap
 from types import TracebackType
 from typing import Any
 
+from lib import markup, progress
 from lib.runs import status_file
 from lib.text import one_line, short
 
@@ -41,7 +43,7 @@ def _going_on() -> list[str]:
 
 
 def watch() -> None:
-    """In a notebook's kernel: a cell's error ends up in the open run's status.json, an interrupt in a box."""
+    """In a notebook's kernel: a cell's error ends up in the open run's status.json, an interrupt in a box, a frame in a table."""
     ipython = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()
     if shell is None or _after in shell.events.callbacks["post_run_cell"]:
@@ -49,11 +51,22 @@ def watch() -> None:
     shell.events.register("pre_run_cell", _before)
     shell.events.register("post_run_cell", _after)
     shell.set_custom_exc((KeyboardInterrupt,), _interrupted)
+    markup.show_frames_by_table(shell)
 
 
-def _before(_: Any) -> None:
+def _before(cell: Any) -> None:
     global busy
-    busy = True
+    busy = _is_code(cell.raw_cell)  # else a heartbeat would take a run that has failed for one that goes on
+    progress.made()
+
+
+def _is_code(text: str) -> bool:
+    """Whether a cell can be run at all."""
+    try:
+        ast.parse(sys.modules["IPython"].get_ipython().transform_cell(text))
+    except SyntaxError:
+        return False
+    return True
 
 
 def _after(result: Any) -> None:

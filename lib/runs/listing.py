@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +50,8 @@ def folders() -> list[Path]:
 
 def is_run(path: Path) -> bool:
     """Whether a folder is a run's, be it a damaged or empty one."""
-    return path.is_dir() and bool(STAMP.fullmatch(path.name) or (path / "status.json").exists())
+    named = STAMP.fullmatch(path.name) or not path.name.startswith(".") and (path / "status.json").exists()
+    return path.is_dir() and bool(named)
 
 
 def rows(paths: Iterable[PathLike | str] | None = None, views: bool = True) -> list[Row]:
@@ -70,7 +70,8 @@ def row(path: Path) -> Row:
     try:
         state = runs.status(path)
         started = datetime.fromisoformat(state["started"]).astimezone().replace(tzinfo=None)
-        status, seconds, message = str(state["status"]), float(state["seconds"]), str(state.get("error") or "")
+        status, seconds = str(state["status"]), float(state["seconds"])
+        message = str(state.get("error") or state.get("note") or "")
     except (InputError, KeyError, TypeError, ValueError, AttributeError):
         message = "an empty folder, no run in it" if _empty(path) else "status.json is missing or unreadable"
         started, status, seconds = _stamped(path.name), "damaged", None
@@ -191,35 +192,3 @@ def table(paths: Iterable[PathLike | str] | None = None, views: bool = True) -> 
     ]
     frame = pd.DataFrame(lines, columns=None if lines else ["run", "network", "time", "status", "duration"])
     return frame.drop(columns=[c for c in ("network", "note") if c in frame and not any(frame[c])])
-
-
-def html(frame: pd.DataFrame, markup: Iterable[str] = (), shares: Iterable[float] = ()) -> str:
-    """A table of texts that wraps rather than being cut off, in the colors of Lab's theme, light or dark.
-
-    markup: columns that hold HTML already. shares: the columns' widths, of a table as wide as the page. Columns of numbers and
-    dashes alone are right-aligned. Without rows "none".
-    """
-    if not len(frame):
-        return '<div style="color:var(--jp-ui-font-color1,inherit)">none</div>'
-    markup, shares, lines = set(markup), list(shares), []
-    common = "padding:6px 10px;vertical-align:top;white-space:normal;max-width:30em;overflow-wrap:break-word"
-    common += ";line-height:1.4;border-bottom:1px solid var(--jp-border-color2,#ccc);text-align:"
-    sides = {c: "right" if len(frame) and all(map(_numeric, frame[c])) else "left" for c in frame}
-    for _, line in frame.iterrows():
-        texts = {c: str(line[c]) if c in markup else escape(str(line[c])) for c in frame}
-        lines.append("".join(f'<td style="{common}{sides[c]}">{text}</td>' for c, text in texts.items()))
-    widths = [f"width:{100 * share / sum(shares):.1f}%;" for share in shares] or [""] * len(frame.columns)
-    head = "".join(
-        f'<th scope="col" style="{width}{common}{sides[c]};font-weight:600">{escape(str(c))}</th>'
-        for c, width in zip(frame, widths, strict=True)
-    )
-    body = "".join(f'<tr style="background:transparent">{line}</tr>' for line in lines)
-    outer = "border-collapse:collapse;margin:4px 0;font-variant-numeric:tabular-nums"
-    outer += ";color:var(--jp-ui-font-color1,inherit);font-size:var(--jp-ui-font-size1,13px)"
-    outer += ";table-layout:fixed;width:100%" if shares else ""
-    outer = f'<div style="overflow-x:auto"><table style="{outer}">'
-    return f"{outer}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _numeric(text: Any) -> bool:
-    return bool(re.fullmatch(r"[-−+]?[\d.]*(e-?\d+)?|–|n/a", str(text)))

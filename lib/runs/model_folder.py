@@ -44,9 +44,24 @@ def weights_of(source: os.PathLike | str) -> Path:
 
 
 def description(place: Path) -> dict[str, Any]:
-    """A folder's model.json with its `name`, `settings`, and `classes` and `preprocessing` if known; {} if it has none."""
+    """A folder's model.json with its `name`, `settings`, and `classes` and `preprocessing` if known; {} if it has none.
+
+    InputError if it isn't as `save_model` writes it.
+    """
     path = place / "model.json"
     about = read(path) if path.is_file() else {}
+    kinds = {"name": str, "settings": dict, "classes": list, "preprocessing": dict, "fed": dict}
+    odd = [
+        key
+        for key, kind in kinds.items()
+        if not isinstance(about, dict) or not isinstance(about.get(key, kind()), kind)
+    ]
+    if odd or about and not {"name", "settings"} <= set(about):
+        raise InputError(
+            short(path),
+            f"{odd[0] if odd else 'name or settings'} is missing or of another type",
+            hint="the file is damaged",
+        )
     if "fed" in about:  # older runs' name, with a British spelling in it
         about["preprocessing"] = {k.replace("normalise", "normalize"): v for k, v in about.pop("fed").items()}
     return about

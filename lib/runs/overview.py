@@ -8,7 +8,6 @@ import platform
 import re
 import shutil
 import textwrap
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +15,16 @@ import pandas as pd
 
 from lib import ROOT, RUNS
 from lib.files import list_files, read
+from lib.markup import Html, tag
 from lib.runs import listing
 from lib.runs.data_sets import data_sets
+from lib.runs.status_file import QUIET_WORDS
 from lib.text import pluralize, short, value_or_error
 
 DATA = ROOT / "data"
 SAMPLES = DATA / "samples"
 SHARES = (22, 25, 12, 13, 17, 11)  # the widths of the columns of `notebooks`
+CODE = "font-size:0.9em;padding:0 2px"
 BAD = ("failed", "killed", "skipped", "damaged")
 GOAL = re.compile(
     r"(?P<goal>.+?) Reads (?P<reads>.+?)(?:, writes (?P<writes>.+?))?; (?P<time>.+?)\.(?P<more> .*)?", re.DOTALL
@@ -96,20 +98,21 @@ def notebooks(run_folder: Path) -> pd.DataFrame:
         row = {"notebook": _link(beside if beside.is_file() else path, path.stem, shown_in)}
         row |= {name: _code(text) for name, text in parts._asdict().items()}
         rows.append(row | {"last run": _last(last.get(path.stem), shown_in)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)
 
 
-def _last(row: listing.Row | None, shown_in: Path) -> str:
+def _last(row: listing.Row | None, shown_in: Path) -> Html | str:
     """The last run as a status, when, how long, what went wrong, and a link to what it has executed."""
     if row is None:
         return "not run yet"
-    words = [f"<b>{escape(listing.state(row.status))}</b>", escape(listing.moment(row.started))]
-    words += [escape(listing.duration(row.seconds))] if row.seconds is not None else []
-    words += [escape(textwrap.shorten(row.message, 120, placeholder=" …"))] if row.status in BAD else []
+    quiet = f", {row.message}" if row.status == "running" and row.message.startswith(QUIET_WORDS) else ""
+    words = [tag("b", f"{listing.state(row.status)}{quiet}"), listing.moment(row.started)]
+    words += [listing.duration(row.seconds)] if row.seconds is not None else []
+    words += [textwrap.shorten(row.message, 120, placeholder=" …")] if row.status in BAD else []
     executed = row.path / "notebook.ipynb"
     if executed.is_file() and executed.is_relative_to(lab_root()):
         words.append(_link(executed, "open it", shown_in))
-    return "<br>".join(words)
+    return Html("<br>").join(words)
 
 
 def lab_root() -> Path:
@@ -123,14 +126,15 @@ def lab_root() -> Path:
     return ROOT
 
 
-def _link(path: Path, text: str, shown_in: Path) -> str:
-    return f'<a href="{escape(Path(os.path.relpath(path, shown_in)).as_posix())}">{escape(text)}</a>'
+def _link(path: Path, text: str, shown_in: Path) -> Html:
+    return tag("a", text, href=Path(os.path.relpath(path, shown_in)).as_posix())
 
 
-def _code(text: str) -> str:
+def _code(text: str) -> Html:
     """Backticks as code, which may break after a slash."""
-    code = '<code style="font-size:0.9em;padding:0 2px">'
-    return re.sub(r"`([^`]+)`", lambda m: f"{code}{m[1].replace('/', '/<wbr>')}</code>", escape(text))
+    parts = re.split(r"`([^`]+)`", text)
+    parts[1::2] = [tag("code", Html("/<wbr>").join(p.split("/")), style=CODE) for p in parts[1::2]]
+    return Html("").join(parts)
 
 
 # Data

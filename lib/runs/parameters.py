@@ -8,7 +8,7 @@ import os
 import tokenize
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,7 +17,7 @@ from lib.runs.schema import Augmentation, Shared, expected
 from lib.text import did_you_mean, errors_at
 
 MINE = ROOT / "my_notebooks"  # the user's copies, which `make lab` opens: see lib.recipes.lab
-NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # a task's name: it becomes a folder's
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"  # a task's name: it becomes a folder's
 ROLES = ("prepare", "train", "predict", "evaluate", "view", "benchmark")  # tags that say what a notebook is for
 WORDS = {
     "int": "an integer", "float": "a number", "str": "a text", "bool": "true or false", "path": "a path",
@@ -191,7 +191,9 @@ def _explained(error: dict[str, Any], model: type[BaseModel], written: dict[str,
         return InputError(path, "missing", expected(field))
     if error["type"] == "value_error" and str(error["ctx"]["error"]):
         return InputError(f"{path}.{error['ctx']['error']}")
-    return InputError(path, f"got {_show(value)}", expected(field))
+    kinds = (field.annotation, *get_args(field.annotation))  # a Literal, or one among others
+    near = did_you_mean(value, [name for kind in kinds if get_origin(kind) is Literal for name in get_args(kind)])
+    return InputError(path, f"got {_show(value)}{', ' * bool(near)}{near}", expected(field))
 
 
 def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:

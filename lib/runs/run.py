@@ -3,19 +3,22 @@
 import ast
 import atexit
 import contextlib
+import errno
 import os
 import random
 import re
+import shutil
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib import ROOT, RUNS, InputError
-from lib.files import check_writable, clear, read, write
+from lib import ROOT, RUNS, InputError, locks, processes
+from lib.data.index import prepared
+from lib.files import check_path, check_writable, clear, read, write
 from lib.runs import error_boxes, manifest, parameters
-from lib.runs.status_file import lock, mark, owned, recorded, status, take
+from lib.runs.status_file import is_good, lock, mark, owned, recorded, status, take
 from lib.text import short
 
 BEAT = 10.0  # seconds between heartbeats
@@ -26,10 +29,10 @@ _current: "Run | None" = None
 
 
 class Run(os.PathLike):
-    """One run's folder: `path`, its checked `parameters`, and `run / "figures"` for what lies in it."""
+    """One run's folder: `path`, its checked `parameters`, `run / "figures"` for what lies in it, the set it `prepares`."""
 
-    def __init__(self, path: Path, parameters: dict[str, Any] | None = None):
-        self.path, self.parameters = Path(path), parameters or {}
+    def __init__(self, path: Path, parameters: dict[str, Any] | None = None, prepares: Path | None = None):
+        self.path, self.parameters, self.prepares = Path(path), parameters or {}, prepares
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -78,15 +81,23 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
         _seed(complete.get("seed"))
         return Run((ROOT / given).resolve(), complete)
     role = parameters.role(source)
+    made = None
     if role == "prepare" and complete.get("data"):
         check_writable(ROOT / complete["data"])
-    path = (ROOT / given).resolve() if given else create(task)
-    check_writable(path, ELSEWHERE)
-    path.mkdir(parents=True, exist_ok=True)
-    if path.parent.parent in roots():
-        task = path.parent.name
-    earlier, run = _current, Run(path, complete)
-    take(path, {"task": task, "notebook": source.stem, "role": role, "parameters": complete})
+        made = prepared(complete["data"], complete.get("quick", False))
+    with contextlib.ExitStack() as undo:
+        if made and not locks.holds(made):
+            locks.claim(made)
+            undo.callback(locks.release, made)
+        path = (ROOT / given).resolve() if given else create(task)
+        check_writable(path, ELSEWHERE)
+        path.mkdir(parents=True, exist_ok=True)
+        if path.parent.parent in roots():
+            task = path.parent.name
+        take(path, {"task": task, "notebook": source.stem, "role": role, "parameters": complete})
+        undo.pop_all()
+    earlier, run = _current, Run(path, complete, made)
+    _hold(run)
     if earlier and earlier.path != path:
         _update("failed", "superseded by a later start in the same process")
     for left in {p.parent for p in path.parent.glob("*/**/.*.partial")} if path.parent.parent in roots() else ():
@@ -134,14 +145,14 @@ def finish(run: Run, metrics: dict[str, Any] | None = None) -> None:
 def roots() -> list[Path]:
     """The folders that hold runs: runs/, and those that a recipe's output_data_dir has named."""
     listed = RUNS / ".elsewhere"
-    more = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    more = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.is_file() else []
     return [RUNS, *dict.fromkeys(Path(line) for line in more if Path(line).is_dir())]
 
 
 def create(task: str, root: Path | None = None) -> Path:
     """A new folder <root or runs/>/<task>/<YYYYmmdd-HHMMSS>, with -2, -3 … behind it when that second is taken.
 
-    InputError where it can't be made, such as on a disk that is read-only.
+    It appears with its status.json, "running", whenever the process is killed. InputError where it can't be made, such as on a disk that is read-only.
     """
     check_writable((root or RUNS) / task, ELSEWHERE)
     if root and root not in roots():
@@ -149,14 +160,23 @@ def create(task: str, root: Path | None = None) -> Path:
         RUNS.mkdir(parents=True, exist_ok=True)
         with open(RUNS / ".elsewhere", "a", encoding="utf-8") as listed:
             listed.write(f"{root}\n")
-    stamp, number = time.strftime("%Y%m%d-%H%M%S"), 1
-    while True:
-        path = (root or RUNS) / task / (stamp if number == 1 else f"{stamp}-{number}")
-        try:
-            path.mkdir(parents=True)
-            return path
-        except FileExistsError:
-            number += 1
+    folder, stamp, number = (root or RUNS) / task, time.strftime("%Y%m%d-%H%M%S"), 1
+    folder.mkdir(parents=True, exist_ok=True)
+    clear(folder)
+    hidden = folder / f".{stamp}.{processes.signature()}.partial"
+    try:
+        mark(hidden, "running", new=True)
+        while True:
+            path = folder / (stamp if number == 1 else f"{stamp}-{number}")
+            try:
+                os.rename(hidden, path)
+                return path
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    raise
+                number += 1
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def opened() -> Run | None:
@@ -165,11 +185,16 @@ def opened() -> Run | None:
     return _current if state.get("status") in ("running", "failed") else None
 
 
+def _hold(run: Run) -> bool:
+    """Locks a run's folder and the set that it prepares for this process; False where another holds one of them."""
+    return locks.hold(run.path) and (not run.prepares or locks.hold(run.prepares, run.path))
+
+
 def _beat() -> None:
     while True:
         time.sleep(BEAT)
         with lock, contextlib.suppress(OSError):
-            if error_boxes.busy and opened():  # maybe the one after a cell that failed
+            if error_boxes.busy and opened() and _hold(_current):  # maybe the one after a cell that failed
                 mark(_current.path, "running")
             else:
                 _update("running")
@@ -191,13 +216,15 @@ def _update(status: str, error: str | None = None) -> None:
 def history(task: str = "*") -> list[Path]:
     """Run folders of a task (or all), the one started last at the end."""
     states = [(recorded(p.parent), p.parent) for r in roots() for p in r.glob(f"{task}/*/status.json")]
-    started = [(s["started"], p.name, p) for s, p in states if s.get("started") and p.parent.name not in RESERVED_NAMES]
+    runs = [(s, p) for s, p in states if s and not p.name.startswith(".") and p.parent.name not in RESERVED_NAMES]
+    started = [(s["started"], p.name, p) for s, p in runs]
     return [p for *_, p in sorted(started)]
 
 
 def find(task: os.PathLike | str) -> Path:
     """The newest good run of a task, or the run, folder or file of weights that a path leads to; InputError where none is."""
     folder = ROOT / task
+    check_path(folder / "status.json")
     if (folder / "model.json").is_file() or folder.is_file():
         return folder.resolve()
     if folder.suffix in WEIGHTS:
@@ -210,10 +237,9 @@ def find(task: os.PathLike | str) -> Path:
         return folder.resolve()
     name = folder.name if folder.parent.resolve() in roots() else os.fspath(task)  # its folder, too
     all_runs = history(name) if re.fullmatch(parameters.NAME, name) else []
-    good = [p for p in all_runs if recorded(p).get("status") == "ok"]
-    if good:
-        return good[-1]
-    good_tasks = sorted({p.parent.name for p in history() if recorded(p).get("status") == "ok"})
+    if good := next(filter(is_good, reversed(all_runs)), None):
+        return good
+    good_tasks = sorted({p.parent.name for p in filter(is_good, history())})
     maker, states = _maker(name), ", ".join(f"{p.name} {status(p)['status']}" for p in all_runs[-5:])
     found = f"none has ended ok ({states})" if states else parameters.choose(name, good_tasks)
     raise InputError(f"run {name}", f"{found}{(f'; {maker} makes it' if maker else '')}")

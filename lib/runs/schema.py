@@ -143,6 +143,8 @@ class Augmentation(Schema):
     intensity: NotNegative = None
     shift: Index = None
     rotate: float = Field(None, ge=0, le=180, description="degrees from 0 to 180")
+    scale: Probability = None
+    gamma: NotNegative = None
     crop: list[Count] | None = Field(None, min_length=2, max_length=2, description="[height, width] or null")
 
 
@@ -189,9 +191,13 @@ class Shared(Schema):
     overlap: Share = None
     crop_overlap: Share = None
     crops_per_volume: Count = None
+    train_cases: Count = None
+    test_time_flips: list[Literal["D", "H", "W"]] = Field(
+        None, description="a list of axes: D, H, W of volumes, H, W of slices"
+    )
     odd: Literal["pad", "drop"] = None
     split_by: Literal["patient", "image"] = None
-    sample: Literal["brain", "abdomen"] = None
+    sample: Literal["hippocampus", "brain", "abdomen", "ventricle", "lesions"] = None
     val: Share = None
 
     @field_validator("devices")

@@ -132,6 +132,11 @@ def _check_outputs(kind: str, settings: dict[str, Any], classes: Sequence[str], 
         raise InputError(f"{kind} with num_classes {found}", what, str(expected))
 
 
+def network_name(source: os.PathLike | str) -> str:
+    """Whose weights `source` has; a single file's are a VarNet's, such as fastMRI's."""
+    return _described(source)[1].get("name", "VarNet")
+
+
 def settings_of(source: os.PathLike | str, kind: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
     """The settings of the network `kind` whose weights `source` has: a run, a folder of weights, or a task's newest run.
 

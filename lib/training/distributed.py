@@ -7,6 +7,7 @@ Each process works on its share of every batch; gradients are averaged before ea
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from lib import ROOT, InputError
+from lib import ROOT, InputError, progress
 from lib.files import read
 from lib.parallel import mesh
 from lib.runs.parameters import notebook
@@ -47,10 +48,17 @@ def launch(run: Path, devices: str | int | list) -> None:
     processes = mesh.local_processes(devices)
     threads = max(1, (os.cpu_count() or 1) // processes) if mesh.on_cpu(devices) else 1
     command = [sys.executable, "-u", "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
-    command += [] if "PET_NNODES" in os.environ else ["--standalone"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "ECHOTRAIN_PARENT": str(os.getpid())}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    log, messages = run / "torchrun.log", {}
+    log, messages, places = run / "torchrun.log", {}, run / ".torchrun"
+    shutil.rmtree(places, ignore_errors=True)  # a killed run's
+    places.mkdir()
+    if "PET_NNODES" not in os.environ:  # one machine: the processes meet in files, and no port is open to others
+        meeting = f"--rdzv-endpoint={places / 'agents'}"
+        command += ["--nnodes=1", "--rdzv-backend=c10d", "--rdzv-conf=store_type=file", meeting, "--rdzv-id=one"]
+        environment |= {mesh.STORE: str(places / "processes"), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        environment = {f"{library}_SOCKET_IFNAME": mesh.loopback() for library in ("GLOO", "NCCL")} | environment
+    command += [f"--log-dir={places}"]  # else in the system's folder of temporary files, which nobody clears
     with open(log, "wb") as errors:
         process = subprocess.Popen(
             [*command, "-m", "lib.training", str(run)], stdout=subprocess.PIPE, stderr=errors, text=True,
@@ -58,6 +66,7 @@ def launch(run: Path, devices: str | int | list) -> None:
         )  # fmt: skip
         try:
             for line in process.stdout:
+                progress.made()
                 print(line, end="", flush=True)
                 if match := re.match(r"rank (\d+): (.*)", line):
                     messages[match[1]] = match[2]
@@ -66,6 +75,8 @@ def launch(run: Path, devices: str | int | list) -> None:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
             process.wait()
+            process.stdout.close()
+            shutil.rmtree(places, ignore_errors=True)
     if code:
         raise InputError(_cause(messages, processes, log))
     log.unlink()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from fastai.basics import Callback
 
-from lib import InputError, losses
+from lib import InputError, losses, progress
 from lib.files import write
 from lib.parallel import mesh
 from lib.text import one_of
@@ -45,6 +45,7 @@ class History(Callback):
         self.total, self.count = 0.0, 0
 
     def after_batch(self):
+        progress.made()
         now = time.monotonic()
         if self.training:
             self.total += float(self.loss.detach()) * items(self.learn)

@@ -21,6 +21,7 @@ from lib.models.stages import stages
 from lib.parallel import gradients, mesh
 from lib.text import one_of
 from lib.training import distributed
+from lib.training.finite import StopAtNonFinite
 from lib.training.showing import Showing
 
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
@@ -177,6 +178,7 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
 
     Such a process runs the notebook's cells up to here (`lib.training.distributed`) and this notebook gets its
     weights. Writes into the manifest which precision really ran and the peak of memory (of the first process).
+    InputError at the first loss that isn't finite.
 
     Parameters
     ----------
@@ -193,6 +195,7 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
         saved = torch.load(run / "checkpoints" / "last.pt", map_location="cpu", weights_only=True)
         learn.model.load_state_dict(saved["model"])
         return
+    callbacks = [*callbacks, StopAtNonFinite(str(run.parameters.get("loss") or ""))]
     if place.world > 1:
         if not place.rank:
             sys.stdout = sys.__stdout__

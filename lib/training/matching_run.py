@@ -6,6 +6,7 @@ from typing import Any
 from lib import models, runs
 from lib.files import read
 from lib.runs import manifest
+from lib.runs.status_file import is_good
 
 MUST_MATCH = (
     "network_type",
@@ -30,12 +31,15 @@ def find_matching_run(run: runs.Run) -> str | None:
     task, reported = read(run / "task.json"), False
     mine = _description(run.path)
     for path in reversed(runs.history()):
-        if path == run.path or runs.status(path)["status"] != "ok" or not (path / "history.csv").is_file():
+        if path == run.path or not is_good(path) or not (path / "history.csv").is_file():
             continue
-        their_task = read(path / "task.json")
-        if their_task["notebook"] != task["notebook"] or their_task["parameters"].get("saved_network_weights"):
-            continue
-        theirs = _description(path)
+        try:
+            their_task = read(path / "task.json")
+            if their_task["notebook"] != task["notebook"] or their_task["parameters"].get("saved_network_weights"):
+                continue
+            theirs = _description(path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # damaged: lib.runs.listing shows it
         different = [key for key in mine if theirs[key] != mine[key]]
         if not different:
             print(f"tested as it is: {path} has this network, data and loss (reuse_network: false trains anew)")

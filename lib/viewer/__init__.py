@@ -6,7 +6,7 @@ from lib.viewer.loading import case
 from lib.viewer.prediction import show_prediction
 from lib.viewer.run_comparison import RunComparison, show_case
 from lib.viewer.run_picker import RunPicker
-from lib.viewer.slice_viewer import SliceViewer, show
+from lib.viewer.slice_viewer import SliceViewer, link, show
 
 __all__ = [
     "KSpacePlayground",
@@ -15,6 +15,7 @@ __all__ = [
     "SliceViewer",
     "case",
     "case_names",
+    "link",
     "result_of",
     "show",
     "show_case",

@@ -9,7 +9,7 @@ from lib.plots.panels import magnitude
 
 REAL = ("image", "spectrum")  # parts of the data; the spectrum: of an image whose phase is lost
 COMPLEX = ("magnitude", "phase", "real", "imaginary", "log magnitude", "k-space")
-WINDOWED, FOURIER = ("image", "magnitude", "real", "imaginary"), ("spectrum", "k-space")
+FOURIER = ("spectrum", "k-space")
 LOGARITHMIC = (*FOURIER, "log magnitude")
 DECIBELS = (-80.0, 0.0)  # shown of what is logarithmic
 

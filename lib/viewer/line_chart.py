@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from lib import plots
+from lib.markup import Html, tag
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 228, 160, 46, 8, 30, 24
 INK, FAINT = "var(--jp-ui-font-color1,currentColor)", "var(--jp-border-color2,#bdbdbd)"
 
 
-def charts(rows: Sequence[Mapping[str, float]], epochs: int) -> str:
+def charts(rows: Sequence[Mapping[str, float]], epochs: int) -> Html:
     """The losses in one chart and each metric in one of its own (validation and training together), side by side.
 
     Parameters
@@ -25,10 +25,10 @@ def charts(rows: Sequence[Mapping[str, float]], epochs: int) -> str:
             groups.setdefault(name.removeprefix("train_"), []).append(name)
     at = [row["epoch"] for row in rows]
     drawn = (chart(title, at, {n: [r[n] for r in rows] for n in group}, epochs) for title, group in groups.items())
-    return f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(drawn)}</div>'
+    return tag("div", *drawn, style="display:flex;flex-wrap:wrap;gap:6px")
 
 
-def chart(title: str, at: Sequence[float], lines: Mapping[str, Sequence[float]], epochs: int) -> str:
+def chart(title: str, at: Sequence[float], lines: Mapping[str, Sequence[float]], epochs: int) -> Html:
     """One chart: a legend with the last values above, epochs along x; what isn't finite is left out.
 
     Parameters
@@ -49,7 +49,7 @@ def chart(title: str, at: Sequence[float], lines: Mapping[str, Sequence[float]],
     parts = []
     for tick in ticks:
         y = place(1, tick).split(",")[1]
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" stroke="{FAINT}"/>')
+        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, stroke=FAINT))
         parts.append(_text(LEFT - 5, float(y) + 4, f"{tick:g}", "end"))
     for epoch in sorted({1, epochs}):
         parts.append(
@@ -59,18 +59,17 @@ def chart(title: str, at: Sequence[float], lines: Mapping[str, Sequence[float]],
     legend = []
     for i, (name, line) in enumerate(lines.items()):
         points = [place(e, v) for e, v in zip(at, line, strict=True) if math.isfinite(v)]
-        look = f'stroke="{plots.PALETTE[i]}" stroke-width="2"' + (' stroke-dasharray="6 3"' if i else "")
-        parts.append(f'<polyline points="{" ".join(points)}" fill="none" {look}/>')
+        look = {"stroke": plots.PALETTE[i], "stroke-width": 2, "stroke-dasharray": "6 3" if i else None}
+        parts.append(tag("polyline", points=" ".join(points), fill="none", **look))
         if points:
             x, y = points[-1].split(",")
-            parts.append(f'<circle cx="{x}" cy="{y}" r="3.5" fill="{plots.PALETTE[i]}"/>')
+            parts.append(tag("circle", cx=x, cy=y, r=3.5, fill=plots.PALETTE[i]))
         short = f"{name.removesuffix('_loss' if title == 'loss' else '_slices')} {line[-1]:.4g}"
-        legend.append(f'<tspan fill="{plots.PALETTE[i]}">{"╌" if i else "─"}</tspan> {escape(short)}')
-    head = "  ".join([f'<tspan font-weight="bold">{escape(title)}</tspan>'] * (title not in lines) + legend)
-    parts.append(f'<text x="4" y="16" font-size="12" fill="{INK}" xml:space="preserve">{head}</text>')
-    name = escape(f"{title} over epochs", quote=True)
-    size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
-    return f'<svg {size} role="img" aria-label="{name}">{"".join(parts)}</svg>'
+        legend.append(Html("{} {}").format(tag("tspan", "╌" if i else "─", fill=plots.PALETTE[i]), short))
+    head = Html("  ").join([tag("tspan", title, font_weight="bold")] * (title not in lines) + legend)
+    parts.append(tag("text", head, x=4, y=16, font_size=12, fill=INK, **{"xml:space": "preserve"}))
+    size = {"width": WIDTH, "height": HEIGHT, "viewBox": f"0 0 {WIDTH} {HEIGHT}"}
+    return tag("svg", *parts, **size, role="img", aria_label=f"{title} over epochs")
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
@@ -83,5 +82,5 @@ def nice_ticks(low: float, high: float) -> list[float]:
     return [round(n * step, 12) for n in range(first, last + 1)]
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="11" text-anchor="{anchor}" fill="{INK}">{escape(text)}</text>'
+def _text(x: float, y: float, text: str, anchor: str) -> Html:
+    return tag("text", text, x=f"{x:.1f}", y=f"{y:.1f}", font_size=11, text_anchor=anchor, fill=INK)

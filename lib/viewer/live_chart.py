@@ -5,7 +5,6 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from html import escape
 from typing import Any
 
 import ipywidgets
@@ -18,7 +17,9 @@ from torch import nn
 from lib import InputError, plots
 from lib.data.pictures import ERROR, GAIN
 from lib.kspace import center_crop
+from lib.markup import tag
 from lib.runs.listing import duration
+from lib.viewer.html_box import HtmlBox
 from lib.viewer.labels import TEXT, labels_of, status
 from lib.viewer.line_chart import charts
 from lib.viewer.pixels import GAP, beside, lay, paint, png, resize
@@ -29,11 +30,11 @@ STEP_SECONDS = 1.0  # between two lines that tell the step
 CANDIDATES = 8  # validation items, of which one is shown
 WIDTH, HEIGHT = 930, 320  # pixels of the preview, at most
 FLUSH = {"margin": "0", "max_width": "none"}
-PLACEHOLDER = (
-    f'<div class="live-placeholder" style="{TEXT};width:{WIDTH}px;height:{HEIGHT // 2}px;line-height:{HEIGHT // 2}px;'
-    'text-align:center;border:1px dashed var(--jp-border-color1,#bbb)">'
-    "curves and the first picture come after the first epoch</div>"
-)
+PLACEHOLDER = tag(
+    "div", "curves and the first picture come after the first epoch", class_="live-placeholder",
+    style=f"{TEXT};width:{WIDTH}px;height:{HEIGHT // 2}px;line-height:{HEIGHT // 2}px;"
+    "text-align:center;border:1px dashed var(--jp-border-color1,#bbb)",
+)  # fmt: skip
 
 
 class LiveChart(Callback):
@@ -74,7 +75,7 @@ class LiveChart(Callback):
         self.begun = time.perf_counter()
         names = "chart", "labels", "image", "line"
         self.widgets = {
-            name: ipywidgets.Image(format="png", layout=FLUSH) if name == "image" else ipywidgets.HTML(layout=FLUSH)
+            name: ipywidgets.Image(format="png", layout=FLUSH) if name == "image" else HtmlBox(layout=FLUSH)
             for name in names
         }
         for name, widget in self.widgets.items():
@@ -128,12 +129,12 @@ class LiveChart(Callback):
             try:
                 panels = self.dls.valid.dataset.panels(*self._predicted())
             except Exception as error:  # a picture must not end a training
-                self.widgets["labels"].value = f'<div style="{TEXT}">no preview: {escape(str(error))}</div>'
+                self.widgets["labels"].value = tag("div", f"no preview: {error}", style=TEXT)
                 return
         height, width = next(iter(panels.values()))[0].shape
         scale = min((WIDTH - (len(panels) - 1) * GAP) / len(panels) / width, HEIGHT / height)
         shape = max(1, int(height * scale)), max(1, int(width * scale))
-        tiles = [resize(_tile(name, *panel), *shape) for name, panel in panels.items()]
+        tiles = [resize(_tile(name, *panel, self._ignored), *shape) for name, panel in panels.items()]
         self.widgets["image"].value, self.widgets["image"].layout.display = png(beside(tiles, *shape)), None
         cells = {f"{name} ×{GAIN:g}" if name == ERROR else name: "" for name in panels}
         width = len(panels) * (shape[1] + GAP) - GAP
@@ -145,7 +146,15 @@ class LiveChart(Callback):
         loader = self.dls.valid
         picks = np.unique(np.linspace(0, len(loader.dataset) - 1, CANDIDATES).astype(int)).tolist()
         items = (loader.dataset[i] for i in picks)
-        self.batch = loader.collate_fn([max(items, key=lambda item: float(item[self.dls.n_inp].float().std()))])
+        self.batch = loader.collate_fn([max(items, key=lambda item: self._contrast(item[self.dls.n_inp]))])
+
+    @property
+    def _ignored(self) -> int | None:
+        return getattr(self.dls.valid.dataset, "ignore_index", None)
+
+    def _contrast(self, target: torch.Tensor) -> float:
+        """Its deviation; what isn't labeled counts as background."""
+        return float((target if self._ignored is None else target.where(target != self._ignored, 0)).float().std())
 
     def _predicted(self) -> tuple[tuple, tuple, torch.Tensor]:
         """Inputs, targets and output of the case; the output in float32 and cropped to the target."""
@@ -181,7 +190,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             np.random.set_state(drawn[1])
 
 
-def _tile(name: str, image: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+def _tile(name: str, image: np.ndarray, label: np.ndarray | None, ignore_index: int | None) -> np.ndarray:
     """A panel's pixels (H, W, 3): gray, errors in their own colors, classes laid over it half."""
     pixels = paint(image, 0, 1 / GAIN, plots.ERROR_CMAP) if name == ERROR else paint(image, 0, 1)
-    return pixels if label is None else lay(pixels, label)
+    return pixels if label is None else lay(pixels, label, ignore_index=ignore_index)

@@ -1,6 +1,7 @@
 """Where a viewer's volumes come from: arrays as they are, files of NIfTI, HDF5 and NumPy, cases of a run."""
 
 import re
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +11,9 @@ import numpy as np
 
 from lib import ROOT, InputError
 from lib.data.case_files import of_volume, to_radiological
-from lib.data.hdf5 import open_hdf5
-from lib.data.nifti import read_radiological, turned
+from lib.data.hdf5 import open_hdf5, spacing_of
+from lib.data.nifti import load_npy, read_radiological, turned
+from lib.files import check_path
 from lib.inference import results
 from lib.plots.panels import is_array
 from lib.text import one_line, value_or_error
@@ -73,6 +75,29 @@ def read(name: str, source: Any, like: Path | None = None) -> Source:
     return loaded
 
 
+def named(volumes: Any) -> Mapping[str, Any]:
+    """{name: volume} of what a viewer is given: that, one volume or image, or a list of them.
+
+    Raises
+    ------
+    InputError
+        For what is none of these.
+    """
+    if isinstance(volumes, Mapping):
+        return volumes
+    if isinstance(volumes, ViewedCase):
+        raise InputError("SliceViewer", "volumes are a Case: give its .volumes", "{name: volume}")
+    if isinstance(volumes, list | tuple) and volumes and all(_is_panel(volume) for volume in volumes):
+        return {f"image {i + 1}": volume for i, volume in enumerate(volumes)}
+    if not isinstance(volumes, str | PathLike | list | tuple) and not hasattr(volumes, "ndim"):
+        raise InputError("SliceViewer", f"volumes are a {type(volumes).__name__}", "{name: volume}, an array or a list")
+    return {"image": volumes}
+
+
+def _is_panel(volume: Any) -> bool:
+    return isinstance(volume, str | PathLike) or getattr(volume, "ndim", 0) >= 2
+
+
 def _is_path(text: str) -> bool:
     """Whether a text is a path and not the reason why there is no volume."""
     if not re.search(r"\s", text.strip()):
@@ -86,13 +111,14 @@ def _is_path(text: str) -> bool:
 def _file(name: str, text: str, like: Path | None) -> Source:
     path, _, key = text.partition(".h5:") if ".h5:" in text else (text, "", "")
     path = ROOT / Path(f"{path}.h5" if key else path).expanduser()
+    check_path(path)
     if not path.is_file():
         raise InputError("SliceViewer", f"{name!r}: {path}: no such file")
     if not path.name.endswith((".nii", ".nii.gz", ".npy", ".h5")):
         raise InputError("SliceViewer", f"{name!r}: {path}: expected .nii, .nii.gz, .npy or .h5:dataset")
     try:
         if path.suffix == ".npy":
-            return Source(np.load(path, mmap_mode="r"), file=path)
+            return Source(load_npy(path), file=path)
         return (_hdf5(path, key) if path.suffix == ".h5" else Source(*read_radiological(path, like)))._replace(
             file=path
         )
@@ -115,7 +141,7 @@ def _hdf5(path: Path, key: str) -> Source:
             more = f" … ({len(names)} in all)" if len(mine) < len(names) or len(mine) > 8 else ""
             raise InputError(f"no dataset {key!r}, expected one of {', '.join(mine[:8])}{more}")
         about = array.parent.attrs
-        spacing = tuple(map(float, about["spacing"])) if "spacing" in about else None
+        spacing = spacing_of(about, path) if "spacing" in about else None
         affine = about["affine"] @ turned(array.shape) if of_volume(about) and "affine" in about else None
         return Source(to_radiological(array[:], about), spacing, affine, of_volume(about))
 
@@ -132,6 +158,7 @@ class ViewedCase(NamedTuple):
     planes : names of the three planes
     mask : (W,) bool, the columns sampled, or (H, W), the points; None of what isn't k-space
     achieved : the acceleration that the mask has achieved; None likewise
+    ignore_index : the truth of pixels that aren't labeled; None: all are
     """
 
     volumes: dict[str, np.ndarray]
@@ -141,6 +168,7 @@ class ViewedCase(NamedTuple):
     planes: tuple[str, ...]
     mask: np.ndarray | None
     achieved: float | None
+    ignore_index: int | None = None
 
     def __repr__(self) -> str:
         volumes = ", ".join(f"{name} {volume.shape}" for name, volume in self.volumes.items())
@@ -165,4 +193,5 @@ def case(source: PathLike | str, name: str | None = None) -> ViewedCase:
     return ViewedCase(
         {image: to_radiological(volume, stored.about) for image, volume in stored.volumes().items()}, stored.unit, stored.spacing,
         list(stored.classes), ANATOMICAL if anatomical else PLANES[stored.unit], stored.mask, stored.achieved,
+        stored.ignore_index,
     )  # fmt: skip

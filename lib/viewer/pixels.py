@@ -13,7 +13,8 @@ from lib import plots
 
 GAP, CLEAR = 6, (1, 2, 3)  # pixels between panels; the color made transparent, which no color map contains
 CLASS_COLORS = plots.CLASSES(np.arange(plots.CLASSES.N), bytes=True)[:, :3]
-BAD = np.rint(255 * np.array(to_rgb(plots.BAD))).astype(np.uint8)
+BAD, UNLABELED = (np.rint(255 * np.array(to_rgb(c))).astype(np.uint8) for c in (plots.BAD, plots.UNLABELED))
+HATCH = 8  # pixels from one line to the next, where nothing is labeled
 
 
 @lru_cache
@@ -39,9 +40,14 @@ def paint(image: np.ndarray, low: float, high: float, cmap: str = "gray") -> np.
         level = (np.asarray(image, np.float32) - np.float32(low)) * np.float32(255 / (high - low))
         finite = np.isfinite(level)
         if finite.all():
-            return colors(cmap)[np.rint(level.clip(0, 255)).astype(np.uint8)]
-        level = np.rint(np.nan_to_num(level, nan=0, posinf=255, neginf=0).clip(0, 255)).astype(np.uint8)
+            return colors(cmap)[_whole(level.clip(0, 255))]
+        level = _whole(np.nan_to_num(level, nan=0, posinf=255, neginf=0).clip(0, 255))
     return np.where(np.isfinite(image)[..., None], colors(cmap)[level], BAD)
+
+
+def _whole(level: np.ndarray) -> np.ndarray:
+    """uint8, halves upwards, as the browser rounds."""
+    return np.floor(level + np.float32(0.5)).astype(np.uint8)
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -59,7 +65,9 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return image[rows][:, columns]
 
 
-def lay(pixels: np.ndarray, label: np.ndarray, opacity: float = 0.5, contours: bool = False) -> np.ndarray:
+def lay(
+    pixels: np.ndarray, label: np.ndarray, opacity: float = 0.5, contours: bool = False, ignore_index: int | None = None
+) -> np.ndarray:  # fmt: skip
     """Pixels under the colors of a label's classes.
 
     Parameters
@@ -68,12 +76,16 @@ def lay(pixels: np.ndarray, label: np.ndarray, opacity: float = 0.5, contours: b
     label : class numbers (H, W)
     opacity : 0 to 1, of the areas
     contours : draw edges alone
+    ignore_index : the label of pixels that aren't labeled, which are hatched in gray; None: all are
 
     Returns
     -------
     uint8 (H, W, 3)
     """
     label = label.astype(np.int64)
+    if ignore_index is not None and (ignored := label == ignore_index).any():
+        lines = ignored & (np.add.outer(*map(np.arange, label.shape)) % HATCH == 0)
+        return lay(np.where(lines[..., None], UNLABELED, pixels), np.where(ignored, 0, label), opacity, contours)
     where = label > 0
     if contours:
         around, (height, width) = np.pad(label, 1, mode="edge"), label.shape
@@ -82,7 +94,7 @@ def lay(pixels: np.ndarray, label: np.ndarray, opacity: float = 0.5, contours: b
             same &= around[row : row + height, column : column + width] == label
         where, opacity = where & ~same, 1.0
     laid = (1 - opacity) * pixels + opacity * CLASS_COLORS[(label - 1) % len(CLASS_COLORS)]
-    return np.where(where[..., None], np.rint(laid), pixels).astype(np.uint8)
+    return np.where(where[..., None], np.floor(laid + 0.5), pixels).astype(np.uint8)
 
 
 def beside(tiles: Sequence[np.ndarray | None], height: int, width: int) -> np.ndarray:

@@ -13,19 +13,19 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib import InputError, metrics, plots
-from lib.kspace import coils, ifft2c, rss
+from lib import InputError, metrics, models, plots
+from lib.kspace import calibrated, coils, ifft2c, rss
 from lib.kspace.grappa import grappa
 from lib.kspace.sampling import KINDS, Mask, make_mask, point_spread
 from lib.phantoms import sample_scans
 from lib.plots.panels import white_point
-from lib.runs.weights import load, settings_of
-from lib.text import one_line, pluralize, value_or_error
+from lib.runs.weights import load, network_name
+from lib.text import one_line, pluralize
 
 SIZE = 256  # lines and readout points of the field of view
 DECADES = 4  # of k-space that are shown
 FLOOR_DB, GRID_DB = -60.0, -20.0  # of the point spread's picture: its bottom, and the spacing of its lines
-METHODS = ("zero-filled", "GRAPPA", "VarNet")
+METHODS = ("zero-filled", "GRAPPA", "TV-SENSE", "network")
 MASK, KSPACE, SPREAD, TRUTH, ERROR = (
     "mask",
     "k-space × mask",
@@ -44,6 +44,7 @@ class Settings(NamedTuple):
     snr : mean signal of the head over the noise, above 0; inf: no noise
     num_coils : simulated ones
     shown : the method, one of METHODS
+    seed : of the mask, with the playground's own
     """
 
     kind: str = "equispaced"
@@ -52,11 +53,12 @@ class Settings(NamedTuple):
     snr: float = 50.0
     num_coils: int = 8
     shown: str = "zero-filled"
+    seed: int = 0
 
 
 CHOICES = {  # what a reader may choose; of snr anything above 0
     "kind": KINDS, "acceleration": range(1, 13), "num_low_frequencies": range(65), "num_coils": range(1, 17),
-    "shown": METHODS,
+    "shown": METHODS, "seed": range(21),
 }  # fmt: skip
 
 
@@ -94,7 +96,7 @@ class Playground:
     ----------
     scan : a sample's name
     slice : its number; None: the middle one
-    weights : a task, a run folder or a folder of weights of a VarNet, read when it is first needed
+    weights : a task, a run folder or a folder of weights of a VarNet or SenseUNet, read when it is first needed
     seed : of coils, phase, noise and masks
     gain : of the error, above 0
 
@@ -114,9 +116,9 @@ class Playground:
             raise InputError(f"slice {slice} of {scan}", "", f"0 to {len(sample.volume) - 1}")
         if not gain > 0:
             raise InputError("gain", f"got {gain}", "more than 0")
-        if weights and (refused := value_or_error(settings_of, weights, "VarNet")[1]):
-            hint = "the playground shows a VarNet, which gets the k-space of all coils and its mask"
-            raise InputError("weights", refused, hint=hint)
+        if weights and models.entry(name := network_name(weights)).batch != "kspace":
+            expected = "VarNet or SenseUNet, which get the k-space of all coils and its mask"
+            raise InputError("weights", f"{weights}: a {name}", expected)
         placed = sample_scans.place(sample, (SIZE * sample.spacing[1], SIZE * sample.spacing[2])).volume[number]
         self.truth = torch.from_numpy(placed / white_point(placed))
         self.head, self.spacing = metrics.foreground(self.truth), sample.spacing
@@ -140,8 +142,8 @@ class Playground:
 
     def _network(self) -> torch.nn.Module:
         if self.weights is None:
-            raise InputError("no weights given", "", "a task, a run folder or a folder of weights of a VarNet")
-        return load(self.weights, "VarNet").model
+            raise InputError("no weights given", "", "a task, a run folder or a folder of weights")
+        return load(self.weights, network_name(self.weights)).model
 
     def acquire(self, settings: Settings) -> tuple[Mask, Tensor]:
         """The mask and k-space (C, H, W), zero where it isn't sampled. InputError: see `check`."""
@@ -149,14 +151,16 @@ class Playground:
         return self._acquire(settings._replace(shown=METHODS[0]))
 
     def _acquire(self, settings: Settings) -> tuple[Mask, Tensor]:
-        kind, acceleration, lines, snr, count, _ = settings
-        mask = make_mask(kind, SIZE, acceleration, num_low_frequencies=lines, seed=self.seed)
+        kind, acceleration, lines, snr, count, _, seed = settings
+        mask = make_mask(kind, SIZE, acceleration, num_low_frequencies=lines, seed=self.seed + seed)
         return mask, self._full(snr, count)[0] * mask.columns
 
     def image(self, settings: Settings) -> Tensor:
         """The image (H, W) by the method `settings.shown`. InputError if the method can't be used."""
         mask, kspace = self.acquire(settings)
-        if settings.shown == "VarNet":
+        if settings.shown == "TV-SENSE":
+            return calibrated.by_tv(calibrated.calibrated(kspace, mask.columns))
+        if settings.shown == "network":
             with torch.no_grad():
                 return self._network()(kspace[None], mask.columns[None, None, None], mask.center_count)[0]
         return rss(ifft2c(grappa(kspace, mask.columns) if settings.shown == "GRAPPA" else kspace))
@@ -169,7 +173,7 @@ class Playground:
         except InputError as error:
             return PlaygroundView(dict.fromkeys((MASK, KSPACE, SPREAD), str(error)), {}, str(error))
         panels = {
-            MASK: mask.columns.float().expand(SIZE, SIZE).numpy(), KSPACE: (strength * mask.columns).numpy(),
+            MASK: mask.columns.expand(SIZE, SIZE).numpy(), KSPACE: (strength * mask.columns).numpy(),
             SPREAD: draw_spread(spread, SIZE),
         }  # fmt: skip
         asked = f"{mask.acceleration:g}× asked, {mask.achieved:.2f}× achieved"
@@ -197,7 +201,7 @@ class Playground:
         check(settings)
         scan, result = self.scan(settings), self.result(settings)
         return plots.montage(
-            scan.panels | result.panels, (0, 1), 3, f"{settings.shown}, {describe(settings)}",
+            result.panels | scan.panels, (0, 1), 3, f"{settings.shown}, {describe(settings)}",
             errors={ERROR: self.gain}, notes=scan.notes | result.notes,
         )  # fmt: skip
 

@@ -39,5 +39,6 @@ def show_prediction(
     overlays |= {"label": found.volumes["truth"]} if "truth" in found.volumes else {}
     shown = dict.fromkeys(("image", *overlays), found.volumes["input"])
     largest = int((overlays["prediction"] > 0).sum((1, 2)).argmax())  # the middle may show nothing
-    settings |= {"start": largest, "error_of": None, "overlays": overlays, "classes": found.classes}
+    settings |= {"start": largest, "error_of": None, "overlays": overlays}
+    settings |= {"classes": found.classes, "ignore_index": found.ignore_index}
     return show(shown, interactive, **settings)

@@ -1,7 +1,6 @@
 """The runs chosen in a RunPicker, side by side: settings, curves, metrics, and the same case in one linked viewer."""
 
-from collections.abc import Callable, Mapping
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -11,10 +10,11 @@ from matplotlib.figure import Figure
 from lib import InputError, plots
 from lib.evaluation import paired, run_comparison
 from lib.evaluation.run_comparison import Images
-from lib.runs import listing
+from lib.markup import Html, table, tag
 from lib.text import one_line
 from lib.viewer import loading
 from lib.viewer.controls import choice, message, tell
+from lib.viewer.html_box import HtmlBox
 from lib.viewer.labels import TEXT, status
 from lib.viewer.run_picker import RunPicker
 from lib.viewer.slice_viewer import SliceViewer, show
@@ -23,8 +23,9 @@ NO_CHOICE = {"–": ""}  # where there is nothing to choose
 
 
 def show_case(
-    compared: Mapping[str, Images], case: str, interactive: bool, gain: float = 5, start: int | None = None
-) -> SliceViewer | Figure:
+    compared: Mapping[str, Images], case: str, interactive: bool, gain: float = 5, start: int | None = None,
+    cases: Sequence[str] = (),
+) -> SliceViewer | Figure:  # fmt: skip
     """One viewer of the same case of several runs, as `show` makes: each one's output, the truth, each one's error.
 
     Segmentations are laid over the image, with Dice.
@@ -36,18 +37,26 @@ def show_case(
     interactive : whether the viewer is live
     gain : of the errors
     start : the first slice; None: the middle one
+    cases : those that may be chosen in the viewer
 
     Raises
     ------
     InputError
         If classes or truths differ and, if it isn't live, the shapes of cases without a truth.
     """
+    volumes, settings = _shown(compared, case)
+    live = {"cases": cases, "load": lambda name: _shown(compared, name)} if interactive else {}
+    return show(volumes, interactive, start=start, gain=gain, **live, **settings)
+
+
+def _shown(compared: Mapping[str, Images], case: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The volumes of a case, and how they are shown."""
     cases = {path: loading.case(path, case) for path in dict.fromkeys(source.path for source in compared.values())}
     classes, by_name = run_comparison.classes(compared), {name: cases[source.path] for name, source in compared.items()}
     outputs = {name: by_name[name].volumes[source.image] for name, source in compared.items()}
     first = next(iter(by_name.values()))
     settings: dict[str, Any] = {"unit": first.unit, "spacing": first.spacing, "planes": first.planes}
-    settings |= {"start": start, "title": case}
+    settings["title"] = case
     truth = first.volumes.get("truth")
     truths = (each.volumes["truth"] for each in cases.values() if "truth" in each.volumes)
     paired.check_truths(case, map(paired.hash_of, truths))
@@ -56,18 +65,18 @@ def show_case(
         if "input" not in first.volumes:
             raise InputError(case, "its first run has no input to lay the labels over")
         settings |= {"error_of": None, "overlays": labels, "classes": classes}
-        return show(dict.fromkeys(labels, first.volumes["input"]), interactive, **settings)
+        settings["ignore_index"] = first.ignore_index
+        return dict.fromkeys(labels, first.volumes["input"]), settings
     volumes = outputs | {"truth": "not known" if truth is None else truth}
     errors = None if truth is None else [(name, "truth") for name in outputs]
-    settings |= {"error_of": errors, "gain": gain}
-    return show(volumes, interactive, **settings)
+    return volumes, settings | {"error_of": errors}
 
 
 class RunComparison(ipywidgets.VBox):
     """What the runs chosen in a picker have in common and what not; follows the picker.
 
-    What a run lacks is said in a line; nothing is raised. Attributes `curve` and `case` are the sliders through curves
-    and cases, `viewer` the SliceViewer of the case or None.
+    What a run lacks is said in a line; nothing is raised. Attributes `curve` is the choice of curves, `viewer` the
+    SliceViewer of the cases or None.
 
     Parameters
     ----------
@@ -79,20 +88,18 @@ class RunComparison(ipywidgets.VBox):
     def __init__(self, picker: RunPicker, case: str | None = None, gain: float = 5):
         self.picker, self.first_case, self.gain, self.viewer, self.shown = picker, case, gain, None, []
         self.message = message()
-        self.settings, self.metrics = ipywidgets.HTML(), ipywidgets.HTML()
-        self.curve, self.case = (choice(name, NO_CHOICE, "", 420) for name in ("curve", "case"))
-        self.case.continuous_update = False  # a case is read when the slider rests
+        self.settings, self.metrics = HtmlBox(), HtmlBox()
+        self.curve = choice("curve", NO_CHOICE, "")
         self.plot = ipywidgets.Image(format="png", layout={"max_width": "100%", "width": "720px"})
-        self.no_curves = ipywidgets.HTML(_line("None of these runs has a history: nothing was trained."))
+        self.no_curves = HtmlBox(_line("None of these runs has a history: nothing was trained."))
         self.images = ipywidgets.VBox()
         parts = {"Settings that differ": [self.settings], "Curves": [self.curve, self.plot, self.no_curves]}
-        parts |= {"Metrics": [self.metrics], "The same case": [self.case, self.images]}
+        parts |= {"Metrics": [self.metrics], "The same case": [self.images]}
         self.parts = [ipywidgets.VBox([_heading(title), *widgets]) for title, widgets in parts.items()]
         super().__init__([self.message, *self.parts])
         self.add_class("run-comparison")
         self.busy = False
         self.curve.observe(lambda _: self._try(self._draw), "value")
-        self.case.observe(lambda _: self._try(self._look), "value")
         picker.observe(lambda _: self.read(), ["value", "read_at"])
         self.read()
 
@@ -111,7 +118,7 @@ class RunComparison(ipywidgets.VBox):
         self._try(self._read_all)
 
     def _try(self, call: Callable[[], None]) -> None:
-        """Calls, and tells in a line what a damaged run fails with; not while `_read_all` is changing the sliders."""
+        """Calls, and tells in a line what a damaged run fails with; not while `_read_all` is changing the choice."""
         if self.busy:
             return
         try:
@@ -122,18 +129,17 @@ class RunComparison(ipywidgets.VBox):
     def _read_all(self) -> None:
         self.histories, self.compared = run_comparison.histories(self.named), run_comparison.images(self.named)
         differing = run_comparison.settings(self.named)
-        self.settings.value = listing.html(differing) if len(differing) else _line("All settings are the same.")
+        self.settings.value = table(differing) if len(differing) else _line("All settings are the same.")
         cases, self.busy = self._cases(), True
         try:
             _choose(self.curve, run_comparison.columns(self.histories, self.named))
-            _choose(self.case, {case: case for case in cases}, self.first_case)
         finally:
             self.busy = False
         self.metrics.value = self._metrics()
         remarks = run_comparison.remarks(self.named, self.histories, self.compared)
         if self.first_case and self.first_case not in cases:
             remarks.append(f"case {self.first_case}: not one that all these runs have")
-        self.message.value = "".join(map(_line, remarks))
+        self.message.value = Html("").join(map(_line, remarks))
         self._try(self._draw)
         self._try(self._look)
 
@@ -146,13 +152,13 @@ class RunComparison(ipywidgets.VBox):
             plots.curves(lines, xlabel="epoch", ylabel=self.curve.label).savefig(file, format="png")
             self.plot.value = file.getvalue()
 
-    def _metrics(self) -> str:
+    def _metrics(self) -> Html:
         try:
             scored = paired.scores(self.compared) if len(self.compared) > 1 else paired.NO_SCORES
         except Exception as error:
             return _line(one_line(error))
-        table = listing.html(paired.in_words(paired.differences(scored))) if len(scored) else ""
-        return table + _line(paired.caption(scored))
+        differences = table(paired.in_words(paired.differences(scored))) if len(scored) else Html("")
+        return differences + _line(paired.caption(scored))
 
     def _cases(self) -> list[str]:
         try:
@@ -161,20 +167,22 @@ class RunComparison(ipywidgets.VBox):
             return []
 
     def _look(self) -> None:
-        """The chosen case of all runs in one viewer; the one before stays where nothing has changed."""
-        shown = [self.case.value, *((n, s, s.path.stat().st_mtime_ns) for n, s in self.compared.items())]
+        """The cases of all runs in one viewer; the one before stays where nothing has changed."""
+        cases = self._cases()
+        shown = [cases, *((n, s, s.path.stat().st_mtime_ns) for n, s in self.compared.items())]
         if self.viewer and shown == self.shown:
             return
         self._clear()
         self.shown = shown
-        if not self.case.value:
-            self.images.children = [ipywidgets.HTML(_line("No case that all these runs have."))]
+        if not cases:
+            self.images.children = [HtmlBox(_line("No case that all these runs have."))]
             return
+        first = self.first_case if self.first_case in cases else cases[0]
         try:
-            self.viewer = show_case(self.compared, self.case.value, True, self.gain)
+            self.viewer = show_case(self.compared, first, True, self.gain, cases=cases)
             self.images.children = [self.viewer]
         except Exception as error:
-            self.images.children = [ipywidgets.HTML(_line(one_line(error)))]
+            self.images.children = [HtmlBox(_line(one_line(error)))]
 
     def _clear(self) -> None:
         """Frees the viewer and its volumes."""
@@ -183,17 +191,17 @@ class RunComparison(ipywidgets.VBox):
         self.viewer, self.images.children = None, ()
 
 
-def _choose(control: ipywidgets.SelectionSlider, names: Mapping[str, str], wanted: str | None = None) -> None:
-    """New options {value: name}, keeping what was chosen where it is still there, else `wanted`, else the first."""
-    kept = next((value for value in (control.value, wanted) if value in names), next(iter(names), ""))
+def _choose(control: ipywidgets.ToggleButtons, names: Mapping[str, str]) -> None:
+    """New options {value: name}, keeping what was chosen where it is still there, else the first."""
+    kept = control.value if control.value in names else next(iter(names), "")
     control.options = [(name, value) for value, name in names.items()] or list(NO_CHOICE.items())
     control.value = kept
     control.layout.display = None if names else "none"
 
 
-def _heading(text: str) -> ipywidgets.HTML:
-    return ipywidgets.HTML(f'<h4 style="{TEXT};margin:14px 0 4px;font-size:15px;font-weight:600">{escape(text)}</h4>')
+def _heading(text: str) -> HtmlBox:
+    return HtmlBox(tag("h4", text, style=f"{TEXT};margin:14px 0 4px;font-size:15px;font-weight:600"))
 
 
-def _line(text: str) -> str:
+def _line(text: str) -> Html:
     return status(text, "max-width:75em")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +10,13 @@ import ipywidgets
 import traitlets
 
 from lib import ROOT, runs
+from lib.markup import Html, tag
 from lib.models import FAMILIES
 from lib.runs import listing
 from lib.runs.listing import Row
 from lib.text import value_or_error
-from lib.viewer.controls import SLIDER_CSS, STYLE, bar, button, choice, message, tell
+from lib.viewer.controls import STYLE, bar, button, choice, message, tell
+from lib.viewer.html_box import HtmlBox
 from lib.viewer.labels import status
 
 
@@ -56,7 +57,7 @@ TIME_COLUMN, FIRST_SCORE_COLUMN = 2, 5
 EXAMPLE_NOTEBOOK = FAMILIES["kspace"].notebook
 OUTER_GRID = "minmax(200px, 2.1fr) minmax(0, 9fr)"
 INNER_GRID = " ".join(f"minmax(0, {column.width}fr)" for column in COLUMNS[1:])
-CSS = """<style>
+CSS = Html("""<style>
 .run-picker .run-line { min-width: 920px; border-bottom: 1px solid var(--jp-border-color2, #ccc); align-items: center; overflow: hidden; }
 .run-picker .run-line:focus-within, .run-picker .run-chosen { background: var(--jp-layout-color2, rgba(128,128,128,.12)); }
 .run-picker .run-cells { display: grid; column-gap: 8px; line-height: 1.35; padding: 6px 0; overflow-wrap: anywhere;
@@ -73,7 +74,7 @@ CSS = """<style>
 .run-picker .run-head button.run-number { text-align: right; }
 .run-picker .run-head button:hover { box-shadow: none; text-decoration: underline; }
 .run-picker button:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 1px; }
-</style>"""
+</style>""")
 
 
 class RunPicker(ipywidgets.VBox):
@@ -97,7 +98,7 @@ class RunPicker(ipywidgets.VBox):
         self.search = ipywidgets.Text(
             description="find", placeholder="task, network, …", continuous_update=True, style=STYLE
         )
-        self.status = choice("status", ["all"], "all", 230)
+        self.status = choice("status", ["all"], "all")
         self.views = ipywidgets.Checkbox(description="views too", indent=False, layout={"width": "auto"})
         self.views.tooltip = "Also the runs of notebooks that only look at others"
         self.refresh = button("Refresh", lambda _: self.read(), "Read the run folders again")
@@ -106,11 +107,11 @@ class RunPicker(ipywidgets.VBox):
         self.earlier = button("‹ Page before", lambda _: self._turn(-1), "Newer runs, unless sorted otherwise")
         self.later = button("Next page ›", lambda _: self._turn(1), "Older runs, unless sorted otherwise")
         self.clear = button("Clear choice", lambda _: self.set_trait("value", ()), "Choose none")
-        self.count, self.chosen, self.message = ipywidgets.HTML(), message(), message()
+        self.count, self.chosen, self.message = HtmlBox(), message(), message()
         head = _grid(self.heads[0], ipywidgets.GridBox(self.heads[1:], layout=_layout(INNER_GRID)))
         head.add_class("run-head")
         super().__init__([
-            ipywidgets.HTML(CSS + SLIDER_CSS, layout={"display": "none"}),
+            HtmlBox(CSS, layout={"display": "none"}),
             self.message, bar([self.search, self.status, self.views, self.refresh]),
             ipywidgets.VBox([head, *(line.box for line in self.lines)], layout={"overflow": "auto hidden"}),
             bar([self.earlier, self.count, self.later, self.clear, self.chosen]),
@@ -191,7 +192,7 @@ class RunPicker(ipywidgets.VBox):
         self.count.value = self._counted(len(rows), first, min(first + size, len(rows)))
         self.chosen.value = self._chosen()
 
-    def _counted(self, fitting: int, first: int, end: int) -> str:
+    def _counted(self, fitting: int, first: int, end: int) -> Html:
         if not self.rows:
             return status(
                 f"No runs yet: run a notebook, such as {EXAMPLE_NOTEBOOK}, or `make demo`, then press Refresh."
@@ -200,7 +201,7 @@ class RunPicker(ipywidgets.VBox):
             return status(f"None of the {len(self.rows)} runs fits: change find or status.")
         return status(f"{first + 1}–{end} of {fitting} runs")
 
-    def _chosen(self) -> str:
+    def _chosen(self) -> Html:
         tasks = {str(row.path): f"{row.task} ({listing.moment(row.started)})" for row in self.rows}
         names = [tasks.get(path, path) for path in self.value]
         return status(f"chosen: {', '.join(names)}" if names else "Choose two or more runs to compare them.")
@@ -219,7 +220,7 @@ class _Line:
         self.row: Row | None = None
         self.busy = False
         self.tick = ipywidgets.Checkbox(indent=False, layout={"width": "auto", "margin": "0"})
-        self.cells = ipywidgets.HTML(layout={"margin": "0"})
+        self.cells = HtmlBox(layout={"margin": "0"})
         self.box = _grid(self.tick, self.cells)
         self.tick.observe(lambda change: None if self.busy else ticked(change.new), "value")
 
@@ -234,17 +235,16 @@ class _Line:
         self.busy = False
 
 
-def _cells(row: Row) -> str:
+def _cells(row: Row) -> Html:
     """All columns but the first; what is wrong with a run stands where its metrics would."""
-    texts = [f"<div>{escape(column.text(row))}</div>" for column in COLUMNS[1:FIRST_SCORE_COLUMN]]
+    texts = [tag("div", column.text(row)) for column in COLUMNS[1:FIRST_SCORE_COLUMN]]
     if row.message and not row.scores:
-        texts.append(f'<div style="grid-column:{FIRST_SCORE_COLUMN} / -1">{escape(row.message)}</div>')
+        texts.append(tag("div", row.message, style=f"grid-column:{FIRST_SCORE_COLUMN} / -1"))
     else:
-        texts += (
-            f'<div class="run-number">{escape(column.text(row))}</div>' for column in COLUMNS[FIRST_SCORE_COLUMN:-1]
-        )
-        texts.append(f"<div>{escape(' · '.join(filter(None, (COLUMNS[-1].text(row), row.message))))}</div>")
-    return f'<div class="run-cells" style="grid-template-columns:{INNER_GRID}">{"".join(texts)}</div>'
+        scores = COLUMNS[FIRST_SCORE_COLUMN:-1]
+        texts += (tag("div", column.text(row), class_="run-number") for column in scores)
+        texts.append(tag("div", " · ".join(filter(None, (COLUMNS[-1].text(row), row.message)))))
+    return tag("div", *texts, class_="run-cells", style=f"grid-template-columns:{INNER_GRID}")
 
 
 def _grid(first: ipywidgets.Widget, rest: ipywidgets.Widget) -> ipywidgets.GridBox:

@@ -1,4 +1,4 @@
-"""Volumes cut into the panels that a viewer shows: planes, parts of complex data, error maps, zoom. No widgets."""
+"""Volumes cut into the panels that a viewer shows: planes, parts of complex data, error maps. No widgets."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -6,20 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from lib import InputError, array, plots
+from lib import InputError, array
 from lib.data.classes import whole
 from lib.evaluation import slice_scores
 from lib.evaluation.slice_scores import Scores
-from lib.plots.panels import check_names, is_array, magnitude, unavailable, window_of
-from lib.viewer.complex_parts import COMPLEX, DECIBELS, FOURIER, LOGARITHMIC, REAL, is_complex, is_mask, part_of
+from lib.plots.panels import check_names, is_array
+from lib.viewer import windows
+from lib.viewer.complex_parts import COMPLEX, LOGARITHMIC, REAL, is_complex, is_mask, part_of
 from lib.viewer.grid import place
-from lib.viewer.loading import ANATOMICAL, PLANES, Source, ViewedCase, read
-from lib.viewer.pixels import lay, paint, resize
-from lib.viewer.view import Tile, View
+from lib.viewer.loading import ANATOMICAL, PLANES, Source, named, read
+from lib.viewer.view import View
 
-WINDOW_REACH = 10  # the first window's widths that another one may lie away from it
 MOST_ANISOTROPY = 100  # of a voxel, longest to shortest side
-LEAST_HEIGHT, MOST_WIDTH, LINE_WIDTH = 260, 480, 960  # of a panel, up to which it grows, and of few panels in a line
 
 
 class SliceModel:
@@ -28,10 +26,11 @@ class SliceModel:
     Parameters
     ----------
     volumes : see `SliceViewer`
-    error_of : the two volumes whose |difference| × gain stands last, on the window's width; a list of such pairs, or
-        None
+    error_of : the two volumes whose |difference| × gain stands behind them, on the window's width; a list of such
+        pairs, or None
     overlays : {panel: class numbers (S, H, W)} laid over the images
     classes : their names; each but the first has its color (the seventh like the first)
+    ignore_index : the overlays' number where nothing is labeled, which is hatched in gray and not scored; None: all is
     unit : what the slider counts: "slice", or "frame" of a cine, whose first axis is time
     planes : names of the three planes; None: axial, coronal, sagittal of NIfTI and of segmented volumes, frames, x–t,
         y–t of a cine, slice, row, column of what has no known pose
@@ -57,6 +56,7 @@ class SliceModel:
         error_of: tuple[str, str] | Sequence[tuple[str, str]] | None = ("output", "truth"),
         overlays: Mapping[str, Any] | None = None,
         classes: Sequence[str] = (),
+        ignore_index: int | None = None,
         unit: str = "slice",
         planes: Sequence[str] | None = None,
         spacing: Sequence[float] | None = None,
@@ -65,9 +65,7 @@ class SliceModel:
         resample: bool = False,
         affine_from: str = "both",
     ):
-        if not isinstance(volumes, Mapping):
-            kind = "Case: give its .volumes" if isinstance(volumes, ViewedCase) else type(volumes).__name__
-            raise InputError("SliceViewer", f"volumes are a {kind}", "{name: volume}")
+        volumes = named(volumes)
         if not isinstance(overlays, Mapping | None):
             raise InputError("SliceViewer", f"overlays are a {type(overlays).__name__}", "{panel: class numbers}")
         if odd := [name for name in volumes if not isinstance(name, str)]:
@@ -75,26 +73,33 @@ class SliceModel:
         sources = {name: read(name, volume) for name, volume in volumes.items()}
         self.volumes = {name: source.volume for name, source in sources.items()}
         arrays = {name: volume for name, volume in self.volumes.items() if is_array(volume)}
+        self.flat = max((volume.ndim for volume in arrays.values()), default=0) == 2  # images, not volumes
+        if self.flat:
+            arrays = {name: _raised(volume) for name, volume in arrays.items()}
+            sources = {name: s._replace(volume=arrays.get(name, s.volume)) for name, s in sources.items()}
         if not arrays:
             found = f"n/a only ({', '.join(volumes)})" if volumes else "no volumes"
             raise InputError("SliceViewer", found, "at least one volume (slices, H, W)")
         self.first = "truth" if "truth" in arrays else max(arrays, key=lambda name: arrays[name].ndim)
-        self.shape, self.resampled = tuple(arrays[self.first].shape), set()
+        self.shape, self.resampled, self.notes = tuple(arrays[self.first].shape), set(), {}
         if len(self.shape) != 3 or 0 in self.shape:
-            hint = {2: ": of one image v[None]", 4: ": of a batch v[0]"}.get(len(self.shape), "")
+            hint = ": of a batch v[0]" if len(self.shape) == 4 else ""
             raise InputError("SliceViewer", f"{self.first!r} has shape {self.shape}", f"(slices, H, W){hint}")
         if affine_from not in ("both", "image"):
             raise InputError("SliceViewer", f"affine_from: got {affine_from!r}", "both or image")
-        self.grid, self.classes = sources[self.first], list(classes)
+        self.grid, self.classes, self.ignore_index = sources[self.first], list(classes), ignore_index
         self.like = self.grid.file if affine_from == "image" else None
         if self.like:
             sources = {name: read(name, volume, self.like) for name, volume in volumes.items()}
             self.volumes = {name: source.volume for name, source in sources.items()}
         self.volumes |= {name: self._on_grid(repr(name), name, sources[name], resample) for name in arrays}
         self.overlays = self._labels(overlays or {}, resample)
-        self.spacing = self._spaced(self.grid.spacing if spacing is None else spacing, unit)
+        known = self.grid.spacing if spacing is None else spacing
+        self.spacing = self._spaced(known, unit)
+        self.millimeters = None if known is None or unit == "frame" else list(self.spacing)
         self.errors = {f"|{output} − {truth}|": (output, truth) for output, truth in self._pairs(error_of)}
-        self.unit, self.title, self.scores = unit, title, cache(scores or self._scored())
+        self.unit, self.title, self.given = unit, title, scores
+        self.scores = cache(scores or self._scored())
         usual = ANATOMICAL if self.grid.anatomical and unit != "frame" else PLANES.get(unit, PLANES["slice"])
         self.planes = tuple(planes or usual)
         if len({*self.planes}) != 3:
@@ -110,10 +115,13 @@ class SliceModel:
                 raise InputError("SliceViewer", f"{what} is {label.volume!r}", f"class numbers {self.shape}")
             stored = array(label.volume)
             numbers = whole(f"SliceViewer: {what}", stored, np.int32)
-            if (top := int(numbers.max())) >= len(self.classes) > 0:
+            named = numbers if self.ignore_index is None else numbers[numbers != self.ignore_index]
+            if (top := int(named.max(initial=0))) >= len(self.classes) > 0:
                 named = f"{len(self.classes)} classes are named, 0 to {len(self.classes) - 1}"
-                raise InputError("SliceViewer", f"{what} holds class {top}, {named}")
+                hint = "ignore_index names the number of what isn't labeled"
+                raise InputError("SliceViewer", f"{what} holds class {top}, {named}", hint=hint)
             label = label._replace(volume=stored if stored.dtype.kind in "bui" else numbers)
+            label = label._replace(volume=_raised(label.volume)) if self.flat else label
             labels[name] = self._on_grid(what, name, label, resample, order=0)
         return labels
 
@@ -145,7 +153,7 @@ class SliceModel:
         label = next((name for name in ("label", "truth") if name in self.overlays), None)
         if label and self.classes:
             others = {name: overlay for name, overlay in self.overlays.items() if name != label}
-            return slice_scores.segmentation_scores(others, self.overlays[label], self.classes)
+            return slice_scores.segmentation_scores(others, self.overlays[label], self.classes, self.ignore_index)
         truth = next((truth for _, truth in self.errors.values()), "truth")
         return slice_scores.reconstruction_scores(self.volumes, truth) or (lambda index: {})
 
@@ -155,16 +163,21 @@ class SliceModel:
             self.resampled.add(name)
         return volume
 
-    def window(self, window: tuple[float, float] | None = None) -> tuple[float, float]:
-        """`window`, or the truth's (without a truth that of all volumes but masks), from a part of the voxels."""
-        return tuple(window_of(self._sample(), window))
+    def set_windows(self, window: Any = None) -> None:
+        """Which volumes share a gray window, and the windows, see `lib.viewer.windows.groups`."""
+        self.groups, self.windows = windows.groups(self._sample(), self.errors.values(), window)
 
-    def limits(self, window: tuple[float, float]) -> tuple[float, float]:
-        """The smallest and largest value that a window may have: 0, the data's and the first window's own, within WINDOW_REACH."""
-        values = [v[np.isfinite(v)] for v in map(magnitude, self._sample().values())]
-        low, high = (float(f([0.0, *window, *(f(v) for v in values if v.size)])) for f in (min, max))
-        reach = WINDOW_REACH * (window[1] - window[0])  # a single bright voxel leaves the slider usable
-        return max(low, min(0.0, window[0] - reach)), min(high, window[1] + reach)
+    def group_names(self) -> list[str]:
+        """The volumes of each group, in words."""
+        return [", ".join(n for n, g in self.groups.items() if g == i) for i in range(len(self.windows))]
+
+    def compare(self, output: str, truth: str) -> None:
+        """Shows the errors of a volume, or "" for all, against another one, and scores against that one."""
+        check_names("SliceViewer", [truth, *([output] if output else [])], self.volumes)
+        others = [n for n, v in self.volumes.items() if n != truth and is_array(v) and not is_mask(v)]
+        chosen = [name for name in others if output in ("", name)]
+        self.errors = {f"|{name} − {truth}|": (name, truth) for name in chosen}
+        self.scores = cache(self.given or self._scored())
 
     def _sample(self) -> dict[str, Any]:
         """Some voxels of every volume but masks."""
@@ -172,29 +185,26 @@ class SliceModel:
         arrays = {n: v for n, v in self.volumes.items() if is_array(v) and not is_mask(v)}
         return {name: volume[part] for name, volume in arrays.items()}
 
-    def count(self, plane: str) -> int:
-        """How many slices the plane has."""
-        return self.shape[self.planes.index(plane)]
-
-    def size(self, plane: str) -> tuple[int, int]:
-        """Rows and columns of an image of the plane."""
-        return self._turn(np.empty([n for i, n in enumerate(self.shape) if i != self.planes.index(plane)]), plane).shape
-
     def _turn(self, image: np.ndarray, plane: str) -> np.ndarray:
         """A cut as it is looked at: time to the right; the last slice, nearest the head, on top."""
         if plane == self.planes[0]:
             return image
         return image.T if self.unit == "frame" else image[::-1]
 
-    def _cut(self, volume: Any, view: View) -> np.ndarray:
+    def cut(self, volume: Any, plane: str, index: int) -> np.ndarray:
+        """A slice (H, W) of a plane, turned as it is looked at."""
         at: list[Any] = [slice(None)] * 3
-        at[self.planes.index(view.plane)] = view.index
-        image = volume[tuple(at)]
-        return self._turn(array(image), view.plane)
+        at[self.planes.index(plane)] = index
+        return self._turn(array(volume[tuple(at)]), plane)
+
+    def index(self, view: View) -> int:
+        """The number of the slice that is seen."""
+        return view.at[self.planes.index(view.plane)]
 
     def images(self, view: View) -> dict[str, np.ndarray | str | None]:
-        """Name → the whole real image (H, W) of a part, or the reason why there is none; |differences| last, without gain."""
-        cuts = {n: self._cut(v, view) if is_array(v) else v for n, v in self.volumes.items()}
+        """Name → the whole real image (H, W) of a part, or the reason why there is none; differences without gain."""
+        index, size = self.index(view), np.positive if view.signed else abs
+        cuts = {n: self.cut(v, view.plane, index) if is_array(v) else v for n, v in self.volumes.items()}
         images = {name: part_of(cut, view.part) if is_array(cut) else cut for name, cut in cuts.items()}
         for error, pair in self.errors.items():
             missing = [name for name in pair if not is_array(images[name])]
@@ -204,77 +214,42 @@ class SliceModel:
                 elif view.part in LOGARITHMIC:
                     images[error] = "of images only"
                 elif view.part == "phase":
-                    images[error] = abs(np.angle(cuts[pair[0]] * np.conj(cuts[pair[1]])))
+                    images[error] = size(np.angle(cuts[pair[0]] * np.conj(cuts[pair[1]])))
                 else:
-                    images[error] = abs(images[pair[0]] - images[pair[1]])
-        return {name: image for name, image in images.items() if name not in view.hidden}
+                    images[error] = size(images[pair[0]] - images[pair[1]])
+        return {name: images[name] for name in self.panels() if name not in view.hidden}
 
-    def _difference(self, error: str, part: str) -> str:
-        """An error's name: of complex data it is the magnitudes' difference that is shown, not the difference's magnitude."""
-        output, truth = self.errors[error]
-        return f"||{output}| − |{truth}||" if part == "magnitude" else error
+    def panels(self) -> list[str]:
+        """The names of volumes and errors; an error stands behind those that it is of."""
+        names = list(self.volumes)
+        for error, pair in self.errors.items():
+            place = max(map(names.index, pair)) + 1
+            while place < len(names) and names[place] in self.errors:
+                place += 1
+            names.insert(place, error)
+        return names
 
-    def tiles(self, view: View) -> dict[str, Tile]:
-        """Name (an error's with its gain) → what is painted, all of one size."""
-        rows, columns = (slice(*b) if b else slice(None) for b in (view.rows, view.columns))
-        low, high = scale = self.scale(view)
-        cmap = "twilight" if view.part == "phase" else view.cmap
-        height, width, tiles = *self.shown(view), {}
-        for name, image in self.images(view).items():
-            label = f"{self._difference(name, view.part)} ×{view.gain:g}" if name in self.errors else name
-            notes = [f"resampled to {' × '.join(map(str, self.shape))}"] if name in self.resampled else []
-            if not is_array(image):
-                tiles[label] = Tile(None, unavailable(image))
-                continue
-            if bad := np.count_nonzero(~np.isfinite(image)):
-                notes.append(f"{bad} px not finite")
-            box = image[rows, columns]
-            if name in self.errors:
-                pixels = paint(box, 0, (high - low) / view.gain, plots.ERROR_CMAP)
-            else:
-                masked = is_mask(self.volumes[name])
-                pixels = paint(box, *((0, 1) if masked else scale), "gray" if masked else cmap)
-            pixels = resize(pixels, height, width)
-            if name in self.overlays and view.part not in FOURIER:
-                label_box = resize(self._cut(self.overlays[name], view)[rows, columns], height, width)
-                pixels = lay(pixels, label_box, view.opacity, view.contours)
-            tiles[label] = Tile(pixels, " · ".join(notes))
-        return tiles
+    def replace(self, volumes: Mapping[str, Any], notes: Mapping[str, str]) -> None:
+        """Other volumes of the same names and shapes, or reasons, each with its note."""
+        self.volumes = {**self.volumes, **{n: _raised(v) if is_array(v) else v for n, v in volumes.items()}}
+        self.notes, self.scores = dict(notes), cache(self.given or self._scored())
 
-    def notes(self, view: View, tiles: Mapping[str, Tile]) -> dict[str, str]:
-        """What stands beneath each tile's name: a volume's scores in a slice of the first plane, then the tile's own note."""
-        first = view.plane == self.planes[0] and view.part == self.parts[0]
-        scored = self.scores(view.index) if first else {}
-        texts = {name: [text_of(*score) for score in scored.get(name, {}).items()] for name in tiles}
-        return {name: " · ".join([*texts[name], *([tile.note] if tile.note else [])]) for name, tile in tiles.items()}
+    def note(self, name: str) -> str:
+        """What is to be said of a volume, whatever the slice."""
+        resampled = f"resampled to {' × '.join(map(str, self.shape))}" if name in self.resampled else ""
+        return self.notes.get(name, resampled)
 
-    def scale(self, view: View) -> tuple[float, float]:
-        """The values that are painted darkest and brightest; errors are painted on their distance over the gain."""
-        top = max(map(abs, view.window))
-        of_part = dict.fromkeys(LOGARITHMIC, DECIBELS) | dict.fromkeys(("real", "imaginary"), (-top, top))
-        return (of_part | {"phase": (-np.pi, np.pi)}).get(view.part, view.window)
-
-    def shown(self, view: View) -> tuple[int, int]:
-        """Height and width of a tile: pixels square in millimeters, enlarged by a whole factor.
-
-        To `LEAST_HEIGHT` rows if the width allows it; a box of the zoom to about the size of the whole.
-        """
-        spacing = [s for i, s in enumerate(self.spacing) if i != self.planes.index(view.plane)]
-        if self.unit == "frame" and view.plane != self.planes[0]:
-            spacing = spacing[::-1]
-        size, boxes = self.size(view.plane), (view.rows, view.columns)
-        whole = [n * s / min(spacing) for n, s in zip(size, spacing, strict=True)]
-        height, width = ((b[1] - b[0]) * n / m if b else n for b, n, m in zip(boxes, whole, size, strict=True))
-        panels = min(view.across, len(self.volumes) + len(self.errors) - len(view.hidden))
-        most = max(MOST_WIDTH, LINE_WIDTH / panels)
-        factor = _factor(*whole, LEAST_HEIGHT, most)
-        if (height, width) != tuple(whole):
-            factor = max(factor, _factor(height, width, whole[0] * factor, 1.5 * max(most, whole[1] * factor)))
-        return max(1, round(height * factor * view.size)), max(1, round(width * factor * view.size))
+    def scored(self, index: int) -> dict[str, str]:
+        """Each panel's scores in a slice of the first plane, in words."""
+        return {
+            panel: " · ".join(text_of(*score) for score in scores.items())
+            for panel, scores in self.scores(index).items()
+        }
 
 
-def _factor(height: float, width: float, least: float, most: float) -> int:
-    return int(max(1, min(-(-least // height), most // width)))
+def _raised(volume: Any) -> Any:
+    """An image (H, W) as a volume of one slice; a row (W,) as it is."""
+    return (volume if hasattr(volume, "detach") else array(volume))[None] if volume.ndim == 2 else volume
 
 
 def text_of(metric: str, value: float) -> str:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 CMAPS = ("gray", "viridis", "cividis", "inferno", "magma")  # all grow brighter evenly, for the color-blind too
+SIGNED_CMAP, PHASE_CMAP = "RdBu_r", "twilight"  # of differences with their sign, and of phases
 
 
 class View(NamedTuple):
@@ -12,31 +13,26 @@ class View(NamedTuple):
 
     Parameters
     ----------
-    index, plane : the slice, and of which plane
-    window : (low, high), the values painted darkest and brightest
-    gain : of the errors
+    at : the voxel (slice, row, column) through which the planes are cut
+    plane : the one that is seen
+    windows : (low, high) of each group of panels, see `SliceModel.groups`: the values painted darkest and brightest
+    gain, signed : of the errors: enlarged by, and whether with their sign
     part : of the data, see `lib.viewer.complex_parts`
     cmap : one of CMAPS
     opacity, contours : of overlays
-    rows, columns : the box of the plane that is seen; None: all
     hidden : panels that aren't seen
-    across : panels in a line, at most
-    size : how many times as large as usual
     """
 
-    index: int
+    at: tuple[int, ...]
     plane: str
-    window: tuple[float, float]
+    windows: tuple[tuple[float, float], ...]
     gain: float = 5
+    signed: bool = False
     part: str = "image"
     cmap: str = "gray"
     opacity: float = 0.5
     contours: bool = False
-    rows: tuple[int, int] | None = None
-    columns: tuple[int, int] | None = None
     hidden: tuple[str, ...] = ()
-    across: int = 5
-    size: int = 1
 
 
 class Tile(NamedTuple):

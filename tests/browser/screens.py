@@ -1,6 +1,6 @@
 """The pictures of JupyterLab in README and docs: `python tests/browser/screens.py [NAME …]` after `make demo`.
 
-`segmentation` needs `runs/segmentation3d.yaml` too, `cine` needs `runs/cine.yaml`. Nothing is drawn: each notebook runs in a real Lab, and a part of
+`cine` needs `runs/cine_ablation.yaml` too. Nothing is drawn: each notebook runs in a real Lab, and a part of
 the page is photographed.
 """
 
@@ -11,19 +11,26 @@ from pathlib import Path
 
 from lab import Lab, find_chromium, open_lab
 from PIL import Image, ImageChops
+from test_lab import save
 from test_notebooks_in_lab import errors, open_copy
 
 from lib import ROOT
 
 PICTURES = ROOT / "docs" / "pictures"
-CINE = ["aliased", "sliding window", "UNet2D2D"]
-SCREENS = {  # notebook, its parameters, the part of the page, and a button pressed before
+LABELED = """from lib import viewer
+
+ct, organs = "data/samples/abdomen_b_ct.nii.gz", "data/samples/abdomen_b_organs.nii.gz"
+about = {"overlays": {"organs": organs}, "classes": ["none", "liver", "spleen"], "window": (-100, 250)}
+v = viewer.SliceViewer({"CT": ct, "organs": ct}, title="abdomen_b", **about)
+v.state = {"together": True}
+v"""
+SCREENS = {  # notebook or a cell, the notebook's parameters, the part of the page, and a button pressed before
     "overview": ("00_overview", {}, ".jp-OutputArea-output:has(table) >> nth=-1"),
     "viewer": ("40_view_reconstruction", {}, ".slice-viewer"),
-    "cine": ("40_view_reconstruction", {"inputs": ["evaluate_cine"], "methods": CINE}, ".slice-viewer", "x–t"),
-    "segmentation": ("41_view_segmentation", {"inputs": ["train_volumes"]}, ".slice-viewer"),
+    "cine": ("40_view_reconstruction", {"inputs": ["evaluate_cine_ablation"]}, ".slice-viewer", "all three"),
+    "segmentation": (LABELED, {}, ".slice-viewer"),
     "compare": ("42_compare_runs", {"inputs": ["train_varnet", "train_unet"]}, ".jp-OutputArea:has(> * .run-picker)"),
-    "playground": ("43_play_kspace", {"shown": "VarNet"}, ".jp-OutputArea-output:has(.playground-result)"),
+    "playground": ("43_play_kspace", {"shown": "network"}, ".jp-OutputArea-output:has(.playground-line)"),
     "training": ("21_train_kspace", {"epochs": 6, "steps_per_epoch": 25}, ".jp-OutputArea-output:has(.live-chart)"),
 }
 
@@ -50,13 +57,16 @@ def trim(path: Path, margin: int = 8) -> None:
 
 def shoot(lab: Lab, name: str, folder: Path) -> None:
     notebook, parameters, selector, *button = SCREENS[name]
-    path = open_copy(lab, notebook, run_dir=str(folder / name), **parameters)
+    if notebook is LABELED:
+        path = save(lab, "labeled.ipynb", LABELED)
+    else:
+        path = open_copy(lab, notebook, run_dir=str(folder / name), **parameters)
     with lab.notebook(path) as page:
         lab.do(page.set_viewport_size({"width": 1320, "height": 2400}))
         lab.do(page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')"))
         found = errors(lab.run_all(page, path, 600))
         if found:
-            raise SystemExit(f"{notebook}: {found[0].ename}: {found[0].evalue}")
+            raise SystemExit(f"{name}: {found[0].ename}: {found[0].evalue}")
         if name == "overview":  # its table of notebooks, at the end
             lab.do(page.evaluate("window.panel.content.scrollToItem(window.panel.content.widgets.length - 1)"))
         lab.do(photograph(page, selector, PICTURES / f"screen_{name}.png", *button))

@@ -60,7 +60,7 @@ def test_picking_two_runs_by_keys_shows_both(lab, made, tmp_path):
     path = opened(lab, "42_compare_runs", made, run_dir=str(tmp_path / "run"))
     with lab.notebook(path) as page:
         assert not errors(lab.run_all(page, path))
-        lab.do(page.locator(".run-comparison img.slice-image").first.wait_for())
+        lab.do(page.locator(".run-comparison canvas.sv-image").first.wait_for())
         assert lab.do(page.evaluate(ROWS)) == ["broken", "third", "second", "first", "nothing"]
         lab.do(page.locator(".run-picker").first.scroll_into_view_if_needed())
         lab.screenshot(page, "42_picker")
@@ -76,7 +76,7 @@ def test_picking_two_runs_by_keys_shows_both(lab, made, tmp_path):
             assert part in text
         assert "second" not in text
         before = lab.do(page.locator(".run-comparison img").first.get_attribute("src"))
-        lab.do(page.locator(".widget-hslider", has_text="curve").locator(".noUi-handle").press("ArrowRight"))
+        lab.do(page.locator(".choice", has_text="curve").locator("button").nth(1).press("Enter"))
         lab.do(page.wait_for_function("b => document.querySelector('.run-comparison img').src !== b", arg=before))
         scrolls(lab, page)
 

@@ -1,16 +1,21 @@
 """Checks of k-space files and of the index: every refusal is one line that names the file and what is expected."""
 
 import json
+import re
 
 import h5py
+import nibabel
 import numpy as np
 import pytest
 from refusals import refused
 
 from lib import InputError
+from lib.data import nifti
+from lib.data.case_files import case_file, write_case
 from lib.data.fastmri_file import kspace_file
 from lib.data.fastmri_index import index
 from lib.data.index import SPLITS, read_set, write_set
+from lib.phantoms import sample_scans
 
 
 def make(path, kspace=None, **more):
@@ -61,6 +66,13 @@ BAD = {
         r"reconstruction_rss: shape \(3, 8, 6\), expected \(2, H, W\)",
     ),
     "header": (None, {"ismrmrd_header": b"<no/>"}, "ismrmrd_header: not a valid ISMRMRD header"),
+    "target nan": (None, {"reconstruction_rss": np.where(NAN[:, 0].real == 1, 1, np.nan)}, "its largest value is nan"),
+    "target zero": (None, {"reconstruction_rss": np.zeros((2, 8, 6))}, "its largest value is 0, expected a finite"),
+    "target below zero": (None, {"reconstruction_rss": np.full((2, 8, 6), -1.0)}, "its largest value is -1, expected"),
+    "mask nan": (None, {"mask": np.array([1, np.nan, 1, 1, 0, 1])}, "mask: holds NaN or inf values"),
+    "mask inf": (None, {"mask": np.array([1, np.inf, 1, 1, 0, 1])}, "mask: holds NaN or inf values"),
+    "mask zero": (None, {"mask": np.zeros(6)}, "mask: none of its 6 columns is acquired"),
+    "mask zero (H, W)": (None, {"mask": np.zeros((8, 6))}, "mask: none of its 6 columns is acquired"),
 }
 
 
@@ -71,6 +83,77 @@ def test_bad_files_are_refused_in_one_line(tmp_path, name):
     with pytest.raises(InputError, match=message) as error:
         kspace_file(path, values=True)
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("maximum", [0, -1.0, np.nan, np.inf, "much", [1.0, 2.0]], ids=str)
+def test_the_maximum_is_a_finite_number_above_0(tmp_path, maximum):
+    path = make(tmp_path / "bad.h5", reconstruction_rss=np.ones((2, 8, 6)))
+    with h5py.File(path, "a") as file:
+        file.attrs["max"] = maximum
+    with refused(where=str(path), found="attribute max", expected="finite number"):
+        kspace_file(path)
+
+
+def test_all_values_of_a_target_are_read_also_where_its_maximum_is_stated(tmp_path):
+    target = np.ones((2, 8, 6))
+    target[0, 3, 3] = np.nan
+    path = make(tmp_path / "a" / "bad.h5", reconstruction_rss=target)
+    with h5py.File(path, "a") as file:
+        file.attrs["max"] = 1.0
+    with refused(where=str(path), found="reconstruction_rss: slice 0 holds NaN or inf"):
+        index(tmp_path / "a", tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("mm", ["-1", "-0.5", "nan", "inf"])
+def test_a_header_of_impossible_sizes_is_refused(tmp_path, mm):
+    header = sample_scans.header((8, 6), 1.0, 3)
+    path = make(
+        tmp_path / "a.h5", ismrmrd_header=re.sub(rb"(<fieldOfView_mm>\s*<x>)[^<]*", rb"\g<1>" + mm.encode(), header)
+    )
+    with refused(where=str(path), found="ismrmrd_header: .*(field of view|fieldOfView_mm)"):
+        kspace_file(path)
+
+
+CASE = {"image": np.ones((2, 4, 4), np.float32), "label": None, "person": "p", "classes": ("a", "b"), "names": "01"}
+
+
+@pytest.mark.parametrize("spacing", [(1, np.nan, 1), (1, 0, 1), (1, -1, 1), (np.inf, 1, 1), (1, 1), 1.0], ids=str)
+def test_a_case_has_a_finite_spacing_above_0(tmp_path, spacing):
+    with refused(where="a.h5", found="attribute spacing: ", expected="3 finite numbers above 0"):
+        write_case(tmp_path / "b" / "a.h5", **CASE, spacing=spacing)
+    assert not (tmp_path / "b").exists()
+    write_case(tmp_path / "a.h5", **CASE)
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file.attrs["spacing"] = spacing
+    with refused(where="a.h5", found="attribute spacing: ", expected="3 finite numbers above 0"):
+        case_file(tmp_path / "a.h5")
+
+
+def test_a_case_holds_finite_values(tmp_path):
+    image = CASE["image"].copy()
+    image[1, 2, 3] = np.nan
+    with refused(found="the image holds NaN or inf"):
+        write_case(tmp_path / "a.h5", **CASE | {"image": image})
+    assert not list(tmp_path.iterdir())
+    write_case(tmp_path / "a.h5", **CASE, fill=0.5)
+    assert case_file(tmp_path / "a.h5").fill == (0.5,)
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file.attrs["fill"] = [0.0, np.nan]
+    with refused(found=r"attribute fill: \[0.0, nan\]", expected="^finite numbers$"):
+        case_file(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+def test_a_volume_has_an_affine_with_an_inverse(tmp_path, bad):
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    image = nibabel.Nifti1Image(np.ones((4, 4, 4), np.uint8), affine)
+    image.header["srow_x"][0] = bad
+    image.header["qform_code"] = 0
+    (tmp_path / "a.nii").write_bytes(image.header.structarr.tobytes() + bytes(4) + image.dataobj.tobytes())
+    for reader in (nifti.header, nifti.read_radiological):
+        with refused(where="a.nii", found="its affine .* has no inverse|can't be read as NIfTI"):
+            reader(tmp_path / "a.nii")
 
 
 def test_missing_key_group_and_truncated_files_are_refused(tmp_path):
@@ -105,13 +188,13 @@ def test_index_takes_splits_from_folder_names(tmp_path):
         make(tmp_path / "scans" / split / f"{split}.h5")
     index(tmp_path / "scans", tmp_path / "set")
     found = {e["split"]: e["person"] for e in read_set(tmp_path / "set")["files"]}
-    assert found == {s: f"multicoil_{s}" for s in SPLITS}
+    assert found == {"test": "person_001", "train": "person_002", "val": "person_003"}  # in the order of their names
 
 
 def test_a_person_in_two_splits_is_refused(tmp_path):
     make(tmp_path / "a.h5"), make(tmp_path / "b.h5")
     files = [{"split": "train", "path": "a.h5", "person": "x"}, {"split": "test", "path": "b.h5", "person": "x"}]
-    with refused(found="person x is in both train and test"):
+    with refused(found=r"a.h5 \(train\) and b.h5 \(test\) are of one person: split by person"):
         write_set(tmp_path, "here", "k-space", files)
 
 

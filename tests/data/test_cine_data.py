@@ -7,8 +7,8 @@ import torch
 from refusals import refused
 
 from lib import InputError
-from lib.data import cine
-from lib.data.index import read_set
+from lib.data import cine, cine_files
+from lib.data.index import read_set, write_set
 from lib.phantoms import cine as hearts
 
 SHAPE = (3, 12, 10, 4)
@@ -26,14 +26,14 @@ def write(path, key, data, **attributes):
 def six(tmp_path):
     random, files = np.random.default_rng(0), {}
     for split in ("train", "val", "test"):
-        for side, key in cine.DATA_KEYS.items():
+        for side, key in cine_files.DATA_KEYS.items():
             data = random.random(SHAPE).astype(np.float32)
             files[f"{side}_{split}"] = write(tmp_path / f"{side}_{split}.h5", key, data)
     return files
 
 
 def test_a_users_files_are_indexed_where_they_lie(six, tmp_path, capsys):
-    cine.index(six, tmp_path / "set", TRAINING)
+    cine_files.index(six, tmp_path / "set", TRAINING)
     found = read_set(tmp_path / "set")
     assert found["kind"] == "cine" and found["counts"] == {"train": 3, "val": 3, "test": 3}
     assert "x_train: x_train.h5, 3 series of 12×10×4" in capsys.readouterr().out
@@ -45,7 +45,7 @@ def test_a_users_files_are_indexed_where_they_lie(six, tmp_path, capsys):
 
 
 def test_batches_are_inputs_then_truths(six, tmp_path):
-    cine.index(six, tmp_path / "set", TRAINING)
+    cine_files.index(six, tmp_path / "set", TRAINING)
     dls = cine.dataloaders(tmp_path / "set", batch_size=2, seed=3)
     batches = list(dls.train)
     assert [tuple(b.shape) for b in batches[0]] == [(2, 12, 10, 4)] * 2 and dls.n_inp == 1
@@ -55,7 +55,7 @@ def test_batches_are_inputs_then_truths(six, tmp_path):
 
 
 def test_prediction_needs_only_inputs(six, tmp_path):
-    cine.index({"x_test": six["x_test"]}, tmp_path / "set", {"test": False})
+    cine_files.index({"x_test": six["x_test"]}, tmp_path / "set", {"test": False})
     (pair,) = cine.split_pairs(tmp_path / "set", "test", need_truth=False)
     assert pair.truths is None and cine.CineSeries([pair]).case(0).truth is None
     assert len(cine.CineSeries([pair])[0]) == 1
@@ -89,13 +89,13 @@ def test_bad_files(six, tmp_path, name):
     which, key, data, words = BAD[name]
     write(six[which], key, data)
     with pytest.raises(InputError, match=words):
-        cine.index(six, tmp_path / "set", TRAINING)
+        cine_files.index(six, tmp_path / "set", TRAINING)
     assert not (tmp_path / "set").exists()
 
 
 def test_values_far_from_0_to_1_are_a_warning(six, tmp_path, capsys):
     write(six["x_val"], "imagesRecon", np.full(SHAPE, 300.0))
-    cine.index(six, tmp_path / "set", TRAINING)
+    cine_files.index(six, tmp_path / "set", TRAINING)
     assert "x_val.h5: imagesRecon: values from 300 to 300, expected about 0 to 1" in capsys.readouterr().out
 
 
@@ -112,17 +112,40 @@ def test_values_far_from_0_to_1_are_a_warning(six, tmp_path, capsys):
 )
 def test_files_that_a_task_needs(six, change, needed, words):
     with pytest.raises(InputError, match=words):
-        cine.check_files(six | change, needed)
+        cine_files.check_files(six | change, needed)
 
 
 def test_pairs_are_aliased_and_true_in_one_scale():
-    ((seen, truth),) = hearts.simulated(0, 1, 32, 6, "cartesian", 2.0, num_coils=3, snr=50.0, seed=0)
+    ((seen, truth),) = hearts.drawn(0, 1, 32, 6, "cartesian", 2.0, num_coils=3, snr=50.0, seed=0)
     assert seen.shape == truth.shape == (6, 32, 32)
     assert np.percentile(seen.mean(0), 99.9) == pytest.approx(1)
     assert 0.7 < truth.max() < 1.6 and (seen - truth).norm() / truth.norm() > 0.05
 
 
-def test_the_real_heart_is_cut_out_on_twice_the_grid():
-    series, pixel = hearts.real_heart(64, 10)
-    assert series.shape == (10, 128, 128) and pixel == pytest.approx(1.37) and series.max() == 1
-    assert (series[5] - series[0]).abs().mean() > 0.01  # it beats
+def test_persons_travel_from_the_file_to_the_case(tmp_path):
+    images = [(torch.rand(3, 12, 12), torch.rand(3, 12, 12)) for _ in range(3)]
+    entries = cine_files.write_pair(
+        tmp_path, "test", "two", "patients", ["a0", "a1", "b0"], images, persons=["a", "a", "b"]
+    )
+    entries += cine_files.write_pair(
+        tmp_path, "test", "drawn", "drawn hearts", ["d0", "d1", "d2"], images, simulated=True
+    )
+    write_set(tmp_path, "here", "cine", entries)
+    series = cine.CineSeries(cine.split_pairs(tmp_path, "test"))
+    assert [series.case(i).person for i in range(6)] == ["a", "a", "b", "d0", "d1", "d2"]
+    assert read_set(tmp_path)["persons"]["test"] == ["a", "b", "d0", "d1", "d2"]
+
+
+def test_a_person_in_two_splits_is_refused_whatever_the_files_are_called(six, tmp_path):
+    for split in ("train", "val"):
+        with h5py.File(six[f"x_{split}"], "a") as file:
+            file.attrs["persons"] = ["p", "p", f"only in {split}"]
+    with refused(found=r"x_train.h5 \(train\) and \S+x_val.h5 \(val\) are of one person: split by person"):
+        cine_files.index(six, tmp_path / "set", TRAINING)
+
+
+def test_persons_need_be_as_many_as_the_series(six):
+    with h5py.File(six["x_test"], "a") as file:
+        file.attrs["persons"] = ["p", "q"]
+    with refused(where="x_test.h5", found="attribute persons: 2 for 3 series", expected="one per series"):
+        cine_files.series_file(six["x_test"], "x")

@@ -226,7 +226,7 @@ def test_every_way_gives_varnet_the_center_lines_that_fastmri_gives(wide, networ
     reconstruction.compare(wide, settings, [4], {"VarNet": ours}, tmp_path / "b.h5")
     with h5py.File(tmp_path / "b.h5") as result:
         assert same([torch.from_numpy(group["VarNet"][0]) for group in result.values()])
-    monkeypatch.setattr(look, "_name_of", lambda *_: "VarNet")
+    monkeypatch.setattr(look, "network_name", lambda *_: "VarNet")
     monkeypatch.setattr(look, "load", lambda *_: SimpleNamespace(model=ours))
     assert same([look._by_network("anywhere", slices.case(i), slices.index[i][0]) for i in range(3)])
     for fresh in (False, True):

@@ -23,7 +23,11 @@ def test_odd_slices_are_padded_or_dropped(source, tmp_path, capsys):
     hipmri.prepare(source, tmp_path / "pad")
     content = read_set(tmp_path / "pad")
     assert content["counts"] == {"train": 8, "val": 2, "test": 2} and content["size"] == [256, 144]
-    assert content["persons"] == {"train": ["004", "019", "035"], "val": ["036"], "test": ["040"]}
+    assert content["persons"] == {
+        "train": ["person_001", "person_002", "person_003"],
+        "val": ["person_004"],
+        "test": ["person_005"],
+    }
     assert content["classes"] == list(hipmri.CLASSES) and content["sizes"] == {"256×128": 10, "256×144": 2}
     hipmri.prepare(source, tmp_path / "drop", odd="drop")
     content = read_set(tmp_path / "drop")
@@ -33,14 +37,14 @@ def test_odd_slices_are_padded_or_dropped(source, tmp_path, capsys):
 
 def test_cases_hold_what_the_files_hold(source, tmp_path):
     hipmri.prepare(source, tmp_path)
-    with h5py.File(tmp_path / "train" / "case_035_week_0.h5") as file:
+    with h5py.File(tmp_path / "train" / "person_003_week_0.h5") as file:
         image = nibabel.load(source / "keras_slices_train" / "case_035_week_0_slice_1.nii.gz").get_fdata()
         assert image.ndim == 3  # the trailing axis
         assert np.array_equal(file["image"][1][:, 8:-8], image[..., 0].astype(np.float32))
         assert (file["image"][1][:, :8] == file["image"][:].min()).all() and file["label"].dtype == np.uint8
         label = nibabel.load(source / "keras_slices_seg_train" / "seg_035_week_0_slice_1.nii.gz").get_fdata()
         assert np.array_equal(file["label"][1][:, 8:-8], label[..., 0])
-        assert file.attrs["person"] == "035" and list(file.attrs["names"]) == ["0", "1"]
+        assert file.attrs["person"] == "person_003" and list(file.attrs["names"]) == ["0", "1"]
 
 
 def _lost(kind):
@@ -68,7 +72,7 @@ SPOILT = {
     "sizes": (_rewrite(SEG, np.zeros((250, 128))), r"seg_004_week_0_slice_1.nii.gz: \(250, 128\), its image is \(256, 128\)"),
     "classes": (_rewrite(SEG, np.full((256, 128), 7.0)), r"slice_1.nii.gz: holds label 7 \(32768 times\), expected 0 … 5 \(background"),
     "fractions": (_rewrite(SEG, np.full((256, 128), 0.5)), "slice_1.nii.gz: holds 0.5, expected class numbers"),
-    "both sides": (_both_sides, "patient 004 is in both train and test: split by patient"),
+    "both sides": (_both_sides, "case_004_week_3_slice_0.nii.gz: its patient is in train, too: case_004_week_0_slice_0.nii.gz: split by patient"),
     "empty": (lambda f: [p.unlink() for p in (f / "keras_slices_train").iterdir()], "keras_slices_train: empty"),
     "truncated": (lambda f: (f / SEG).write_bytes((f / SEG).read_bytes()[:100]), "slice_1.nii.gz: can't be read as NIfTI"),
     "name": (lambda f: (f / SEG).rename(f / "keras_slices_seg_train" / "a.nii.gz"), "a.nii.gz: expected a name like seg_004"),
@@ -101,7 +105,7 @@ def test_axes_of_one_go_wherever_they_stand(tmp_path, capsys):
     for axis, spacing in ((0, [1, 2, 3]), (1, [1, 1.5, 3]), (2, [1, 1.5, 2])):
         _saved(tmp_path / f"{axis}", np.expand_dims(image, axis), np.expand_dims(label, axis), affine, affine)
         hipmri.prepare(tmp_path / f"{axis}", tmp_path / f"{axis}" / "out")
-        with h5py.File(tmp_path / f"{axis}" / "out" / "train" / "case_004_week_0.h5") as file:
+        with h5py.File(tmp_path / f"{axis}" / "out" / "train" / "person_001_week_0.h5") as file:
             assert np.array_equal(file["image"][0], image) and np.array_equal(file["label"][0], label)
             assert file.attrs["spacing"].tolist() == spacing and file.attrs["affine"].shape == (4, 4)
     assert "identity" not in capsys.readouterr().out
@@ -135,7 +139,7 @@ def test_a_label_with_another_affine_is_refused_or_set(tmp_path):
 def test_labels_near_whole_numbers_are_rounded(tmp_path):
     label = np.tile(np.float32([0, 0.9999999, 2.004, 5]), (4, 1))
     hipmri.prepare(_saved(tmp_path / "in", label, label), tmp_path / "out")
-    with h5py.File(tmp_path / "out" / "train" / "case_004_week_0.h5") as file:
+    with h5py.File(tmp_path / "out" / "train" / "person_001_week_0.h5") as file:
         assert file["label"][0, 0].tolist() == [0, 1, 2, 5]
 
 
@@ -143,7 +147,7 @@ def test_a_test_folder_without_labels_is_for_prediction(copy, tmp_path):
     shutil.rmtree(copy / "keras_slices_seg_test")
     hipmri.prepare(copy, tmp_path / "out")
     assert len(CaseSlices(split_cases(tmp_path / "out", "test", need_label=False))[0]) == 1
-    with refused(where="case_040_week_3.h5", found=r"no label \(1 files of test\)"):
+    with refused(where="person_005_week_3.h5", found=r"no label \(1 files of test\)"):
         split_cases(tmp_path / "out", "test")
 
 
@@ -207,7 +211,7 @@ def test_odd_slices_of_ct_are_padded_with_air(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
     hipmri.prepare(tmp_path / "in", tmp_path / "out")
-    with h5py.File(tmp_path / "out" / "train" / "case_001_week_0.h5") as file:
+    with h5py.File(tmp_path / "out" / "train" / "person_001_week_0.h5") as file:
         assert (file["image"][1][:, :4] == -1000).all() and (file["image"][1][:, 4:-4] == -999).all()
         assert not file["label"][1][:, :4].any() and file.attrs["fill"] == -1000
 
@@ -233,3 +237,32 @@ def test_settings_that_are_refused(source, tmp_path):
         with h5py.File(path, "w") as file:
             file["kspace"] = [1]
         case_files.case_file(path)
+
+
+def test_a_new_pose_is_as_large_and_as_far_away_as_was_asked_for():
+    label = torch.zeros(64, 64, dtype=torch.int64)
+    label[24:40, 24:40] = 1
+    areas, middles = [], []
+    for i in range(40):
+        image, after = augment_slice(label[None].float(), label, (2, 0, i), scale=0.25, shift=8)
+        assert (image[0].round().long() == after).float().mean() > 0.95
+        areas.append(int(after.sum()) / 256)
+        middles.append(np.argwhere(after.numpy()).mean(0) - 31.5)
+    low, high = min(areas), max(areas)
+    assert 0.7**2 < low < 0.9**2 and 1.1**2 < high < 1.3**2
+    away = np.abs(middles)
+    assert 5 < away.max() < 8 * 1.25 + 1 and abs(np.mean(middles)) < 2.5
+
+
+def test_a_new_contrast_changes_no_border_of_its_range_and_no_label():
+    ramp = torch.linspace(-5, 20, 64).reshape(1, 8, 8)
+    label = (ramp[0] > 3).long()
+    powers = set()
+    for i in range(20):
+        image, after = augment_slice(ramp, label, (3, 0, i), gamma=0.3)
+        assert torch.equal(after, label) and image.min() == -5 and image.max() == pytest.approx(20)
+        assert (image.flatten().diff() > 0).all()  # what was brighter is
+        power = float(((image[0, 4, 0] + 5) / 25).log() / ((ramp[0, 4, 0] + 5) / 25).log())
+        assert np.exp(-0.6) - 1e-4 <= power <= np.exp(0.6) + 1e-4
+        powers.add(round(power, 4))
+    assert len(powers) > 15 and min(powers) < 1 < max(powers)

@@ -27,7 +27,7 @@ def test_kaggles_folders_split_by_patient(source, tmp_path):
     persons = content["persons"]
     assert {k: len(v) for k, v in persons.items()} == {"train": 8, "val": 1, "test": 1}
     assert not set(persons["train"]) & set(persons["test"]) and content["counts"]["train"] == 24
-    assert all(p.startswith("TCGA_CS_") and p.count("_") == 2 for p in persons["train"])
+    assert sorted(sum(persons.values(), [])) == [f"person_{n:03d}" for n in range(1, 11)]
 
 
 def test_split_by_image_puts_patients_on_both_sides_and_says_so(source, tmp_path):
@@ -39,7 +39,7 @@ def test_split_by_image_puts_patients_on_both_sides_and_says_so(source, tmp_path
 
 
 def test_cases_hold_resized_images_and_masks_of_0_and_1(source, tmp_path):
-    lgg.prepare(source, tmp_path, (128, 96))
+    lgg.prepare(source, tmp_path, (128, 96), real_ids=True)
     path = next((tmp_path / "train").glob("*.h5"))
     with h5py.File(path) as file:
         assert file["image"].shape == (3, 3, 128, 96) and file["image"].dtype == np.uint8
@@ -62,10 +62,12 @@ def test_the_sources_layout_with_gray_images_and_other_files(tmp_path):
         for split in ("train", "test"):
             old = tmp_path / "in" / f"{split}_{part}" / f"{split}_0.png"
             old.rename(old.with_name(f"TCGA_CS_4941_19960909_{len(split)}.png"))
-    with refused(found="patient TCGA_CS_4941 is among the training images too: set split_by to image"):
+    with refused(
+        where="TCGA_CS_4941_19960909_4.png", found="its patient is among the training images too: set split_by"
+    ):
         lgg.prepare(tmp_path / "in", tmp_path / "again", (40, 40))
     lgg.prepare(tmp_path / "in", tmp_path / "again", (40, 40), split_by="image")
-    assert "TCGA_CS_4941" in read_set(tmp_path / "again")["shared_persons"]
+    assert read_set(tmp_path / "again")["shared_persons"] == ["person_001"]
 
 
 def test_too_few_patients_to_train_on(tmp_path):
@@ -196,7 +198,7 @@ def test_masks_of_a_set_have_one_threshold_that_is_said_once(tmp_path, capsys):
     faint[4:9, 4:9], faint[4, 4] = 60, 30  # beside masks up to 255, less than half a pixel of lesion
     Image.fromarray(faint).save(tmp_path / "in" / "train_mask" / "train_3.png")
     (tmp_path / "in" / "train_mask" / "train_3.jpg").unlink()
-    lgg.prepare(tmp_path / "in", tmp_path / "out", (40, 40))
+    lgg.prepare(tmp_path / "in", tmp_path / "out", (40, 40), real_ids=True)
     said = [line for line in capsys.readouterr().out.splitlines() if "more than two values" in line]
     assert len(said) == 1 and said[0].startswith("8 of 8 masks have more than two values, such as train_0.jpg")
     content = read_set(tmp_path / "out")
@@ -246,8 +248,10 @@ def test_drawn_lesions_have_exact_masks_inside_the_tissue():
 
 def test_the_samples_are_split_by_person_and_the_real_tumours_are_real(tmp_path):
     counts = lesions.write_kaggle(tmp_path / "in", 0, count=6)
-    assert counts["TCGA_REAL_TUMOURB"] == 3 and set(counts) == set(lesions.SPLITS)
-    lgg.prepare(tmp_path / "in", tmp_path / "out", (64, 64), place=lesions.SPLITS)
+    assert counts["TCGA_REAL_TUMOURB"] == 3 and len(counts) == 5
+    lgg.prepare(
+        tmp_path / "in", tmp_path / "out", (64, 64), val_patients=lesions.VAL, test_patients=lesions.TEST, real_ids=True
+    )
     content = read_set(tmp_path / "out")
     assert content["persons"]["test"] == ["TCGA_DRAWN_BRAINB", "TCGA_REAL_TUMOURB"]
     assert len(lgg.write_sample(tmp_path / "out")) == 4
@@ -259,3 +263,40 @@ def test_kaggles_archive_is_read_as_it_unpacks(tmp_path):
     found = lgg.find(tmp_path)
     assert found == lgg.find(tmp_path / "kaggle_3m") and len(found) == 30
     assert len(lgg.find(tmp_path / "lgg-mri-segmentation" / "kaggle_3m")) == 30
+
+
+def test_patients_named_for_a_split_are_in_it_and_others_train(source, tmp_path):
+    names = [f"TCGA_CS_{number}" for number in range(4941, 4951)]
+    lgg.prepare(source, tmp_path, (16, 16), val_patients=names[:2], test_patients=["person_006"])
+    persons, called = read_set(tmp_path)["persons"], [f"person_{n:03d}" for n in range(1, 11)]
+    assert persons == {"train": [*called[2:5], *called[6:]], "val": called[:2], "test": called[5:6]}
+    wrong = {
+        "val_patients 'TCGA_CS_494'": (["TCGA_CS_494"], names[:1], ""),
+        "val_patients": (names[:2], names[1:2], "person_002 is among test_patients"),
+        "test_patients": (names[:2], None, "names no patient"),
+        "val_patients, test_patients": (names[:5], names[5:], "name all patients"),
+    }
+    for where, (val, test, found) in wrong.items():
+        with refused(where=where, found=found) as error:
+            lgg.prepare(source, tmp_path / "no", (16, 16), val_patients=val, test_patients=test)
+        assert "TCGA" not in f"{error.value.found}{error.value.expected}"
+    with refused(where="classes", found="'a', 'b', 'c'"):
+        lgg.prepare(source, tmp_path / "no", (16, 16), classes=("a", "b", "c"))
+
+
+def test_folders_of_other_names_are_patients_if_there_are_masks_in_them(tmp_path):
+    kaggle_layout(tmp_path / "in", patients=1, slices=2, size=16)
+    (folder,) = (p for p in (tmp_path / "in").iterdir() if p.is_dir())
+    (tmp_path / "in" / "no_patient").mkdir()
+    folder.rename(folder.with_name("anna"))
+    assert {(pair.person, pair.image.name) for pair in lgg.find(tmp_path / "in")} == {
+        ("anna", f"{folder.name}_{n}.tif") for n in (1, 2)
+    }
+
+
+def test_images_of_one_name_are_refused_before_any_is_predicted(tmp_path):
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    with refused(where="a.png", found="a.jpg has the same name: predictions go by it"):
+        segment.segment_images(torch.nn.Conv2d(3, 1, 1), tmp_path, tmp_path / "masks.h5", "unit", (2, 2))
+    assert not (tmp_path / "masks.h5").exists()

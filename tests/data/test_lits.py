@@ -10,9 +10,10 @@ import torch
 from nibabel.orientations import inv_ornt_aff
 from refusals import refused
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from lib import InputError
-from lib.data import lits
+from lib.data import lits, patches
 from lib.data.case_files import case_file, split_cases, write_case
 from lib.data.index import read_set
 from lib.data.lits import attributes, middle, planes, prepare, save_nifti, to_original
@@ -163,7 +164,7 @@ def test_every_voxel_keeps_its_place_in_the_world(tmp_path):
         assert attrs["affine"] @ (z, y, x, 1) == pytest.approx(affine @ (i, j, k, 1))
         assert label[z, y, x] == values[i, j, k] % 3
     assert attrs["original_shape"].tolist() == [2, 3, 4] and np.allclose(attrs["original_affine"], affine)
-    assert attrs["source"] == "volume-0.nii" and attrs["fill"] == 0.0 and attrs["person"] == "volume-0"
+    assert attrs["source"] == "volume-0.nii" and attrs["fill"] == 0.0 and attrs["person"] == "person_001"
 
 
 def test_window_boxes_and_relabeling(tmp_path):
@@ -288,10 +289,10 @@ def test_what_is_wrong_is_named(tmp_path, name):
 
 def test_a_person_stands_in_one_split_and_settings_are_checked_first(source, tmp_path):
     persons = {"volume-1": "p", "volume-5": "p"}
-    with refused(where="volume-5.nii", found="p is in train and val: split by person"):
+    with refused(where="volume-5.nii", found="in val, volume-1.nii of the same person in train: split by person"):
         prepare(source, tmp_path, split={"val": 1}, persons=persons)
     prepare(source, tmp_path / "shared", split={"val": 1}, persons=persons, shared_persons=["p"])
-    assert read_set(tmp_path / "shared")["persons"]["val"] == ["p"]
+    assert read_set(tmp_path / "shared")["persons"]["val"] == ["person_001"]
     for settings, words in {
         "both": ({"size": [1, 1, 1], "spacing": [1, 1, 1]}, "give one of them"),
         "window": ({"window": [240, -160]}, r"window: got \[240, -160\], expected \[low, high\]"),
@@ -563,7 +564,7 @@ def test_patches_are_what_stands_in_the_file(wide):
         )
         assert np.array_equal(case.image[0], image[where]) and np.array_equal(case.label, label[where])
         assert torch.equal(found[i][0], case.image) and torch.equal(found[0, i][1], case.label)
-        assert (case.id, case.person, case.file) == ("volume-0", "volume-0", wide[0].path)
+        assert (case.id, case.person, case.file) == ("volume-0", "person_001", wide[0].path)
 
 
 def test_draws_depend_on_seed_epoch_and_index_alone(wide):
@@ -631,6 +632,27 @@ def test_augmentation_scales_within_a_tenth_and_flips_both():
     assert 70 < sum(flipped) < 130
 
 
+def test_a_quarter_turn_of_a_patch_is_exact():
+    image, label = torch.randn(1, 8, 8, 8), torch.randint(0, 3, (8, 8, 8))
+    quarter = Rotation.from_euler("z", 90, degrees=True).as_matrix()  # in the plane of W and H
+    turned, same = patches._posed(image, label, quarter)
+    assert torch.allclose(turned, torch.rot90(image, 1, (-2, -1)), atol=1e-5)
+    assert torch.equal(same, torch.rot90(label, 1, (-2, -1)))
+
+
+def test_a_larger_patch_shows_its_middle_and_poses_stay_within_their_limits():
+    image = torch.zeros(1, 32, 32, 32)
+    image[:, 12:20, 12:20, 12:20] = 1
+    label = image[0].long()
+    for i in range(20):
+        posed, same = augment_patch(image, label, np.random.default_rng((0, i)), rotate=20, scale=0.2)
+        grown = float(same.sum()) / float(label.sum())
+        assert 0.4 < grown < 1.9 and abs(float(posed.sum()) / float(same.sum()) - 1) < 0.2
+        assert set(same.unique().tolist()) == {0, 1}
+    power, _ = augment_patch(torch.rand(1, 8, 8, 8), label[:8, :8, :8], np.random.default_rng(1), gamma=0.3)
+    assert float(power.min()) >= 0 and float(power.max()) <= 1.4  # .1 of intensity isn't asked for
+
+
 def test_batches_of_a_prepared_set(prepared, capsys):
     settings = {"count": 5, "batch_size": 4, "eval_batch_size": 2, "augmentation": {"flips": [1, 0, 0]}}
     dls = dataloaders(prepared, (6, 8, 6), target_of("one_hot", 3), **settings, num_workers=2)
@@ -641,6 +663,17 @@ def test_batches_of_a_prepared_set(prepared, capsys):
     image, target = next(iter(dls.valid))
     assert len(found) == 8 and len(dls.valid) == 4 and torch.equal(image[1], found.case(1).image)
     assert "padded" not in capsys.readouterr().out
+
+
+def test_training_on_the_first_volumes_alone(prepared):
+    names = [case.id for case in split_cases(prepared, "train")]
+    common = {"count": 1, "batch_size": 1}
+    dls = dataloaders(prepared, (6, 8, 6), train_cases=1, **common)
+    assert [case.id for case in dls.train.dataset.cases] == names[:1] and len(dls.train.dataset) == 1
+    assert [case.id for case in dls.valid.dataset.cases] == [case.id for case in split_cases(prepared, "val")]
+    assert len(dataloaders(prepared, (6, 8, 6), **common).train.dataset) == len(names)
+    with refused(where="train_cases", found=f"got {len(names) + 1}", expected=f"1 … {len(names)}"):
+        dataloaders(prepared, (6, 8, 6), train_cases=len(names) + 1, **common)
 
 
 def test_workers_that_are_not_forked_read_the_same(prepared, monkeypatch):
@@ -681,7 +714,7 @@ def test_the_sample_slab_keeps_its_distance_and_every_split_has_both_organs(tmp_
     about = labeled_scans.write_lits(tmp_path / "in")
     prepare(tmp_path / "in", tmp_path / "out", **about)
     content = read_set(tmp_path / "out")
-    assert content["persons"] == {"train": ["abdomen_a"], "val": ["abdomen_a"], "test": ["abdomen_b"]}
+    assert content["persons"] == {"train": ["person_001"], "val": ["person_001"], "test": ["person_002"]}
     assert content["classes"] == ["background", "liver", "spleen"] and "a slab of it validates" in content["note"]
     for split in ("train", "val", "test"):
         voxels = [e["voxels"] for e in content["files"] if e["split"] == split]

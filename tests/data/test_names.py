@@ -63,7 +63,7 @@ def test_two_files_of_one_name_are_two_cases_everywhere(tmp_path):
     ).scores
     assert list(results.read(tmp_path / "e.h5")) == ["acc4_x", "acc8_x"] == list(dict.fromkeys(scores.case))
     people = reconstruction.per_person(scores)  # one person, whatever the number of files
-    assert len(people) == 2 and set(people.person) == {"somebody"}
+    assert len(people) == 2 and set(people.person) == {"person_001"}
     each = scores[scores.method == "GRAPPA"].ssim
     assert people[people.method == "GRAPPA"].ssim.item() == pytest.approx(each.mean())
 

@@ -11,9 +11,10 @@ import torch
 from refusals import refused
 
 from lib import files, models, runs
-from lib.data import case_files, cine, fastmri, fastmri_index, hipmri, lgg, lits
+from lib.data import case_files, cine, cine_files, fastmri, fastmri_index, hipmri, lgg, lits
 from lib.evaluation import predictions
 from lib.inference import predict, reconstruct, results, segment
+from lib.inference.flips import FlipAverage
 from lib.models.varnet_rcan import SelfEnsemble
 from lib.runs import prediction
 from lib.viewer import show_prediction
@@ -23,8 +24,8 @@ TRAINED = {  # network: (family, its settings, classes, how its inputs were made
     "UNet2D1D": ("cine", {"base_filters": 2, "depth": 2}, (), {}, {"metrics": ["psnr"]}),
     "VarNet": ("kspace", {}, (), {}, {"mask": MASK, "eval_batch_size": 2}),
     "VarNetRCAN": ("cascade", {}, (), {}, {"mask": MASK, "self_ensemble": {"turns": ["identity", "flip_w"]}}),
-    "UNet2D": ("slices", {"num_classes": 6}, hipmri.CLASSES, {"normalize": "z_score"}, {"normalize": "z_score"}),
-    "VolumeUNet": ("volumes", {"num_classes": 3}, lits.CLASSES, {"patch": [8, 8, 8]}, {"overlap": 0.25}),
+    "UNet2D": ("slices", {"num_classes": 6}, hipmri.CLASSES, {"normalize": "z_score"}, {"test_time_flips": ["W"]}),
+    "VolumeUNet": ("volumes", {"num_classes": 3}, lits.CLASSES, {"patch": [8, 8, 8]}, {"overlap": 0.25, "test_time_flips": ["D", "W"]}),
     "ResUNet": ("pairs", {"encoder": "plain"}, lgg.CLASSES, {"normalize": "unit", "size": [32, 32]}, {}),
 }  # fmt: skip
 GIVEN = {"quick": False, "split": "test", "evaluate": False, "serving": False}
@@ -36,8 +37,8 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("families")
     fastmri_index.index(miniatures.knee(place / "fastmri"), place / "kspace")
     six = miniatures.cine(place / "six")
-    series = {name: six / f"{name}.h5" for name in cine.FILE_NAMES}
-    cine.index(series, place / "cine", {"test": True})
+    series = {name: six / f"{name}.h5" for name in cine_files.FILE_NAMES}
+    cine_files.index(series, place / "cine", {"test": True})
     hipmri.prepare(labeled.hipmri_layout(place / "hipmri", 1, (96, 96), odd=False), place / "slices")
     lits.prepare(
         miniatures.lits(place / "lits", (0, 1, 2)), place / "volumes", split={"val": 1, "test": 1}, size=[8, 12, 12]
@@ -81,6 +82,8 @@ def expected(name, model, place, path):
         slices = fastmri.KspaceSlices(fastmri.split_files(folder, "test", False), MASK, **fastmri.inputs_of(model))
         return reconstruct.reconstruct(network, slices, path, batch_size=2 if name == "VarNet" else 4)
     cases = case_files.split_cases(folder, "test")
+    if name in ("VolumeUNet", "UNet2D"):
+        model = FlipAverage(model, {"VolumeUNet": (-3, -1), "UNet2D": (-1,)}[name])
     if name == "VolumeUNet":
         return segment.segment_volumes(model, cases, path, [8, 8, 8], 0.25, 2)
     how = {"UNet2D": ("z_score", 1, 16), "ResUNet": ("unit", 3, 8)}[name]
@@ -136,9 +139,9 @@ def test_what_is_given_stands_before_the_training_but_not_before_the_weights(pla
     origin = prediction.origin(trained(place, "VolumeUNet")[0])
     assert prediction.complete({}, origin) == {
         "data": str(place / "volumes"), "files": None, "patch": [8, 8, 8], "overlap": 0.25, "precision": "fp32",
-        "eval_batch_size": 2,
+        "eval_batch_size": 2, "test_time_flips": ["D", "W"],
     }  # fmt: skip
-    given = {"data": "elsewhere", "patch": [4, 4, 4], "overlap": 0.0, "eval_batch_size": 1}
+    given = {"data": "elsewhere", "patch": [4, 4, 4], "overlap": 0.0, "eval_batch_size": 1, "test_time_flips": []}
     assert prediction.complete(given, origin) == given | {"files": None, "patch": [8, 8, 8], "precision": "fp32"}
     assert capsys.readouterr().out == "patch: [8, 8, 8] as in the run of the weights, not [4, 4, 4]\n"
     with refused(where="evaluate", found="got true", expected="false", hint="images have no masks"):

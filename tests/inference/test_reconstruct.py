@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lib import models
-from lib.data import cine
+from lib.data import cine, cine_files
 from lib.data.fastmri import KspaceSlices, split_files
 from lib.data.index import read_set, write_set
 from lib.inference import results
@@ -84,8 +84,8 @@ def test_set_is_checked_once_more_on_reading(folder):
 
 def test_a_series_says_whether_it_is_simulated(tmp_path):
     pairs = [(torch.rand(3, 8, 8), torch.rand(3, 8, 8))]
-    entries = cine.write_pair(tmp_path, "test", "drawn", "simulated hearts", ["a"], pairs, simulated=True)
-    entries += cine.write_pair(tmp_path, "test", "real", "real patient", ["b"], pairs)
+    entries = cine_files.write_pair(tmp_path, "test", "drawn", "simulated hearts", ["a"], pairs, simulated=True)
+    entries += cine_files.write_pair(tmp_path, "test", "real", "real patient", ["b"], pairs)
     write_set(tmp_path, "here", "cine", entries)
     series = cine.CineSeries(cine.split_pairs(tmp_path, "test"))
     cases = results.cases(reconstruct_series(torch.nn.Identity(), series, tmp_path / "result.h5"))

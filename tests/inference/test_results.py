@@ -35,6 +35,13 @@ def test_what_was_written_is_read(tmp_path):
     assert list(results.read(tmp_path / "result.h5")) == ["b", "a"] and a["output"].max() == 2
 
 
+def test_a_spacing_that_can_not_be_is_refused(tmp_path):
+    with results.Writer(tmp_path / "result.h5") as result:
+        result.add("a", {"output": VOLUME}, spacing=(1.0, float("nan"), 1.0))
+    with refused(where="result.h5", found="attribute spacing: ", expected="3 finite numbers above 0"):
+        _ = results.case(tmp_path / "result.h5").spacing
+
+
 def test_after_an_error_nothing_is_left(tmp_path):
     with pytest.raises(KeyboardInterrupt), results.Writer(tmp_path / "result.h5") as result:
         result.add("a", {"output": VOLUME})

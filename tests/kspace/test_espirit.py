@@ -56,7 +56,7 @@ def test_the_center_is_the_block_that_is_sampled():
     kspace = torch.arange(2 * 30 * 40.0).reshape(2, 30, 40)
     columns = torch.zeros(40, dtype=torch.bool)
     columns[14:26] = columns[::4] = True
-    assert torch.equal(center_of(kspace, columns), kspace[:, 3:27, 14:26])
+    assert torch.equal(center_of(kspace, columns), kspace[:, :, 14:26])
     points = torch.zeros(30, 40, dtype=torch.bool)
     points[10:21, 15:27] = points[::3, ::3] = True
     assert torch.equal(center_of(kspace, points), kspace[:, 10:21, 15:27])

@@ -12,6 +12,7 @@ from lib import InputError, metrics
 from lib.kspace import coils, ifft2c, rss, sense
 from lib.kspace.grappa import apply_kernel, grappa
 from lib.kspace.grappa_grid import center_block, find_grid
+from lib.kspace.grappa_kernels import LEAST_RIDGE, MOST_RIDGE
 from lib.kspace.sampling import make_mask
 
 
@@ -132,16 +133,20 @@ def test_noise_or_not_it_is_at_least_as_good_as_pygrappa(num_coils, height, widt
 @pytest.mark.parametrize("num_coils", [2, 8, 16])
 def test_the_report_states_the_noise_and_the_ridge_that_follows_from_it(num_coils):
     mask = grid(60, 3, 0, 24)
-    ridges = []
-    for std in (0.003, 0.01, 0.03):
+    ridges, unexplained = [], []
+    for std in (5e-4, 1e-3, 0.003, 0.01, 0.03):
         _, full = phantom(num_coils, 56, 60, std)
         full = full.clone()
         full[1:2] *= num_coils == 2  # a coil without signal says nothing about the noise
         _, report = grappa(full * mask, mask, return_report=True)
-        assert report.noise == pytest.approx(std * 2**0.5, rel=0.25)
-        assert grappa(1e6 * full * mask, mask, return_report=True)[1].noise == pytest.approx(1e6 * report.noise)
+        if std >= 0.003:  # less hides behind the model's error
+            assert report.noise == pytest.approx(std * 2**0.5, rel=0.25)
+        _, scaled = grappa(1e6 * full * mask, mask, return_report=True)
+        assert scaled.noise == pytest.approx(1e6 * report.noise, rel=1e-3)
         ridges.append(report.ridge)
-    assert ridges[0] < ridges[1] < ridges[2]
+        unexplained.append(report.unexplained)
+    assert ridges[0] < ridges[1] and ridges == sorted(ridges) and ridges[-1] == pytest.approx(LEAST_RIDGE + MOST_RIDGE)
+    assert unexplained == sorted(unexplained) and unexplained[0] < 0.1 < unexplained[-1]
     clean, _ = phantom(num_coils, 56, 60, 0.0)
     _, report = grappa(clean * mask, mask, return_report=True)
     assert report.noise < 1e-3 and report.ridge < ridges[0]
@@ -180,7 +185,6 @@ def test_zero_coils_and_zero_slices_stay_zero():
     mask = grid(60, 4, 0, 20)
     filled, report = grappa(full * mask, mask, return_report=True)
     assert filled.isfinite().all() and not filled[1].any() and not filled[0, 3].any() and filled[0, 2].all()
-    assert 1 < report.condition < float("inf")
 
 
 def test_fully_sampled_comes_back_as_it_is():
@@ -203,24 +207,22 @@ def test_report_names_the_grid_and_the_kernel_that_fitted():
     full, _ = head(num_coils=3)
     mask = grid(60, 4, 3, 20)
     _, report = grappa(full * mask, mask, (3, 4), return_report=True)  # 36 unknowns, some 11 windows of 62 rows
-    assert report[:4] == ((3, 4), 4, 3, (19, 40)) and report.condition > 1
-    _, smoother = grappa(full * mask, mask, (3, 4), regularization=0.1, return_report=True)
-    assert smoother.condition < report.condition
+    assert report[:4] == ((3, 4), 4, 3, (19, 40))
     _, narrow = grappa(full * mask, mask, (5, 4), return_report=True)  # 60 unknowns: under 16 × as many equations
     assert narrow.kernel == (5, 2)
     wide = grid(60, 6, 0, 12)
     _, narrow = grappa(full * wide, wide, return_report=True)  # four lines at R 6 span 19
-    assert narrow.kernel == (5, 2)
+    assert narrow.kernel == (7, 2)
 
 
 def test_too_few_center_lines_say_how_many_are_needed():
     full, _ = head()
     mask = grid(60, 6, 1, 5)
-    # 80 unknowns, 60 rows a window: two windows, that is 6 + 2 lines
-    with refused(where="^5 center lines .* 8 coils at acceleration 6", found=r"8 are enough .*\(5 × 2 lines\)$"):
+    # 112 unknowns, 58 rows a window: two windows, that is 6 + 2 lines
+    with refused(where="^5 center lines .* 8 coils at acceleration 6", found=r"8 are enough .*\(7 × 2 lines\)$"):
         grappa(full * mask, mask)
     mask = grid(60, 6, 1, 8)
-    assert grappa(full * mask, mask, return_report=True)[1].kernel == (5, 2)
+    assert grappa(full * mask, mask, return_report=True)[1].kernel == (7, 2)
 
 
 def flipped(line):

@@ -109,3 +109,27 @@ def test_labels_of_every_type_and_layout_are_taken(kind):
     flipped = [x.astype(kind)[::-1, :, ::-1] for x in (a, b)]
     assert np.array_equal(segmentation.dice(*flipped, 4), segmentation.dice(a, b, 4))
     assert np.array_equal(segmentation.hausdorff95(*flipped, 4), segmentation.hausdorff95(a, b, 4), equal_nan=True)
+
+
+def test_what_is_not_labeled_is_cut_out():
+    a, b = blobs(3)
+    unlabeled = b.copy()
+    unlabeled[:, :, 12:] = 255
+    assert np.array_equal(
+        segmentation.confusion(a, unlabeled, 4, 255), segmentation.confusion(a[..., :12], b[..., :12], 4)
+    )
+    assert np.array_equal(segmentation.dice(a, unlabeled, 4, 255), segmentation.dice(a[..., :12], b[..., :12], 4))
+    blank = np.full_like(b, 255)
+    assert not segmentation.confusion(a, blank, 4, 255).any()
+    with refused(found="0 … 255", expected="0 … 3", hint="ignore_index"):
+        segmentation.dice(a, unlabeled, 4)
+
+
+def test_distances_leave_out_what_is_not_labeled():
+    a, b = np.zeros((9, 9), int), np.zeros((9, 9), int)
+    a[4, 2] = b[4, 6] = 1
+    a[0, 0], unlabeled = 1, b.copy()
+    unlabeled[0, 0] = 255  # where the stray prediction is
+    assert (
+        segmentation.hausdorff95(a, b, 2)[1] > 4 and segmentation.hausdorff95(a, unlabeled, 2, ignore_index=255)[1] == 4
+    )

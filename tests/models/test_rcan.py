@@ -89,7 +89,7 @@ def test_any_size_and_batch(size):
         ({"activation": "gelu"}, "activation is 'gelu', expected relu or prelu"),
         ({"res_scale": "small"}, "res_scale is 'small', expected a number"),
         ({"checkpoint_groups": "false"}, "checkpoint_groups is 'false', expected true or false"),
-        ({"n_resblocks": 0}, "n_resblocks is 0, expected a whole number of at least 1"),
+        ({"n_resblocks": 0}, "n_resblocks is 0, expected a whole number from 1 to 1024"),
     ],
 )
 def test_settings_that_are_refused(settings, words):

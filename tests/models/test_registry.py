@@ -72,7 +72,7 @@ def test_a_family_has_its_losses_and_settings():
         ({"width": True}, "width is True, expected a whole number"),
         ({"share": "x"}, "share is 'x', expected a number"),
         ({"kind": "x"}, "kind is 'x', expected a, b or c"),
-        ({"depth": 0}, "depth is 0, expected a whole number of at least 1"),
+        ({"depth": 0}, "depth is 0, expected a whole number from 1 to 1024"),
     ],
 )
 def test_settings_are_checked_against_their_annotations(monkeypatch, setting, expected):

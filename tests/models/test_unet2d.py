@@ -75,6 +75,21 @@ def test_padding_inside_leaves_divisible_sizes_alone():
     assert torch.allclose(network(x), network.head(y), atol=1e-6)
 
 
+def test_instance_norm_follows_each_convolution():
+    torch.manual_seed(0)
+    network = build("UNet2D", base_filters=3, depth=1, num_classes=2, norm="instance").double()
+    plain = build("UNet2D", base_filters=3, depth=1, num_classes=2).double()
+    x = torch.randn(2, 1, 9, 8, dtype=torch.float64)
+    first, _, _, second, *_ = network.down[0]
+    y = nn.functional.relu(nn.functional.instance_norm(first(x)))
+    y = network.head(nn.functional.relu(nn.functional.instance_norm(second(y))))
+    assert torch.allclose(network(x), y, atol=1e-12)
+    assert count(network) == count(plain)  # it learns nothing
+    assert torch.allclose(network(5 * x), network(x), atol=1e-3) and not torch.allclose(
+        plain(5 * x), plain(x), atol=0.1
+    )
+
+
 def test_encoder_weights_come_from_a_file(tmp_path):
     from torchvision.models import resnet50
 

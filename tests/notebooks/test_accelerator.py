@@ -118,6 +118,25 @@ for mixed in (lambda: network(x), lambda: x.to(place) + x, lambda: torch.where(x
 """)
 
 
+def test_a_network_on_tv_sense_computes_and_learns_on_the_device():
+    in_process("""
+import sys
+from pathlib import Path
+import torch, accelerator
+place = accelerator.begin()
+sys.path.append(str(Path(accelerator.__file__).with_name("models")))
+from test_sense_unet import network, scan
+for kind in ("equispaced", "random"):
+    kspace, mask = scan(kind)
+    given = kspace[None], mask.view(1, 1, 1, -1)
+    model = network(trained=True)
+    expected = model(*given)
+    found = model.to(place)(*(x.to(place) for x in given))
+    found.square().mean().backward()
+    assert torch.allclose(found.cpu(), expected, atol=1e-5) and model.gain[0].weight.grad.device.type == "pretended"
+""")
+
+
 def test_a_resumed_adam_counts_its_steps_on_the_cpu():
     """On the device, each step of each parameter would wait for it to read the count."""
     in_process("""

@@ -18,6 +18,7 @@ from refusals import refused
 import lib
 from lib import InputError, plots
 from lib.plots.panels import magnitude, window_of
+from lib.plots.style import wrap
 
 RNG = np.random.default_rng(0)
 LONG = "VarNet → RCAN, frozen cascade with GRAPPA, 4-fold"
@@ -314,3 +315,43 @@ def test_labels_lie_over_the_image_in_the_colors_of_their_classes():
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["x", "y"]
     with refused(where="montage, labels", found="unknown name 'c'"):
         plots.montage({"a": np.ones((8, 8))}, labels={"c": label})
+
+
+def test_what_is_not_labeled_is_hatched_and_said_so():
+    label = np.zeros((8, 8), int)
+    label[:4], label[4:] = 1, 255
+    panels = dict.fromkeys(("a", "b"), np.ones((8, 8)))
+    about = {"labels": {"a": label * (label < 255), "b": label}, "classes": ["none", "x"], "ignore_index": 255}
+    figure = plots.montage(panels, **about)
+    whole, partly = figure.axes[:2]
+    assert not whole.collections and [c.hatches for c in partly.collections] == [["////"]]
+    over = partly.images[1].to_rgba(partly.images[1].get_array())
+    assert over[0, 0, 3] and not over[5, 0, 3]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["x", "not labeled"]
+    whole = plots.montage(panels, **about | {"labels": {"a": label * (label < 255)}})
+    assert [t.get_text() for t in whole.legends[0].get_texts()] == ["x"]
+
+
+def test_outlines_follow_the_borders_of_both_labels():
+    truth, found = np.zeros((20, 20), int), np.zeros((20, 20), int)
+    truth[5:15, 5:15], found[5:15, 8:18] = 1, 1
+    panels = dict.fromkeys(("a", "b"), np.ones((20, 20)))
+    about = {"outlines": {"b": {"label": truth, "prediction": found}}, "classes": ["none", "x"]}
+    figure = plots.montage(panels, **about)
+    plain, outlined = figure.axes[:2]
+    assert not plain.collections and len(outlined.collections) == 2
+    for drawn, label in zip(outlined.collections, (truth, found), strict=True):
+        box = drawn.get_paths()[0].get_extents()
+        rows, columns = np.nonzero(label)
+        assert (
+            np.abs([box.x0 - columns.min(), box.x1 - columns.max(), box.y0 - rows.min(), box.y1 - rows.max()]).max()
+            == 0.5
+        )
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["x", "label, outline", "prediction, outline"]
+    with refused(where="montage, outlines", found="unknown name 'c'"):
+        plots.montage(panels, outlines={"c": {}})
+
+
+def test_a_title_s_own_lines_stay():
+    assert wrap("task: case\nDice a 0.37, b 0.00", 6.7, 12) == "task: case\nDice a 0.37, b 0.00"
+    assert wrap("one two three", 0.8) == "one two\nthree" and wrap(None, 3) == ""

@@ -210,5 +210,5 @@ def test_preparing_slices_says_which_have_labels(tmp_path):
     shutil.rmtree(tmp_path / "source" / "keras_slices_seg_test")
     hipmri.prepare(tmp_path / "source", tmp_path / "set")
     needs.check_set(tmp_path / "set", {"train": True, "val": True, "test": False}, "this")
-    with refused(where=r"case_040_week_3\.h5", found=r"no target or label \(1 files of test\): this needs it"):
+    with refused(where=r"person_005_week_3\.h5", found=r"no target or label \(1 files of test\): this needs it"):
         needs.check_set(tmp_path / "set", {"test": True}, "this")

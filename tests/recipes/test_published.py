@@ -163,6 +163,7 @@ def place(tmp_path_factory):
     miniatures.snu(data / "snu")
     miniatures.hipmri(data / "hipmri_source")
     miniatures.lits(data / "lits_source")
+    miniatures.decathlon(data / "Task04_Hippocampus")
     miniatures.lgg(data / "lgg_source")
     miniatures.cine(data)
     torch.save(build("VarNet", **VARNET).state_dict(), place / "runs" / "weights" / "brain_leaderboard_state_dict.pt")

@@ -1,6 +1,7 @@
 """Recipes: read and refused, run with failures, kills and skips, resumed and reused."""
 
 import json
+import os
 import re
 
 import fake_runs
@@ -10,7 +11,7 @@ import toys
 from refusals import refused
 
 from lib import ROOT, InputError, files, models, runs
-from lib.recipes import plan
+from lib.recipes import execute, plan
 from lib.recipes.task import KEYS
 from lib.runs import parameters as tasks
 
@@ -139,6 +140,86 @@ def test_a_recipe_is_refused_in_one_line(place, text, words):
     assert str(error.value).startswith(f"recipe {place / 'recipes' / 'r.yaml'}: {words}")
     assert "\n" not in str(error.value)
     assert not (place / "runs").exists()
+
+
+LAUGHS = "{start}x0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n" + "".join(
+    "{start}" + f"x{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)
+)
+TOY = "- task_name: a\n  notebook: 21_toy\n"
+HARM = {
+    "laughs": (TOY + "  optimizer:\n" + LAUGHS.replace("{start}", "    "), r"line 8: 66,430 values on 6 levels"),
+    "laughs as a value": (TOY + LAUGHS.replace("{start}", "  ") + "  epochs: *a8\n", "with what its aliases stand for"),
+    "laughs as entries": ("".join(f"- &a{i} [{', '.join([f'*a{i - 1}' if i else 'x'] * 9)}]\n" for i in range(9)), "values on"),
+    "laughs by merging": (
+        "- &a0 {x: 1, y: 2}\n" + "".join(f"- &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 9)), "values on"
+    ),
+    "itself": (TOY + "  optimizer: &a [*a]\n", "line 3: an alias stands within what it stands for"),
+    "deep": ("- " + "[" * 3000 + "]" * 3000, "lists and mappings within each other, expected 20 levels"),
+    "deep mappings": ("- " + "{a: " * 3000 + "1" + "}" * 3000, "20 levels"),
+    "deep by indentation": ("".join(" " * i + "-\n" for i in range(400)), "20 levels"),
+    "long": (TOY + "# " + "x" * (1 << 20), "bytes, expected at most 1,048,576"),
+    "many": (TOY + "  optimizer: [" + "1, " * 20_000 + "]", "values on 2 levels"),
+    "bool": (TOY + "  epochs: !!bool maybe", "line 3: 'maybe' is no bool"),
+    "int": (TOY + "  epochs: !!int ''", "line 3: '' is no int"),
+    "float": (TOY + "  factor: !!float x", "line 3: 'x' is no float"),
+    "time": (TOY + "  epochs: !!timestamp foo", "line 3: 'foo' is no timestamp"),
+    "date": (TOY + "  epochs: 2020-02-31", "line 3: '2020-02-31' is no timestamp"),
+    "huge": (TOY + f"  epochs: {'9' * 5000}", "line 3: '9{40}' is no int"),
+    "large": (TOY + f"  epochs: {'9' * 400}", "9{20} …: a whole number of more than 64 bits"),
+    "binary": (TOY + "  code: !!binary '§'", "not YAML"),
+    "a list as a key": (TOY + "  ? [a]\n  : 1", "not YAML"),
+    "numbers as keys": (TOY + "  1: x", "1: no such parameter"),
+    "nothing as a key": (TOY + "  ~: x", "None: no such parameter"),
+    "half a character": (TOY + '  data: "a\\ud800"', "a text with characters that no file can hold"),
+    "null": (TOY + '  data: "a\\0b"', "a text with characters that no file can hold"),
+    "null in a key": (TOY + '  "a\\0b": 1', "a text with characters that no file can hold"),
+    "a long name": (f"- task_name: {'a' * 300}\n  notebook: 21_toy", "task_name: got 'a{20}"),
+    "a long notebook": (f"- task_name: a\n  notebook: {'a' * 300}", "File name too long"),
+    "a long path": (TOY + f"  data: {'a' * 300}", ""),
+    "a long run": (TOY + f"  runs: [{'b/' * 3000}]", "runs: .*File name too long"),
+    "a path as a notebook": ("- task_name: a\n  notebook: ../../tmp/x", "notebook: got '../../tmp/x'"),
+    "a set": (TOY + "  optimizer: !!set {a, b}", "optimizer"),
+    "pairs": (TOY + "  optimizer: !!pairs [a: 1]", "optimizer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HARM)
+def test_a_recipe_that_does_harm_is_refused_in_one_line(place, kind):
+    """By the command line, whose last line says why and whose exit code is 2; nothing is left, nothing hangs."""
+    text, words = HARM[kind]
+    try:
+        planned(place, text)
+    except InputError as error:
+        assert "\n" not in str(error) and len(str(error)) < 1000
+        assert re.search(words, str(error)), error
+        str(error).encode()
+    else:
+        assert not words
+    assert not (place / "runs").exists()
+
+
+def test_a_recipe_of_links_in_circles_and_pipes(place):
+    (place / "loop").symlink_to("loop")
+    os.mkfifo(place / "pipe.yaml")
+    with refused(where="pipe.yaml", found="not a file but a pipe"):
+        plan.plan(place / "pipe.yaml")
+    with refused(where="loop", found="Too many levels of symbolic links"):
+        plan.plan(place / "loop")
+    for key in ("data", "runs"):
+        value = "../loop/x" if key == "data" else "[../loop/x]"
+        with pytest.raises(InputError) as error:
+            planned(place, f"{TOY}  {key}: {value}")
+        assert "\n" not in str(error.value)
+
+
+def test_aliases_and_merges_of_a_usual_size_are_read(place):
+    text = """
+- &first {task_name: a, notebook: 21_toy, optimizer: &opt {type: SGD, learning_rate: 0.1}}
+- {<<: *first, task_name: b}
+- {task_name: c, notebook: 21_toy, optimizer: *opt}
+"""
+    tasks = planned(place, text)
+    assert [t.parameters["optimizer"]["type"] for t in tasks] == ["SGD"] * 3
 
 
 def test_every_problem_has_its_line_and_the_first_stands_last(place):
@@ -294,6 +375,16 @@ def test_resume_says_why_a_trained_task_begins_again(folder, tmp_path, monkeypat
     assert task.begins_again().endswith("was begun with inputs ['a'], not ['b']")
     task.parameters["inputs"] = ["a"]
     assert task.begins_again() == ""
+
+
+def test_a_notebook_that_a_full_disk_has_cut_off_does_not_replace_a_whole_one(tmp_path):
+    hidden, shown = tmp_path / ".notebook.ipynb", tmp_path / "notebook.ipynb"
+    whole = toys.write(tmp_path / "a", "21_toy").read_bytes()
+    for content, expected in ((whole, whole), (whole[:-100], whole), (b"", whole), (None, whole)):
+        if content is not None:
+            hidden.write_bytes(content)
+        execute._publish(hidden)
+        assert shown.read_bytes() == expected and not hidden.exists()
 
 
 TRAINING = """

@@ -23,7 +23,7 @@ def kernel(tmp_path, monkeypatch):
     manager, client = start_new_kernel()
 
     def run(code, interrupt=None):
-        message = client.execute(code)
+        message = client.execute(code, stop_on_error=False)  # else what follows an error at once may be aborted
         if interrupt:
             time.sleep(interrupt)
             manager.interrupt_kernel()
@@ -88,7 +88,7 @@ def papermilled(tmp_path, monkeypatch):
         with open(tmp_path / "log", "wb") as log:
             papermill.execute_notebook(
                 tmp_path / "notebooks" / "21_toy.ipynb", tmp_path / "out.ipynb", parameters, progress_bar=False,
-                kernel_name="python3", language="python", kernel_manager_class=kernels.manager([], log),
+                kernel_name="python3", language="python", kernel_manager_class=kernels.manager([], log, tmp_path),
             )  # fmt: skip
 
     return execute

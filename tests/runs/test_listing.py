@@ -3,7 +3,6 @@
 from datetime import datetime
 
 import fake_runs
-import pandas as pd
 import pytest
 
 from lib.runs import listing
@@ -109,10 +108,3 @@ def test_tables_have_the_columns_that_are_needed(folder):
     table = listing.table()
     assert list(table) == ["run", "time", "status", "duration", "SSIM", "measured on"]
     assert table.iloc[0].tolist()[2:] == ["✓ ok", "3 min 12 s", "0.886", "validation"]
-
-
-def test_html_escapes_and_aligns():
-    text = listing.html(pd.DataFrame({"name": ["<b>"], "value": ["−0.12"], "link": ["<a>"]}), markup=["link"])
-    assert "&lt;b&gt;" in text and "<a>" in text
-    assert text.count("text-align:right") == 2  # head and cell of the numbers
-    assert "var(--jp-ui-font-color1" in text

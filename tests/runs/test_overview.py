@@ -119,14 +119,16 @@ def test_sets_that_are_there_and_those_that_are_not(tmp_path, monkeypatch):
     assert rows.loc["phantom", "what it is"] == "not there yet; 10_prepare_kspace in runs/kspace.yaml makes it"
     assert set(rows.index) == {
         "kspace",
-        "kspace_256",
         "mine",
         "phantom",
+        "raw",
         "cine",
-        "slices_brain",
-        "slices_abdomen",
+        "hippocampus",
+        "hippocampus_slices",
+        "slices_ventricle",
         "volumes",
         "pairs",
+        "pairs_without_1/ … _5",
     }
 
 

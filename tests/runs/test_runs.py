@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +20,8 @@ from refusals import refused
 
 import lib
 from lib import files, runs
-from lib.runs import status_file
+from lib.recipes import execute
+from lib.runs import listing, overview, status_file
 
 
 @pytest.fixture
@@ -35,7 +37,9 @@ def folder(tmp_path, monkeypatch):
 
 def ended(status, task="toy", **values):
     run = runs.start("21_toy", values)
-    run = run.path.rename(runs.create(task))
+    path = runs.create(task)
+    shutil.rmtree(path)
+    run = run.path.rename(path)
     runs.mark(run, status)
     return run
 
@@ -85,6 +89,32 @@ def test_starts_within_one_second_get_folders_of_their_own(folder):
     assert len(set(paths)) == 12 and all(p.is_dir() for p in paths)
 
 
+@pytest.mark.parametrize("steps", range(3))
+def test_a_run_that_is_killed_early_has_a_status_or_no_folder(folder, monkeypatch, steps):
+    left = iter(range(steps))
+
+    def step(call):
+        def stopping(*given, **settings):
+            if next(left, None) is None:
+                os._exit(9)  # as a kill: nothing is tidied up
+            return call(*given, **settings)
+
+        return stopping
+
+    child = os.fork()
+    if not child:
+        for name in ("replace", "rename", "mkdir"):
+            setattr(os, name, step(getattr(os, name)))
+        for _ in range(2):
+            runs.create("toy")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert all((run / "status.json").exists() for run in listing.folders())
+    path = runs.create("toy")
+    assert runs.status(path)["status"] == "running" and runs.history()[-1] == path
+    assert not [p for p in folder.glob("*/.*")]  # what the killed one had left
+
+
 def test_a_rerun_cell_closes_the_run_before(folder):
     first, second = runs.start("21_toy", {}), runs.start("21_toy", {})
     assert first.status()["status"] == "failed" and "superseded" in first.status()["error"]
@@ -132,7 +162,7 @@ def test_a_killed_run_reads_as_killed_and_a_left_one_as_failed(folder):
 def test_a_later_process_with_the_same_number_is_not_the_run(folder):
     run = runs.start("21_toy", {})
     fields = json.loads((run / "status.json").read_text())
-    files.write(run / "status.json", fields | {"process_started": fields["process_started"] - 60})
+    files.write(run / "status.json", fields | {"process": f"{fields['process']}0"})
     assert run.status()["status"] == "killed"
 
 
@@ -144,6 +174,45 @@ def test_a_run_on_another_machine_lives_by_its_heartbeat(folder):
     old = datetime.now(UTC) - timedelta(seconds=status_file.STALE + 5)
     files.write(run / "status.json", fields | {"heartbeat": old.isoformat()})
     assert run.status()["status"] == "killed"
+
+
+def test_a_run_without_progress_says_so(folder, tmp_path, capsys, monkeypatch):
+    run = runs.start("21_toy", {})
+    assert run.status()["note"] == ""
+    monkeypatch.setattr("lib.progress._last", time.monotonic() - 12.2 * 60)
+    runs.mark(run.path, "running")  # a heartbeat is none
+    assert run.status()["status"] == "running" and run.status()["note"] == "no progress for 12 min"
+    assert [(row.status, row.message) for row in listing.rows()] == [("running", "no progress for 12 min")]
+    monkeypatch.setattr(overview, "ROOT", tmp_path)
+    (shown,) = overview.notebooks(tmp_path)["last run"][:1]
+    assert "● running, no progress for 12 min" in str(shown)
+    monkeypatch.setattr(execute, "WATCH", 0.01)
+    ended = threading.Event()
+    watch = threading.Thread(target=execute._watch, args=(run.path, "[1/2] toy", ended))
+    watch.start()
+    deadline = time.monotonic() + 20
+    while not (said := capsys.readouterr().out) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    ended.set(), watch.join()
+    assert said + capsys.readouterr().out == "[1/2] toy · running, no progress for 12 min\n"
+    files.write(tmp_path / "x", "y")
+    runs.mark(run.path, "running")
+    assert run.status()["note"] == "" and run.status()["idle"] < 60
+    fields = json.loads((run / "status.json").read_text())
+    silent = datetime.now(UTC) - timedelta(minutes=11)  # a heartbeat that has stopped counts likewise
+    files.write(run / "status.json", fields | {"heartbeat": silent.isoformat()})
+    assert run.status()["note"] == "no progress for 11 min"
+
+
+def test_the_minutes_without_progress_are_a_setting(folder):
+    code = "from lib.runs import status_file; print(status_file.QUIET)"
+    for minutes, found in (("2.5", "150.0"), ("0", "got '0'"), ("long", "got 'long'")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=toys.environment(folder) | {"ECHOTRAIN_QUIET_MINUTES": minutes},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert found in (done.stdout + done.stderr).splitlines()[-1]
 
 
 def test_find_takes_the_newest_good_run(folder):

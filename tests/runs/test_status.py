@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import pytest
 import toys
 from refusals import refused
 
-from lib import InputError, files, runs
-from lib.runs import listing, status_file
+from lib import InputError, files, locks, processes, runs
+from lib.data import index
+from lib.recipes import execute, plan
+from lib.runs import listing, overview, status_file
 
 
 @pytest.fixture
@@ -34,7 +37,8 @@ def killed(folder, **values):
     """A run that its process has left in the middle."""
     run = runs.start("21_toy", values)
     fields = json.loads((run / "status.json").read_text())
-    files.write(run / "status.json", fields | {"process_started": fields["process_started"] - 60})
+    files.write(run / "status.json", fields | {"process": fields["process"][:-1] + "x"})
+    locks.release(run.path)
     runs.run._current = None
     return run.path
 
@@ -43,7 +47,7 @@ def test_a_living_process_keeps_its_folder(folder):
     path = killed(folder)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         fields = json.loads((path / "status.json").read_text())
-        files.write(path / "status.json", fields | {"pid": other.pid, "process_started": time.time()})
+        files.write(path / "status.json", fields | {"pid": other.pid, "process": processes.identity(other.pid)})
         before = records(path)
         mine = runs.start("22_other", {})
         for values in ({}, {"epochs": 30}):
@@ -108,28 +112,111 @@ def test_of_two_that_start_at_once_one_gets_the_folder(folder, monkeypatch):
 
 GOOD = {
     "status": "ok", "started": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "error": None, "pid": 1,
-    "process_started": 0.0, "host": socket.gethostname(), "heartbeat": "2026-01-01T00:00:00+00:00",
+    "process": "b n 1", "host": socket.gethostname(), "heartbeat": "2026-01-01T00:00:00+00:00",
 }  # fmt: skip
+PIPE = "a pipe"
 BAD = [
     "", "[]", "null", "{", '{"status": "ok"}', *({k: v for k, v in GOOD.items() if k != key} for key in GOOD if key != "error"),
     GOOD | {"started": 5}, GOOD | {"started": [1]}, GOOD | {"status": ["ok"]}, GOOD | {"seconds": float("nan")},
     GOOD | {"status": "running", "pid": "x"}, GOOD | {"heartbeat": "2026-01-01T00:00:00"},
     GOOD | {"status": "running", "host": "other", "heartbeat": None},
+    GOOD | {"status": "fine"}, GOOD | {"status": ""}, GOOD | {"seconds": -1}, GOOD | {"seconds": 1e300}, GOOD | {"pid": True},
+    GOOD | {"error": ["x"]}, GOOD | {"started": "0001-01-01T00:00:00+14:00"}, GOOD | {"process": ["x"]}, "[" * 100_000,
+    json.dumps(GOOD | {"seconds": float("nan")}), json.dumps(GOOD | {"seconds": float("inf")}),
+    json.dumps(GOOD | {"error": "\ud800"}), json.dumps(GOOD).replace("1.0", "1" * 5000), b"\xff\xfe", PIPE, "/dev/zero",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("bad", BAD, ids=str)
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: str(bad)[:60])
 def test_a_damaged_status_hides_no_other_run(folder, bad):
-    for task, content in (("good", GOOD), ("bad", bad)):
-        files.write(
-            folder / task / "20260101-000000" / "task.json", {"task": task, "notebook": "21_toy", "parameters": {}}
-        )
-        files.write(folder / task / "20260101-000000" / "status.json", content)
+    (folder.parent / "r.yaml").write_text("- {task_name: again, notebook: 21_toy, reuse: true}\n")
+    (task,) = plan.plan(folder.parent / "r.yaml")
+    for name, content in (("good", GOOD), ("bad", bad)):
+        files.write(folder / name / "20260101-000000" / "task.json", task.description)
+        path = folder / name / "20260101-000000" / "status.json"
+        if content == PIPE:
+            os.mkfifo(path)
+        elif content == "/dev/zero":
+            path.symlink_to(content)
+        else:
+            files.write(path, content)
+    assert execute._kept(task, None, None).run == folder / "good" / "20260101-000000"
+    assert not overview.notebooks(folder).empty
     assert runs.find("good") == folder / "good" / "20260101-000000" and len(runs.history()) == 1
     assert runs.table().task.tolist() == ["good"]
     assert sorted((row.task, row.status) for row in listing.rows()) == [("bad", "damaged"), ("good", "ok")]
     with refused(found="no run folder, status.json is missing or unreadable"):
         runs.status(folder / "bad" / "20260101-000000")
+
+
+def test_an_odd_task_is_no_matter_for_others(folder):
+    (folder.parent / "r.yaml").write_text("- {task_name: again, notebook: 21_toy, reuse: true}\n")
+    (task,) = plan.plan(folder.parent / "r.yaml")
+    odd = [{"early_stopping": "soon"}, {"epochs": "many"}, {"optimizer": [1]}, {"quick": {}}]
+    about = [task.description | {"parameters": task.parameters | values} for values in odd]
+    for number, content in enumerate([*about, "[" * 100_000, {"notebook": ["21_toy"], "parameters": [["a", 1]]}], 2):
+        path = folder / "again" / f"202601{number:02d}-000000"
+        files.write(path / "task.json", content)
+        files.write(path / "status.json", GOOD | {"started": f"2026-01-{number:02d}T00:00:00+00:00"})
+    assert execute._kept(task, task.earlier(), None) is None
+    assert len(listing.rows()) == 6 and len(runs.table()) <= 6
+
+
+def test_a_set_that_is_gone_or_changed_is_prepared_again(folder, tmp_path, monkeypatch, capsys):
+    toys.write(tmp_path / "notebooks", "10_toy", tags=("prepare",))
+    (tmp_path / "r.yaml").write_text("- {task_name: prepare, notebook: 10_toy, data: set, reuse: true}\n")
+    (tmp_path / "set").mkdir()
+    case, listed = tmp_path / "set" / "a.h5", [{"split": "train", "path": "a.h5", "person": "a"}]
+    run, entered = folder / "prepare" / "20260101-000000", []
+
+    def execute_it(task, run, title):
+        entered.append(run)
+        runs.mark(run, "ok")
+
+    monkeypatch.setattr(execute, "_execute", execute_it)
+    for resume in (True, False):
+        case.write_bytes(b"as it was")
+        index.write_set(tmp_path / "set", "here", "k-space", listed)
+        (task,) = plan.plan(tmp_path / "r.yaml", resume=resume)
+        if not run.exists():
+            files.write(run / "task.json", task.description)
+            files.write(run / "status.json", GOOD)
+        result = execute._run_or_keep(task, "t", resume, None)
+        assert result.kept and not entered
+        for damage, words in ((lambda: case.write_bytes(b"as it is"), "changed since"), (case.unlink, "but gone")):
+            damage()
+            result = execute._run_or_keep(task, "t", resume, None)
+            assert not result.kept and result.status == "ok" and entered.pop() == result.run
+            told = capsys.readouterr().out
+            assert ("t · prepares again: " in told and words in told) == resume
+        for path in folder.glob("prepare/*"):
+            if path != run:
+                shutil.rmtree(path)
+
+
+def test_a_link_that_leads_nowhere_is_a_line(folder, tmp_path):
+    folder.mkdir()
+    (folder / "dangling").symlink_to("/nowhere/at/all")
+    (folder / "file").write_text("")
+    with refused(where=f"{folder}/dangling", found="a link to /nowhere/at/all, which isn't there"):
+        runs.create("dangling")
+    for name, words in (("dangling", "a link to /nowhere"), ("file", "can't be written")):
+        said = toys.refusal(tmp_path, f"- {{task_name: {name}, notebook: 21_toy}}\n")
+        assert f"{folder}/{name}: {words}" in said
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("column", ["train_loss", "valid_loss"])
+def test_a_run_that_trained_to_no_number_is_not_good(folder, value, column):
+    good, bad = (folder / "a" / f"2026010{day}-000000" for day in (1, 2))
+    for path, losses in ((good, {}), (bad, {column: value})):
+        files.write(path / "status.json", GOOD | {"started": f"2026-01-0{1 + (path == bad)}T00:00:00+00:00"})
+        files.write(path / "task.json", {"task": "a", "notebook": "21_toy", "parameters": {}})
+        row = {"epoch": 2, "train_loss": 0.5, "valid_loss": 0.5} | losses
+        files.write(path / "history.csv", f"{','.join(row)}\n1,0.5,0.5\n{','.join(map(str, row.values()))}\n")
+    assert runs.find("a") == good and [row.status for row in listing.rows()] == ["failed", "ok"]
+    with refused(where=f"run {bad}", found=rf"failed \(its {column} is {value} in epoch 2", expected="ended ok"):
+        runs.find(bad)
 
 
 @pytest.mark.parametrize("pid", [-1, 0, 10**20])
@@ -150,10 +237,13 @@ def test_a_damaged_task_or_metrics_is_no_row_of_the_table(folder):
 def test_where_nothing_can_be_written_one_line_says_so(folder, monkeypatch):
     (folder.parent / "file").write_text("")
     (folder.parent / "gone").symlink_to("/nowhere/at/all")
-    for place, words in (("file", "Not a directory"), ("gone", "No such file"), ("/proc/1/runs", "")):
+    for place, words in (("file", "Not a directory"), ("/proc/1/runs", "")):
         monkeypatch.setattr("lib.runs.run.RUNS", folder.parent / place)
         with pytest.raises(InputError, match=rf"can't be written \({words}.*ECHOTRAIN_RUNS"):
             runs.start("21_toy", {})
+    monkeypatch.setattr("lib.runs.run.RUNS", folder.parent / "gone")
+    with refused(where="gone", found="a link to /nowhere/at/all, which isn't there.*ECHOTRAIN_RUNS"):
+        runs.start("21_toy", {})
     monkeypatch.setattr("lib.runs.run.RUNS", folder)
     with refused(where="/proc/1/run", found="can't be written"):
         runs.start("21_toy", {"run_dir": "/proc/1/run"})

@@ -70,3 +70,24 @@ def test_weights_of_earlier_runs_are_read_as_they_are(trained):
     assert found.classes == () and found.preprocessing == {"normalize": "percentile"}
     state = runs.load_model(trained).state_dict()
     assert all(torch.equal(value, state[key]) for key, value in found.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"{", "model.json: can't be read as JSON"),
+        (b"\xff\xfe", "model.json: can't be read as JSON"),
+        (b"[" * 100_000, "model.json: can't be read as JSON"),
+        (b"[1]", "model.json: name is missing or of another type"),
+        (b'{"settings": {}}', "model.json: name or settings is missing"),
+        (b'{"name": "UNet2D", "settings": 3}', "model.json: settings is missing or of another type"),
+        (
+            b'{"name": "UNet2D", "settings": {"depth": 1000000000000}}',
+            "depth is 1000000000000, expected a whole number",
+        ),
+    ],
+)
+def test_a_damaged_description_is_named(trained, content, found):
+    (trained / "model_weights" / "model.json").write_bytes(content)
+    with pytest.raises(InputError, match=found):
+        weights.load(trained)

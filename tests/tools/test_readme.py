@@ -3,7 +3,7 @@
 from refusals import refused
 
 from lib import files
-from tools import readme
+from tools import readme, tables
 from tools.summary import summary
 
 PAGE = "docs/results.md"
@@ -24,8 +24,14 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     }
     files.write(tmp_path / "benchmark.json", ABOUT | {"metrics": speed})
     hearts = [
-        ROW | {"group": g, "ssim3d": 0.6, "nrmse": v}
-        for g, v in (("simulated", 0.2), ("simulated", 0.4), ("real", 0.5))
+        ROW | {"group": g, "person": p, "ssim3d": 0.6, "nrmse": v}
+        for g, p, v in (
+            ("drawn", "a", 0.2),
+            ("drawn", "b", 0.4),
+            ("real", "c", 0.5),
+            ("real", "c", 0.3),
+            ("real", "d", 0.8),
+        )
     ]
     ranking = {
         "UNet3D": {"ssim": 0.9, "psnr": 30.0, "parameters": 1e6, "training, min": 3.0, "training, peak MiB": 500.0}
@@ -61,10 +67,9 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     assert "| GRAPPA | 0.250 / 15.0 |" in made
     assert "| truth | 0.100 |" in made and "Closest to the truth: VarNet for a." in made
     assert "Highest SSIM against the noise-free truth: GRAPPA at R 4." in made
-    assert (
-        "simulated (n = 2) | real (n = 1)" in made
-        and "| GRAPPA | 0.500 / 20.0 / 0.600 / 0.300 | 0.500 / 20.0 / 0.600 / 0.500 |" in made
-    )
+    assert "drawn (n = 2) | real (n = 2, 3 slices) |" in made
+    each = "0.500 / 20.0 / 0.600 / 0.300 | 0.500 / 20.0 / 0.600 / 0.600 |"  # of c (.5 + .3) / 2, of d .8: their mean .6
+    assert f"| GRAPPA | {each}" in made
     assert "| UNet3D | 0.900 | 30.0 | 1,000,000 | 3.0 | 500 | 3.00 | 1.50 |" in made
     assert "| x | 2.0 | 1.9 … 2.2 | 0.5 |" in made and "old" not in made
     assert "| GRAPPA | 0.5000 / 0.6000 / 20.00 |  |  | 0.100 | 1 |  |  |" in made
@@ -79,6 +84,36 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
         readme.generate(PAGE, "nothing")
 
 
+def test_leave_one_out_has_a_row_for_each_person_and_their_spread():
+    def scores(dice):
+        return {"background": {}, "cavity": {"dice": dice, "low": 0.1, "high": 0.9, "hausdorff95": None}}
+
+    found = {"classes": {"a": scores(0.5), "b": scores(0.8)}, "persons": {"a": {"p": {}}, "b": {"q": {}}}}
+    made = tables.over_runs(ABOUT | {"metrics": found})
+    assert "| p: cavity | 0.500 (0.100 … 0.900) | n/a |" in made and "| q: cavity | 0.800 " in made
+    assert "| mean ± standard deviation | 0.650 ± 0.212 |" in made  # √(2 · .15²)
+
+
+def test_what_was_tried_has_a_row_for_each_part_that_ran():
+    about = {"date": "2026-01-01", "machine": "Linux x86_64", "cores": 2}
+    parts = {"fuzz": about | {"trials": 10_000, "wrong": [{}]}}
+    parts["many"] = about | {"trials": 2_000, "wrong": [], "growth": {"memory": 0.0123, "files": 0.0}}
+    made = tables.withstood(parts)
+    assert made.count("2026-01-01") == 2 and "| 10,000 | 1 | 2026-01-01, Linux x86_64, 2 cores |" in made
+    assert "| 2,000 | 0; last quarter against the second: memory +1.2 %, files +0.0 % |" in made
+
+
+def test_raw_scans_are_compared_with_grappa_file_by_file():
+    scores = {"GRAPPA": (("a", 30.0), ("b", 20.0)), "SenseUNet": (("a", 29.5), ("b", 23.0)), "other": (("b", 21.0),)}
+    rows = [
+        ROW | {"method": m, "case": f"{c} 4x", "psnr": v, "nmse": 0.01} for m, pairs in scores.items() for c, v in pairs
+    ]
+    found = tables.raw(ABOUT | {"metrics": {"persons": rows}})
+    assert "| R 4 (2.50×) | SenseUNet | 0.500 | 26.2 | 0.0100 | −0.5 … +3.0 |" in found
+    assert "| R 4 (2.50×) | GRAPPA | 0.500 | 25.0 | 0.0100 | +0.0 … +0.0 |" in found
+    assert "| other | 0.500 | 21.0 | 0.0100 | +1.0 … +1.0 |" in found and "Files: a, b." in found
+
+
 def test_the_summary_has_the_best_untrained_method_beside_the_network():
     def rows(network, group, *others):
         return [
@@ -86,16 +121,18 @@ def test_the_summary_has_the_best_untrained_method_beside_the_network():
         ]
 
     easy = [row | {"acceleration": 2, "ssim": 0.9} for row in rows("VarNet", "a")]
-    brains = [*easy, *rows("VarNet", "a", ("GRAPPA", 0.5), ("TV-SENSE", 0.6))]
+    brains = [*easy, *rows("VarNet", "a", ("GRAPPA", 0.5), ("TV-SENSE", 0.6), ("SenseUNet", 0.85))]
     cascade = rows("VarNet + RCAN + GRAPPA", "a", ("GRAPPA", 0.4))
-    hearts = [*rows("UNet3D", "drawn", ("sliding window", 0.3)), *rows("UNet3D", "real", ("temporal median", 0.2))]
-    scores = {"train_volumes": {"background": {"dice": 0.9}, "liver": {"dice": 0.75}}}
-    found = [ABOUT | {"metrics": {"persons": persons}} for persons in (brains, hearts, cascade)]
+    hearts = [*rows("UNet2D1D", "drawn", ("sliding window", 0.3)), *rows("UNet2D1D", "real", ("temporal median", 0.2))]
+    raw = rows("SenseUNet", "a", ("GRAPPA", 0.5), ("TV-SENSE", 0.9))
+    scores = {"train_hippocampus": {"background": {"dice": 0.9}, "anterior": {"dice": 0.75}}}
+    found = [ABOUT | {"metrics": {"persons": persons}} for persons in (brains, raw, hearts, cascade)]
     made = summary(*found, *[ABOUT | {"metrics": {"classes": scores}}] * 2)
     assert (
-        "| Brains, 2.50× undersampled | 1 other people | TV-SENSE: SSIM 0.600, 20.0 dB | VarNet: SSIM 0.800, 20.0 dB |"
-        in made
+        "| Simulated k-space of brains, 2.50× undersampled | 1 other people | TV-SENSE: SSIM 0.600, 20.0 dB "
+        "| VarNet: SSIM 0.800, 20.0 dB; SenseUNet: SSIM 0.850, 20.0 dB |" in made
     )
     assert "GRAPPA: SSIM 0.400, 20.0 dB | VarNet + RCAN + GRAPPA: SSIM 0.800, 20.0 dB |" in made
-    assert "| real (n = 1) | temporal median: SSIM 0.200, 20.0 dB | UNet3D: SSIM 0.800, 20.0 dB |" in made
-    assert "| Organs in CT volumes | another person | – | VolumeUNet: Dice 0.75 liver |" in made
+    assert "| real (n = 1) | temporal median: SSIM 0.200, 20.0 dB | UNet2D1D: SSIM 0.800, 20.0 dB |" in made
+    assert "| Hippocampus in MR volumes | 10 other volumes | – | VolumeUNet: Dice 0.75 anterior |" in made
+    assert "| TV-SENSE: SSIM 0.900, 20.0 dB | SenseUNet: SSIM 0.800, 20.0 dB |" in made

@@ -162,6 +162,34 @@ def test_a_rank_that_fails_ends_the_others(tmp_path):
     assert "rank 1: ValueError: the second one fails" in finished.stderr.strip().splitlines()[-1]
 
 
+LISTENS = """
+import os, psutil, torch, torch.distributed as dist
+from lib.parallel import mesh
+place = mesh.init(["cpu", "cpu"], {})
+total = torch.ones(1)
+dist.all_reduce(total)
+mine = [psutil.Process(), *([psutil.Process(os.getppid())] if not place.rank else [])]
+at = [c.laddr.ip for p in mine for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+os.write(1, f"rank {place.rank}: {total.item():g} {sorted(set(at))}\\n".encode())  # in one piece
+mesh.shutdown()
+"""
+
+
+@pytest.mark.whole
+def test_processes_of_one_machine_listen_on_loopback_alone_and_leave_nothing_behind(tmp_path, monkeypatch, capsys):
+    (tmp_path / "listens.py").write_text(LISTENS)
+    start, temporary = subprocess.Popen, tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda command, **given: start([*command[:-3], str(tmp_path / "listens.py")], **given)
+    )
+    distributed.launch(tmp_path, ["cpu", "cpu"])
+    lines = sorted(line for line in capsys.readouterr().out.splitlines() if line.startswith("rank"))
+    assert lines == ["rank 0: 2 ['127.0.0.1']", "rank 1: 2 ['127.0.0.1']"]
+    assert not list(temporary.glob("torchelastic*")) and not (tmp_path / ".torchrun").exists()
+
+
 @pytest.mark.slow
 def test_a_killed_partitioned_run_resumes_to_the_same_weights(done, tmp_path):
     place, _ = done

@@ -124,6 +124,14 @@ def test_history_has_a_row_an_epoch_and_tensorboard_reads_it_back(tmp_path, caps
     assert logged == pytest.approx([float(r["valid_loss"]) for r in rows])
 
 
+def test_each_batch_is_progress(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("lib.progress.made", lambda: made.append(1))
+    learn = learner()
+    fit(learn, 1, training.History(tmp_path, tensorboard=False))
+    assert len(made) >= 3 + 3  # of training and of validation
+
+
 def test_training_loss_is_the_mean_over_the_epochs_slices(tmp_path):
     learn, seen = learner(), []
 
@@ -187,7 +195,7 @@ def test_checkpoint_holds_only_tensors_and_plain_values_and_is_never_half_there(
     learn = learner()
     fit(learn, 2, training.History(tmp_path), training.Checkpoint(tmp_path, interval=5))
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["epoch"] == 1  # the last is always kept
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["last.pt"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["checksums.json", "last.pt"]
 
 
 def test_keras_l2_is_twice_torchs_weight_decay_on_kernels():
@@ -295,6 +303,7 @@ def test_an_older_checkpoint_counted_epochs_from_0(tmp_path):
     for row in saved["callbacks"]["history"]["rows"]:
         row["epoch"] -= 1
     torch.save(saved, path)
+    (tmp_path / "checkpoints" / "checksums.json").unlink()  # it had none
     fit(learner(), 3, training.History(tmp_path, tensorboard=False), training.Checkpoint(tmp_path))
     assert [row["epoch"] for row in table(tmp_path)] == ["1", "2", "3"]
 

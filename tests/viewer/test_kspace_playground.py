@@ -1,14 +1,12 @@
-import io
 import threading
 
+import markupsafe
 import numpy as np
 import pytest
-from matplotlib import colormaps
-from PIL import Image
 
 from lib import InputError
 from lib.viewer import KSpacePlayground
-from lib.viewer.pixels import GAP
+from lib.viewer.kspace_playground import PRESETS
 from lib.viewer.playground import ERROR, KSPACE, MASK, METHODS, SPREAD, TRUTH, Playground, PlaygroundView, Settings
 
 
@@ -41,48 +39,58 @@ class Toy:
         )
 
 
-def pixels(image):
-    """The colors in the middle of the three panels."""
-    shown = np.array(Image.open(io.BytesIO(image.value)).convert("RGBA"))
-    assert shown.shape == (256, 3 * 256 + 2 * GAP, 4)
-    return [shown[128, 128 + i * (256 + GAP)].tolist() for i in range(3)]
+def levels(widget):
+    """The middle value of each panel, None where there is no image."""
+    volumes = widget.viewer.slices.volumes
+    return {n: None if isinstance(v, str) else float(v[0, 128, 128]) for n, v in volumes.items()}
+
+
+def notes(widget):
+    return {panel["name"]: panel["note"] for panel in widget.viewer.about["panels"]}
 
 
 def test_a_move_draws_what_it_asks_for():
     widget = KSpacePlayground(Toy())
     assert widget.settings == Settings()
-    gray = [85, 85, 85, 255]  # 255 · 4 / 12
-    assert pixels(widget.acquired) == [gray] * 3
-    assert pixels(widget.result)[:2] == [gray, [255] * 4]
+    names = [panel["name"] for panel in widget.viewer.about["panels"]]
+    assert names == ["image", TRUTH, ERROR, MASK, KSPACE, SPREAD]  # the image first
+    third = pytest.approx(4 / 12)
+    assert levels(widget) == {"image": third, TRUTH: 1, MASK: third, KSPACE: third, SPREAD: third}
+    assert widget.viewer.state["windows"][0] == [0, 1] and widget.viewer.state["gain"] == Toy.gain
+    version = widget.viewer.about["version"]
     widget.controls["acceleration"].value = 12
     widget.settle()
-    dark = [*map(int, colormaps["magma"](0, bytes=True))]
-    assert pixels(widget.result) == [[255] * 4, [255] * 4, dark]
+    assert levels(widget)["image"] == 1 and widget.viewer.about["version"] == version + 1
     widget.controls["acceleration"].value = 11
-    widget.controls["acceleration"].value = 10  # an error of 2/12, times 5: 212.5 of 255, in float32 213
+    widget.controls["acceleration"].value = 10
     widget.settle()
-    assert pixels(widget.result)[2] == [*map(int, colormaps["magma"](213, bytes=True))]
-    assert "|image − truth| ×5" in widget.below.value.replace("\u00a0", " ") and "NMSE 0.5" in widget.below.value
-    assert "10×" in widget.above.value and "equispaced 10×, 24 center lines, SNR 50" in widget.line.value
+    assert (
+        notes(widget)[ERROR] == "NMSE 0.5" and notes(widget)[MASK] == "10×" and notes(widget)["image"] == "zero-filled"
+    )
+    assert "equispaced 10×, 24 center lines, SNR 50" in widget.line.value
+
+
+def watch(widget):
+    drawn = []
+    widget.viewer.observe(lambda _: drawn.append(round(12 * levels(widget)["image"])), "about")
+    return drawn
 
 
 def test_only_the_newest_move_is_answered_and_a_stale_image_is_not_drawn():
     toy = Toy()
     widget = KSpacePlayground(toy, Settings(shown="GRAPPA"))
-    first = widget.result.value
     toy.go.clear(), toy.begun.clear()
     widget.controls["acceleration"].value = 6
     assert toy.begun.wait(20)  # GRAPPA works on 6 …
     assert "GRAPPA is working" in widget.line.value
-    drawn = []
-    widget.result.observe(lambda change: drawn.append(pixels(widget.result)[0][0]), "value")
+    drawn = watch(widget)
     for acceleration in (7, 8, 9):
         widget.controls["acceleration"].value = acceleration
-    assert widget.result.value == first
+    assert levels(widget)["image"] == pytest.approx(4 / 12)
     toy.go.set()
     widget.settle()
     assert [s.acceleration for s in toy.asked] == [4, 6, 9]  # 7 and 8 were dropped
-    assert drawn == [round(255 * 9 / 12)]  # and 6 came too late
+    assert drawn == [4, 9]  # the scan of 9 under the old image, then its own; 6 came too late
 
 
 def test_a_zero_filled_image_is_drawn_though_the_slider_moves_on():
@@ -91,12 +99,28 @@ def test_a_zero_filled_image_is_drawn_though_the_slider_moves_on():
     toy.go.clear(), toy.begun.clear()
     widget.controls["acceleration"].value = 6
     assert toy.begun.wait(20)
-    drawn = []
-    widget.result.observe(lambda change: drawn.append(pixels(widget.result)[0][0]), "value")
+    drawn = watch(widget)
     widget.controls["acceleration"].value = 9
     toy.go.set()
     widget.settle()
-    assert drawn == [round(255 * 6 / 12), round(255 * 9 / 12)]
+    assert drawn == [6, 9]
+
+
+def test_presets_set_all_controls_at_once_and_say_what_to_notice():
+    toy = Toy()
+    widget = KSpacePlayground(toy)
+    for name, (settings, hint) in PRESETS.items():
+        widget.preset(name)
+        widget.settle()
+        assert widget.settings == settings and toy.asked[-1] == settings
+        assert markupsafe.escape(hint) in widget.line.value
+    assert len(toy.asked) == 1 + len(PRESETS)
+    widget.controls["seed"].value = 7
+    widget.settle()
+    assert "streaks" in widget.line.value  # still the same lesson
+    widget.controls["kind"].value = "magic"
+    widget.settle()
+    assert "streaks" not in widget.line.value
 
 
 def test_what_cannot_be_done_is_a_line_and_an_empty_place():
@@ -104,11 +128,12 @@ def test_what_cannot_be_done_is_a_line_and_an_empty_place():
     widget.controls["kind"].value = "random"
     widget.settle()
     assert "GRAPPA: no &lt;grid&gt;" in widget.line.value and 'role="status"' in widget.line.value
-    assert [p[3] for p in pixels(widget.result)] == [0, 255, 0]
-    assert widget.below.value.count("n/a") == 2
+    reasons = {panel["name"]: panel["reason"] for panel in widget.viewer.about["panels"]}
+    assert reasons["image"] == "no <grid>" and reasons[ERROR] == "no image" and reasons[TRUTH] is None
     widget.controls["kind"].value = "equispaced"
     widget.settle()
-    assert "n/a" not in widget.below.value and "no &lt;grid" not in widget.line.value
+    assert not any(panel["reason"] for panel in widget.viewer.about["panels"])
+    assert "no &lt;grid" not in widget.line.value
 
 
 def test_an_error_of_a_thread_is_told_and_the_next_move_works():
@@ -127,14 +152,14 @@ def test_every_control_has_a_label_and_a_class():
     assert all(control.description for control in widget.controls.values())
     assert widget.controls["num_coils"]._dom_classes == ("playground-num-coils",)
     labels = [label for label, _ in widget.controls["snr"].options]
-    assert labels == ["5", "10", "20", "35", "50", "100", "no noise"] and widget.settings.snr == 35
+    assert labels == ["5", "10", "20", "35", "50", "100", "none"] and widget.settings.snr == 35
 
 
 @pytest.mark.parametrize(
     ("start", "message"),
     [
         (Settings(kind="spiral"), "kind: 'spiral', expected one of random, equispaced"),
-        (Settings(shown="UNet"), "shown: 'UNet', expected one of zero-filled, GRAPPA, VarNet"),
+        (Settings(shown="UNet"), "shown: 'UNet', expected one of zero-filled, GRAPPA, TV-SENSE, network"),
         (Settings(acceleration=2.5), "acceleration: 2.5, expected 1 to 12"),
         (Settings(num_coils=0), "num_coils: 0, expected 1 to 16"),
         (Settings(snr=-1.0), "snr: -1.0, expected"),
@@ -145,15 +170,20 @@ def test_a_start_that_no_control_has_is_refused(start, message):
         KSpacePlayground(Toy(), start)
 
 
-def test_the_real_thing_shows_all_three_methods():
+def test_the_real_thing_shows_every_method():
     widget = KSpacePlayground(Playground(slice=3, weights="runs/weights/demo_varnet"))
-    seen = {widget.result.value}
+    seen = {levels(widget)["image"]}
     for shown in METHODS[1:]:
         widget.controls["shown"].value = shown
         widget.settle()
-        assert f"<b>{shown}</b>" in widget.below.value and "SSIM 0." in widget.below.value
-        seen.add(widget.result.value)
-    assert len(seen) == 3
+        assert notes(widget)["image"].startswith(f"{shown} · SSIM 0.")
+        seen.add(levels(widget)["image"])
+    assert len(seen) == len(METHODS)
+    first = widget.viewer.slices.volumes[MASK].copy()
+    widget.controls["kind"].value, widget.controls["seed"].value = "random", 3
+    widget.settle()
+    assert (widget.viewer.slices.volumes[MASK] != first).any()
+    widget.controls["seed"].value, widget.controls["kind"].value = 0, "equispaced"
     widget.controls["num_low_frequencies"].value = 2
     widget.controls["shown"].value = "GRAPPA"
     widget.settle()

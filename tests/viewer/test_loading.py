@@ -116,8 +116,8 @@ def test_cases_of_a_run(tmp_path):
         file["b"].attrs["spacing"], file["b"].attrs["classes"] = [3.0, 1.0, 1.0], ["none", "liver"]
         file["b"].attrs["volume"] = True
     assert case_names(path) == ["b", "c"]
-    volumes, unit, spacing, classes, planes, mask, achieved = case(path)
-    assert planes == ("axial", "coronal", "sagittal") and mask is achieved is None
+    volumes, unit, spacing, classes, planes, mask, achieved, ignore_index = case(path)
+    assert planes == ("axial", "coronal", "sagittal") and mask is achieved is ignore_index is None
     assert case(path, "c").planes == ("slice", "row", "column")
     assert unit == "slice" and spacing == (3.0, 1.0, 1.0) and classes == ["none", "liver"]
     assert np.array_equal(volumes["output"], VOLUME[:, ::-1, ::-1] + 1)  # of segmented volumes

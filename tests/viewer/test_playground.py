@@ -6,7 +6,7 @@ import torch
 from refusals import refused
 
 from lib import InputError, metrics, runs
-from lib.kspace import coils, fft2c, ifft2c
+from lib.kspace import calibrated, coils, fft2c, ifft2c
 from lib.kspace.grappa import grappa
 from lib.kspace.sampling import make_mask
 from lib.models import build
@@ -59,7 +59,10 @@ def test_each_method_is_the_librarys_own(play):
 
     with torch.no_grad():
         varnet = runs.load_model(WEIGHTS)(kspace[None], mask.columns.view(1, 1, 1, -1))[0]
-    expected = {"zero-filled": combined(kspace), "GRAPPA": combined(grappa(kspace, mask.columns)), "VarNet": varnet}
+    expected = {
+        "zero-filled": combined(kspace), "GRAPPA": combined(grappa(kspace, mask.columns)),
+        "TV-SENSE": calibrated.by_tv(calibrated.calibrated(kspace, mask.columns)), "network": varnet,
+    }  # fmt: skip
     for shown in METHODS:
         settings = Settings(shown=shown)
         torch.testing.assert_close(play.image(settings), expected[shown], rtol=1e-3, atol=1e-3)
@@ -110,7 +113,7 @@ def test_the_point_spread_by_hand():
             Settings("equispaced", 4, 0, 50.0, 1, "GRAPPA"),
             "1 center line of 256 points is too few for GRAPPA with 1 coil ",
         ),
-        (Settings(shown="magic"), "shown: 'magic', expected one of zero-filled, GRAPPA, VarNet"),
+        (Settings(shown="magic"), "shown: 'magic', expected one of zero-filled, GRAPPA, TV-SENSE, network"),
         (Settings(acceleration=20), "acceleration: 20, expected 1 to 12"),
         (Settings(snr=0), "snr: 0, expected more than 0"),
     ],
@@ -138,12 +141,12 @@ def test_networks_that_are_not_there_or_another_kind(tmp_path):
     model = build("UNet", chans=2, num_pool_layers=1)
     runs.save_model(tmp_path / "unet", "UNet", {"chans": 2, "num_pool_layers": 1}, model)
     for weights, message in {
-        str(tmp_path / "unet"): "weights of UNet, expected VarNet",
+        str(tmp_path / "unet"): "a UNet, expected VarNet or SenseUNet",
         str(tmp_path / "nothing"): f"run {tmp_path / 'nothing'}: ",
     }.items():
         with pytest.raises(InputError, match=message):
             Playground(weights=weights)
-    assert "no weights given" in Playground().result(Settings(shown="VarNet")).problem
+    assert "no weights given" in Playground().result(Settings(shown="network")).problem
 
 
 def test_a_run_that_fails_is_one_line(play, monkeypatch):
@@ -152,7 +155,7 @@ def test_a_run_that_fails_is_one_line(play, monkeypatch):
             raise RuntimeError("out of\nmemory")
 
     monkeypatch.setattr(play, "_network", Broken)
-    assert play.result(Settings(shown="VarNet")).problem == "RuntimeError: out of memory"
+    assert play.result(Settings(shown="network")).problem == "RuntimeError: out of memory"
 
 
 def test_scans_and_slices_that_are_not_there():
@@ -176,10 +179,10 @@ def test_the_static_picture_has_all_six_panels(play):
     figure = play.figure(Settings(shown="GRAPPA"))
     titles = [ax.get_title() for ax in figure.axes]
     assert titles == [
-        "mask",
-        "k-space × mask",
-        "point spread, lines 20 dB apart",
         "GRAPPA",
         "truth",
         "|image − truth| ×5",
+        "mask",
+        "k-space × mask",
+        "point spread, lines 20 dB apart",
     ]

@@ -1,41 +1,65 @@
 import gc
-import html
-import io
+import json
 import re
 import weakref
 from pathlib import Path
 
 import h5py
-import ipywidgets
 import nibabel
 import numpy as np
 import pytest
 import torch
+from ipywidgets.widgets.widget import _instances  # every widget's model that is open
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from PIL import Image
 from refusals import refused
 
 import lib
 from lib import InputError, metrics, plots
-from lib.viewer import SliceViewer, pixels, show
+from lib.viewer import SliceViewer, link, show, still
 from lib.viewer.pixels import BAD, CLASS_COLORS, lay
 from lib.viewer.slice_model import SliceModel
-from lib.viewer.view import CMAPS
 
 RNG = np.random.default_rng(0)
 
 
-def decode(viewer):
-    """The viewer's PNG, (H, W, 4) with its transparency."""
-    return np.array(Image.open(io.BytesIO(viewer.images[0].value)).convert("RGBA"))
+def view(viewer):
+    """What is seen, as the still picture takes it."""
+    return viewer._view()
+
+
+def choose(viewer, **changes):
+    """As a reader chooses in the browser."""
+    viewer.state = changes
+
+
+def at(viewer, *place):
+    """Cut through another voxel: the given slice, and row and column where they are given."""
+    choose(viewer, at=[*place, *viewer.place["at"][len(place) :]])
+
+
+def tiles(viewer):
+    """{name: pixels (H, W, 3)} at the size of a still picture, None where there is no image."""
+    return {name: tile.pixels for name, tile in still.tiles(viewer.slices, view(viewer)).items()}
 
 
 def cells(viewer):
     """[(name, small text)] of the labels."""
-    text = re.sub("</span><span[^>]*>", " · ", viewer.labels[0].value.replace("\u00a0", " "))
-    text = re.sub("</?span[^>]*>", "", text)
-    return re.findall(r"<div><b>(.*?)</b><br><small>(.*?)</small></div>", text)
+    painted = still.tiles(viewer.slices, view(viewer))
+    notes = still.notes(viewer.slices, view(viewer), painted)
+    return [(name, note.replace("\u00a0", " ")) for name, note in notes.items()]
+
+
+def ask(viewer, **content):
+    """What the kernel answers to the browser: [(content, buffers)]."""
+    return ask_raw(viewer, {"data": viewer.data, **content})
+
+
+def ask_raw(viewer, content):
+    sent = []
+    viewer.send = lambda content, buffers=(): sent.append((content, list(buffers)))
+    viewer._receive(None, content, [])
+    return sent
 
 
 def volumes(slices=5, height=8, width=6):
@@ -47,45 +71,32 @@ def test_pixels_by_hand():
     truth = np.array([[[0, 1], [2, 4]], [[4, 4], [4, 4]]], np.int16)  # window 0 to 4, and 8 is beyond
     output = truth + np.array([[[0, 0.1], [-0.2, 4]]])
     viewer = SliceViewer({"output": output, "truth": truth}, window=(0, 4), gain=5, start=0)
-    width, gap = 260, pixels.GAP
-    shown = decode(viewer)
-    assert shown.shape == (260, 3 * width + 2 * gap, 4)
-    first, second, third = (shown[:, i * (width + gap) :][:, :width] for i in range(3))
+    shown = tiles(viewer)
+    first, second, third = shown.values()
     for panel in (first, second, third):  # whole factors: each pixel became a block of one color
+        assert panel.shape == (260, 260, 3)
         assert (panel == panel[::130, ::130].repeat(130, 0).repeat(130, 1)).all()
-    gray = [
-        [[g, g, g, 255] for g in row] for row in ([0, 70], [115, 255])
-    ]  # 255 · 1.1 / 4 = 70.1, 255 · 1.8 / 4 = 114.75
+    gray = [[[g] * 3 for g in row] for row in ([0, 70], [115, 255])]  # 255 · 1.1 / 4 = 70.1, 255 · 1.8 / 4 = 114.75
     assert first[::130, ::130].tolist() == gray
-    gray = [[[g, g, g, 255] for g in row] for row in ([0, 64], [128, 255])]  # 63.75, 127.5 (to even)
+    gray = [[[g] * 3 for g in row] for row in ([0, 64], [128, 255])]  # 63.75, 127.5
     assert second[::130, ::130].tolist() == gray
     steps = [[0, 32], [64, 255]]  # 255 · 5 · 0.1 / 4 = 31.9, twice that, beyond
-    assert third[::130, ::130].tolist() == np.array(colormaps["magma"](np.array(steps), bytes=True)).tolist()
-    assert (shown[:, width : width + gap, 3] == 0).all() and (
-        shown[:, 2 * width + gap : 2 * width + 2 * gap, 3] == 0
-    ).all()
+    assert third[::130, ::130].tolist() == np.array(colormaps["magma"](np.array(steps), bytes=True))[..., :3].tolist()
     found, small = cells(viewer)[0]
     assert (found, small.split(" · ")[0]) == ("output", "SSIM –")  # 2 × 2 pixels are too few for its window
     assert cells(viewer)[1:] == [("truth", ""), ("|output − truth| ×5", "")]
-
-
-def test_no_image_color_is_transparent():
-    for colors in (*map(pixels.colors, (*CMAPS, "twilight")), pixels.BAD[None], pixels.CLASS_COLORS):
-        assert pixels.CLEAR not in set(map(tuple, colors.tolist()))
 
 
 @pytest.mark.parametrize(
     ("height", "width", "scale"),
     [(1, 1, 260), (130, 3, 2), (131, 3, 2), (259, 3, 2), (260, 3, 1), (320, 3, 1), (100, 240, 2), (100, 241, 1)],
 )
-def test_panels_are_260_pixels_high_unless_they_get_too_wide(height, width, scale):
+def test_still_panels_are_260_pixels_high_unless_they_get_too_wide(height, width, scale):
     viewer = SliceViewer({"a": np.zeros((1, height, width)), "b": np.zeros((1, height, width))})
-    whole = 2 * width * scale + pixels.GAP
-    assert decode(viewer).shape[:2] == (height * scale, whole)
-    assert viewer.images[0].layout.width == viewer.labels[0].layout.width == f"{whole}px"
+    assert tiles(viewer)["a"].shape == (height * scale, width * scale, 3)
 
 
-def test_the_slider_moves_picture_and_labels():
+def test_scores_follow_the_slice_and_are_counted_once():
     calls = []
 
     def scores(index):
@@ -93,38 +104,32 @@ def test_the_slider_moves_picture_and_labels():
         return {"output": {"SSIM": index / 10, "PSNR": 30.0, "NMSE": 0.01234, "Dice x": np.nan}}
 
     viewer = SliceViewer(volumes(), scores=scores)
-    assert (viewer.slider.min, viewer.slider.value, viewer.slider.max) == (0, 2, 4)  # the middle one first
-    assert viewer.slider.layout.width == "640px" and viewer.slider.description == "slice"
-    seen = {}
-    for index in (4, 0, 1, 3, 2):
-        viewer.slider.value = index
-        seen[index] = viewer.images[0].value
+    assert viewer.state["at"] == [2, 4, 3] and viewer.about["unit"] == "slice"  # the middle one first
+    for index in (4, 0, 1, 3, 2, 4):
+        ((answer, _),) = ask(viewer, kind="scores", index=index)
         text = f"SSIM 0.{index}00 · PSNR 30.0 dB · NMSE 0.012 · Dice x –"
+        assert answer["notes"]["output"].replace("\u00a0", " ") == text
+        assert (answer["index"], answer["metrics"]) == (index, {"output": ["SSIM", "PSNR", "NMSE", "Dice x"]})
+        at(viewer, index)
         assert cells(viewer)[1] == ("output", text)
-    assert len(set(seen.values())) == 5
-    assert sorted(set(calls)) == [0, 1, 2, 3, 4]
-    calls.clear()
-    viewer.slider.value = 4
-    assert not calls and viewer.images[0].value == seen[4]  # from the cache
-    fresh = SliceViewer(viewer.slices.volumes, start=3)
-    assert fresh.slider.value == 3 and fresh.images[0].value == seen[3]
+    assert sorted(calls) == [0, 1, 2, 3, 4]
+    assert SliceViewer(viewer.slices.volumes, start=3).state["at"][0] == 3
 
 
 def test_window_comes_from_the_truth():
     both = volumes()
     low, high = np.percentile(both["truth"].astype(np.float32), (0, 99.5))
-    assert SliceViewer(both).controls.window.value == pytest.approx((low, high))
-    brighter = SliceViewer(both | {"output": both["output"] * 100})
-    assert brighter.controls.window.value == pytest.approx((low, high))
-    assert brighter.controls.window.max == pytest.approx(high + 10 * (high - low))  # one bright voxel leaves it usable
-    assert brighter.controls.window.step == pytest.approx((high - low) / 200)
-    slider = SliceViewer(both).controls.window
-    assert both["truth"].max() <= slider.max < both["truth"].max() + slider.step  # as far as the data
-    steps = [(value - slider.min) / slider.step for value in slider.value]  # or the browser would move it there
-    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
-    assert SliceViewer(both, window=np.array([0.2, 0.7])).controls.window.value == (0.2, 0.7)
+
+    def first(shown, **settings):
+        return SliceViewer(shown, **settings).state["windows"][0]
+
+    assert first(both) == pytest.approx((low, high), abs=0.01)
+    brighter = both | {"output": both["output"] * 100}
+    assert first(brighter) == pytest.approx((low, high), abs=0.01)
+    assert first(both, window=np.array([0.2, 0.7])) == [0.2, 0.7]
     big = np.zeros((70, 520, 4)) + np.arange(70)[:, None, None]
-    assert SliceViewer({"truth": big}).controls.window.value == pytest.approx((0, 68))  # from every second slice
+    assert first({"truth": big}) == pytest.approx((0, 68))  # from every second slice
+    assert first({"truth": big * 1234.5678}) == [0, 84000]  # in numbers that a person would write
 
 
 def test_pixels_that_are_not_finite_are_marked_and_counted():
@@ -132,11 +137,9 @@ def test_pixels_that_are_not_finite_are_marked_and_counted():
     both["output"][0, 5, :3] = np.nan, np.inf, -np.inf
     both["truth"][0, 5, 1] = np.inf
     viewer = SliceViewer(both)
-    shown, step = decode(viewer), 4 + pixels.GAP
-    blue = [*pixels.BAD.tolist(), 255]
-    assert shown[5, step : step + 4].tolist()[:3] == [blue] * 3
-    marked = (shown == blue).all(-1)
-    assert [marked[:, i * step : i * step + 4].sum() for i in range(4)] == [0, 3, 1, 3]
+    marked = [(panel == BAD).all(-1) for panel in tiles(viewer).values()]
+    assert marked[1][5].tolist() == [True] * 3 + [False]
+    assert [panel.sum() for panel in marked] == [0, 3, 1, 3]
     none = "SSIM – · PSNR – · NMSE –"
     assert [small for _, small in cells(viewer)] == [
         none, f"{none} · 3 px not finite", "1 px not finite", "3 px not finite",
@@ -147,33 +150,50 @@ def test_missing_volumes_say_why():
     truth = volumes()["truth"]
     viewer = SliceViewer({"output": None, "GRAPPA": "not a <grid>", "truth": truth})
     assert cells(viewer) == [
-        ("output", "n/a"), ("GRAPPA", "n/a: not a &lt;grid&gt;"), ("truth", ""),
-        ("|output − truth| ×5", "n/a: no output"),
+        ("output", "n/a"), ("GRAPPA", "n/a: not a <grid>"), ("truth", ""), ("|output − truth| ×5", "n/a: no output"),
     ]  # fmt: skip
-    shown = decode(viewer)
-    columns = shown.shape[1] // 4
-    assert (shown[:, : 2 * columns, 3] == 0).all() and (shown[:, -columns:, 3] == 0).all()
-    assert [name for name, _ in cells(SliceViewer({"a": truth, "truth": truth}))] == [
-        "a",
-        "truth",
-    ]  # nothing to compare
+    reasons = [panel["reason"] for panel in viewer.about["panels"]]
+    assert reasons == ["", "not a <grid>", None, "no output"]
+    assert [panel is None for panel in tiles(viewer).values()] == [True, True, False, True]
+    names = [name for name, _ in cells(SliceViewer({"a": truth, "truth": truth}))]
+    assert names == ["a", "truth"]  # nothing to compare
     names = [name for name, _ in cells(SliceViewer({"a": truth, "truth": truth}, error_of=("a", "truth"), gain=2.5))]
     assert names == ["a", "truth", "|a − truth| ×2.5"]
 
 
 def test_any_kind_of_array_gives_the_same_picture(tmp_path):
     both = {name: volume.astype(np.float32) for name, volume in volumes().items()}
-    expected = SliceViewer(both).images[0].value
-    assert (
-        SliceViewer({name: torch.tensor(volume, requires_grad=True) for name, volume in both.items()}).images[0].value
-        == expected
-    )
-    turned = {name: volume * np.complex64(1j) for name, volume in both.items()}
-    assert SliceViewer(turned).images[0].value == expected
+    expected = tiles(SliceViewer(both))
+
+    def check(given, **settings):
+        found = tiles(SliceViewer(given, **settings))
+        assert [(found[name] == panel).all() for name, panel in zip(found, expected.values(), strict=False)]
+
+    check({name: torch.tensor(volume, requires_grad=True) for name, volume in both.items()})
+    check({name: volume * np.complex64(1j) for name, volume in both.items()})
     with h5py.File(tmp_path / "result.h5", "w") as file:
         for name, volume in both.items():
             file[name] = volume
-        assert SliceViewer({name: file[name] for name in both}).images[0].value == expected
+        check({name: file[name] for name in both})
+
+
+def test_numpy_numbers_in_a_state_are_fine():
+    viewer = SliceViewer(volumes())
+    viewer.state = {"at": [np.int64(1), 2, 3]}
+    assert viewer.state["at"] == [1, 2, 3]
+
+
+def test_one_volume_one_image_and_lists_are_fine():
+    volume = RNG.random((3, 8, 6))
+    for given, names, shape in (
+        (volume, ["image"], (3, 8, 6)), (volume[0], ["image"], (1, 8, 6)), (volume[0].tolist(), ["image"], (1, 8, 6)),
+        ([volume, volume], ["image 1", "image 2"], (3, 8, 6)), (torch.tensor(volume[0]), ["image"], (1, 8, 6)),
+        ({"a": volume[0], "mask": volume[0, 0] > 0.5}, ["a", "mask"], (1, 8, 6)),
+    ):  # fmt: skip
+        viewer = SliceViewer(given)
+        assert (viewer.message, list(viewer.slices.volumes), viewer.slices.shape) == ("", names, shape)
+    label = (volume[0] > 0.5).astype(int)
+    assert SliceViewer({"a": volume[0]}, overlays={"a": label}).slices.overlays["a"].shape == (1, 8, 6)
 
 
 A = np.zeros((3, 8, 8))
@@ -184,7 +204,7 @@ A = np.zeros((3, 8, 8))
     [
         ({}, {}, "SliceViewer: no volumes, expected at least one volume (slices, H, W)"),
         ({"a": None, "b": "no"}, {}, "SliceViewer: n/a only (a, b), expected at least one volume (slices, H, W)"),
-        ({"a": A[0]}, {}, "SliceViewer: 'a' has shape (8, 8), expected (slices, H, W): of one image v[None]"),
+        ({"a": A[0, 0]}, {}, "SliceViewer: 'a' has shape (8,), expected (slices, H, W)"),
         ({"a": A[None]}, {}, "'a' has shape (1, 3, 8, 8), expected (slices, H, W): of a batch v[0]"),
         ({"a": A[:0]}, {}, "SliceViewer: 'a' has shape (0, 8, 8), expected (slices, H, W)"),
         ({"a": A[:2], "truth": A}, {}, "SliceViewer: 'a' has shape (2, 8, 8), expected (3, 8, 8) like 'truth'"),
@@ -209,7 +229,11 @@ A = np.zeros((3, 8, 8))
         ({"input": A}, {"error_of": ("inputs", "input")}, "error_of: unknown name 'inputs'; did you mean 'input'?"),
         ({"a": "scan.nii.gz"}, {}, "scan.nii.gz: no such file"),
         ({"a": {"b": 1}}, {}, "SliceViewer: 'a' is a dict, expected an array or a file's path"),
-        (A, {}, "SliceViewer: volumes are a ndarray, expected {name: volume}"),
+        (5, {}, "SliceViewer: volumes are a int, expected {name: volume}, an array or a list"),
+        ([[1, 2], [3]], {}, "SliceViewer: 'image' is a list of uneven lengths, expected (slices, H, W)"),
+        ({"a": A}, {"window": {"b": (0, 1)}}, "SliceViewer, window: unknown name 'b'; expected one of a"),
+        ({"a": A}, {"window": {"a": (1, 0)}}, "window is (1, 0), expected (low, high) with low < high"),
+        ({"a": A}, {"gain": np.inf}, "SliceViewer: gain is inf, expected more than 0"),
         ({"a": np.full((3, 8, 8), "x")}, {}, "SliceViewer: 'a' holds <U1, expected numbers"),
         ({"a": A, "CT": "data/scan.dcm"}, {}, "scan.dcm: no such file"),
         ({"a": A}, {"overlays": {"a": None}}, "the overlay of 'a' is None, expected class numbers (3, 8, 8)"),
@@ -229,7 +253,8 @@ def test_errors_are_one_clear_line_in_the_viewer_and_raised_without(given, setti
         show(given, False, **settings)
     assert "\n" not in str(error.value)
     viewer = show(given, True, **settings)
-    assert message in html.unescape(viewer.message.value) and viewer.children[0] is viewer.message
+    assert message in viewer.message and viewer.about == {"resample": viewer.about["resample"], "version": 1, "data": 0}
+    assert ask(viewer, kind="cuts", number=1, cuts=[["a", "slice", 0, "image", False]]) == []
 
 
 def test_volumes_of_another_shape_are_resampled_when_asked():
@@ -239,10 +264,9 @@ def test_volumes_of_another_shape_are_resampled_when_asked():
         {"a": (ramp[:, ::2] + ramp[:, 1::2])[..., ::2] / 2, "truth": ramp, "label": ramp},
         overlays={"label": label[:, ::2, ::2]},
     )
-    button = viewer.children[1]
-    assert button.description == "Resample to one grid"
-    button.click()
-    assert not viewer.message.value
+    assert viewer.about["resample"] and viewer.message
+    ask(viewer, kind="resample")
+    assert not viewer.message and not viewer.about["resample"]
     assert cells(viewer)[0][0] == "a" and cells(viewer)[0][1].endswith(" · resampled to 2 × 8 × 8")
     np.testing.assert_allclose(viewer.slices.volumes["a"][:, 1:-1], ramp[:, 1:-1], atol=1e-6)  # linear between centers
     assert (viewer.slices.overlays["label"] == label).all()  # nearest: no new classes
@@ -250,13 +274,13 @@ def test_volumes_of_another_shape_are_resampled_when_asked():
     floats = SliceViewer(both, overlays={"label": label[:, ::2, ::2] * 1.0}, resample=True).slices.overlays["label"]
     assert (floats == label).all()
     flat = SliceViewer({"a": ramp[0], "truth": ramp})
-    assert "'a' has shape (8, 8)" in html.unescape(flat.message.value) and len(flat.children) == 1  # can't be resampled
+    assert "'a' has shape (8, 8)" in flat.message and not flat.about["resample"]  # can't be resampled
 
 
 def test_static_pictures_are_what_the_viewer_paints_without_a_widget(monkeypatch):
     both, scores = volumes(), lambda i: {"output": {"SSIM": i / 10}}
     viewer = show(both, True, start=1, gain=3, scores=scores)
-    assert isinstance(viewer, SliceViewer) and viewer.slider.value == 1
+    assert isinstance(viewer, SliceViewer) and viewer.state["at"][0] == 1
 
     def refuse(*args, **kwargs):
         raise AssertionError("a widget was made")
@@ -265,22 +289,11 @@ def test_static_pictures_are_what_the_viewer_paints_without_a_widget(monkeypatch
     for figure in (show(both, False, start=1, gain=3, scores=scores), viewer.static()):
         assert isinstance(figure, Figure)
         assert [ax.get_title() for ax in figure.axes] == ["zero-filled", "output", "truth", "|output − truth| ×3"]
-        drawn = np.concatenate([ax.images[0].get_array() for ax in figure.axes], axis=1)
-        shown, step = decode(viewer)[..., :3], drawn.shape[1] // 4
-        for i in range(4):
-            left = i * (step + pixels.GAP)
-            np.testing.assert_array_equal(drawn[:, i * step : (i + 1) * step], shown[:, left : left + step])
-        assert figure.axes[1].get_xlabel() == "SSIM\u00a00.100" and figure.get_suptitle().startswith(
-            "slice 1 · window "
-        )
-    assert show(both, False, window=(0, 0.5), title="p1").get_suptitle() == "p1: slice 2 · window 0 to 0.5"
-
-
-def test_a_single_slice_has_nothing_to_slide():
-    viewer = SliceViewer({"a": A[:1]})
-    assert viewer.slider.disabled and viewer.slider.max == 0
-    jumps = SliceViewer({"a": A[:1]}, scores=lambda i: {"a": {"SSIM": 1.0}})
-    assert "worst" not in {w.description for w in descendants(jumps) if hasattr(w, "description")}
+        for ax, painted in zip(figure.axes, tiles(viewer).values(), strict=True):
+            np.testing.assert_array_equal(ax.images[0].get_array(), painted)
+        assert figure.axes[1].get_xlabel() == "SSIM\u00a00.100"
+        assert figure.get_suptitle().startswith("slice 2 of 5 · window ")
+    assert show(both, False, window=(0, 0.5), title="p1").get_suptitle() == "p1: slice 3 of 5 · window 0 to 0.5"
 
 
 def test_widgets_live_in_viewer_only():
@@ -295,26 +308,19 @@ def test_overlays_color_the_pixels_of_their_classes():
     viewer = SliceViewer(
         {"image": volume, "label": volume}, overlays={"label": label}, classes=["none", "x", "<y>"], start=1
     )
-    pixels = np.asarray(Image.open(io.BytesIO(viewer.images[0].value)).convert("RGB")).astype(int)
-    scale = pixels.shape[0] // 40
-    left = 30 * scale + 6
-    color = np.array(plots.CLASSES(1, bytes=True)[:3]) // 2
-    assert abs(pixels[15 * scale, left + 10 * scale] - color).max() <= 1
-    assert not pixels[15 * scale, 10 * scale].any() and not pixels[0, left].any()
-    assert "&lt;y&gt;" in viewer.caption.value
-    viewer.controls.opacity.value = 0.25
-    pixels = np.asarray(Image.open(io.BytesIO(viewer.images[0].value)).convert("RGB")).astype(int)
-    assert abs(pixels[15 * scale, left + 10 * scale] - color / 2).max() <= 1
-    viewer.controls.contours.value = True
-    pixels = np.asarray(Image.open(io.BytesIO(viewer.images[0].value)).convert("RGB")).astype(int)
-    assert not pixels[15 * scale, left + 10 * scale].any()
-    assert abs(pixels[10 * scale, left + 10 * scale] - 2 * color).max() <= 1  # the edge
 
+    def color(row, column, panel="label"):
+        painted = tiles(viewer)[panel]
+        scale = painted.shape[0] // 40
+        return painted[row * scale, column * scale].tolist()
 
-def descendants(widget):
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from descendants(child)
+    whole = np.array(plots.CLASSES(1, bytes=True)[:3]).astype(int)
+    assert color(15, 10) == np.floor(whole / 2 + 0.5).tolist()
+    assert color(15, 10, "image") == color(0, 0) == [0, 0, 0] and viewer.about["classes"] == ["none", "x", "<y>"]
+    choose(viewer, opacity=0.25)
+    assert color(15, 10) == np.floor(whole / 4 + 0.5).tolist()
+    choose(viewer, contours=True)
+    assert color(15, 10) == [0, 0, 0] and color(10, 10) == whole.tolist()  # the edge
 
 
 def cube():
@@ -325,82 +331,77 @@ def cube():
 
 def test_planes_are_cut_as_they_are_looked_at():
     viewer, whole = SliceViewer({"a": cube()}, spacing=(2, 1, 1), planes=("axial", "coronal", "sagittal")), cube()
-    assert viewer.controls.view().plane == "axial" and viewer.slices.shown(viewer.controls.view()) == (264, 352)
-    viewer.slider.value = 3
-    viewer.controls.plane.value = "coronal"
-    assert (viewer.slider.value, viewer.slider.max) == (3, 5)  # the middle
-    (image,) = viewer.slices.images(viewer.controls.view()).values()
+    assert viewer.state["plane"] == "axial" and still.shown(viewer.slices, view(viewer)) == (264, 352)
+    choose(viewer, plane="coronal")
+    assert viewer.state["at"] == [2, 3, 4]  # the middle
+    (image,) = viewer.slices.images(view(viewer)).values()
     assert (image == whole[::-1, 3]).all()  # the last slice, nearest the head, on top
-    assert viewer.slices.shown(viewer.controls.view()) == (8 * 33, 8 * 33)  # 4 slices of 2 mm are as high as 8 mm
-    viewer.slider.value = 5
-    viewer.controls.plane.value = "sagittal"
-    (image,) = viewer.slices.images(viewer.controls.view()).values()
+    assert still.shown(viewer.slices, view(viewer)) == (8 * 33, 8 * 33)  # 4 slices of 2 mm are as high as 8 mm
+    choose(viewer, plane="sagittal")
+    (image,) = viewer.slices.images(view(viewer)).values()
     assert (image == whole[::-1, :, 4]).all()
-    viewer.controls.plane.value = "axial"
-    assert (viewer.slider.value, viewer.slider.max) == (3, 3)  # where it was left
-    viewer.controls.plane.value = "coronal"
-    assert viewer.slider.value == 5
+    axial, coronal, sagittal = viewer.about["planes"]
+    assert (axial["size"], axial["pixel"], axial["flip"]) == ([6, 8], [1, 1], False)
+    assert (coronal["size"], coronal["pixel"], coronal["flip"]) == ([4, 8], [2, 1], True)
+    assert [(p["axis"], p["rows"], p["columns"]) for p in (axial, coronal, sagittal)] == [
+        (0, 1, 2),
+        (1, 0, 2),
+        (2, 0, 1),
+    ]
 
 
 def test_time_of_a_cine_runs_to_the_right():
     viewer = SliceViewer({"a": cube()}, unit="frame", spacing=(99, 2, 1))
-    assert viewer.slider.description == "frame" and viewer.controls.plane.options == ("frames", "x–t", "y–t")
-    viewer.controls.plane.value = "x–t"
-    viewer.slider.value = 2
-    (image,) = viewer.slices.images(viewer.controls.view()).values()
+    assert viewer.about["unit"] == "frame" and viewer.slices.planes == ("frames", "x–t", "y–t")
+    choose(viewer, plane="x–t", at=[0, 2, 0])
+    (image,) = viewer.slices.images(view(viewer)).values()
     assert (image == cube()[:, 2].T).all()
-    viewer.controls.plane.value = "y–t"
-    viewer.slider.value = 7
-    (image,) = viewer.slices.images(viewer.controls.view()).values()
+    choose(viewer, plane="y–t", at=[0, 2, 7])
+    (image,) = viewer.slices.images(view(viewer)).values()
     assert (image == cube()[:, :, 7].T).all()
-    assert viewer.slices.shown(viewer.controls.view()) == (44 * 6, 44 * 4)  # y has 2 mm, a frame as many: 4 fill 8 mm
-
-
-def test_the_box_of_the_zoom_is_cut_from_every_panel():
-    whole = cube() / 400
-    viewer = SliceViewer({"output": whole, "truth": whole + 0.125}, window=(0, 1), start=1, gain=5)
-    viewer.controls.rows.value, viewer.controls.columns.value = (2, 4), (3, 6)
-    shown, step = decode(viewer), 396 + pixels.GAP
-    assert shown.shape == (264, 3 * step - pixels.GAP, 4)  # as high as the whole, 6 rows of 44
-    gray = np.rint(255 * whole[1, 2:4, 3:6]).astype(int)
-    assert (shown[::132, :396:132, 0] == gray).all()
-    assert (shown[:, 2 * step :, :3] == np.array(colormaps["magma"](159, bytes=True)[:3])).all()  # 0.125 of 0.2
-    viewer.controls.reset()
-    assert viewer.controls.view().rows == (0, 6) and decode(viewer).shape[0] == 264
-    viewer.controls.rows.value = 6, 6  # both handles in one place: one row
-    assert viewer.controls.view().rows == (5, 6)
+    assert still.shown(viewer.slices, view(viewer)) == (44 * 6, 44 * 4)  # y has 2 mm, a frame as many: 4 fill 8 mm
+    assert [(p["rows"], p["columns"], p["flip"]) for p in viewer.about["planes"][1:]] == [(2, 0, False), (1, 0, False)]
 
 
 def test_window_gain_colors_and_hidden_panels():
     whole = np.full((1, 4, 4), 0.5)
     viewer = SliceViewer({"output": whole, "truth": whole + 0.05}, window=(0, 1), gain=5)
-    viewer.controls.window.value = (0.5, 0.55)
-    viewer.controls.cmap.value = "viridis"
-    shown = decode(viewer)
-    assert tuple(shown[0, 0, :3]) == tuple(map(int, colormaps["viridis"](0, bytes=True)[:3]))
-    assert tuple(shown[0, 300, :3]) == tuple(map(int, colormaps["viridis"](255, bytes=True)[:3]))
-    viewer.controls.window.value, viewer.controls.gain.value = (0, 1), 10
-    assert tuple(decode(viewer)[0, -1, :3]) == tuple(map(int, colormaps["magma"](128, bytes=True)[:3]))  # .05 of .1
-    for name in ("output", "truth"):
-        viewer.controls.panels[name].value = False
+
+    def color(name):
+        return tiles(viewer)[name][0, 0].tolist()
+
+    def of(cmap, level):
+        return list(map(int, colormaps[cmap](level, bytes=True)[:3]))
+
+    choose(viewer, windows=[[0.5, 0.55]], cmap="viridis")
+    assert color("output") == of("viridis", 0) and color("truth") == of("viridis", 255)
+    choose(viewer, windows=[[0, 1]], gain=10)
+    assert color("|output − truth| ×10") == of("magma", 128)  # .05 of .1
+    choose(viewer, signed=True)
+    assert color("output − truth ×10") == of("RdBu_r", 64)  # −.05 of −.1 to .1: 63.75
+    choose(viewer, signed=False, hidden=["output", "truth"])
     assert cells(viewer) == [("|output − truth| ×10", "")]
+
+
+def test_windows_are_shared_where_units_agree():
+    wave = RNG.random((2, 8, 8)) + 1
+    viewer = SliceViewer({"coil": wave, "k-space": wave * 1000, "dim": wave / 2, "output": wave * 50, "truth": wave})
+    groups = {panel["name"]: panel["group"] for panel in viewer.about["panels"]}
+    assert groups == {"coil": 0, "k-space": 1, "dim": 0, "output": 0, "truth": 0, "|output − truth|": 0}
+    (low, high), (dark, bright) = viewer.state["windows"]
+    assert (dark, bright) == pytest.approx((1000 * low, 1000 * high), rel=0.02)
+    assert viewer.about["groupNames"] == ["truth, coil, dim, output", "k-space"]
+    given = SliceViewer({"a": wave, "b": wave, "c": wave}, window={"a": (0, 2), "b": (1, 2), "c": (0, 2)})
+    assert sorted(given.state["windows"]) == [[0, 2], [1, 2]]
+    assert given.slices.groups["a"] == given.slices.groups["c"] != given.slices.groups["b"]
 
 
 def test_many_panels_stand_in_lines():
     names = "abcdefg"
     viewer = SliceViewer({name: A for name in names}, error_of=[("a", "b"), ("c", "b")])
-    found = [re.findall(r"<b>(.*?)</b>", labels.value.replace("\u00a0", " ")) for labels in viewer.labels]
-    assert list(filter(None, found)) == [["a", "b", "c", "d", "e"], ["f", "g", "|a − b| ×5", "|c − b| ×5"]]
-    widths = [Image.open(io.BytesIO(image.value)).width for image in viewer.images[:2]]
-    assert widths[0] == widths[1] == 5 * (264 + pixels.GAP) - pixels.GAP  # the shorter line has an empty place
-    assert [labels.value.count("repeat(5,") for labels in viewer.labels[:2]] == [1, 1]
-    viewer.controls.across.value, viewer.controls.size.value = 2, 2
-    assert Image.open(io.BytesIO(viewer.images[0].value)).width == 2 * (528 + pixels.GAP) - pixels.GAP
-    assert [image.layout.display for image in viewer.images] == [None] * 5 + ["none"] * 4
-    viewer.controls.reset()
-    for name in names[:4]:
-        viewer.controls.panels[name].value = False
-    assert [image.layout.display for image in viewer.images] == [None] + ["none"] * 8
+    assert [name for name, _ in cells(viewer)] == ["a", "b", "|a − b| ×5", "c", "|c − b| ×5", *"defg"]
+    grid = [ax.get_subplotspec() for ax in viewer.static().axes]
+    assert {(spec.rowspan.start, spec.colspan.start) for spec in grid} == {(i // 5, i % 5) for i in range(9)}
 
 
 def test_parts_of_complex_data():
@@ -408,75 +409,147 @@ def test_parts_of_complex_data():
     viewer = SliceViewer({"output": wave, "truth": wave * 1j, "real": abs(wave)}, error_of=("output", "truth"))
 
     def images():
-        return viewer.slices.images(viewer.controls.view())
+        return viewer.slices.images(view(viewer))
 
-    parts = ("magnitude", "phase", "real", "imaginary", "log magnitude", "k-space")
-    assert viewer.controls.part.options == parts and not viewer.controls.window.disabled
+    parts = ["magnitude", "phase", "real", "imaginary", "log magnitude", "k-space"]
+    assert viewer.about["parts"] == parts
     np.testing.assert_allclose(images()["output"], 2, atol=1e-6)
-    viewer.controls.part.value = "phase"
+    choose(viewer, part="phase")
     np.testing.assert_allclose(images()["truth"][0, 0], np.pi / 2, atol=1e-6)
     np.testing.assert_allclose(images()["|output − truth|"], np.pi / 2, atol=1e-6)
-    assert cells(viewer)[2] == ("real", "n/a: real data have no phase")
-    viewer.controls.part.value = "imaginary"
+    choose(viewer, signed=True)
+    np.testing.assert_allclose(images()["|output − truth|"], -np.pi / 2, atol=1e-6)
+    choose(viewer, signed=False)
+    assert cells(viewer)[3] == ("real", "n/a: real data have no phase")
+    choose(viewer, part="imaginary")
     np.testing.assert_allclose(images()["output"][0, :2], [0, 2], atol=1e-6)
-    assert not viewer.controls.window.disabled
-    viewer.controls.part.value = "log magnitude"
-    assert viewer.controls.window.disabled  # the scale is the part's own
+    choose(viewer, part="log magnitude")
     assert (images()["output"] == 0).all()  # dB of the maximum
-    viewer.controls.part.value = "k-space"
+    choose(viewer, part="k-space")
     spectrum = images()["output"]
     assert spectrum[4, 6] == 0 and np.isclose(np.delete(spectrum.ravel(), 4 * 8 + 6), -80).all()  # dB of its maximum
-    assert cells(viewer)[3] == ("|output − truth| ×5", "n/a: of images only")
-    assert SliceViewer({"a": A}).controls.part.options == ("image", "spectrum")
+    assert cells(viewer)[2] == ("|output − truth| ×5", "n/a: of images only")
+    assert SliceViewer({"a": A}).about["parts"] == ["image", "spectrum"]
 
 
 def test_masks_are_black_and_white_whatever_the_window():
     mask = np.array([True, False, False, True])
     viewer = SliceViewer({"a": np.zeros((3, 5, 4)), "mask": mask}, window=(5, 9))
-    panel = decode(viewer)[:, -4 * (260 // 5) :, 0]
+    panel = tiles(viewer)["mask"][..., 0]
     assert (panel[0, :: 260 // 5] == [255, 0, 0, 255]).all() and (panel == panel[:1]).all()
 
 
-def test_jumps_to_the_worst_median_and_best_slice(tmp_path):
+def test_jumps_to_the_worst_median_and_best_slice():
     values = [0.5, 0.9, 0.2, np.nan, 0.7]
     scores = lambda i: {"output": {"SSIM": values[i], "NMSE": values[i]}}  # noqa: E731
-    viewer = SliceViewer(volumes(), scores=scores, save_to=tmp_path / "figures", title="p1")
-    named = {w.description: w for w in descendants(viewer) if getattr(w, "description", "")}
+    viewer = SliceViewer(volumes(), scores=scores)
     found = {}
     for place in ("worst", "median", "best"):
-        viewer.controls.plane.value = "row"
-        named[place].click()
-        found[place] = viewer.slider.value, viewer.controls.plane.value
+        choose(viewer, plane="row")
+        ask(viewer, kind="jump", by=["output", "SSIM"], place=place)
+        found[place] = viewer.state["at"][0], viewer.state["plane"]
     assert found == {"worst": (2, "slice"), "median": (4, "slice"), "best": (1, "slice")}
-    named["rank by"].value = ("output", "NMSE")  # the less the better
-    named["worst"].click()
-    assert viewer.slider.value == 1
-    named["Save PNG"].click()
+    ask(viewer, kind="jump", by=["output", "NMSE"], place="worst")  # the less the better
+    assert viewer.state["at"][0] == 1
+    ask(viewer, kind="jump", by=["output", "Dice"], place="worst")
+    assert viewer.message == "no slice has this score"
+
+
+def test_a_picture_is_written_whole_under_a_name_that_says_what_it_shows(tmp_path):
+    viewer = SliceViewer(volumes(), save_to=tmp_path / "figures", title="../p1")
+    picture = b"\x89PNG\r\n\x1a\n and so on"
+    viewer._receive(None, {"kind": "save", "words": ["slice", "image", 1]}, [memoryview(picture)])
     (saved,) = (tmp_path / "figures").iterdir()
-    assert saved.name.startswith("p1_slice_image_001_") and str(saved) in viewer.message.value
-    with Image.open(saved) as picture:
-        assert picture.width > 2 * 3 * viewer.slices.shown(viewer.controls.view())[1]  # each pixel at least twice
+    assert re.fullmatch(r"_p1_slice_image_002_[\d-]{15}\.png", saved.name) and viewer.message == f"saved {saved}"
+    assert saved.read_bytes() == picture
+    viewer._receive(None, {"kind": "save", "words": ["slice", "image", 1]}, [b"<svg>"])
+    assert viewer.message == "Save PNG: the browser sent no picture" and len(list(saved.parent.iterdir())) == 1
 
 
-def test_every_control_has_a_label():
-    viewer = SliceViewer(
-        volumes() | {"label": A[:, :1, :1]}, resample=True, unit="frame", overlays={"label": volumes()["truth"] > 0}
-    )
-    for widget in descendants(viewer):
-        if isinstance(widget, ipywidgets.ToggleButtons):  # a group: each of its buttons says what it chooses
-            assert [t.partition(": ")[2] for t in widget.tooltips] == list(widget.options)
-            assert {t.partition(": ")[0] for t in widget.tooltips} <= {"plane", "show"}
-        elif hasattr(widget, "description") and not isinstance(widget, (ipywidgets.HTML, ipywidgets.Label)):
-            assert widget.description, widget
+def test_what_the_error_is_of_is_chosen_in_the_viewer():
+    viewer = SliceViewer(volumes())
+    assert viewer.about["errorOf"] == ["output", "truth"]
+    assert viewer.about["references"] == ["zero-filled", "output", "truth"]
+    choose(viewer, hidden=["|output − truth|"], gain=7)
+    ask(viewer, kind="errors", of="", against="output")
+    names = [panel["name"] for panel in viewer.about["panels"]]
+    assert names == ["zero-filled", "output", "|zero-filled − output|", "truth", "|truth − output|"]
+    assert (viewer.state["hidden"], viewer.state["gain"], viewer.about["errorOf"]) == ([], 7, ["", "output"])
+    ((answer, _),) = ask(viewer, kind="scores", index=0)
+    assert set(answer["notes"]) == {"zero-filled", "truth"}  # against the output now
+    ask(viewer, kind="errors", of="", against="nobody")
+    assert "unknown name 'nobody'" in viewer.message
+
+
+def test_a_case_is_chosen_in_the_viewer_and_what_was_chosen_stays():
+    cases = {"p1": volumes(), "p2": volumes(7, 9, 6), "p3": volumes()}
+
+    def load(name):
+        return cases[name], {"title": name, "error_of": None}
+
+    viewer = SliceViewer(cases["p1"], cases=list(cases), load=load, title="p1")
+    choose(viewer, gain=20, opacity=0.1, zoom=3)
+    ask(viewer, kind="case", name="p2")
+    assert viewer.about["case"] == viewer.about["title"] == "p2" and viewer.about["shape"] == [7, 9, 6]
+    assert (viewer.state["gain"], viewer.state["opacity"], viewer.state["zoom"]) == (20, 0.1, 1)
+    choose(viewer, zoom=2, at=[6, 0, 0])
+    ask(viewer, kind="case", name="p3")
+    assert viewer.state["zoom"] == 1 and viewer.state["at"] == [2, 4, 3]
+    choose(viewer, at=[4, 0, 0])
+    ask(viewer, kind="case", name="p1")
+    assert viewer.state["at"] == [4, 0, 0]  # the same shape: the same place
+    ask(viewer, kind="case", name="p9")
+    assert "unknown name 'p9'" in viewer.message and viewer.about["case"] == "p1"
+    cases["p2"] = {}
+    ask(viewer, kind="case", name="p2")
+    assert "no volumes" in viewer.message and viewer.about["case"] == "p1"  # which stays
+    assert ask(viewer, kind="cuts", number=1, cuts=[["truth", "slice", 0, "image", False]])
+
+
+def test_a_state_can_be_stored_and_given_again():
+    viewer = SliceViewer(volumes())
+    shape = {"kind": "ellipse", "box": [1, 1, 4, 5], "name": "A", "plane": "slice", "background": False}
+    choose(viewer, at=[3, 1, 2], windows=[[0.1, 0.4]], zoom=2.5, shapes=[shape], cmap="magma")
+    stored = json.loads(json.dumps(viewer.state))
+    other = SliceViewer(volumes())
+    other.state = stored
+    assert other.state == viewer.state
+    for state, message in (
+        ({"att": [0, 0, 0]}, "unknown name 'att'; did you mean 'at'?"),
+        ({"at": [5, 0, 0]}, "at is [5, 0, 0], expected a voxel of (5, 8, 6)"),
+        ({"at": [0, 0]}, "at is [0, 0], expected a voxel of (5, 8, 6)"),
+        ({"at": 3}, "at is 3, expected a voxel of (5, 8, 6)"),
+        ({"plane": "x"}, "plane is 'x', expected one of 'slice', 'row', 'column'"),
+        ({"part": "phase"}, "part is 'phase', expected one of 'image', 'spectrum'"),
+        ({"windows": [[1, 0]]}, "windows are [[1, 0]], expected 1 of (low, high) with low < high"),
+        ({"windows": 5}, "windows are 5, expected 1 of (low, high) with low < high"),
+        ({"gain": 0}, "gain is 0, expected more than 0"),
+        ({"zoom": "2"}, "zoom is '2', expected 1 to 64"),
+        ({"opacity": 2}, "opacity is 2, expected 0 to 1"),
+        ({"hidden": ["nobody"]}, "hidden: unknown name 'nobody'"),
+        ({"hidden": "truth"}, "hidden is 'truth', expected a list of panels"),
+        ({"hidden": [*volumes(), "|output − truth|"]}, "every panel is hidden, expected one to be seen at least"),
+        ({"pair": 5}, "pair is 5, expected a list of panels"),
+        ({"windows": [[0, np.inf]]}, "windows are [[0, inf]], expected 1 of (low, high) with low < high"),
+        ({"windows": [5]}, "windows are [5], expected 1 of (low, high) with low < high"),
+        ({"center": "middle"}, "center is middle, expected two numbers, 0 to 1"),
+        ({"together": 1}, "together is 1, expected true or false"),
+        ({"shapes": [{"kind": "star"}]}, "shapes are [{'kind': 'star'}], expected at most 100 of {kind: "),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            other.state = state
+    assert other.state == stored
 
 
 def test_a_closed_viewer_is_freed():
+    before = set(_instances)
     viewer = SliceViewer(volumes(), scores=lambda i: {"output": {"SSIM": 1.0}}, unit="frame")
     slices = weakref.ref(viewer.slices)
     viewer.close()
     del viewer
     gc.collect()
     assert slices() is None
+    assert not [_instances[key] for key in set(_instances) - before]  # layouts and styles, too
 
 
 def test_unusual_numbers_are_shown():
@@ -484,12 +557,15 @@ def test_unusual_numbers_are_shown():
     conjugate = torch.tensor(wave).conj()
     for volume in (wave.astype(">c8"), wave.astype(np.clongdouble), wave[:, ::-1], conjugate, conjugate.imag):
         viewer = SliceViewer({"a": volume}, window=[-1, 0], spacing=np.ones(3))
-        for part in viewer.controls.part.options:
-            viewer.controls.part.value = part
-            assert viewer.images[0].value
+        for part in viewer.slices.parts:
+            choose(viewer, part=part)
+            assert tiles(viewer)["a"].shape[-1] == 3
+        for space in ("image", "fourier"):
+            ((answer, (numbers,)),) = ask(viewer, kind="cuts", number=1, cuts=[["a", "slice", 0, space, False]])
+            assert answer["cuts"][0]["size"] == [8, 8] and len(numbers) >= 8 * 8 * 2
     brain = torch.full((1, 8, 8), 0.5, dtype=torch.bfloat16, requires_grad=True)
-    shown = decode(SliceViewer({"a": brain, "b": brain[:, ::2]}, window=(0, 1), resample=True))
-    assert (shown[0, [0, -1], 0] == 128).all()
+    shown = tiles(SliceViewer({"a": brain, "b": brain[:, ::2]}, window=(0, 1), resample=True))
+    assert {name: panel[0, 0, 0] for name, panel in shown.items()} == {"a": 128, "b": 128}
 
 
 def test_the_errors_scale_is_that_of_the_images():
@@ -497,26 +573,26 @@ def test_the_errors_scale_is_that_of_the_images():
     viewer = SliceViewer({"output": wave, "truth": wave - 0.4}, window=(0, 1), gain=1)
     expected = {"magnitude": 0.4, "real": 0.2}  # of a window of 1, and of −1 to 1
     for part, level in expected.items():
-        viewer.controls.part.value = part
+        choose(viewer, part=part)
         color = colormaps["magma"](int(np.rint(255 * level)), bytes=True)[:3]
-        assert tuple(decode(viewer)[0, -1, :3]) == tuple(map(int, color)), part
+        assert [*tiles(viewer).values()][-1][0, 0].tolist() == list(map(int, color)), part
 
 
 def test_the_error_of_complex_magnitudes_is_named_so():
     viewer = SliceViewer({"output": A + 1j, "truth": A + 1})
     assert cells(viewer)[2][0] == "||output| − |truth|| ×5"
-    assert (viewer.slices.images(viewer.controls.view())["|output − truth|"] == 0).all()
-    viewer.controls.part.value = "real"
+    assert (viewer.slices.images(view(viewer))["|output − truth|"] == 0).all()
+    choose(viewer, part="real")
     assert cells(viewer)[2][0] == "|output − truth| ×5"
-    assert (viewer.slices.images(viewer.controls.view())["|output − truth|"] == 1).all()
+    assert (viewer.slices.images(view(viewer))["|output − truth|"] == 1).all()
 
 
 def test_decibels_are_of_the_highest_finite_value():
     volume = np.full((1, 4, 4), 1 + 0j)
     volume[0, 0, 0], volume[0, 0, 1] = np.inf, 0.1
     viewer = SliceViewer({"a": volume})
-    viewer.controls.part.value = "log magnitude"
-    shown = viewer.slices.images(viewer.controls.view())["a"]
+    choose(viewer, part="log magnitude")
+    shown = viewer.slices.images(view(viewer))["a"]
     assert shown[1, 1] == 0 and shown[0, 1] == pytest.approx(-20) and np.isinf(shown[0, 0])
 
 
@@ -527,7 +603,6 @@ def test_scores_come_by_themselves(tmp_path):
     expected = metrics.ssim(both["output"][1], both["truth"][1], both["truth"].max())
     found = dict(cells(viewer))
     assert found["output"].startswith(f"SSIM {expected:.3f} · PSNR ") and not found["mask"]
-    assert {"worst", "best"} <= {getattr(w, "description", "") for w in descendants(viewer)}
     label = np.zeros((2, 4, 4), int)
     label[:, :2] = 1
     half = label.copy()
@@ -541,27 +616,26 @@ def test_scores_come_by_themselves(tmp_path):
 def test_what_fails_later_is_told_too(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         viewer = SliceViewer({"a": file.create_dataset("a", data=A)})
-    viewer.slider.value = 2  # the file is closed
-    assert "synchronously" in viewer.message.value
+    ((answer, _),) = ask(viewer, kind="cuts", number=3, cuts=[["a", "slice", 2, "image", False]])  # the file is closed
+    assert "synchronously" in viewer.message and "synchronously" in answer["cuts"][0]["reason"]
     viewer = SliceViewer(volumes(), scores=lambda i: {"output": {"SSIM": [0.0, 1.0, 2.0][i]}}, start=0)
-    next(w for w in descendants(viewer) if getattr(w, "description", "") == "worst").click()
-    assert "IndexError: list index out of range" in viewer.message.value
+    ask(viewer, kind="jump", by=["output", "SSIM"], place="worst")
+    assert "IndexError: list index out of range" in viewer.message
     viewer = SliceViewer({"a": A}, start="first")
-    assert viewer.children == (viewer.message,) and "start is &#x27;first&#x27;" in viewer.message.value
-    assert SliceViewer({"a": A}, scores=lambda i: 1 / 0).images[0].value != b""  # the picture is there
+    assert "start is 'first'" in viewer.message
     for scores in (lambda i: 1 / 0, lambda i: None, lambda i: {"a": {"SSIM": "good"}}):
-        assert "Error" in SliceViewer({"a": A}, scores=scores).message.value
-
-
-def test_only_time_is_played():
-    viewer = SliceViewer({"a": cube()}, unit="frame")
-    player = viewer.controls.player
-    assert player.value == viewer.slider.value > 0  # linked in the browser, where the player's would win
-    player.playing = True
-    viewer.controls.plane.value = "x–t"
-    assert viewer.controls.playing.layout.display == "none" and not player.playing
-    viewer.controls.plane.value = "frames"
-    assert viewer.controls.playing.layout.display is None
+        viewer = SliceViewer({"a": A}, scores=scores)
+        assert viewer.message == "" and ask(viewer, kind="cuts", number=1, cuts=[["a", "slice", 0, "image", False]])
+        ((answer, _),) = ask(viewer, kind="scores", index=0)  # answered, or it would be asked for again and again
+        assert answer["notes"] == {} and "Error" in viewer.message
+    for content in (
+        5,
+        {},
+        {"kind": "close"},
+        {"kind": "cuts"},
+        {"kind": "cuts", "number": 1, "cuts": [["b", "slice", 0]]},
+    ):
+        assert all(not numbers[0] for _, numbers in ask_raw(viewer, content))
 
 
 def saved(path, voxels, affine):
@@ -576,8 +650,8 @@ def test_files_that_lie_apart_are_told_and_resampled_by_their_affines(tmp_path):
     moved[:3, 3] = 4, 0, -2  # two voxels to the right, one down
     second = saved(tmp_path / "b.nii", np.roll(voxels, (-2, 1), (0, 2)), moved)
     viewer = SliceViewer({"a": first, "b": second})
-    assert "lies up to 4.5 mm away from 'a', by the files' affines" in html.unescape(viewer.message.value)
-    descendants(viewer.children[1]).__next__().click()
+    assert "lies up to 4.5 mm away from 'a', by the files' affines" in viewer.message
+    ask(viewer, kind="resample")
     both = viewer.slices.volumes
     inside = (slice(None, 5), slice(None), slice(None, 8))  # what the second file holds too: x from 2 on is on the left
     np.testing.assert_allclose(both["b"][inside], both["a"][inside], atol=1e-6)
@@ -592,7 +666,7 @@ def test_an_overlay_with_a_lost_affine_is_told_naming_both_files_unless_it_is_kn
     image = saved(tmp_path / "ct.nii.gz", label * np.int16(1000), lps)
     lost = saved(tmp_path / "seg.nii.gz", label, np.eye(4))
     viewer = SliceViewer({"CT": image}, overlays={"CT": lost}, classes=["none", "lesion"])
-    for told in (html.unescape(viewer.message.value), capsys.readouterr().out):
+    for told in (viewer.message, capsys.readouterr().out):
         assert "the overlay of 'CT' lies up to" in told and "affines" in told
         assert str(image) in told and str(lost) in told
     near = lps + np.array([[0, 2e-8, 2e-8, 1e-5]] * 3 + [[0] * 4])
@@ -621,14 +695,14 @@ def test_files_that_share_no_place_are_not_shown_black(tmp_path):
     far[0, 3] = 50
     first, second = saved(tmp_path / "a.nii", voxels, np.eye(4)), saved(tmp_path / "b.nii", voxels, far)
     viewer = SliceViewer({"a": first, "b": second})
-    descendants(viewer.children[1]).__next__().click()
-    assert "'b' and 'a' share no place, by the files' affines" in html.unescape(viewer.message.value)
+    ask(viewer, kind="resample")
+    assert "'b' and 'a' share no place, by the files' affines" in viewer.message
 
 
 def test_an_error_of_real_data_says_why_there_is_no_phase():
     real = np.ones((3, 8, 8))
     viewer = SliceViewer({"output": real * 1j, "truth": real})
-    viewer.controls.part.value = "phase"
+    choose(viewer, part="phase")
     assert dict(cells(viewer))["|output − truth| ×5"] == "n/a: real data have no phase"
 
 
@@ -664,3 +738,56 @@ def test_contours_do_not_wrap_round_the_border():
 
 def test_no_class_has_the_color_of_what_is_not_finite():
     assert not (CLASS_COLORS == BAD).all(-1).any()
+
+
+def test_what_is_not_labeled_is_hatched_and_never_a_classs_color():
+    label = np.zeros((24, 24), int)
+    label[:, 8:16], label[:, 16:] = 1, 255
+    pixels = lay(np.zeros((24, 24, 3), np.uint8), label, 1.0, ignore_index=255)
+    seen = {tuple(color) for color in pixels[:, 16:].reshape(-1, 3).tolist()}
+    gray = tuple(int(plots.UNLABELED[i : i + 2], 16) for i in (1, 3, 5))
+    assert seen == {(0, 0, 0), gray} and {tuple(c) for c in pixels[:, 8:16].reshape(-1, 3).tolist()}.isdisjoint(seen)
+    volume = np.zeros((2, 24, 24))
+    about = {"overlays": {"label": np.stack([label] * 2), "prediction": np.ones((2, 24, 24), int)}}
+    about |= {"classes": ["none", "organ"], "error_of": None}
+    with refused(found="holds class 255", hint="ignore_index"):
+        SliceModel({"label": volume, "prediction": volume}, **about)
+    shown = SliceModel({"label": volume, "prediction": volume}, **about, ignore_index=255)
+    assert shown.scores(0)["prediction"]["Dice organ"] == pytest.approx(2 * 8 / (16 + 8))
+
+
+def test_linked_viewers_share_the_place_and_of_the_same_panels_the_look():
+    one, other, third = SliceViewer(volumes()), SliceViewer(volumes(3, 4, 5)), SliceViewer({"a": A})
+    links = {viewer: link(one, viewer) for viewer in (other, third)}
+    assert [[found.source[1] for found in links[viewer]] for viewer in (other, third)] == [["place", "look"], ["place"]]
+    other.place = one.place | {"at": [4, 7, 5]}  # as the link does, of a larger one
+    assert view(other).at == (2, 3, 4) and other.static()
+    third.place = one.place | {"plane": "frames"}
+    assert view(third).plane == "slice"
+
+
+def test_slices_of_volumes_that_are_gone_are_not_sent():
+    viewer = SliceViewer(volumes())
+    before = viewer.data
+    viewer.update({name: volume + 1 for name, volume in volumes().items()}, {})
+    ((answer, numbers),) = ask(viewer, kind="cuts", number=7, cuts=[["truth", "slice", 0, "image", False]], data=before)
+    assert (answer["number"], answer["cuts"], numbers) == (7, [], []) and not viewer.message
+    ((answer, numbers),) = ask(viewer, kind="cuts", number=8, cuts=[["truth", "slice", 0, "image", False]])
+    assert answer["data"] == viewer.data == before + 1 and len(numbers) == 1
+
+
+def test_scores_are_of_the_volumes_that_are_shown():
+    viewer = SliceViewer(volumes(16, 16, 16))
+    first = viewer.slices.scores(0)["output"]["SSIM"]
+    viewer.update({**viewer.slices.volumes, "output": viewer.slices.volumes["truth"]}, {})
+    assert viewer.slices.scores(0)["output"]["SSIM"] == pytest.approx(1) != first
+    given = SliceViewer(volumes(), scores=lambda i: {"output": {"mine": 0.5}})
+    ask(given, kind="errors", of="", against="output")
+    assert given.slices.scores(0) == {"output": {"mine": 0.5}}
+
+
+def test_a_viewer_that_shows_nothing_says_so():
+    viewer = SliceViewer({})
+    for call in (lambda: viewer.state, lambda: viewer.regions, lambda: setattr(viewer, "state", {"at": [0, 0, 0]})):
+        with refused(found=r"it has nothing to show \(SliceViewer: no volumes"):
+            call()
