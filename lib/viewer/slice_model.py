@@ -181,7 +181,7 @@ class SliceModel:
 
     def _sample(self) -> dict[str, Any]:
         """Some voxels of every volume but masks."""
-        part = tuple(slice(None, None, max(1, n // most)) for n, most in zip(self.shape, (32, 256, 256), strict=True))
+        part = tuple(slice(None, None, max(1, n // most)) for n, most in zip(self.shape, (16, 128, 128), strict=True))
         arrays = {n: v for n, v in self.volumes.items() if is_array(v) and not is_mask(v)}
         return {name: volume[part] for name, volume in arrays.items()}
 

@@ -4,9 +4,9 @@
 // here, so that a busy kernel never freezes the picture. `place.at` is the voxel that is asked for, `shown` the place
 // whose slices are painted: all numbers on the page are of `shown`.
 
-const KEPT_BYTES = 256e6, MOST_ASKED = 2, AHEAD = 10, BEHIND = 2;
-const LEAST_WIDTH = 256, GAP = 8, MOST_ZOOM = 64, MOST_SAVED = 8e6;
-const REST_MS = 120, BLINK_MS = 500, SCROLL_MS = 250, FORGET_MS = 30000, FRAME_MS = 14;
+const KEPT_BYTES = 256e6, MOST_ASKED = 2, AHEAD = 24, BEHIND = 2, AFTER_A_JUMP = 3;
+const LEAST_WIDTH = 256, GAP = 8, MOST_ZOOM = 64, MOST_SAVED = 8e6, MOST_TABLES = 16;
+const REST_MS = 120, IDLE_MS = 600, BLINK_MS = 500, SCROLL_MS = 250, FORGET_MS = 30000, FRAME_MS = 14, TELL_MS = 150;
 const LOGARITHMIC = ["spectrum", "k-space", "log magnitude"], FOURIER = ["spectrum", "k-space"];
 const LEAST_DB = -80, HATCH = 8;
 const DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3], [4, 2], [12, 4]];
@@ -32,6 +32,11 @@ function element(name, properties = {}, ...children) {
   if (["button", "select", "input"].includes(name)) made.setAttribute("data-lm-suppress-shortcuts", "true"); // as Lab asks
   made.append(...children.filter((child) => child !== null));
   return made;
+}
+
+/** A text, if it is another one: even the same anew makes the browser lay out the page. */
+function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
 }
 
 /** A number as a person writes it: 1,080 or 0.0123; `width` says what is nothing beside it. */
@@ -74,7 +79,7 @@ class Store {
     return cut;
   }
 
-  /** lists: of {key, exact}, in the order of need */
+  /** lists: of {key, exact}, in the order of need, the first one of what is to be seen now */
   want(lists) {
     this.lists = lists;
     this.ask();
@@ -82,8 +87,8 @@ class Store {
 
   ask() {
     const flying = new Set([...this.asked.values()].flat());
-    for (const list of this.lists) {
-      if (this.asked.size >= MOST_ASKED) return;
+    for (const [i, list] of this.lists.entries()) {
+      if (this.asked.size >= (i ? 1 : MOST_ASKED)) return; // what isn't seen yet never stands in the way of what is
       const missing = list.filter(({ key, exact }) => {
         const cut = this.cuts.get(key);
         return !flying.has(key) && (!cut || (exact && !cut.exact));
@@ -100,7 +105,7 @@ class Store {
 
   receive(message, buffers) {
     if (!this.asked.delete(message.number)) return;
-    message.cuts.forEach((about, i) => this.keep(JSON.stringify([...about.key, message.data]), decoded(about, buffers[i])));
+    message.cuts.forEach((about, i) => this.keep(JSON.stringify([...about.key, message.data]), received(about, buffers[i])));
     this.arrived();
     this.ask();
   }
@@ -120,69 +125,59 @@ class Store {
 
 let lastCut = 0;
 
-/** A cut as it came: {re, im, height, width, exact, reason}. Numbers of 16 bits are steps from `low`; of those with gaps 65535 is not finite. */
-function decoded(about, buffer) {
-  const [height, width] = about.size ?? [0, 0], cut = { number: ++lastCut, height, width, bytes: 100, ...about };
+/** A cut as it came: {raw, low, step, height, width, exact, reason}; a number is low + raw × step, of those with gaps 65535 is none. */
+function received(about, buffer) {
+  const [height, width] = about.size ?? [0, 0], cut = { low: 0, step: 1, bytes: 100, ...about, number: ++lastCut, height, width };
   if (about.reason) return cut;
-  const bytes = buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
-  const type = { uint8: Uint8Array, uint16: Uint16Array, float32: Float32Array }[about.type];
-  const raw = new type(bytes);
-  let values = raw;
-  if (about.step) {
-    values = new Float32Array(raw.length);
-    for (let i = 0; i < raw.length; i++) values[i] = about.gaps && raw[i] === 65535 ? NaN : about.low + raw[i] * about.step;
-  }
-  const count = height * width;
-  cut.re = about.complex ? values.subarray(0, count) : values;
-  cut.im = about.complex ? values.subarray(count) : null;
-  cut.bytes = values.byteLength * (about.complex ? 1.5 : 1); // with one of its parts
+  const alone = buffer.byteLength === buffer.buffer.byteLength; // else it keeps, or is kept by, what it lies among
+  const bytes = alone ? buffer.buffer : buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
+  cut.raw = new { uint8: Uint8Array, uint16: Uint16Array, float32: Float32Array }[about.type](bytes);
+  cut.bytes = bytes.byteLength;
   return cut;
 }
 
-/** The real values of a part of a cut, or why there are none; see lib.viewer.complex_parts. */
-function valuesOf(cut, part) {
-  if (cut.reason) return cut.reason;
-  if (cut.mask || FOURIER.includes(part) || part === "image") return cut.re;
-  if (part !== "log magnitude" && !cut.im) {
-    if (part === "magnitude" || part === "real") return cut.re;
-    return `real data have no ${part === "phase" ? part : `${part} part`}`;
-  }
-  if (cut.part !== part) [cut.part, cut.values] = [part, computed(cut, part)];
-  return cut.values;
+/** The numbers from the `from`th on: all of them, or `count`. */
+function numbers({ raw, low, step, gaps, type }, from = 0, count = raw.length) {
+  if (type === "float32") return raw.subarray(from, from + count);
+  const values = new Float32Array(count);
+  for (let i = 0; i < count; i++) values[i] = low + raw[from + i] * step;
+  if (gaps) for (let i = 0; i < count; i++) if (raw[from + i] === 65535) values[i] = NaN;
+  return values;
 }
 
-function computed(cut, part) {
-  const { re, im } = cut, values = new Float32Array(re.length);
+/** Whether a part of a cut is the numbers as they came. */
+const plain = (cut, part) => cut.mask || FOURIER.includes(part) || part === "image" || (!cut.complex && ["magnitude", "real"].includes(part));
+
+/** The real values of a part of a cut, of all pixels or of one, or why there are none; see lib.viewer.complex_parts. */
+function valuesOf(cut, part, pixel = 0, count = cut.height * cut.width) {
+  if (cut.reason) return cut.reason;
+  if (plain(cut, part)) return numbers(cut, pixel, count);
+  if (part !== "log magnitude" && !cut.complex) return `real data have no ${part === "phase" ? part : `${part} part`}`;
+  const re = numbers(cut, pixel, count), im = cut.complex && numbers(cut, cut.height * cut.width + pixel, count);
   if (part === "real") return re;
   if (part === "imaginary") return im;
+  const values = new Float32Array(count);
   if (part === "phase") {
-    for (let i = 0; i < values.length; i++) values[i] = Math.atan2(im[i], re[i]);
+    for (let i = 0; i < count; i++) values[i] = Math.atan2(im[i], re[i]);
     return values;
   }
-  for (let i = 0; i < values.length; i++) values[i] = im ? Math.sqrt(re[i] * re[i] + im[i] * im[i]) : Math.abs(re[i]);
+  for (let i = 0; i < count; i++) values[i] = im ? Math.sqrt(re[i] * re[i] + im[i] * im[i]) : Math.abs(re[i]);
   if (part === "magnitude") return values;
-  let top = 1e-30;
-  for (const value of values) if (value > top && value < Infinity) top = value;
-  for (let i = 0; i < values.length; i++) values[i] = Math.max(20 * Math.log10(values[i] / top), LEAST_DB);
-  return values;
+  cut.top ??= valuesOf(cut, "magnitude").reduce((top, value) => (value > top && value < Infinity ? value : top), 1e-30);
+  return values.map((value) => Math.max(20 * Math.log10(value / cut.top), LEAST_DB));
 }
 
-/** The difference of two cuts in a part, with its sign or without, or why there is none. */
-function errorsOf(one, two, part, signed) {
-  const [a, b] = [valuesOf(one, part), valuesOf(two, part)];
-  const reason = typeof a === "string" ? a : b;
-  if (typeof reason === "string") return reason;
+/** The difference of two cuts in a part, with its sign or without, of all pixels or of one, or why there is none. */
+function errorsOf(one, two, part, signed, pixel = 0, count = one.height * one.width) {
+  const [a, b] = [one, two].map((cut) => valuesOf(cut, part, pixel, count)), reason = [a, b].find((v) => typeof v === "string");
+  if (reason) return reason;
   if (LOGARITHMIC.includes(part)) return "of images only";
-  const values = new Float32Array(a.length);
-  for (let i = 0; i < a.length; i++) {
-    let difference = a[i] - b[i];
-    if (part === "phase") {
-      const [c, d] = [one.im?.[i] ?? 0, two.im?.[i] ?? 0];
-      difference = Math.atan2(c * two.re[i] - one.re[i] * d, one.re[i] * two.re[i] + c * d);
-    }
-    values[i] = signed ? difference : Math.abs(difference);
-  }
-  return values;
+  const values = new Float32Array(count);
+  if (part === "phase") {
+    const [re, im, real, imaginary] = [one, two].flatMap((cut) => [numbers(cut, pixel, count), cut.complex ? numbers(cut, cut.height * cut.width + pixel, count) : values]);
+    for (let i = 0; i < count; i++) values[i] = Math.atan2(im[i] * real[i] - re[i] * imaginary[i], re[i] * real[i] + im[i] * imaginary[i]);
+  } else for (let i = 0; i < count; i++) values[i] = a[i] - b[i];
+  return signed ? values : values.map(Math.abs);
 }
 
 /** Values through a table of 256 colors, those that aren't finite in `bad`; how many those are. */
@@ -200,6 +195,24 @@ function paint(pixels, values, low, high, table, bad) {
     }
   }
   return count;
+}
+
+const RAMPS = { uint8: Uint8Array.from({ length: 256 }, (_, i) => i), uint16: Uint16Array.from({ length: 65536 }, (_, i) => i) };
+
+/** A cut through a table of colors: of steps, each step's color is found once, and kept. Returns how many pixels aren't finite. */
+function paintCut(pixels, cut, part, low, high, table, bad) {
+  const ramp = RAMPS[cut.type], { raw } = cut;
+  if (!plain(cut, part) || !ramp || pixels.length < ramp.length) return paint(pixels, valuesOf(cut, part), low, high, table, bad);
+  const key = [cut.type, cut.low, cut.step, cut.gaps, low, high, bad].join();
+  if (!table.of) table.of = new Map();
+  let colors = table.of.get(key);
+  if (!colors) {
+    if (table.of.size >= MOST_TABLES) table.of.clear();
+    table.of.set(key, (colors = new Uint32Array(ramp.length)));
+    paint(colors, numbers({ ...cut, raw: ramp }), low, high, table, bad);
+  }
+  for (let i = 0; i < pixels.length; i++) pixels[i] = colors[raw[i]];
+  return cut.gaps ? raw.reduce((count, step) => count + (step === 65535), 0) : 0;
 }
 
 /** A label's colors over pixels: areas, or edges alone; hatches where it is `unlabeled`. */
@@ -232,11 +245,13 @@ class Viewer {
     this.root = root;
     this.store = new Store(model, () => this.redraw());
     this.scores = new Map();
+    this.rankable = {}; // metrics by panel
     this.sources = new Map(); // painted panels, at the data's resolution
     this.tiles = [];
     this.tool = "move";
     this.group = 0;
     this.direction = 1;
+    this.ahead = AHEAD;
     this.ends = [];
     this.read();
     this.build();
@@ -293,7 +308,7 @@ class Viewer {
     this.telling ??= setTimeout(() => {
       this.telling = null;
       this.model.save_changes();
-    }, 60);
+    }, TELL_MS);
   }
 
   get plane() { return this.planeOf(this.place.plane); }
@@ -349,8 +364,8 @@ class Viewer {
     const list = (place, exact) => this.needed(place).map((key) => ({ key, exact }));
     const now = list(this.place, false), room = this.store.room(now);
     const steps = (count, sign) => Array.from({ length: Math.min(count, room) }, (_, i) => this.along(sign * (i + 1)));
-    const near = this.place.together ? [] : [...steps(AHEAD, this.direction), ...steps(BEHIND, -this.direction)].filter(Boolean);
-    const resting = this.resting ? [list(this.place, true)] : [];
+    const near = this.place.together ? [] : [...steps(this.ahead, this.direction), ...steps(BEHIND, -this.direction)].filter(Boolean);
+    const resting = this.resting ? list(this.place, true).map((one) => [one]) : []; // one by one, as they are large
     this.store.pinned = new Set([...now, ...(this.shown ? list(this.shown) : [])].map(({ key }) => key));
     this.store.want([now, ...resting, ...near.map((place) => list(place, false))]);
   }
@@ -375,8 +390,11 @@ class Viewer {
     if (asked !== this.asked) {
       this.asked = asked;
       this.resting = false;
-      clearTimeout(this.rest);
+      [this.rest, this.idle].forEach(clearTimeout);
       this.rest = setTimeout(() => this.settle(), REST_MS);
+      if (Math.abs(this.index - this.before) > 1) this.ahead = AFTER_A_JUMP; // another may follow
+      this.idle = setTimeout(() => { this.ahead = AHEAD; this.request(); }, IDLE_MS);
+      this.before = this.index;
     }
     const drawable = this.drawable();
     if (drawable) this.shown = { ...drawable, data: this.about.data };
@@ -438,7 +456,7 @@ class Viewer {
     return this.tables[this.look.part === "phase" ? this.about.phase : this.look.cmap];
   }
 
-  /** A panel painted at the data's resolution: {canvas, values, label, bad: pixels not finite}, or {reason}. */
+  /** A panel painted at the data's resolution: {canvas, cuts, label, bad: pixels not finite}, or {reason}. */
   source(panel, plane) {
     if (panel.reason !== null) return { reason: panel.reason || " " };
     const cuts = this.keys(panel, plane, this.shown).map((key) => this.store.get(key));
@@ -447,16 +465,18 @@ class Viewer {
     const signature = JSON.stringify([cuts.map((cut) => cut.number), scale, part, cmap, signed, opacity, contours, panel]);
     const old = this.sources.get(`${panel.name} ${plane.name}`);
     if (old?.signature === signature) return old;
-    const values = panel.of ? errorsOf(cuts[0], cuts[1], part, signed) : valuesOf(cuts[0], part), made = { signature, values };
-    if (typeof values === "string") made.reason = values;
+    const made = { signature, cuts }, errors = panel.of && errorsOf(cuts[0], cuts[1], part, signed);
+    const reason = errors ?? valuesOf(cuts[0], part, 0, 1);
+    if (typeof reason === "string") made.reason = reason;
     else {
       const [height, width] = plane.size;
       const kept = old?.canvas?.width === width && old.canvas.height === height;
       made.canvas = kept ? old.canvas : element("canvas", { width, height });
       made.image = kept ? old.image : new ImageData(width, height);
       const pixels = new Uint32Array(made.image.data.buffer);
-      made.bad = paint(pixels, values, ...scale, this.colorsOf(panel), packed(this.about.bad));
-      made.label = panel.labeled && cuts.length > 1 ? cuts.at(-1).re : null;
+      const colors = [...scale, this.colorsOf(panel), packed(this.about.bad)];
+      made.bad = errors ? paint(pixels, errors, ...colors) : paintCut(pixels, cuts[0], part, ...colors);
+      made.label = panel.labeled && cuts.length > 1 ? numbers(cuts.at(-1)) : null;
       if (made.label) lay(pixels, made.label, width, this.look, this.about.palette, this.about.unlabeled, packed(this.about.gray));
       made.canvas.getContext("2d").putImageData(made.image, 0, 0);
     }
@@ -512,6 +532,7 @@ class Viewer {
     const { marks, plane } = tile, context = marks.getContext("2d"), { x, y, sx, sy } = this.fit(tile);
     const ratio = devicePixelRatio || 1;
     const stroke = () => {
+      tile.marked = true;
       context.lineWidth = 2.6 * ratio;
       context.strokeStyle = "rgba(0,0,0,.6)";
       context.stroke();
@@ -519,7 +540,8 @@ class Viewer {
       context.strokeStyle = "#fff";
       context.stroke();
     };
-    context.clearRect(0, 0, marks.width, marks.height);
+    if (tile.marked) context.clearRect(0, 0, marks.width, marks.height);
+    tile.marked = false;
     const cross = this.hover && (this.hover.tile !== tile || this.shown.together) ? this.pointed : this.shown.together ? this.shown.at : null;
     if (cross) {
       const [row, column] = pixelOf(plane, cross, this.about.shape);
@@ -563,18 +585,19 @@ class Viewer {
 
   /** A panel's name, scores and the value under the cursor. */
   label(tile, seen, source, other) {
-    tile.name.textContent = other ? `${this.nameOf(seen)} | ${this.nameOf(other)}` : this.nameOf(seen);
+    put(tile.name, other ? `${this.nameOf(seen)} | ${this.nameOf(other)}` : this.nameOf(seen));
     const planes = this.shown.together ? [`${tile.plane.axis ? tile.plane.name : this.about.unit} ${this.shown.at[tile.plane.axis] + 1}`] : [];
     const scored = this.shown.plane === this.about.planes[0].name && this.look.part === this.about.parts[0] && !this.shown.together;
     const scores = scored ? this.scores.get(this.shown.at[0])?.[seen.name] : null;
     const windows = this.about.groups > 1 && !seen.of && !seen.mask && source.canvas ? [`window ${this.windowText(seen)}`] : [];
     const notes = [...planes, scores, seen.note, ...windows, source.bad ? `${source.bad} px not finite` : null];
-    tile.note.textContent = notes.filter(Boolean).join(" · ");
-    tile.reason.textContent = source.reason ? `n/a${source.reason.trim() && `: ${source.reason}`}` : "";
+    put(tile.note, notes.filter(Boolean).join(" · "));
+    put(tile.reason, source.reason ? `n/a${source.reason.trim() && `: ${source.reason}`}` : "");
     const pointed = this.hover && source.canvas ? [seen, ...(other ? [other] : [])] : [];
-    tile.value.textContent = pointed.map((panel) => this.valueText(panel, tile.plane)).join(" | ");
+    put(tile.value, pointed.map((panel) => this.valueText(panel, tile.plane)).join(" | "));
     const unit = this.numbered(this.shown);
-    tile.canvas.setAttribute("aria-label", [tile.name.textContent, unit, tile.note.textContent, tile.reason.textContent].filter(Boolean).join(", "));
+    const spoken = [tile.name.textContent, unit, tile.note.textContent, tile.reason.textContent].filter(Boolean).join(", ");
+    if (tile.canvas.ariaLabel !== spoken) tile.canvas.ariaLabel = spoken;
   }
 
   nameOf(panel) {
@@ -585,10 +608,11 @@ class Viewer {
   }
 
   valueText(panel, plane) {
-    const { values, label } = this.source(panel, plane), at = this.pointed;
-    if (!values || typeof values === "string" || at[plane.axis] !== this.shown.at[plane.axis]) return "";
+    const { cuts, label, canvas } = this.source(panel, plane), at = this.pointed, { part, signed } = this.look;
+    if (!canvas || at[plane.axis] !== this.shown.at[plane.axis]) return "";
     const [row, column] = pixelOf(plane, at, this.about.shape), i = row * plane.size[1] + column;
-    return label ? `${written(values[i])} · ${this.className(label[i])}` : written(values[i]);
+    const [value] = panel.of ? errorsOf(cuts[0], cuts[1], part, signed, i, 1) : valuesOf(cuts[0], part, i, 1);
+    return label ? `${written(value)} · ${this.className(label[i])}` : written(value);
   }
 
   className(number) {
@@ -611,7 +635,7 @@ class Viewer {
   /** The lines above and beneath the panels. */
   say() {
     const message = this.model.get("message");
-    this.parts.message.textContent = message;
+    put(this.parts.message, message);
     this.parts.message.hidden = !message;
     this.parts.resample.hidden = !this.about.resample;
     this.parts.body.hidden = !this.about.panels;
@@ -620,9 +644,9 @@ class Viewer {
     const smoothing = this.look.smooth ? " · linear between pixels" : "", zoom = this.place.zoom > 1 ? ` · zoom ${this.place.zoom.toFixed(1)}×` : "";
     const seen = this.shown ?? this.place, text = this.count > 1 ? this.numbered(seen) : "";
     const title = this.about.title ? `${this.about.title}${text && ": "}` : "", part = this.look.part === this.about.parts[0] ? "" : ` · ${this.look.part}`;
-    this.parts.caption.textContent = `${title}${text}${part}${title || text || part ? " · " : ""}window ${first ? this.windowText(first) : "–"}${zoom}${smoothing}`;
-    this.parts.waiting.textContent = this.waiting ? `waiting for ${this.unitOf(this.plane)} ${this.index + 1} …` : "";
-    this.parts.hover.textContent = this.hover ? this.hoverText() : "\u00a0";
+    put(this.parts.caption, `${title}${text}${part}${title || text || part ? " · " : ""}window ${first ? this.windowText(first) : "–"}${zoom}${smoothing}`);
+    put(this.parts.waiting, this.waiting ? `waiting for ${this.unitOf(this.plane)} ${this.index + 1} …` : "");
+    put(this.parts.hover, this.hover ? this.hoverText() : "\u00a0");
     clearTimeout(this.speaking);
     this.speaking = setTimeout(() => {
       const scores = this.tiles.map(({ name, note }) => `${name.textContent} ${note.textContent}`.trim());
@@ -965,17 +989,19 @@ class Viewer {
   fillControls() {
     const { about, parts } = this;
     this.ends = [];
+    this.controlled = null;
+    this.slide = () => {};
     if (!about.panels) return;
     const slider = element("input", { type: "range", min: 0, className: "sv-slider", oninput: () => this.go(Number(slider.value)) });
     const at = element("span", { className: "sv-at" });
-    this.ends.push(() => {
+    this.slide = () => {
       slider.max = this.count - 1;
       slider.value = this.index;
       slider.hidden = at.hidden = this.count === 1;
       slider.setAttribute("aria-label", this.unitOf(this.plane));
       slider.setAttribute("aria-valuetext", this.numbered(this.place));
-      at.textContent = this.numbered(this.shown ?? this.place);
-    });
+      put(at, this.numbered(this.shown ?? this.place));
+    };
     const row = (...children) => element("div", { className: "sv-row" }, ...children.flat().filter(Boolean));
     const group = (label, ...children) => element("span", { className: "sv-group", role: "group", ariaLabel: label }, ...children);
     const { solid } = this, several = about.panels.length > 1;
@@ -1034,7 +1060,13 @@ class Viewer {
     this.showMeasured();
   }
 
-  showControls() { this.ends.forEach((show) => show()); }
+  showControls() {
+    const { look, group, open, tool, ranking, rankable, playing, place: { plane, together } } = this;
+    const state = JSON.stringify([look, group, open, tool, ranking, rankable, Boolean(playing), plane, together, this.about.errorOf, this.about.case]);
+    this.slide();
+    if (state !== this.controlled) this.ends.forEach((show) => show());
+    this.controlled = state;
+  }
 
   legend() {
     const { classes, palette, unlabeled } = this.about, line = element("div", { className: "sv-legend" });
@@ -1046,8 +1078,7 @@ class Viewer {
   }
 
   ranked() {
-    const scores = this.scores.get("metrics") ?? {};
-    return Object.entries(scores).flatMap(([panel, metrics]) => metrics.map((metric) => [`${panel}: ${metric}`, [panel, metric]]));
+    return Object.entries(this.rankable).flatMap(([panel, metrics]) => metrics.map((metric) => [`${panel}: ${metric}`, [panel, metric]]));
   }
 
   rank() {
@@ -1161,7 +1192,7 @@ class Viewer {
         if (message.kind === "cuts") this.store.receive(message, buffers);
         if (message.kind === "scores" && message.version === this.about.version) {
           this.scores.set(message.index, message.notes);
-          if (Object.keys(message.metrics).length) this.scores.set("metrics", message.metrics);
+          if (Object.keys(message.metrics).length) this.rankable = message.metrics;
           this.redraw();
         }
       },
@@ -1182,7 +1213,7 @@ class Viewer {
       watch.disconnect();
       this.playing = false;
       if (this.telling) model.save_changes();
-      [this.telling, this.rest, this.player, this.speaking].forEach(clearTimeout);
+      [this.telling, this.rest, this.idle, this.player, this.speaking].forEach(clearTimeout);
       this.root.removeEventListener("keydown", key);
       clearInterval(this.blinking);
       cancelAnimationFrame(this.frame);
@@ -1194,6 +1225,7 @@ class Viewer {
     const before = this.identity, { about } = this;
     this.read();
     this.scores.clear();
+    this.rankable = {};
     if (this.about.data !== about.data && this.identity !== before) { // nothing of another case may stay
       this.tiles = [];
       this.parts.grid.replaceChildren();

@@ -73,6 +73,7 @@ class SliceViewer(anywidget.AnyWidget):
     ):  # fmt: skip
         self.save_to, self.slices = Path(save_to or RUNS / "views"), None
         self.version = self.data = 0  # of the description, and of the volumes
+        self._ranges: dict[tuple, transport.Range] = {}  # of the steps that slices are sent in
         self._lock = threading.Lock()  # volumes and their number change together
         self.cases, self.case, self.load, self._again = list(cases), settings.get("title", ""), load, None
         super().__init__(colors=transport.tables())
@@ -129,7 +130,7 @@ class SliceViewer(anywidget.AnyWidget):
 
     def _cut(self, key: Sequence[Any]) -> tuple[dict[str, Any], bytes]:
         try:
-            return transport.encode(self.slices, key)
+            return transport.encode(self.slices, key, self._ranges)
         except Exception as error:
             self.message = one_line(error)
             return {"key": key[:4], "reason": one_line(error), "exact": True}, b""

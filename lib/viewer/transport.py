@@ -16,8 +16,10 @@ from lib.viewer.view import CMAPS, PHASE_CMAP, SIGNED_CMAP, View
 GAINS = (1, 2, 5, 10, 20, 50)
 TABLES = (*CMAPS, plots.ERROR_CMAP, SIGNED_CMAP, PHASE_CMAP)
 STEPS = 65534  # from a slice's lowest to its highest value; one more is not finite, where there are gaps
+LEAST_SHARE = 16  # of a range, that a slice has to fill to have its steps from it
 FPS = 10
 MOST = float(np.finfo(np.float32).max)
+Range = tuple[float, float]
 
 
 @cache
@@ -90,16 +92,17 @@ def _panels(slices: SliceModel) -> list[dict[str, Any]]:
     return panels
 
 
-def encode(slices: SliceModel, key: Sequence[Any]) -> tuple[dict[str, Any], bytes]:
+def encode(slices: SliceModel, key: Sequence[Any], ranges: dict[tuple, Range]) -> tuple[dict[str, Any], bytes]:
     """A slice as the browser reads it: {key, size, type, low, step, gaps, complex, exact} and its numbers.
 
-    Whole numbers that span at most 16 bits go as they are, others in STEPS between the slice's lowest and highest value;
-    exact ones as float32. Of complex numbers the real parts go first.
+    Whole numbers that span at most 16 bits go as they are, others in STEPS of a range; exact ones as float32. Of complex
+    numbers the real parts go first.
 
     Parameters
     ----------
     slices : the volumes
     key : [volume, plane, index, "image" (its numbers), "fourier" (decibels) or "label", exact]
+    ranges : of each volume's steps, which are kept here: slices with the same ones are painted through the same table
     """
     name, plane, index, space, exact = key
     source = slices.overlays if space == "label" else slices.volumes
@@ -120,8 +123,19 @@ def encode(slices: SliceModel, key: Sequence[Any]) -> tuple[dict[str, Any], byte
     low, high = (float(f(values if every else values[finite])) if finite.any() else 0.0 for f in (np.min, np.max))
     if exact or not finite.any() or high - low > MOST:
         return about | {"type": "float32"}, values.tobytes()
+    low, high = _range(low, high, (name, space), ranges)
     step = (high - low) / STEPS or 1.0
     scaled = ((values - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)).clip(0, STEPS)
     steps = (scaled if every else np.where(finite, scaled, STEPS + 1)).astype(np.uint16)
     about |= {"type": "uint16", "low": low, "step": step, "exact": False, "gaps": not every}
     return about, steps.tobytes()
+
+
+def _range(low: float, high: float, key: tuple, ranges: dict[tuple, Range]) -> Range:
+    """The range of a slice's steps: its volume's, widened with room for the next ones, or its own if it fills too little."""
+    known = ranges.setdefault(key, (low, high))
+    if high - low < (known[1] - known[0]) / LEAST_SHARE:
+        return low, high
+    room = (high - low) / 4
+    ranges[key] = low - room if low < known[0] else known[0], high + room if high > known[1] else known[1]
+    return ranges[key]

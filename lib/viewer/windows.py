@@ -1,10 +1,8 @@
 """Gray windows: which panels share one, and what it is at first."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from lib.plots.panels import check_names, window_of
 
@@ -50,7 +48,7 @@ def groups(
         together = members[:1] if name not in given and {name, reference} <= tied_names else []
         group = next(iter([*together, *alike]), None)
         (members.append([name]) if group is None else group.append(name))
-    windows = [given.get(group[0]) or _of({name: samples[name] for name in group}) for group in members]
+    windows = [given.get(group[0]) or rounded(*_common(group, own, samples)) for group in members]
     if window is not None and not given:
         windows[:1] = [window_of({}, window)]
     windows = windows or [window_of({})]
@@ -65,5 +63,7 @@ def _alike(one: str, other: str, own: Mapping[str, Window], given: Mapping[str, 
     return max(widths) <= MOST_APART * min(widths)
 
 
-def _of(samples: Mapping[str, np.ndarray]) -> Window:
-    return rounded(*window_of(samples))
+def _common(group: Sequence[str], own: Mapping[str, Window], samples: Mapping[str, Any]) -> Window:
+    """The truth's window, else that of all together."""
+    alone = "truth" if "truth" in group else group[0] if len(group) == 1 else None
+    return own[alone] if alone else window_of({name: samples[name] for name in group})

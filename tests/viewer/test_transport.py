@@ -21,7 +21,7 @@ def decode(about, numbers):
 
 def sent(volume, space="image", exact=False, plane="slice", index=0):
     model = SliceModel({"a": volume}, overlays={"a": volume} if space == "label" else None)
-    about, numbers = transport.encode(model, ["a", plane, index, space, exact])
+    about, numbers = transport.encode(model, ["a", plane, index, space, exact], {})
     assert about["key"] == ["a", plane, index, space]
     return about, decode(about, numbers)
 
@@ -41,6 +41,20 @@ def test_whole_numbers_arrive_as_they_are(dtype, low, high, sent_as):
     assert (values == volume[0]).all() and about["mask"] == (dtype is bool)
     wide, _ = sent(np.array([[[0, 10**6]]]))
     assert (wide["type"], wide["exact"]) == ("uint16", False)
+
+
+def test_slices_share_their_steps_where_these_are_fine_enough():
+    levels = np.linspace(0, 1, 300).reshape(1, 15, 20)
+    volume = np.concatenate([levels * 100, levels * 90 + 5, levels * 120, levels * 2, levels * 99 - 50, levels * 125])
+    model, ranges, steps = SliceModel({"a": volume}), {}, []
+    for index, image in enumerate(volume):
+        about, numbers = transport.encode(model, ["a", "slice", index, "image", False], ranges)
+        assert abs(decode(about, numbers) - image).max() <= about["step"] * 0.51 + 1e-5
+        steps.append((about["low"], about["step"] * transport.STEPS))
+    assert steps == [
+        (0, 100), (0, 100), (0, pytest.approx(150)), (0, pytest.approx(2)),
+        *[(pytest.approx(-74.75), pytest.approx(224.75))] * 2,
+    ]  # fmt: skip
 
 
 def test_other_numbers_arrive_within_a_half_step_and_exact_when_asked():
