@@ -12,6 +12,7 @@ import toys
 from PIL import Image, PngImagePlugin
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(900)]
+SLOW = ("cine", "segmentation")
 
 NAME = "Quillfeather"  # in every field, with a word that tells which
 HEADER = f"""<ismrmrdHeader><subjectInformation><patientName>{NAME}Header</patientName><patientID>{NAME}Number</patientID>
@@ -98,7 +99,7 @@ def texts(path):
             yield "\n".join(said)
 
 
-@pytest.mark.parametrize("kind", RECIPES)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in RECIPES])
 def test_no_name_gets_into_runs_or_set_json(tmp_path, kind):
     source, (recipe, tables) = tmp_path / "in", RECIPES[kind]
     for write, folder in ((kspace, "kspace"), (volumes, "volumes"), (pairs, "pairs"), (cine, "")):

@@ -51,7 +51,7 @@ def last(finished):
     return finished.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_the_challenges_own_sizes_go_all_the_way(tmp_path):
     snu(tmp_path / "snu" / "train", "brain_acc4_1", coils=4, slices=2, seed=0, **FULL)
     snu(tmp_path / "snu" / "train", "brain_acc8_2", coils=20, seed=2, **FULL | {"shape": (768, 392)})

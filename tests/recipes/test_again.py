@@ -168,7 +168,7 @@ def test_metrics_are_compared_wherever_they_stand():
     assert len(many) == 22 and many[-2:] == ["… and 10 more", "0 of 30 values agree to the digit"]
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_training_and_its_evaluation_are_rerun_to_the_digit(tmp_path):
     recipe = """

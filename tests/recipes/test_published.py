@@ -205,7 +205,7 @@ def test_the_commands_of_the_readme_prepare_the_public_sets(place, prepared, num
     assert prepared[number].returncode == 0, prepared[number].stderr[-2000:]
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_published_recipe_runs_on_a_miniature_of_its_data(place, ran, recipe):

@@ -411,7 +411,7 @@ TRAINING = """
 """
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_resume_trains_longer_and_refuses_what_else_differs(tmp_path, monkeypatch):
     """Weights and epochs of 5, then 6, equal those of 6 at once; what reads the run is done again, the rest is kept."""
