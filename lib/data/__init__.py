@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lib.data.index import prepared
 
-__all__ = ["look", "prepared"]
+__all__ = ["look", "open", "prepared"]
 
 
 def look(path: str | Path, **settings):
@@ -12,3 +12,10 @@ def look(path: str | Path, **settings):
     from lib.evaluation.look import look
 
     return look(path, **settings)
+
+
+def open(path: str | Path, **settings):
+    """A file or folder of any known format as one record, see `lib.data.formats.opening.open`; print it."""
+    from lib.data.formats.opening import open
+
+    return open(path, **settings)

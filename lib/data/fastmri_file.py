@@ -8,7 +8,7 @@ import numpy as np
 
 from lib import InputError
 from lib.data.hdf5 import dataset, number, open_hdf5, text
-from lib.data.header import read_header
+from lib.data.header import acquisitions_of, read_header
 from lib.files import check_path, list_files
 
 OWN = "kspace"  # the target of a fully sampled file without images: the RSS of its own k-space
@@ -137,6 +137,10 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
 
 
 def _kspace(path: Path, file: h5py.File) -> h5py.Dataset:
+    if "kspace" not in set(file) and acquisitions_of(file):
+        raise InputError(
+            path, "ISMRMRD", "fastMRI's or SNU's layout", "lib.data.look shows it, docs/data.md brings it in"
+        )
     if isinstance(file.get("kspace"), h5py.Group):
         shapes = sorted({str(v.shape) for v in file["kspace"].values() if isinstance(v, h5py.Dataset)})
         kinds = "slices of different size" if len(shapes) > 1 else "a group"

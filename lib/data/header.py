@@ -1,14 +1,24 @@
-"""The ISMRMRD header of a k-space file: matrix, field of view and encoding limits; nothing else in it is needed."""
+"""The ISMRMRD header of a k-space file: matrix, field of view and encoding limits are read and written, nothing else is needed."""
 
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+import h5py
+
 from lib import InputError
 from lib.data.hdf5 import LARGEST_MM, one_text
 
 MOST_BYTES = 1 << 24
+
+
+def acquisitions_of(file: h5py.File) -> str | None:
+    """The name of the group with a header and acquisitions, by which an HDF5 file is ISMRMRD; None: it isn't."""
+    groups = {name: file.get(name) for name in file}
+    return next(
+        (n for n, group in groups.items() if isinstance(group, h5py.Group) and {"xml", "data"} <= set(group)), None
+    )
 
 
 class Header(NamedTuple):
@@ -97,3 +107,34 @@ def _number(path: Path, root: ElementTree.Element, place: str, needed: bool = Tr
         pass
     told = "is missing" if text is None else f"is {text!r}, expected a number"
     raise InputError(path, f"ismrmrd_header: not a valid ISMRMRD header: encoding/{place} {told}")
+
+
+def header_of(shape: tuple[int, int], spacing: tuple[float, float, float] | None, coils: int) -> bytes:
+    """A valid ISMRMRD header for Cartesian slices.
+
+    Parameters
+    ----------
+    shape : (readout, phase encode)
+    spacing : (from slice to slice, H, W) in mm; None: not known, the field of view is 0
+    coils : at least 1
+    """
+    from ismrmrd import xsd
+
+    thickness, height, width = spacing or (0.0, 0.0, 0.0)
+    space = xsd.encodingSpaceType(
+        matrixSize=xsd.matrixSizeType(x=shape[0], y=shape[1], z=1),
+        fieldOfView_mm=xsd.fieldOfViewMm(x=shape[0] * height, y=shape[1] * width, z=thickness),
+    )
+    limits = xsd.encodingLimitsType(
+        kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=shape[1] - 1, center=shape[1] // 2)
+    )
+    encoding = xsd.encodingType(
+        encodedSpace=space, reconSpace=space, encodingLimits=limits, trajectory=xsd.trajectoryType.CARTESIAN
+    )
+    return xsd.ToXML(
+        xsd.ismrmrdHeader(
+            acquisitionSystemInformation=xsd.acquisitionSystemInformationType(receiverChannels=coils),
+            experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=127_740_000),
+            encoding=[encoding],
+        )
+    ).encode()

@@ -1,12 +1,12 @@
 """What is this file? Its kind in words, and images by TV-SENSE, a network and GRAPPA, zero-filled and the mask in one figure."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
-import nibabel
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -15,8 +15,13 @@ from torch import Tensor
 from lib import ROOT, InputError, models, plots
 from lib.data.fastmri import KspaceCase, KspaceSlices, inputs_of
 from lib.data.fastmri_file import OWN, KspaceFile, kspace_file
+from lib.data.formats.opening import open
+from lib.data.formats.record import ImageScan, KspaceScan
+from lib.data.formats.volumes import pose
+from lib.data.formats.writing import write_fastmri
 from lib.data.hdf5 import dataset, open_hdf5
-from lib.data.nifti import load_npy, opened, read_radiological
+from lib.data.header import acquisitions_of
+from lib.data.nifti import load_npy, read_radiological
 from lib.evaluation.baselines import by_grappa, by_tv
 from lib.files import check_path
 from lib.inference.reconstruct import by_network
@@ -28,13 +33,14 @@ from lib.text import one_line, pluralize, value_or_error
 KINDS = ("kspace", "image")
 LARGEST_IMAGE = 1 << 25  # pixels of an image that is shown
 HDF5 = (".h5", ".hdf5")
+HERE = (*HDF5, ".npy", ".nii", ".nii.gz")  # of which the array itself is shown
 COLOR_FIELDS = (("r", "g", "b"), ("r", "g", "b", "a"))
 COMPLEX_FIELDS = (("real", "imag"), ("real", "imaginary"), ("re", "im"), ("r", "i"))
 
 
 def look(
     path: str | Path, slice: int | None = None, weights: str | Path = "runs/weights/generalist",
-    kind: str | None = None,
+    kind: str | None = None, **settings: Any,
 ) -> Figure:  # fmt: skip
     """Print what a file is and show one slice of it.
 
@@ -44,11 +50,12 @@ def look(
 
     Parameters
     ----------
-    path : k-space in fastMRI's or SNU's layout, or an array in .npy, .nii, .nii.gz or HDF5 (the first one in it with
-        numbers along two axes); relative paths count from ROOT
+    path : of any format that `lib.data.formats.opening.open` knows; of other HDF5 the first array with numbers along
+        two axes is shown; relative paths count from ROOT
     slice : its number; None: the middle one of k-space, four of images
     weights : a run or folder of a trained network for k-space, or a .pt file with fastMRI's published VarNet
     kind : "image" or "kspace", what a complex array is; None: guessed by its energy
+    **settings : of `lib.data.formats.opening.open`, such as axes or key
 
     Returns
     -------
@@ -63,11 +70,14 @@ def look(
         raise InputError("kind", f"got {kind!r}", f"one of {', '.join(KINDS)}, or None")
     path = ROOT / Path(path).expanduser()
     check_path(path)
-    if path.suffix in HDF5 and kind != "image":
+    ismrmrd = False
+    if path.suffix in HDF5:
         with open_hdf5(path) as file:
-            layout = "kspace" in set(file)  # a dangling link, too
-        if layout:
+            layout, ismrmrd = "kspace" in set(file), acquisitions_of(file)  # a dangling link, too
+        if layout and kind != "image" and not settings:
             return _look_at_kspace(path, slice, weights)
+    if settings or ismrmrd or not path.name.endswith(HERE):
+        return _look_at_scan(open(path, kind=kind, **settings), slice, weights)
     with _opened(path) as array:
         if kind == "kspace" and array.kind != "complex":
             raise InputError(path, "kind: got 'kspace'", f"complex numbers in it, found {array.kind} ones")
@@ -109,7 +119,7 @@ def _opened(path: Path) -> Iterator[_Array]:
         if path.suffix == ".npy":
             stored, told = load_npy(path), ""
         elif path.name.endswith((".nii", ".nii.gz")):
-            told = _pose(path)
+            told = "".join(f"\n{line}" for line in pose(path))
             stored = read_radiological(path).volume
         else:
             raise InputError(path, "unknown kind of file", ".h5, .hdf5, .npy, .nii or .nii.gz")
@@ -166,23 +176,6 @@ def _array(path: Path, stored: Any, named: str, more: str) -> tuple[_Array | Non
     return _Array(path, stored, shape, kind, f"{named} {about}{', images' * (kind != 'complex')}{more}"), ""
 
 
-def _pose(path: Path) -> str:
-    """How a NIfTI lies in space, by its header."""
-    image = opened(path)
-    if len(image.shape) < 2 or 0 in image.shape:
-        raise InputError(path, f"an array {image.shape}", "at least two axes, none of them empty")
-    axes = "".join(code or "?" for code in nibabel.aff2axcodes(image.affine))
-    unit = image.header.get_xyzt_units()[0].replace("unknown", "mm (no unit given)")
-    spacing = " × ".join(f"{zoom:.3g}" for zoom in image.header.get_zooms()[:3])
-    rows = " ".join(f"[{' '.join(f'{value:.4g}' for value in row)}]" for row in image.affine[:3])
-    named = [name for name in ("sform", "qform") if image.header[f"{name}_code"] > 0]
-    where = f"by its {named[0]}" if named else "neither sform nor qform: where it lies isn't known"
-    return (
-        f"\nstored {image.shape}, axes {axes} (what each grows towards), {spacing} {unit}; affine {rows}, {where}\n"
-        "shown as slices from the feet up, the front on top, the person's right on the left"
-    )
-
-
 def _guess(path: Path, array: _Array) -> str:
     """ "kspace" where the energy of a middle plane lies in fewer points than its Fourier transform's, else "image"."""
     plane = torch.from_numpy(array.values(*(n // 2 for n in array.shape[:-2])).astype(np.complex64))
@@ -224,6 +217,18 @@ def _checked(path: Path, index: int | None, slices: int) -> int:
     if index is not None and not 0 <= index < slices:
         raise InputError(path, f"slice: got {index}", f"0 to {slices - 1}")
     return slices // 2 if index is None else index
+
+
+def _look_at_scan(scan: KspaceScan | ImageScan, index: int | None, weights: str | Path) -> Figure:
+    """Of any other format: k-space by way of a file in fastMRI's layout, of the slice alone."""
+    print(scan)
+    shown = _checked(scan.path, index, scan.shape[0])
+    if scan.kind == "image":
+        chosen = [shown] if index is not None else np.linspace(0, scan.shape[0] - 1, min(4, scan.shape[0])).astype(int)
+        return plots.montage({f"image {i}": scan.slice(int(i)) for i in chosen})
+    one = scan._replace(shape=(1, *scan.shape[1:]), read=lambda _: scan.slice(shown))
+    with tempfile.TemporaryDirectory() as folder:
+        return _look_at_kspace(write_fastmri(one, Path(folder) / f"{scan.path.stem}.h5"), 0, weights)
 
 
 def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figure:

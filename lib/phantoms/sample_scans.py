@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from lib import ROOT, InputError
+from lib.data.header import header_of
 from lib.data.index import write_set
 from lib.files import checksum, replacing
 from lib.kspace import center_crop, coils, fft2c, ifft2c
@@ -229,7 +230,9 @@ def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, 
             kspace[s], maps[s], truth[s], target[s] = k, m, image, torch.linalg.vector_norm(ifft2c(k), dim=0)
         if (FOLDER / f"{job.person}_mask.nii.gz").exists():
             file["lesion"] = lesion(job.person, shape, voxel)[list(job.slices)]
-        file["ismrmrd_header"] = header(shape, voxel, num_coils, scan(job.scan).spacing[0] * job.slices.step)
+        file["ismrmrd_header"] = header_of(
+            shape, (scan(job.scan).spacing[0] * job.slices.step, voxel, voxel), num_coils
+        )
         file.attrs["max"] = float(target[:].max())
         file.attrs["norm"] = float(np.linalg.norm(target[:]))
         file.attrs["acquisition"] = f"simulated from {job.scan}"
@@ -246,37 +249,6 @@ def lesion(name: str, shape: tuple[int, int], voxel: float = 2.0) -> np.ndarray:
     placed = place(scan(f"{name}_mask"), (shape[0] * voxel, shape[1] * voxel))
     share = torch.nn.functional.interpolate(torch.from_numpy(placed.volume > 0).float()[None], shape, mode="area")
     return (share[0] >= 0.5).numpy()
-
-
-def header(shape: tuple[int, int], voxel: float, num_coils: int, thickness: float = 2.0) -> bytes:
-    """A valid ISMRMRD header for fully sampled Cartesian slices.
-
-    Parameters
-    ----------
-    shape : (readout, phase encode)
-    voxel : mm along both
-    num_coils : at least 1
-    thickness : mm from slice to slice
-    """
-    from ismrmrd import xsd
-
-    space = xsd.encodingSpaceType(
-        matrixSize=xsd.matrixSizeType(x=shape[0], y=shape[1], z=1),
-        fieldOfView_mm=xsd.fieldOfViewMm(x=shape[0] * voxel, y=shape[1] * voxel, z=thickness),
-    )
-    limits = xsd.encodingLimitsType(
-        kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=shape[1] - 1, center=shape[1] // 2)
-    )
-    encoding = xsd.encodingType(
-        encodedSpace=space, reconSpace=space, encodingLimits=limits, trajectory=xsd.trajectoryType.CARTESIAN
-    )
-    return xsd.ToXML(
-        xsd.ismrmrdHeader(
-            acquisitionSystemInformation=xsd.acquisitionSystemInformationType(receiverChannels=num_coils),
-            experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=127_740_000),
-            encoding=[encoding],
-        )
-    ).encode()
 
 
 def write_index(folder: Path, jobs: list[Acquisition], **parameters) -> Path:

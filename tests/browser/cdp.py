@@ -71,7 +71,9 @@ async def open_tab(chromium: str) -> AsyncIterator[tuple[Tab, str]]:
             (page,) = (tab for tab in json.load(local.open(url)) if tab["type"] == "page")
             socket = await websocket_connect(page["webSocketDebuggerUrl"], max_message_size=1 << 30)
             tab = Tab(socket)
-            await tab.call("Emulation.setFocusEmulationEnabled", enabled=True)  # Lab opens nothing in a page without focus
+            await tab.call(
+                "Emulation.setFocusEmulationEnabled", enabled=True
+            )  # Lab opens nothing in a page without focus
             yield tab, about
             socket.close()
         finally:

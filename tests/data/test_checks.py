@@ -14,8 +14,8 @@ from lib.data import nifti
 from lib.data.case_files import case_file, write_case
 from lib.data.fastmri_file import kspace_file
 from lib.data.fastmri_index import index
+from lib.data.header import header_of
 from lib.data.index import SPLITS, read_set, write_set
-from lib.phantoms import sample_scans
 
 
 def make(path, kspace=None, **more):
@@ -107,7 +107,7 @@ def test_all_values_of_a_target_are_read_also_where_its_maximum_is_stated(tmp_pa
 
 @pytest.mark.parametrize("mm", ["-1", "-0.5", "nan", "inf"])
 def test_a_header_of_impossible_sizes_is_refused(tmp_path, mm):
-    header = sample_scans.header((8, 6), 1.0, 3)
+    header = header_of((8, 6), (2.0, 1.0, 1.0), 3)
     path = make(
         tmp_path / "a.h5", ismrmrd_header=re.sub(rb"(<fieldOfView_mm>\s*<x>)[^<]*", rb"\g<1>" + mm.encode(), header)
     )

@@ -10,7 +10,7 @@ from labeled import hipmri_layout, kaggle_layout
 from PIL import Image
 from safetensors.torch import load_file
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the quick notebooks run both systems, too
 RECIPE = """
 - task_name: prepare_hipmri
   notebook: 12_prepare_slices
@@ -91,7 +91,6 @@ def test_masks_read_as_in_the_sources_snippet(done):
         assert np.array_equal(pred[case.attrs["names"][1]][0].round(), case["output"][1])
 
 
-@pytest.mark.slow
 def test_a_run_of_the_same_network_data_and_loss_is_tested_and_another_is_trained(done):
     place, first = done
     again = toys.recipe(place, RECIPE, "--only", "slices")
@@ -128,7 +127,6 @@ def test_weights_of_another_network_end_in_one_line(done):
     assert not list((place / "runs").glob("bad/*/model_weights/*"))
 
 
-@pytest.mark.slow
 def test_training_starts_anew_from_a_checkpoints_weights_and_a_killed_one_goes_on(done):
     place, _ = done
     trained = run_of(place, "pairs")

@@ -1,0 +1,1 @@
+"""Files from scanners and other programs: each format's reader, and `opening.open`, which finds the right one."""

@@ -1,0 +1,145 @@
+"""ISMRMRD raw data (.h5, .mrd): lines with their counters, and a header in XML (Inati et al., Magn Reson Med 77:411, 2017)."""
+
+from pathlib import Path
+from typing import Any
+
+import ismrmrd
+import numpy as np
+from ismrmrd import xsd
+
+from lib import InputError
+from lib.data.formats.lines import COUNTERS, Encoding, Line, covariance, reader, sort, whitening
+from lib.data.formats.record import KspaceScan
+from lib.data.hdf5 import open_hdf5
+from lib.data.header import acquisitions_of
+from lib.text import one_line, pluralize
+
+INDEX = dict(zip(COUNTERS, (
+    "slice", "contrast", "phase", "repetition", "set", "average", "kspace_encode_step_2", "kspace_encode_step_1",
+), strict=True))  # fmt: skip
+NO_IMAGE = tuple(1 << (getattr(ismrmrd, f"ACQ_IS_{name}") - 1) for name in (
+    "NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA", "SURFACECOILCORRECTIONSCAN_DATA",
+))  # fmt: skip
+NOISE, CALIBRATION, REVERSE = (1 << (getattr(ismrmrd, f"ACQ_IS_{name}") - 1) for name in (
+    "NOISE_MEASUREMENT", "PARALLEL_CALIBRATION", "REVERSE",
+))  # fmt: skip
+
+
+def read(path: Path, **chosen: int) -> KspaceScan:
+    """The k-space of one contrast, phase, repetition and set of a file.
+
+    Parameters
+    ----------
+    path : of the file
+    **chosen : number of the contrast, phase, repetition or set; others: the first
+
+    Raises
+    ------
+    InputError
+        For what isn't Cartesian, EPI, a header that contradicts the lines, and files that can't be read.
+    """
+    with open_hdf5(path) as file:
+        name = acquisitions_of(file)
+        if name is None:
+            raise InputError(path, "no group with xml and data", "ISMRMRD")
+        group = file[name]
+        text, heads = group["xml"][0], group["data"].fields("head")[:]
+    header = _header(path, text)
+    encoding = _encoding(path, header)
+    flags = heads["flags"]
+    noise = np.flatnonzero(flags & NOISE)
+    used = np.flatnonzero(~(flags & (NOISE | sum(NO_IMAGE))).astype(bool))
+    if (flags[used] & REVERSE).any():
+        raise InputError(path, "EPI: lines run in both directions", "lines in one direction", "reconstruct it first")
+    lines = [
+        Line(
+            {name: int(heads["idx"][field][i]) for name, field in INDEX.items()}, int(heads["center_sample"][i]),
+            bool(flags[i] & CALIBRATION), int(i),
+        )
+        for i in used
+    ]  # fmt: skip
+    coils = {int(n) for n in heads["active_channels"][used]}
+    if len(coils) > 1:
+        raise InputError(path, f"readouts of {' and '.join(map(str, sorted(coils)))} coils", "as many in each")
+    found = sort(path, lines, encoding, chosen)
+    (count,) = coils
+
+    def data(i: int) -> np.ndarray:
+        with open_hdf5(path) as file:
+            return _samples(file[name]["data"][i]["data"], count)
+
+    told, white, matrix = list(found.told), None, None
+    if len(noise):
+        with open_hdf5(path) as file:
+            samples = np.concatenate([_samples(file[name]["data"][int(i)]["data"], count) for i in noise], 1)
+        ratio = float(heads["sample_time_us"][noise[0]] or 1) / float(heads["sample_time_us"][used[0]] or 1)
+        matrix = covariance(samples, ratio)
+        white = whitening(matrix)
+        told.append(f"noise scan of {samples.shape[1]:,} samples: pre-whitened")
+    else:
+        told.append("no noise scan: not pre-whitened")
+    read_slice, slices = reader(found, encoding, count, data, white)
+    rows = min(encoding.encoded[0], encoding.recon[0])
+    if rows < encoding.encoded[0]:
+        told.append(f"readout oversampling removed: {encoding.encoded[0]} → {rows} samples")
+    spacing = _spacing(header, encoding)
+    return KspaceScan(
+        path, "ISMRMRD", (slices, count, rows, encoding.encoded[1]), read_slice, tuple(told), found.mask, matrix, spacing,
+        facts=_facts(header) | {"acquired": f"{int(found.mask.sum())} of {pluralize(len(found.mask), 'phase encode')}"},
+    )  # fmt: skip
+
+
+def _samples(stored: np.ndarray, coils: int) -> np.ndarray:
+    return np.asarray(stored).view(np.complex64).reshape(coils, -1)
+
+
+def _header(path: Path, text: Any) -> xsd.ismrmrdHeader:
+    try:
+        header = ismrmrd.xsd.CreateFromDocument(text)
+    except Exception as error:
+        raise InputError(path, f"its header can't be read ({one_line(error)[:120]})") from None
+    if not header.encoding:
+        raise InputError(path, "its header has no encoding", "one")
+    kind = getattr(header.encoding[0].trajectory, "value", header.encoding[0].trajectory)
+    if str(kind) != "cartesian":
+        raise InputError(path, f"a {kind} trajectory", "cartesian", "grid it to Cartesian k-space first")
+    return header
+
+
+def _encoding(path: Path, header: xsd.ismrmrdHeader) -> Encoding:
+    spaces = header.encoding[0].encodedSpace, header.encoding[0].reconSpace
+    encoded, recon = ((s.matrixSize.x, s.matrixSize.y, s.matrixSize.z) for s in spaces)
+    if min(*encoded, *recon) < 1:
+        raise InputError(path, f"its header has matrices {encoded} and {recon}", "sizes above 0")
+    share = [s.fieldOfView_mm.x for s in spaces]  # the image's readout may have less resolution, too
+    rows = round(encoded[0] * share[1] / share[0]) if min(share) > 0 else recon[0]
+    limits = header.encoding[0].encodingLimits
+    step_1, step_2 = (getattr(limits, f"kspace_encoding_step_{n}", None) for n in (1, 2))
+    return Encoding(
+        encoded, (min(rows, encoded[0]), *recon[1:]), step_1.center if step_1 else encoded[1] // 2,
+        step_2.center if step_2 else encoded[2] // 2,
+    )  # fmt: skip
+
+
+def _spacing(header: xsd.ismrmrdHeader, encoding: Encoding) -> tuple[float, float, float] | None:
+    space = header.encoding[0].encodedSpace
+    field, recon = space.fieldOfView_mm, header.encoding[0].reconSpace
+    if min(field.x, field.y, recon.fieldOfView_mm.z) <= 0:
+        return None
+    depth = recon.fieldOfView_mm.z / (encoding.encoded[2] if encoding.encoded[2] > 1 else 1)
+    return depth, field.x / encoding.encoded[0], field.y / encoding.encoded[1]
+
+
+def _facts(header: xsd.ismrmrdHeader) -> dict[str, str]:
+    """What a reader wants to know, nothing of whom it is."""
+    facts = {}
+    system, sequence = header.acquisitionSystemInformation, header.sequenceParameters
+    if system and system.systemFieldStrength_T:
+        facts["field"] = f"{system.systemFieldStrength_T:.3g} T"
+    for name in ("TR", "TE"):
+        if sequence and getattr(sequence, name):
+            facts[name] = f"{getattr(sequence, name)[0]:.4g} ms"
+    parallel = header.encoding[0].parallelImaging
+    if parallel:
+        facts["acceleration"] = f"{parallel.accelerationFactor.kspace_encoding_step_1} by its header"
+    return facts

@@ -1,0 +1,190 @@
+"""From a scanner's lines to k-space: sorted by slice and phase encode, averaged, pre-whitened, without readout oversampling."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from lib import InputError
+from lib.kspace import center_crop, fftc, ifftc
+from lib.text import pluralize
+
+COUNTERS = ("slice", "contrast", "phase", "repetition", "set", "average", "partition", "line")
+CHOSEN = ("contrast", "phase", "repetition", "set")  # of these one is read
+
+
+class Line(NamedTuple):
+    """One readout.
+
+    Parameters
+    ----------
+    at : number by counter, one of COUNTERS each
+    center : sample at the center of k-space
+    calibration : whether it is of a calibration scan alone
+    number : of the readout in the file
+    """
+
+    at: dict[str, int]
+    center: int
+    calibration: bool
+    number: int
+
+
+class Encoding(NamedTuple):
+    """What the header says of the lines.
+
+    Parameters
+    ----------
+    encoded : samples of a readout, phase encodes, partitions
+    recon : the same of the image
+    line_center, partition_center : phase encode and partition at the center of k-space
+    """
+
+    encoded: tuple[int, int, int]
+    recon: tuple[int, int, int]
+    line_center: int
+    partition_center: int
+
+
+class Sorted(NamedTuple):
+    """Lines in their order.
+
+    Parameters
+    ----------
+    lines : by (slice, partition, line)
+    slices, partitions : numbers of both
+    mask : bool (W,), phase encodes that were acquired in all slices
+    told : what was chosen, in short lines
+    """
+
+    lines: dict[tuple[int, int, int], list[Line]]
+    slices: list[int]
+    partitions: int
+    mask: np.ndarray
+    told: tuple[str, ...]
+
+
+def sort(path: Path, lines: Sequence[Line], encoding: Encoding, chosen: dict[str, int]) -> Sorted:
+    """The lines of one contrast, phase, repetition and set, by where they belong.
+
+    Parameters
+    ----------
+    path : of the file, for messages
+    lines : all but noise and navigators
+    encoding : of the header
+    chosen : number by counter of CHOSEN; others: the first one
+
+    Raises
+    ------
+    InputError
+        Without lines, for a counter that isn't there, and lines outside of the encoded matrix.
+    """
+    if not lines:
+        raise InputError(path, "holds no lines of an image", "at least one")
+    told = []
+    for counter in CHOSEN:
+        numbers = sorted({line.at[counter] for line in lines})
+        wanted = chosen.get(counter, numbers[0])
+        if wanted not in numbers:
+            raise InputError(path, f"{counter}: got {wanted}", f"one of {', '.join(map(str, numbers[:20]))}")
+        if len(numbers) > 1:
+            told.append(f"{counter} {wanted} of {len(numbers)} ({counter}=… chooses)")
+        lines = [line for line in lines if line.at[counter] == wanted]
+    width, depth = encoding.encoded[1:]
+    places: dict[tuple[int, int, int], list[Line]] = {}
+    for line in lines:
+        column = line.at["line"] - encoding.line_center + width // 2
+        partition = line.at["partition"] - encoding.partition_center + depth // 2
+        if not (0 <= column < width and 0 <= partition < depth):
+            raise InputError(
+                path, f"readout {line.number}: phase encode {line.at['line']}, partition {line.at['partition']}",
+                f"within the header's matrix {encoding.encoded}, its center at {encoding.line_center}",
+            )  # fmt: skip
+        places.setdefault((line.at["slice"], partition, column), []).append(line)
+    for place, found in places.items():  # an image's line before a calibration's
+        places[place] = [line for line in found if not line.calibration] or found
+    averages = max(len({line.at["average"] for line in found}) for found in places.values())
+    if averages > 1:
+        told.append(f"{averages} averages: their mean")
+    slices = sorted({place[0] for place in places})
+    present = np.zeros((len(slices) * depth, width), bool)
+    for number, partition, column in places:
+        present[slices.index(number) * depth + partition, column] = True
+    mask = present.all(0)
+    if not mask.any():
+        raise InputError(path, "no phase encode was acquired in all slices", "one pattern for all slices")
+    if (present.any(0) != mask).any():
+        told.append(f"{pluralize(int((present.any(0) & ~mask).sum()), 'phase encode')} not in all slices: left out")
+    return Sorted(places, slices, depth, mask, tuple(told))
+
+
+def whitening(covariance: np.ndarray) -> np.ndarray:
+    """The matrix L⁻¹ with covariance = L Lᴴ: coils times it have noise of variance 1 that isn't correlated.
+
+    Pruessmann et al., Magn Reson Med 46:638 (2001), eq. 11. InputError for a covariance that isn't positive definite.
+    """
+    try:
+        return np.linalg.inv(np.linalg.cholesky(covariance.astype(np.complex128))).astype(np.complex64)
+    except np.linalg.LinAlgError:
+        raise InputError("noise scan", "a covariance that isn't positive definite", "noise in every coil") from None
+
+
+def covariance(noise: np.ndarray, dwell_ratio: float = 1.0) -> np.ndarray:
+    """The covariance of noise samples (coils, n), for a readout of another dwell time.
+
+    Parameters
+    ----------
+    noise : complex (coils, n)
+    dwell_ratio : the noise scan's time a sample over the image's
+    """
+    centered = noise - noise.mean(1, keepdims=True)
+    return centered @ centered.conj().T / (centered.shape[1] - 1) * dwell_ratio
+
+
+def without_oversampling(kspace: np.ndarray, rows: int) -> np.ndarray:
+    """K-space (..., H, W) of the central `rows` of its image: exact, as the whole readout is sampled."""
+    if rows >= kspace.shape[-2]:
+        return kspace
+    image = ifftc(torch.from_numpy(kspace), (-2,))
+    return fftc(center_crop(image, (rows, kspace.shape[-1])), (-2,)).numpy()
+
+
+def reader(found: Sorted, encoding: Encoding, coils: int, data: Callable[[int], np.ndarray], white: np.ndarray | None):
+    """Slice → k-space complex64 (coils, H, W), and how many slices there are.
+
+    Parameters
+    ----------
+    found, encoding : of the file
+    coils : of its readouts
+    data : a readout's number → complex (coils, samples)
+    white : whitening matrix (coils, coils), or None
+    """
+    samples, width = encoding.encoded[:2]
+
+    def plane(number: int, partition: int) -> np.ndarray:
+        kspace = np.zeros((coils, samples, width), np.complex64)
+        for column in np.flatnonzero(found.mask):
+            lines = found.lines[number, partition, int(column)]
+            for line in lines:
+                values = data(line.number)
+                start = samples // 2 - line.center
+                first, last = max(start, 0), min(start + values.shape[1], samples)
+                kspace[:, first:last, column] += values[:, first - start : last - start] / len(lines)
+        return kspace if white is None else np.einsum("ij,jhw->ihw", white, kspace)
+
+    @lru_cache(1)
+    def volume(number: int) -> np.ndarray:
+        """(partitions, coils, H, W), of a 3-D scan, its images along the partitions."""
+        planes = np.stack([plane(number, partition) for partition in range(found.partitions)])
+        return ifftc(torch.from_numpy(planes), (0,)).numpy()
+
+    def read(index: int) -> np.ndarray:
+        number, partition = divmod(index, found.partitions)
+        number = found.slices[number]
+        kspace = volume(number)[partition] if found.partitions > 1 else plane(number, 0)
+        return without_oversampling(kspace, encoding.recon[0])
+
+    return read, len(found.slices) * found.partitions

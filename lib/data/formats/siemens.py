@@ -1,0 +1,133 @@
+"""Siemens raw data (.dat of VB to XA software), read by twixtools: the last measurement in the file, the scans before are its preparation."""
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib import InputError
+from lib.data.formats.lines import Encoding, Line, covariance, reader, sort, whitening
+from lib.data.formats.record import KspaceScan
+from lib.files import check_file
+from lib.text import one_line, pluralize
+
+COUNTER = {
+    "slice": "cSlc", "contrast": "cEco", "phase": "cPhs", "repetition": "cRep", "set": "cSet", "average": "cAve",
+    "partition": "cPar", "line": "cLin",
+}  # fmt: skip
+NO_IMAGE = ("RTFEEDBACK", "HPFEEDBACK", "PHASCOR", "PHASESTABSCAN", "REFPHASESTABSCAN", "dummy", "SYNCDATA")
+OVERSAMPLING = 2  # of the readout, always
+CARTESIAN = 1  # of ucTrajectory
+
+
+def read(path: Path, **chosen: int) -> KspaceScan:
+    """The k-space of one contrast, phase, repetition and set of a file.
+
+    Parameters
+    ----------
+    path : of the file
+    **chosen : number of the contrast, phase, repetition or set; others: the first
+
+    Raises
+    ------
+    InputError
+        For what isn't Cartesian, EPI, and files that can't be read.
+    """
+    scans = _scans(path)
+    scan = scans[-1]
+    protocol = scan["hdr"]["MeasYaps"]
+    if protocol["sKSpace"].get("ucTrajectory", CARTESIAN) != CARTESIAN:
+        raise InputError(
+            path, "no Cartesian trajectory by its protocol", "cartesian", "grid it to Cartesian k-space first"
+        )
+    readouts = scan["mdb"]
+    used = [i for i, one in enumerate(readouts) if one.is_image_scan() and not _flagged(one, NO_IMAGE)]
+    used += [
+        i for i, one in enumerate(readouts) if one.is_flag_set("PATREFSCAN") and not one.is_flag_set("NOISEADJSCAN")
+    ]
+    used = sorted(set(used))
+    if any(readouts[i].is_flag_set("REFLECT") for i in used):
+        raise InputError(path, "EPI: lines run in both directions", "lines in one direction", "reconstruct it first")
+    lines = [_line(readouts[i], i) for i in used]
+    if not lines:
+        raise InputError(path, "holds no lines of an image", "at least one")
+    first = readouts[used[0]]
+    coils, samples = first.data.shape
+    encoding = _encoding(protocol["sKSpace"], first, samples, lines)
+    found = sort(path, lines, encoding, chosen)
+    noise = [
+        one for other in scans for one in other["mdb"] if one.is_flag_set("NOISEADJSCAN") and len(one.data) == coils
+    ]
+    told, white, matrix = list(found.told), None, None
+    if noise:
+        values = np.concatenate([one.data for one in noise], 1)
+        matrix = covariance(values)
+        white = whitening(matrix)
+        told.append(f"noise scan of {values.shape[1]:,} samples: pre-whitened")
+    else:
+        told.append("no noise scan: not pre-whitened")
+    told.append(f"readout oversampling removed: {samples} → {encoding.recon[0]} samples")
+    read_slice, slices = reader(found, encoding, coils, lambda i: readouts[i].data, white)
+    height, width = encoding.recon[0], encoding.encoded[1]
+    facts = {"acquired": f"{int(found.mask.sum())} of {pluralize(width, 'phase encode')}"}
+    return KspaceScan(
+        path, "Siemens", (slices, coils, height, width), read_slice, tuple(told), found.mask, matrix,
+        _spacing(protocol, height, width), facts=facts,
+    )  # fmt: skip
+
+
+def _scans(path: Path) -> list[dict[str, Any]]:
+    check_file(path)
+    try:
+        import twixtools
+    except ImportError:
+        raise InputError(path, "Siemens raw data need twixtools", hint="pip install twixtools") from None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it talks
+            scans = twixtools.read_twix(
+                str(path), verbose=False, parse_pmu=False, parse_geometry=False, keep_acqend=True
+            )
+        scans = [scan for scan in scans if isinstance(scan, dict) and scan.get("mdb")]
+        if scans:
+            scans[-1]["hdr"]["MeasYaps"]["sKSpace"]  # a protocol that can be used
+            if scans[-1]["mdb"][-1].is_flag_set("ACQEND"):
+                return scans
+            raise InputError(
+                path, f"ends after {len(scans[-1]['mdb'])} readouts, without the mark of its end", "a whole file"
+            )
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(path, f"can't be read as Siemens raw data ({one_line(error)[:120]})") from None
+    raise InputError(path, "holds no measurement", "Siemens raw data")
+
+
+def _flagged(readout: Any, names: tuple[str, ...]) -> bool:
+    return any(readout.is_flag_set(name) for name in names if name in readout.get_active_flags())
+
+
+def _line(readout: Any, number: int) -> Line:
+    at = {counter: int(getattr(readout, name)) for counter, name in COUNTER.items()}
+    calibration = readout.is_flag_set("PATREFSCAN") and not readout.is_flag_set("PATREFANDIMASCAN")
+    return Line(at, int(readout.mdh.CenterCol), calibration, number)
+
+
+def _encoding(protocol: Any, first: Any, samples: int, lines: list[Line]) -> Encoding:
+    """Sizes by the protocol, or as far as lines go: partial Fourier leaves them out at one end."""
+    center, depth_center = int(first.mdh.CenterLin), int(first.mdh.CenterPar)
+    width = max(int(protocol["lPhaseEncodingLines"]), 2 * center, 1 + max(line.at["line"] for line in lines))
+    partitions = 1 + max(line.at["partition"] for line in lines)
+    depth = max(int(protocol.get("lPartitions", 1)), partitions) if partitions > 1 else 1
+    samples = max(samples, 2 * int(first.mdh.CenterCol))  # a readout that begins late
+    rows = samples // OVERSAMPLING
+    return Encoding((samples, width, depth), (rows, width, depth), center, depth_center if depth > 1 else 0)
+
+
+def _spacing(protocol: Any, height: int, width: int) -> tuple[float, float, float] | None:
+    try:
+        about = protocol["sSliceArray"]["asSlice"][0]
+        return float(about["dThickness"]), float(about["dReadoutFOV"]) / height, float(about["dPhaseFOV"]) / width
+    except (KeyError, IndexError, TypeError):
+        return None
