@@ -15,6 +15,7 @@ from pathlib import Path
 from lib import ROOT, InputError, runs
 from lib.files import read, write
 from tools import tables
+from tools.quickness import quickness
 from tools.reproduce import recipes
 from tools.summary import summary
 
@@ -51,6 +52,7 @@ Table = tuple[Callable[..., str], tuple[str, ...]]  # the function that draws it
 PAGES: dict[str, dict[str, Table]] = {  # the tables of each page
     "README.md": {"summary": (summary, ("demo", "raw", "cine", "cascade", "segmentation2d", "segmentation3d"))},
     "docs/reliability.md": {"soak": (tables.withstood, ("soak",))},
+    "docs/using.md": {"viewer": (quickness, ("viewer",))},
     "docs/results.md": {
         "recipes": (recipes, ()),
         "demo": (tables.by_person, ("demo",)),
