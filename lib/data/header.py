@@ -15,10 +15,9 @@ MOST_BYTES = 1 << 24
 
 def acquisitions_of(file: h5py.File) -> str | None:
     """The name of the group with a header and acquisitions, by which an HDF5 file is ISMRMRD; None: it isn't."""
-    groups = {name: file.get(name) for name in file}
-    return next(
-        (n for n, group in groups.items() if isinstance(group, h5py.Group) and {"xml", "data"} <= set(group)), None
-    )
+    own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+    groups = [name for name in own if file.get(name, getclass=True) is h5py.Group]
+    return next((name for name in groups if {"xml", "data"} <= set(file[name])), None)
 
 
 class Header(NamedTuple):

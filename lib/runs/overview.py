@@ -178,7 +178,7 @@ def sets() -> pd.DataFrame:
     for name, maker in makers.items():
         if name not in prepared:
             rows.append({"set": name, "what it is": f"not there yet; {maker} makes it"})
-    return pd.DataFrame(rows, columns=["set", "what it is", "train", "val", "test"]).fillna("–")
+    return pd.DataFrame(rows, columns=["set", "what it is", "train", "val", "test"], dtype=object).fillna("–")
 
 
 def _makers() -> dict[str, str]:

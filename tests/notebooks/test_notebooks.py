@@ -21,6 +21,7 @@ CINE = ("prepare_cine", "train_unet2d1d", "evaluate_cine", "view_cine")
 CASCADE = ("train_cascade", "evaluate_cascade")
 OTHERS = [
     {"task_name": "play_kspace", "notebook": "43_play_kspace"},
+    {"task_name": "bring_your_data", "notebook": "15_bring_your_data", "data": "../data/mine"},
     {"task_name": "benchmark", "notebook": "50_benchmark"},
     {"task_name": "benchmark_cascade", "notebook": "51_benchmark_cascade", "data": "../data/kspace"},
 ]

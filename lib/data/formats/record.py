@@ -44,6 +44,10 @@ class KspaceScan(NamedTuple):
 
     kind = "kspace"
 
+    def middle(self) -> "KspaceScan":
+        """Its middle slice alone."""
+        return self._replace(shape=(1, *self.shape[1:]), read=lambda _: self.slice(self.shape[0] // 2))
+
     def slice(self, index: int) -> np.ndarray:
         """complex64 (coils, H, W) of a slice; InputError if there is none."""
         return self.read(_checked(self.path, index, self.shape[0]))
@@ -83,6 +87,12 @@ class ImageScan(NamedTuple):
     facts: dict[str, str] = {}
 
     kind = "image"
+
+    def middle(self) -> "ImageScan":
+        """Its middle slice alone, whose place isn't kept."""
+        return self._replace(
+            shape=(1, *self.shape[1:]), read=lambda _: self.slice(self.shape[0] // 2), affine=None, times=1
+        )
 
     def slice(self, index: int) -> np.ndarray:
         """(H, W) of a slice; InputError if there is none."""

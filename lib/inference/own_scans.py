@@ -1,0 +1,108 @@
+"""What every method makes of a scan of one's own, of whatever format."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib import InputError
+from lib.data.fastmri import KspaceSlices, inputs_of
+from lib.data.fastmri_file import kspace_file
+from lib.data.formats.opening import KNOWN, Scan, open
+from lib.data.formats.record import KspaceScan
+from lib.data.formats.writing import write_fastmri
+from lib.files import file_name, list_files
+from lib.inference.reconstruct import by_network
+from lib.kspace import center_crop
+from lib.text import one_line
+
+Images = dict[str, np.ndarray | str]
+
+
+def scans(source: Path, **settings: Any) -> dict[str, Scan]:
+    """The scans of a file or folder by name, each printed; of a folder those that can't be read are told and left out.
+
+    Parameters
+    ----------
+    source : a file; a folder of one DICOM series or of images; or a folder of files of any known format
+    **settings : of `lib.data.formats.opening.open`, for all of them
+
+    Raises
+    ------
+    InputError
+        If the file can't be read, or nothing in the folder.
+    """
+    listed = [source]
+    if source.is_dir():
+        listed = list_files(source, KNOWN) or [source]
+        listed = [source] if all(path.suffix in (".dcm", ".tif", ".tiff", ".png") for path in listed) else listed
+        listed = [path for path in listed if path.suffix != ".hdr" or not path.with_suffix(".cfl").exists()]
+    found: dict[str, Scan] = {}
+    for path in listed:
+        try:
+            scan = open(path, **settings)
+        except InputError as error:
+            if len(listed) == 1:
+                raise
+            print(f"left out: {one_line(error)}", flush=True)
+            continue
+        print(scan, flush=True)
+        found[_name(path, found)] = scan
+    if not found:
+        raise InputError(source, f"none of its {len(listed)} files can be read", "at least one")
+    return found
+
+
+def _name(path: Path, taken: dict[str, Scan]) -> str:
+    """A case's name: the file's, with its folder's where two are called the same."""
+    name = file_name(path.name.split(".")[0])
+    return name if name not in taken else file_name(f"{path.parent.name}_{path.name}".replace(".", "_"))
+
+
+def reconstruct(
+    scan: Scan, folder: Path, mask: dict[str, Any], methods: dict[str, Callable[..., Tensor]],
+    networks: dict[str, nn.Module], device="cpu",
+) -> Images:  # fmt: skip
+    """A scan's images (S, h, w) by method, or the reason why a method can't; of images themselves: "image".
+
+    K-space is written into `folder` in fastMRI's layout first; slices are reconstructed one by one, the method's name
+    is printed when it begins.
+
+    Parameters
+    ----------
+    scan : of `scans`
+    folder : where k-space goes
+    mask : settings of `make_mask`, for fully sampled k-space
+    methods : one file's slices and a device → images, see `lib.evaluation.baselines.BASELINES`
+    networks : by name, on `device`
+    device : where they are reconstructed
+    """
+    if not isinstance(scan, KspaceScan):
+        volume = np.stack([np.abs(scan.slice(s)).astype(np.float32) for s in range(scan.shape[0])])
+        return {"image": volume}
+    file = kspace_file(write_fastmri(scan, folder / f"{file_name(scan.path.name.split('.')[0])}.h5"))
+    slices = KspaceSlices([file], mask)
+    images: Images = {"zero-filled": _stacked(slices.case(s).zero_filled for s in range(len(slices)))}
+    calls: dict[str, Callable[[int], Tensor]] = {
+        name: lambda s, m=method: m([slices.case(s)], device)[0] for name, method in methods.items()
+    }
+    for name, network in networks.items():
+        fed = KspaceSlices([file], mask, **inputs_of(network))
+        calls[name] = lambda s, n=network, f=fed: by_network(n, f, [f.case(s)], device)[0]
+    for name, call in calls.items():
+        print(f"{scan.path.name}: {name} …", flush=True)
+        try:
+            with torch.no_grad():
+                images[name] = _stacked(center_crop(call(s), file.target_shape) for s in range(len(slices)))
+        except InputError as error:  # it can't work on this mask, or these data
+            images[name] = one_line(error)
+    if file.target is not None:
+        images["truth"] = _stacked(slices.case(s).target for s in range(len(slices)))
+    return images
+
+
+def _stacked(images: Iterator[Tensor]) -> np.ndarray:
+    return torch.stack(list(images)).cpu().numpy()
