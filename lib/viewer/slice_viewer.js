@@ -246,6 +246,7 @@ class Viewer {
     this.store = new Store(model, () => this.redraw());
     this.scores = new Map();
     this.rankable = {}; // metrics by panel
+    this.fingers = new Map(); // on a touch screen, by number
     this.sources = new Map(); // painted panels, at the data's resolution
     this.tiles = [];
     this.tool = "move";
@@ -589,7 +590,7 @@ class Viewer {
     const planes = this.shown.together ? [`${tile.plane.axis ? tile.plane.name : this.about.unit} ${this.shown.at[tile.plane.axis] + 1}`] : [];
     const scored = this.shown.plane === this.about.planes[0].name && this.look.part === this.about.parts[0] && !this.shown.together;
     const scores = scored ? this.scores.get(this.shown.at[0])?.[seen.name] : null;
-    const windows = this.about.groups > 1 && !seen.of && !seen.mask && source.canvas ? [`window ${this.windowText(seen)}`] : [];
+    const windows = this.about.groupNames.length > 1 && !seen.of && !seen.mask && source.canvas ? [`window ${this.windowText(seen)}`] : [];
     const notes = [...planes, scores, seen.note, ...windows, source.bad ? `${source.bad} px not finite` : null];
     put(tile.note, notes.filter(Boolean).join(" · "));
     put(tile.reason, source.reason ? `n/a${source.reason.trim() && `: ${source.reason}`}` : "");
@@ -640,11 +641,11 @@ class Viewer {
     this.parts.resample.hidden = !this.about.resample;
     this.parts.body.hidden = !this.about.panels;
     if (!this.about.panels) return;
-    const first = this.panels.find((panel) => !panel.of && !panel.mask && panel.group === this.group) ?? this.panels[0];
+    const windows = new Set(this.panels.filter((panel) => !panel.of && !panel.mask).map((panel) => this.windowText(panel)));
     const smoothing = this.look.smooth ? " · linear between pixels" : "", zoom = this.place.zoom > 1 ? ` · zoom ${this.place.zoom.toFixed(1)}×` : "";
     const seen = this.shown ?? this.place, text = this.count > 1 ? this.numbered(seen) : "";
     const title = this.about.title ? `${this.about.title}${text && ": "}` : "", part = this.look.part === this.about.parts[0] ? "" : ` · ${this.look.part}`;
-    put(this.parts.caption, `${title}${text}${part}${title || text || part ? " · " : ""}window ${first ? this.windowText(first) : "–"}${zoom}${smoothing}`);
+    put(this.parts.caption, `${title}${text}${part}${title || text || part ? " · " : ""}window ${[...windows].join(" or ") || "–"}${zoom}${smoothing}`);
     put(this.parts.waiting, this.waiting ? `waiting for ${this.unitOf(this.plane)} ${this.index + 1} …` : "");
     put(this.parts.hover, this.hover ? this.hoverText() : "\u00a0");
     clearTimeout(this.speaking);
@@ -741,9 +742,23 @@ class Viewer {
     marks.addEventListener("wheel", (event) => this.roll(tile, event), { passive: false });
   }
 
+  /** Two fingers zoom about the point between them; whether an event is of such. */
+  pinch(tile, event) {
+    if (event.pointerType !== "touch") return false;
+    if (/up|cancel/.test(event.type)) this.fingers.delete(event.pointerId);
+    else if (event.type === "pointerdown" || this.fingers.has(event.pointerId)) this.fingers.set(event.pointerId, event);
+    const [a, b] = this.fingers.values(), apart = b && Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
+    const middle = b && { clientX: (a.clientX + b.clientX) / 2, clientY: (a.clientY + b.clientY) / 2 };
+    if (apart && this.apart) this.zoom(apart / this.apart, tile, middle);
+    if (b) this.drag = this.drawing = null;
+    this.apart = apart;
+    return Boolean(b);
+  }
+
   press(tile, event) {
     this.root.focus({ preventScroll: true });
     tile.marks.setPointerCapture(event.pointerId);
+    if (this.pinch(tile, event)) return;
     const start = this.under(tile, event), group = tile.seen?.group ?? 0;
     const kind = event.button === 2 || event.shiftKey ? "window" : this.tool !== "move" ? "shape" : tile.curtain ? "curtain" : "pan";
     this.drag = { kind, tile, start, x: event.clientX, y: event.clientY, window: this.look.windows[group], group, center: this.place.center, far: false };
@@ -751,6 +766,7 @@ class Viewer {
   }
 
   move(tile, event) {
+    if (this.pinch(tile, event)) return;
     const now = this.under(tile, event), drag = this.drag;
     this.point(now.inside ? { tile, row: now.row, column: now.column } : null);
     if (!event.buttons) this.drag = this.drawing = null; // let go where it wasn't seen
@@ -774,16 +790,18 @@ class Viewer {
   }
 
   release(tile, event) {
+    if (this.pinch(tile, event)) return;
     const drag = this.drag;
     this.drag = null;
     if (event.type === "pointercancel") this.drawing = null;
     if (this.drawing) {
       const [x0, y0, x1, y1] = this.drawing.box, line = this.drawing.kind === "profile";
       const box = line ? [x0, y0, x1, y1] : [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)];
-      const used = this.shapes.map(({ name }) => name), name = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"].find((n) => !used.includes(n));
+      const used = this.shapes.map(({ name }) => name), letter = (n) => String.fromCharCode(65 + (n % 26)) + (n < 26 ? "" : Math.floor(n / 26) + 1);
+      const name = used.concat("").map((_, n) => letter(n)).find((n) => !used.includes(n));
       const shape = { ...this.drawing, box, name: line ? "" : name };
       this.drawing = null;
-      if (line || name) this.setShapes([...this.shapes.filter(({ kind }) => !line || kind !== "profile"), shape]);
+      this.setShapes([...this.shapes.filter(({ kind }) => !line || kind !== "profile"), shape]);
     } else if (drag && !drag.far && drag.kind === "pan" && event.type === "pointerup") {
       const { inside, at } = this.under(tile, event);
       const { axis } = tile.plane;
@@ -1019,7 +1037,7 @@ class Viewer {
     const windowed = [0, 1].map((i) => this.number(["window", "to"][i], () => this.look.windows[this.group][i],
       (v) => this.setWindow(this.group, ...this.look.windows[this.group].with(i, v))));
     this.ends.push(() => windowed.forEach(({ control }) => { control.disabled = this.fixed; }));
-    const which = about.groups > 1 && this.choice("of", () => about.groupNames.map((name, i) => [name, i]), () => this.group, (i) => { this.group = i; this.redraw(); });
+    const which = about.groupNames.length > 1 && this.choice("of", () => about.groupNames.map((name, i) => [name, i]), () => this.group, (i) => { this.group = i; this.redraw(); });
     const names = () => images.map(({ name }) => name);
     const pair = [0, 1].map((i) => this.choice(["pair", "and"][i], names, () => this.look.pair[i], (v) => look("pair")(this.look.pair.with(i, v))));
     const tools = ["move", "rectangle", "ellipse", "profile"].map((tool) =>
@@ -1234,7 +1252,7 @@ class Viewer {
     }
     const outline = ({ panels, ...rest }) => JSON.stringify([{ ...rest, version: 0, data: 0, look: 0 }, panels?.map(({ name, reason }) => [name, reason === null])]);
     if (outline(this.about) !== outline(about)) {
-      this.group = Math.min(this.group, (this.about.groups ?? 1) - 1);
+      this.group = Math.min(this.group, (this.about.groupNames?.length ?? 1) - 1);
       this.fillControls();
     }
     this.asked = null;

@@ -54,7 +54,7 @@ def describe(slices: SliceModel, view: View) -> dict[str, Any]:
         "title": slices.title, "unit": slices.unit, "shape": list(slices.shape), "spacing": slices.millimeters,
         "affine": None if slices.grid.affine is None else np.asarray(slices.grid.affine).tolist(),
         "planes": [_plane(slices, name) for name in slices.planes], "panels": _panels(slices),
-        "groups": len(view.windows), "groupNames": slices.group_names(), "parts": list(slices.parts),
+        "groupNames": slices.group_names(), "parts": list(slices.parts),
         "gains": sorted({*GAINS, view.gain}), "cmaps": list(TABLES), "plain": list(CMAPS), "error": plots.ERROR_CMAP,
         "signed": SIGNED_CMAP, "phase": PHASE_CMAP, "bad": BAD.tolist(), "gray": UNLABELED.tolist(),
         "palette": CLASS_COLORS.tolist(), "classes": slices.classes, "unlabeled": slices.ignore_index,

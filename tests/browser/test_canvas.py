@@ -120,6 +120,28 @@ def test_zoom_is_about_the_cursor_in_all_panels_and_a_drag_moves_it(show):
     check(canvas, 0, both["output"][5], 0, 1000)
 
 
+FINGERS = """([x, y, steps]) => {
+    const marks = document.querySelector('.sv-marks');
+    marks.setPointerCapture = () => {}; // these fingers aren't the browser's
+    const touch = (type, pointerId, shift) => marks.dispatchEvent(new PointerEvent(
+        type, {pointerType: 'touch', pointerId, clientX: x + shift, clientY: y, buttons: 1, bubbles: true}));
+    for (const id of [1, 2]) touch('pointerdown', id, id === 1 ? -steps[0] : steps[0]);
+    for (const step of steps.slice(1)) for (const id of [1, 2]) touch('pointermove', id, id === 1 ? -step : step);
+    for (const id of [1, 2]) touch('pointerup', id, 0);
+}"""
+
+
+def test_two_fingers_zoom(show):
+    both = volumes()
+    canvas = show(SliceViewer(both, window=(0, 1000), start=5))
+    canvas.do(canvas.page.evaluate(FINGERS, [*canvas.center(), [30, 40, 60]]))
+    canvas.wait(0.5)
+    state = canvas.viewer.state
+    assert state["zoom"] == pytest.approx(2) and state["center"] == pytest.approx([0.5, 0.5], abs=0.02)
+    check(canvas, 0, both["output"][5], 0, 1000, zoom=2, center=state["center"])
+    assert state["at"][0] == 5 and not canvas.viewer.shapes
+
+
 def test_all_keys(show):
     canvas = show(SliceViewer(volumes(), start=5))
     for key, index in {

@@ -92,6 +92,21 @@ def test_one_of_several_contrasts_is_read_and_told(tmp_path):
         open(path, contrast=7)
 
 
+def test_slices_come_in_the_order_of_their_positions_with_their_place(tmp_path):
+    """Interleaved: number 0 lies in the middle. Readout toward the back, phase encode toward the left, slices toward the head."""
+    heights = {0: 3.0, 1: 0.0, 2: 6.0}
+    lines = written.mrd_lines()
+    for line in lines:
+        line.position[:] = (10.0, -20.0, heights[line.idx.slice])
+        line.read_dir[:], line.phase_dir[:], line.slice_dir[:] = (0, 1, 0), (1, 0, 0), (0, 0, 1)
+    scan = open(written.mrd(tmp_path / "a.h5", lines))
+    np.testing.assert_allclose(images_of(scan), written.K[[1, 0, 2]], atol=1e-6 * abs(written.K).max())
+    assert "slices in the order of their positions" in str(scan)
+    # the voxel in the middle, row 20 and column 16, lies 10 mm to the left, 20 mm to the front
+    np.testing.assert_allclose(scan.affine @ [0, 20, 16, 1], [-10, 20, 0, 1], atol=1e-5)
+    np.testing.assert_allclose(scan.affine @ [2, 21, 18, 1], [-10 - 2 * 1.25, 20 - 1.5, 6, 1], atol=1e-5)
+
+
 def test_dicom_over_time_and_rescaled(tmp_path):
     scan = open(written.dicom_folder(tmp_path / "cine", times=3, slope=2.5))
     assert scan.times == 3 and scan.shape[0] == 3 * written.SLICES

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lib import InputError
-from lib.data.formats.record import ImageScan
+from lib.data.formats.record import LPS_TO_RAS, ImageScan
 from lib.files import check_file, list_files
 from lib.text import one_line, pluralize
 
-LPS_TO_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))
 NEAR = 1e-3  # of directions; of positions in mm
 WHEN = ("TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber", "InstanceNumber")
 

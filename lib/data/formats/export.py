@@ -7,11 +7,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from lib.data.formats.record import PERSON
+from lib.data.formats.record import LPS_TO_RAS, PERSON
 from lib.files import replacing, write
 
 WARNING = "not for diagnostic use"
-LPS_TO_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))
 STEPS = 4095  # of stored DICOM values
 
 

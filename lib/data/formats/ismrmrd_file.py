@@ -1,5 +1,6 @@
 """ISMRMRD raw data (.h5, .mrd): lines with their counters, and a header in XML (Inati et al., Magn Reson Med 77:411, 2017)."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from ismrmrd import xsd
 
 from lib import InputError
 from lib.data.formats.lines import COUNTERS, Encoding, Line, covariance, reader, sort, whitening
-from lib.data.formats.record import KspaceScan
+from lib.data.formats.record import LPS_TO_RAS, KspaceScan
 from lib.data.hdf5 import open_hdf5
 from lib.data.header import acquisitions_of
 from lib.text import one_line, pluralize
@@ -54,7 +55,7 @@ def read(path: Path, **chosen: int) -> KspaceScan:
     lines = [
         Line(
             {name: int(heads["idx"][field][i]) for name, field in INDEX.items()}, int(heads["center_sample"][i]),
-            bool(flags[i] & CALIBRATION), int(i),
+            bool(flags[i] & CALIBRATION), int(i), tuple(map(float, heads["position"][i])),
         )
         for i in used
     ]  # fmt: skip
@@ -64,14 +65,15 @@ def read(path: Path, **chosen: int) -> KspaceScan:
     found = sort(path, lines, encoding, chosen)
     (count,) = coils
 
-    def data(i: int) -> np.ndarray:
+    def data(numbers: Sequence[int]) -> Iterator[np.ndarray]:
         with open_hdf5(path) as file:
-            return _samples(file[name]["data"][i]["data"], count)
+            stored = file[name]["data"].fields("data")
+            for i in numbers:
+                yield np.asarray(stored[i]).view(np.complex64).reshape(count, -1)
 
     told, white, matrix = list(found.told), None, None
     if len(noise):
-        with open_hdf5(path) as file:
-            samples = np.concatenate([_samples(file[name]["data"][int(i)]["data"], count) for i in noise], 1)
+        samples = np.concatenate(list(data(noise.tolist())), 1)
         ratio = float(heads["sample_time_us"][noise[0]] or 1) / float(heads["sample_time_us"][used[0]] or 1)
         matrix = covariance(samples, ratio)
         white = whitening(matrix)
@@ -83,14 +85,11 @@ def read(path: Path, **chosen: int) -> KspaceScan:
     if rows < encoding.encoded[0]:
         told.append(f"readout oversampling removed: {encoding.encoded[0]} → {rows} samples")
     spacing = _spacing(header, encoding)
+    places = [heads[next(i.number for key, (i, *_) in found.lines.items() if key[0] == n)] for n in found.slices]
     return KspaceScan(
         path, "ISMRMRD", (slices, count, rows, encoding.encoded[1]), read_slice, tuple(told), found.mask, matrix, spacing,
-        facts=_facts(header) | {"acquired": f"{int(found.mask.sum())} of {pluralize(len(found.mask), 'phase encode')}"},
+        _affine(places, (rows, encoding.encoded[1]), spacing) if encoding.encoded[2] == 1 else None, facts=_facts(header) | {"acquired": f"{int(found.mask.sum())} of {pluralize(len(found.mask), 'phase encode')}"},
     )  # fmt: skip
-
-
-def _samples(stored: np.ndarray, coils: int) -> np.ndarray:
-    return np.asarray(stored).view(np.complex64).reshape(coils, -1)
 
 
 def _header(path: Path, text: Any) -> xsd.ismrmrdHeader:
@@ -128,6 +127,23 @@ def _spacing(header: xsd.ismrmrdHeader, encoding: Encoding) -> tuple[float, floa
         return None
     depth = recon.fieldOfView_mm.z / (encoding.encoded[2] if encoding.encoded[2] > 1 else 1)
     return depth, field.x / encoding.encoded[0], field.y / encoding.encoded[1]
+
+
+def _affine(
+    heads: Sequence[np.ndarray], shape: tuple[int, int], spacing: tuple[float, float, float] | None
+) -> np.ndarray | None:  # fmt: skip
+    """Of (slice, row, column, 1) to mm (right, front, head), by the slices' first readouts; None if they don't say it."""
+    read, phase, normal = (np.asarray(heads[0][f"{name}_dir"], float) for name in ("read", "phase", "slice"))
+    if spacing is None or min(map(np.linalg.norm, (read, phase, normal))) < 0.5:
+        return None
+    first, last = (np.asarray(heads[i]["position"], float) for i in (0, -1))
+    step = (last - first) / (len(heads) - 1) if len(heads) > 1 else normal * spacing[0]
+    if not step.any():
+        return None
+    affine = np.eye(4)
+    affine[:3, :3] = np.stack([step, read * spacing[1], phase * spacing[2]], 1)
+    affine[:3, 3] = first - affine[:3, 1] * (shape[0] // 2) - affine[:3, 2] * (shape[1] // 2)
+    return LPS_TO_RAS @ affine
 
 
 def _facts(header: xsd.ismrmrdHeader) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """From a scanner's lines to k-space: sorted by slice and phase encode, averaged, pre-whitened, without readout oversampling."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +25,14 @@ class Line(NamedTuple):
     center : sample at the center of k-space
     calibration : whether it is of a calibration scan alone
     number : of the readout in the file
+    position : of its slice's middle in mm, (left, back, head) as in DICOM; None: not known
     """
 
     at: dict[str, int]
     center: int
     calibration: bool
     number: int
+    position: tuple[float, float, float] | None = None
 
 
 class Encoding(NamedTuple):
@@ -109,7 +111,9 @@ def sort(path: Path, lines: Sequence[Line], encoding: Encoding, chosen: dict[str
     averages = max(len({line.at["average"] for line in found}) for found in places.values())
     if averages > 1:
         told.append(f"{averages} averages: their mean")
-    slices = sorted({place[0] for place in places})
+    slices = _by_position({place[0]: found[0].position for place, found in sorted(places.items())})
+    if slices != sorted(slices):
+        told.append("slices in the order of their positions, which isn't that of their numbers")
     present = np.zeros((len(slices) * depth, width), bool)
     for number, partition, column in places:
         present[slices.index(number) * depth + partition, column] = True
@@ -119,6 +123,18 @@ def sort(path: Path, lines: Sequence[Line], encoding: Encoding, chosen: dict[str
     if (present.any(0) != mask).any():
         told.append(f"{pluralize(int((present.any(0) & ~mask).sum()), 'phase encode')} not in all slices: left out")
     return Sorted(places, slices, depth, mask, tuple(told))
+
+
+def _by_position(positions: dict[int, tuple[float, float, float] | None]) -> list[int]:
+    """Numbers of slices from one end of the stack to the other, toward left, back or head; of unknown or equal places as they are."""
+    numbers = list(positions)
+    if len(numbers) < 2 or any(place is None for place in positions.values()):
+        return numbers
+    places = np.array([positions[n] for n in numbers], float)
+    direction = np.linalg.svd(places - places.mean(0))[2][0]
+    depths = places @ (direction * np.sign(direction[np.abs(direction).argmax()]))
+    order = np.argsort(depths, kind="stable")
+    return [numbers[i] for i in order] if np.diff(depths[order]).min() > 1e-3 else numbers
 
 
 def whitening(covariance: np.ndarray) -> np.ndarray:
@@ -152,27 +168,32 @@ def without_oversampling(kspace: np.ndarray, rows: int) -> np.ndarray:
     return fftc(center_crop(image, (rows, kspace.shape[-1])), (-2,)).numpy()
 
 
-def reader(found: Sorted, encoding: Encoding, coils: int, data: Callable[[int], np.ndarray], white: np.ndarray | None):
+def reader(
+    found: Sorted,
+    encoding: Encoding,
+    coils: int,
+    data: Callable[[Sequence[int]], Iterable[np.ndarray]],
+    white: np.ndarray | None,
+):
     """Slice → k-space complex64 (coils, H, W), and how many slices there are.
 
     Parameters
     ----------
     found, encoding : of the file
     coils : of its readouts
-    data : a readout's number → complex (coils, samples)
+    data : numbers of readouts → complex (coils, samples) of each
     white : whitening matrix (coils, coils), or None
     """
     samples, width = encoding.encoded[:2]
 
     def plane(number: int, partition: int) -> np.ndarray:
         kspace = np.zeros((coils, samples, width), np.complex64)
-        for column in np.flatnonzero(found.mask):
-            lines = found.lines[number, partition, int(column)]
-            for line in lines:
-                values = data(line.number)
-                start = samples // 2 - line.center
-                first, last = max(start, 0), min(start + values.shape[1], samples)
-                kspace[:, first:last, column] += values[:, first - start : last - start] / len(lines)
+        columns = np.flatnonzero(found.mask).tolist()
+        lines = [(column, line) for column in columns for line in found.lines[number, partition, column]]
+        for (column, line), values in zip(lines, data([line.number for _, line in lines]), strict=True):
+            start, count = samples // 2 - line.center, len(found.lines[number, partition, column])
+            first, last = max(start, 0), min(start + values.shape[1], samples)
+            kspace[:, first:last, column] += values[:, first - start : last - start] / count
         return kspace if white is None else np.einsum("ij,jhw->ihw", white, kspace)
 
     @lru_cache(1)

@@ -9,6 +9,7 @@ import numpy as np
 from lib import InputError
 from lib.text import pluralize
 
+LPS_TO_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))  # from DICOM's axes (left, back, head) to NIfTI's
 PERSON = "person_001"  # whose a file is, as long as nobody has asked for the name in it
 
 

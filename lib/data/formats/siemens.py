@@ -69,7 +69,7 @@ def read(path: Path, **chosen: int) -> KspaceScan:
     else:
         told.append("no noise scan: not pre-whitened")
     told.append(f"readout oversampling removed: {samples} → {encoding.recon[0]} samples")
-    read_slice, slices = reader(found, encoding, coils, lambda i: readouts[i].data, white)
+    read_slice, slices = reader(found, encoding, coils, lambda numbers: (readouts[i].data for i in numbers), white)
     height, width = encoding.recon[0], encoding.encoded[1]
     facts = {"acquired": f"{int(found.mask.sum())} of {pluralize(width, 'phase encode')}"}
     return KspaceScan(
@@ -111,7 +111,10 @@ def _flagged(readout: Any, names: tuple[str, ...]) -> bool:
 def _line(readout: Any, number: int) -> Line:
     at = {counter: int(getattr(readout, name)) for counter, name in COUNTER.items()}
     calibration = readout.is_flag_set("PATREFSCAN") and not readout.is_flag_set("PATREFANDIMASCAN")
-    return Line(at, int(readout.mdh.CenterCol), calibration, number)
+    place = readout.mdh.SliceData.SlicePos
+    return Line(
+        at, int(readout.mdh.CenterCol), calibration, number, (float(place.Sag), float(place.Cor), float(place.Tra))
+    )
 
 
 def _encoding(protocol: Any, first: Any, samples: int, lines: list[Line]) -> Encoding:
