@@ -11,10 +11,10 @@ Window = tuple[float, float]
 
 
 def rounded(low: float, high: float) -> Window:
-    """A window in numbers that a person would write: three digits of its width, 0 for a low end of less than a hundredth of it."""
+    """A window in numbers that a person would write: three digits of its width, 0 for a low end of less than a twentieth of it."""
     step = 10.0 ** (math.floor(math.log10(high - low)) - 2)
     digits = max(0, -round(math.log10(step)))
-    near = 0.0 if abs(low) < (high - low) / 100 else low
+    near = 0.0 if abs(low) < (high - low) / 20 else low
     return round(round(near / step) * step, digits), round(round(high / step) * step, digits)
 
 

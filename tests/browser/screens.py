@@ -1,6 +1,6 @@
 """The pictures of JupyterLab in README and docs: `python tests/browser/screens.py [NAME …]` after `make demo`.
 
-`cine` needs `runs/cine_ablation.yaml` too. Nothing is drawn: each notebook runs in a real Lab, and a part of
+`cine` needs a run of 31_evaluate_cine named evaluate_cine_filters, with `runs: []`, too. Nothing is drawn: each notebook runs in a real Lab, and a part of
 the page is photographed.
 """
 
@@ -21,13 +21,11 @@ LABELED = """from lib import viewer
 
 ct, organs = "data/samples/abdomen_b_ct.nii.gz", "data/samples/abdomen_b_organs.nii.gz"
 about = {"overlays": {"organs": organs}, "classes": ["none", "liver", "spleen"], "window": (-100, 250)}
-v = viewer.SliceViewer({"CT": ct, "organs": ct}, title="abdomen_b", **about)
-v.state = {"together": True}
-v"""
+viewer.SliceViewer({"CT": ct, "organs": ct}, title="abdomen_b", **about)"""
 SCREENS = {  # notebook or a cell, the notebook's parameters, the part of the page, and a button pressed before
     "overview": ("00_overview", {}, ".jp-OutputArea-output:has(table) >> nth=-1"),
     "viewer": ("40_view_reconstruction", {}, ".slice-viewer"),
-    "cine": ("40_view_reconstruction", {"inputs": ["evaluate_cine_ablation"]}, ".slice-viewer", "all three"),
+    "cine": ("40_view_reconstruction", {"inputs": ["evaluate_cine_filters"]}, ".slice-viewer", "x–t"),
     "segmentation": (LABELED, {}, ".slice-viewer"),
     "compare": ("42_compare_runs", {"inputs": ["train_varnet", "train_unet"]}, ".jp-OutputArea:has(> * .run-picker)"),
     "playground": ("43_play_kspace", {"shown": "network"}, ".jp-OutputArea-output:has(.playground-line)"),
@@ -62,7 +60,7 @@ def shoot(lab: Lab, name: str, folder: Path) -> None:
     else:
         path = open_copy(lab, notebook, run_dir=str(folder / name), **parameters)
     with lab.notebook(path) as page:
-        lab.do(page.set_viewport_size({"width": 1320, "height": 2400}))
+        lab.do(page.set_viewport_size({"width": 1440, "height": 3800}))
         lab.do(page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')"))
         found = errors(lab.run_all(page, path, 600))
         if found:
