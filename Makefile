@@ -10,7 +10,7 @@ PINS := requirements.txt requirements-peers.txt
 help:
 	@echo "make demo       set up .venv, then prepare, train, evaluate and view on the sample scans (10 minutes)"
 	@echo "make test       set up .venv, then the tests of every module and notebook (minutes, on 2 cores)"
-	@echo "make test-all   make test, then the rest: whole recipes, killed processes, a browser"
+	@echo "make test-all   the same with the rest: whole recipes, killed processes, a browser (20 minutes)"
 	@echo "make lab        set up .venv, then JupyterLab on copies of the notebooks, in my_notebooks/"
 	@echo "make test-slow  the tests that take minutes each"
 	@echo "make soak       processes killed, files damaged, disks full, thousands of cases (hours)"
@@ -35,8 +35,8 @@ demo: $(READY)
 test: $(PEERS)
 	$(RUN) -m pytest -n 2 -m "not whole and not browser and not slow"
 
-test-all: test
-	$(RUN) -m pytest -n 2 -m "whole and not browser and not slow"
+test-all: $(PEERS)
+	$(RUN) -m pytest -n 2 -m "not browser and not slow"
 	$(RUN) -m pytest -n 2 --dist loadfile -m "browser and not slow"
 
 test-slow: $(PEERS)

@@ -84,6 +84,7 @@ def test_one_file_and_one_line_each(place):
         assert len(changed) == len((ROOT / path).read_text().splitlines()) + 1
 
 
+@pytest.mark.slow
 def test_they_train_are_evaluated_compared_and_viewed(place):
     done = python(place, "-m", "lib", "runs/extending.yaml", "--quick")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
