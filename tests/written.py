@@ -7,7 +7,6 @@ import ismrmrd
 import nibabel
 import nrrd
 import numpy as np
-import pydicom
 import tifffile
 import torch
 from PIL import Image
@@ -354,4 +353,3 @@ IMAGES = {  # name → (ending, writer, settings of open)
     "npy image": (".npy", saved(VOLUME), {}),
     "MATLAB image": (".mat", matlab_image, {}),
 }
-__all__ = ["IMAGES", "KSPACE", "pydicom"]

@@ -15,7 +15,8 @@ from torch import Tensor
 from lib import ROOT, InputError, models, plots
 from lib.data.fastmri import KspaceCase, KspaceSlices, inputs_of
 from lib.data.fastmri_file import OWN, KspaceFile, kspace_file
-from lib.data.formats.opening import open
+from lib.data.formats.arrays import FIELDS
+from lib.data.formats.opening import is_kspace, open
 from lib.data.formats.record import ImageScan, KspaceScan
 from lib.data.formats.volumes import pose
 from lib.data.formats.writing import write_fastmri
@@ -35,7 +36,6 @@ LARGEST_IMAGE = 1 << 25  # pixels of an image that is shown
 HDF5 = (".h5", ".hdf5")
 HERE = (*HDF5, ".npy", ".nii", ".nii.gz")  # of which the array itself is shown
 COLOR_FIELDS = (("r", "g", "b"), ("r", "g", "b", "a"))
-COMPLEX_FIELDS = (("real", "imag"), ("real", "imaginary"), ("re", "im"), ("r", "i"))
 
 
 def look(
@@ -165,7 +165,7 @@ def _array(path: Path, stored: Any, named: str, more: str) -> tuple[_Array | Non
     kind, axis = "complex" if value.kind == "c" else "real", None
     if fields in COLOR_FIELDS or (not fields and len(shape) > 2 and shape[-1] == 3 and value == np.uint8):
         kind, axis = "color", "red, green and blue"
-    elif fields in COMPLEX_FIELDS or (not fields and len(shape) > 2 and shape[-1] == 2 and value.kind == "f"):
+    elif fields in FIELDS or (not fields and len(shape) > 2 and shape[-1] == 2 and value.kind == "f"):
         kind, axis = "complex", "real and imaginary part"
     if value.kind not in "biufc" or (fields and not axis) or (kind == "color" and value != np.uint8):
         return None, f"{about}, expected numbers"
@@ -178,9 +178,7 @@ def _array(path: Path, stored: Any, named: str, more: str) -> tuple[_Array | Non
 
 def _guess(path: Path, array: _Array) -> str:
     """ "kspace" where the energy of a middle plane lies in fewer points than its Fourier transform's, else "image"."""
-    plane = torch.from_numpy(array.values(*(n // 2 for n in array.shape[:-2])).astype(np.complex64))
-    peaks = [float(power.max() / power.mean()) for power in (abs(x).square() for x in (plane, ifft2c(plane)))]
-    kind = "image" if peaks[0] < peaks[1] else "kspace"
+    kind = "kspace" if is_kspace(array.values(*(n // 2 for n in array.shape[:-2])).astype(np.complex64)) else "image"
     words = {"kspace": ("k-space", "lies in few points"), "image": ("an image and not as k-space", "is spread out")}[
         kind
     ]

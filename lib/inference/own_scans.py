@@ -63,18 +63,18 @@ def _name(path: Path, taken: dict[str, Scan]) -> str:
 
 
 def reconstruct(
-    scan: Scan, folder: Path, mask: dict[str, Any], methods: dict[str, Callable[..., Tensor]],
+    scan: Scan, path: Path, mask: dict[str, Any], methods: dict[str, Callable[..., Tensor]],
     networks: dict[str, nn.Module], device="cpu",
 ) -> Images:  # fmt: skip
     """A scan's images (S, h, w) by method, or the reason why a method can't; of images themselves: "image".
 
-    K-space is written into `folder` in fastMRI's layout first; slices are reconstructed one by one, the method's name
+    K-space is written to `path` in fastMRI's layout first; slices are reconstructed one by one, the method's name
     is printed when it begins.
 
     Parameters
     ----------
     scan : of `scans`
-    folder : where k-space goes
+    path : of the file that k-space goes to
     mask : settings of `make_mask`, for fully sampled k-space
     methods : one file's slices and a device → images, see `lib.evaluation.baselines.BASELINES`
     networks : by name, on `device`
@@ -83,7 +83,7 @@ def reconstruct(
     if not isinstance(scan, KspaceScan):
         volume = np.stack([np.abs(scan.slice(s)).astype(np.float32) for s in range(scan.shape[0])])
         return {"image": volume}
-    file = kspace_file(write_fastmri(scan, folder / f"{file_name(scan.path.name.split('.')[0])}.h5"))
+    file = kspace_file(write_fastmri(scan, path))
     slices = KspaceSlices([file], mask)
     images: Images = {"zero-filled": _stacked(slices.case(s).zero_filled for s in range(len(slices)))}
     calls: dict[str, Callable[[int], Tensor]] = {

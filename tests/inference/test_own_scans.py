@@ -36,7 +36,9 @@ def test_every_method_gets_the_same_lines(tmp_path, name):
     (scan,) = own_scans.scans(write(tmp_path / f"scan{ending}"), **settings).values()
     torch.manual_seed(0)
     network = models.build("VarNet", num_cascades=1, chans=2, pools=2, sens_chans=2, sens_pools=2).eval()
-    images = own_scans.reconstruct(scan, tmp_path / "set", MASK, {"GRAPPA": BASELINES["GRAPPA"]}, {"VarNet": network})
+    images = own_scans.reconstruct(
+        scan, tmp_path / "set" / "a.h5", MASK, {"GRAPPA": BASELINES["GRAPPA"]}, {"VarNet": network}
+    )
     assert list(images) == ["zero-filled", "GRAPPA", "VarNet", "truth"]
     truth = rss(ifft2c(torch.from_numpy(written.K)))
     np.testing.assert_allclose(images["truth"], truth, atol=1e-5 * truth.max())
@@ -51,12 +53,12 @@ def test_points_say_which_methods_they_need_and_have_no_truth(tmp_path):
     path = written.saved(written.K * points)(tmp_path / "a.npy")
     (scan,) = own_scans.scans(path, kind="kspace").values()
     methods = {name: BASELINES[name] for name in ("GRAPPA", "TV-SENSE")}
-    images = own_scans.reconstruct(scan.middle(), tmp_path / "set", MASK, methods, {})
+    images = own_scans.reconstruct(scan.middle(), tmp_path / "set" / "a.h5", MASK, methods, {})
     assert "truth" not in images and "whole columns" in images["GRAPPA"] and images["TV-SENSE"].shape == (1, 40, 32)
 
 
 def test_images_are_what_they_are(tmp_path):
     (scan,) = own_scans.scans(written.dicom_folder(tmp_path / "series")).values()
-    images = own_scans.reconstruct(scan, tmp_path / "set", MASK, {}, {})
+    images = own_scans.reconstruct(scan, tmp_path / "set" / "a.h5", MASK, {}, {})
     assert np.array_equal(images["image"], written.VOLUME) and not (tmp_path / "set").exists()
     assert center_crop(torch.from_numpy(images["image"]), (8, 8)).shape == (3, 8, 8)

@@ -19,14 +19,13 @@ class Axes(NamedTuple):
     told: tuple[str, ...]
 
 
-def parse(stored: Stored, axes: str, needed: str = "yx") -> Axes:
+def parse(stored: Stored, axes: str) -> Axes:
     """Axes as the user says, such as "s c y x".
 
     Parameters
     ----------
     stored : the array
     axes : a letter of NAMES for each axis, with spaces or without
-    needed : letters that must be there
 
     Raises
     ------
@@ -35,7 +34,7 @@ def parse(stored: Stored, axes: str, needed: str = "yx") -> Axes:
     """
     letters = tuple(axes.replace(" ", "").replace(",", ""))
     unknown = [letter for letter in letters if letter not in NAMES]
-    if unknown or len(set(letters)) < len(letters) or not set(needed) <= set(letters):
+    if unknown or len(set(letters)) < len(letters) or not {"y", "x"} <= set(letters):
         raise InputError(
             "axes", f"got {axes!r}", f"letters of {', '.join(f'{k} ({v})' for k, v in NAMES.items())}, each once"
         )

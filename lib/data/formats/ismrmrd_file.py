@@ -9,7 +9,7 @@ import numpy as np
 from ismrmrd import xsd
 
 from lib import InputError
-from lib.data.formats.lines import COUNTERS, Encoding, Line, covariance, reader, sort, whitening
+from lib.data.formats.lines import COUNTERS, Encoding, Line, noise_of, reader, sort
 from lib.data.formats.record import LPS_TO_RAS, KspaceScan
 from lib.data.hdf5 import open_hdf5
 from lib.data.header import acquisitions_of
@@ -71,23 +71,17 @@ def read(path: Path, **chosen: int) -> KspaceScan:
             for i in numbers:
                 yield np.asarray(stored[i]).view(np.complex64).reshape(count, -1)
 
-    told, white, matrix = list(found.told), None, None
-    if len(noise):
-        samples = np.concatenate(list(data(noise.tolist())), 1)
-        ratio = float(heads["sample_time_us"][noise[0]] or 1) / float(heads["sample_time_us"][used[0]] or 1)
-        matrix = covariance(samples, ratio)
-        white = whitening(matrix)
-        told.append(f"noise scan of {samples.shape[1]:,} samples: pre-whitened")
-    else:
-        told.append("no noise scan: not pre-whitened")
-    read_slice, slices = reader(found, encoding, count, data, white)
+    dwell = [float(heads["sample_time_us"][i] or 1) for i in (*noise[:1], used[0])]
+    of_noise = noise_of(list(data(noise.tolist())), dwell[0] / dwell[-1])
+    told = [*found.told, of_noise.told]
+    read_slice, slices = reader(found, encoding, count, data, of_noise.white)
     rows = min(encoding.encoded[0], encoding.recon[0])
     if rows < encoding.encoded[0]:
         told.append(f"readout oversampling removed: {encoding.encoded[0]} → {rows} samples")
     spacing = _spacing(header, encoding)
     places = [heads[next(i.number for key, (i, *_) in found.lines.items() if key[0] == n)] for n in found.slices]
     return KspaceScan(
-        path, "ISMRMRD", (slices, count, rows, encoding.encoded[1]), read_slice, tuple(told), found.mask, matrix, spacing,
+        path, "ISMRMRD", (slices, count, rows, encoding.encoded[1]), read_slice, tuple(told), found.mask, of_noise.covariance, spacing,
         _affine(places, (rows, encoding.encoded[1]), spacing) if encoding.encoded[2] == 1 else None, facts=_facts(header) | {"acquired": f"{int(found.mask.sum())} of {pluralize(len(found.mask), 'phase encode')}"},
     )  # fmt: skip
 

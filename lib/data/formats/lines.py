@@ -160,6 +160,23 @@ def covariance(noise: np.ndarray, dwell_ratio: float = 1.0) -> np.ndarray:
     return centered @ centered.conj().T / (centered.shape[1] - 1) * dwell_ratio
 
 
+class Noise(NamedTuple):
+    """What a noise scan gives: its covariance and whitening matrix (coils, coils), None without one, and words for it."""
+
+    covariance: np.ndarray | None
+    white: np.ndarray | None
+    told: str
+
+
+def noise_of(readouts: Sequence[np.ndarray], dwell_ratio: float = 1.0) -> Noise:
+    """Of the noise scan's readouts (coils, n), none if there is no such scan; dwell_ratio: see `covariance`."""
+    if not readouts:
+        return Noise(None, None, "no noise scan: not pre-whitened")
+    samples = np.concatenate(readouts, 1)
+    matrix = covariance(samples, dwell_ratio)
+    return Noise(matrix, whitening(matrix), f"noise scan of {samples.shape[1]:,} samples: pre-whitened")
+
+
 def without_oversampling(kspace: np.ndarray, rows: int) -> np.ndarray:
     """K-space (..., H, W) of the central `rows` of its image: exact, as the whole readout is sampled."""
     if rows >= kspace.shape[-2]:

@@ -11,6 +11,7 @@ from lib.data.fastmri_file import kspace_file
 from lib.data.formats import arrays, dicom, ismrmrd_file, siemens, volumes
 from lib.data.formats import axes as letters
 from lib.data.formats.arrays import Stored
+from lib.data.formats.lines import CHOSEN
 from lib.data.formats.record import ImageScan, KspaceScan
 from lib.data.hdf5 import open_hdf5
 from lib.data.header import acquisitions_of
@@ -23,7 +24,6 @@ Scan = KspaceScan | ImageScan
 HDF5 = (".h5", ".hdf5", ".mrd", ".hdf")
 ARRAYS = (".npy", ".npz", ".mat", ".cfl", ".hdr")
 KNOWN = (*HDF5, *ARRAYS, ".dat", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".dcm", *ENDINGS)
-CHOICES = ("contrast", "phase", "repetition", "set")
 
 
 def open(
@@ -53,12 +53,12 @@ def open(
     """
     path = ROOT / Path(path).expanduser()
     check_path(path)
-    unknown = sorted(set(chosen) - set(CHOICES))
+    unknown = sorted(set(chosen) - set(CHOSEN))
     if unknown:
         raise InputError(
             "open",
             f"unknown argument {unknown[0]!r}",
-            ", ".join(("kind", "key", "axes", "spacing", "mask", "series", *CHOICES)),
+            ", ".join(("kind", "key", "axes", "spacing", "mask", "series", *CHOSEN)),
         )
     if kind not in (None, "kspace", "image"):
         raise InputError("kind", f"got {kind!r}", "kspace, image or None")
@@ -141,11 +141,12 @@ def _array(path: Path, stored: Stored, kind: str | None, axes: str | None) -> Sc
         part = part.transpose([rest.index(letter) for letter in "cyx" if letter in rest])
         return np.array(part if "c" in rest else part[None], np.complex64, order="C")
 
+    middle = read(shape[0] // 2)
     if kind is None:
-        kind, words = _kind(read(shape[0] // 2))
+        kind, words = _kind(middle)
         told.append(words)
     if kind == "kspace":
-        return KspaceScan(path, name, shape, read, (*told, *_doubts(read(shape[0] // 2))))
+        return KspaceScan(path, name, shape, read, (*told, *_doubts(middle)))
     return ImageScan(
         path, name, (shape[0] * shape[1], *shape[2:]), lambda i: read(i // shape[1])[i % shape[1]], tuple(told)
     )
@@ -171,11 +172,16 @@ def _images(path: Path, name: str, stored: Stored, axes: str | None, told: list[
     return ImageScan(path, name, (int(np.prod(counts, dtype=int)), *size), read, tuple(told))
 
 
+def is_kspace(plane: np.ndarray) -> bool:
+    """Whether the energy of complex64 (..., H, W) lies in fewer points than its Fourier transform's."""
+    values = torch.from_numpy(plane)
+    peaks = [float(power.max() / power.mean()) for power in (abs(x).square() for x in (values, ifft2c(values)))]
+    return not peaks[0] < peaks[1]
+
+
 def _kind(coils: np.ndarray) -> tuple[str, str]:
-    """ "kspace" where the energy of (C, H, W) lies in fewer points than its Fourier transform's, else "image", and why."""
-    plane = torch.from_numpy(coils)
-    peaks = [float(power.max() / power.mean()) for power in (abs(x).square() for x in (plane, ifft2c(plane)))]
-    if peaks[0] < peaks[1]:
+    """ "kspace" or "image", and why."""
+    if not is_kspace(coils):
         return "image", "taken as images, since its energy is spread out; kind='kspace' decides otherwise"
     return "kspace", "taken as k-space, since its energy lies in few points; kind='image' decides otherwise"
 

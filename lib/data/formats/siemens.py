@@ -5,10 +5,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lib import InputError
-from lib.data.formats.lines import Encoding, Line, covariance, reader, sort, whitening
+from lib.data.formats.lines import Encoding, Line, noise_of, reader, sort
 from lib.data.formats.record import KspaceScan
 from lib.files import check_file
 from lib.text import one_line, pluralize
@@ -17,7 +15,7 @@ COUNTER = {
     "slice": "cSlc", "contrast": "cEco", "phase": "cPhs", "repetition": "cRep", "set": "cSet", "average": "cAve",
     "partition": "cPar", "line": "cLin",
 }  # fmt: skip
-NO_IMAGE = ("RTFEEDBACK", "HPFEEDBACK", "PHASCOR", "PHASESTABSCAN", "REFPHASESTABSCAN", "dummy", "SYNCDATA")
+NO_IMAGE = {"RTFEEDBACK", "HPFEEDBACK", "PHASCOR", "PHASESTABSCAN", "REFPHASESTABSCAN", "dummy", "SYNCDATA"}
 OVERSAMPLING = 2  # of the readout, always
 CARTESIAN = 1  # of ucTrajectory
 
@@ -43,7 +41,7 @@ def read(path: Path, **chosen: int) -> KspaceScan:
             path, "no Cartesian trajectory by its protocol", "cartesian", "grid it to Cartesian k-space first"
         )
     readouts = scan["mdb"]
-    used = [i for i, one in enumerate(readouts) if one.is_image_scan() and not _flagged(one, NO_IMAGE)]
+    used = [i for i, one in enumerate(readouts) if one.is_image_scan() and not NO_IMAGE & {*one.get_active_flags()}]
     used += [
         i for i, one in enumerate(readouts) if one.is_flag_set("PATREFSCAN") and not one.is_flag_set("NOISEADJSCAN")
     ]
@@ -57,23 +55,16 @@ def read(path: Path, **chosen: int) -> KspaceScan:
     coils, samples = first.data.shape
     encoding = _encoding(protocol["sKSpace"], first, samples, lines)
     found = sort(path, lines, encoding, chosen)
-    noise = [
-        one for other in scans for one in other["mdb"] if one.is_flag_set("NOISEADJSCAN") and len(one.data) == coils
-    ]
-    told, white, matrix = list(found.told), None, None
-    if noise:
-        values = np.concatenate([one.data for one in noise], 1)
-        matrix = covariance(values)
-        white = whitening(matrix)
-        told.append(f"noise scan of {values.shape[1]:,} samples: pre-whitened")
-    else:
-        told.append("no noise scan: not pre-whitened")
-    told.append(f"readout oversampling removed: {samples} → {encoding.recon[0]} samples")
-    read_slice, slices = reader(found, encoding, coils, lambda numbers: (readouts[i].data for i in numbers), white)
+    noisy = [one.data for other in scans for one in other["mdb"] if one.is_flag_set("NOISEADJSCAN")]
+    noise = noise_of([data for data in noisy if len(data) == coils])
+    told = (*found.told, noise.told, f"readout oversampling removed: {samples} → {encoding.recon[0]} samples")
+    read_slice, slices = reader(
+        found, encoding, coils, lambda numbers: (readouts[i].data for i in numbers), noise.white
+    )
     height, width = encoding.recon[0], encoding.encoded[1]
     facts = {"acquired": f"{int(found.mask.sum())} of {pluralize(width, 'phase encode')}"}
     return KspaceScan(
-        path, "Siemens", (slices, coils, height, width), read_slice, tuple(told), found.mask, matrix,
+        path, "Siemens", (slices, coils, height, width), read_slice, told, found.mask, noise.covariance,
         _spacing(protocol, height, width), facts=facts,
     )  # fmt: skip
 
@@ -102,10 +93,6 @@ def _scans(path: Path) -> list[dict[str, Any]]:
     except Exception as error:
         raise InputError(path, f"can't be read as Siemens raw data ({one_line(error)[:120]})") from None
     raise InputError(path, "holds no measurement", "Siemens raw data")
-
-
-def _flagged(readout: Any, names: tuple[str, ...]) -> bool:
-    return any(readout.is_flag_set(name) for name in names if name in readout.get_active_flags())
 
 
 def _line(readout: Any, number: int) -> Line:
