@@ -1,4 +1,4 @@
-"""One process at a time writes a folder: by the system's own locks (flock), which end with the process, however it ends.
+"""One process at a time writes a folder: by the system's own locks (`lib.system.lock`), which end with the process, however it ends.
 
 The folder itself is locked; on a file system that can't do that (NFS), the file .lock in it. Where there are no locks at
 all, a line says so. Processes that are forked from the holder don't hold the lock; one that it starts with `inherited`
@@ -6,13 +6,12 @@ and `environment` does, and keeps it when the holder is gone.
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lib import InputError
+from lib import InputError, system
 from lib.text import short
 
 HANDED = "ECHOTRAIN_LOCK"  # the number of an open file that the process was started with
@@ -39,6 +38,10 @@ def hold(folder: Path, owner: Path | None = None) -> bool:
         _held[folder] = _held[folder]._replace(owner=(owner or folder).resolve())
         return True
     made = [path for path in (folder, *folder.parents) if not path.exists()]
+    if os.environ.get(HANDED) == str(folder):
+        del os.environ[HANDED]
+        _held[folder] = _Lock(None, (owner or folder).resolve(), [])
+        return True
     handle = _handed(folder)
     while handle is None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,12 +112,14 @@ def holder(folder: Path) -> str:
 def inherited(folder: Path) -> tuple[int, ...]:
     """The open files that a process needs to hold a folder's lock with this one (Popen's pass_fds)."""
     lock = _held.get(Path(folder).resolve())
-    return () if lock is None or lock.handle is None else (lock.handle,)
+    return () if lock is None or lock.handle is None or not system.can_hand_files() else (lock.handle,)
 
 
 def environment(folder: Path) -> dict[str, str]:
     """What tells such a process that it does."""
     handles = inherited(folder)
+    if not handles and holds(folder):  # where open files can't be handed on, its word has to do
+        return {HANDED: str(Path(folder).resolve())}
     return {HANDED: str(handles[0])} if handles else {}
 
 
@@ -146,7 +151,7 @@ def _locked(folder: Path) -> int | str | None:
             problem = problem or error.strerror
             continue
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.lock(handle)
             return handle
         except OSError as error:
             os.close(handle)
@@ -164,4 +169,5 @@ def _forget() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,6 +1,5 @@
 """How much memory a training step needs: computed without running it, and measured after it ran."""
 
-import resource
 import weakref
 from collections.abc import Callable, Iterable
 
@@ -9,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from lib import system
 
 
 class _Live(TorchDispatchMode):
@@ -83,13 +84,9 @@ class Peak:
         self.device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self.before, self.mark = psutil.Process().memory_info().rss, _mark()
+        self.before, self.mark = psutil.Process().memory_info().rss, system.most_memory()
 
     def bytes(self) -> int | None:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        return _mark() - self.before if _mark() > self.mark else None
-
-
-def _mark() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return system.most_memory() - self.before if system.most_memory() > self.mark else None

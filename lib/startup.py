@@ -1,9 +1,10 @@
 """What `python -m lib` needs before anything heavy is imported: memory, and an interrupt that ends it in one line."""
 
 import os
-import resource
 import signal
 import sys
+
+from lib import system
 
 LEAST_GIB = 4  # that torch and what comes with it map
 
@@ -13,8 +14,8 @@ def begin() -> None:
     words = sys.orig_argv
     if "-m" not in words or words[words.index("-m") + 1 :][:1] != ["lib"]:
         return
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY and limit < LEAST_GIB << 30:
+    limit = system.memory_limit()
+    if limit is not None and limit < LEAST_GIB << 30:
         _end(f"memory: ulimit -v allows {limit >> 20} MiB, expected at least {LEAST_GIB} GiB or unlimited", 2)
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:

@@ -225,3 +225,49 @@ def test_systems_without_proc_tell_a_process_by_when_it_began(monkeypatch):
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(OSError()))
     assert processes.identity(os.getpid()).endswith(str(psutil.Process().create_time()))
     assert processes.identity(-1) is None
+
+
+WITHOUT_FCNTL = """
+import os, subprocess, sys, types, fcntl as real
+class Msvcrt(types.ModuleType):
+    LK_NBLCK = 2
+    @staticmethod
+    def locking(handle, mode, count):
+        try:
+            real.flock(handle, real.LOCK_EX | real.LOCK_NB)
+        except BlockingIOError as error:
+            raise PermissionError(13, "Permission denied") from None
+sys.modules |= {"fcntl": None, "resource": None, "msvcrt": Msvcrt("msvcrt")}
+from lib import locks, startup, system
+"""
+
+
+def test_locks_without_fcntl_are_those_of_windows(tmp_path):
+    """msvcrt is played: what is tested is our side of it, as no Windows is here."""
+    hold = f"{WITHOUT_FCNTL}\nopened = os.open\nos.open = lambda p, f, m=0: opened(p, f, m) if f != os.O_RDONLY else (_ for _ in ()).throw(PermissionError(13, 'no folders'))\nprint(locks.hold(sys.argv[1]), flush=True)\ninput()"
+    command = [sys.executable, "-c", hold, str(tmp_path / "set")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as first:
+        assert first.stdout.readline() == "True\n"
+        second = subprocess.run(command, input="\n", capture_output=True, text=True, cwd=ROOT, timeout=60)
+        assert second.stdout == "False\n", second.stderr
+        first.communicate("\n")
+    third = subprocess.run(command, input="\n", capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert third.stdout == "True\n", third.stderr
+
+
+def test_where_files_cannot_be_handed_on_a_kernel_has_its_starters_word(tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.system.can_hand_files", lambda: False)
+    locks.hold(tmp_path / "run")
+    assert locks.inherited(tmp_path / "run") == ()
+    check = "import sys; from lib import locks; print(locks.hold(sys.argv[1]), locks.hold(sys.argv[2]))"
+    (tmp_path / "other").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", check, str(tmp_path / "run"), str(tmp_path / "other")], capture_output=True, text=True,
+        cwd=ROOT, env=os.environ | locks.environment(tmp_path / "run"), timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "True True\n", done.stderr
+    without = subprocess.run(
+        [sys.executable, "-c", check, str(tmp_path / "run"), str(tmp_path / "other")], capture_output=True, text=True,
+        cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    assert without.stdout == "False True\n"

@@ -1,5 +1,6 @@
 """Names of people, planted wherever data can carry them, are in no run and in no set.json."""
 
+import gzip
 import json
 
 import h5py
@@ -9,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import toys
+import written
 from PIL import Image, PngImagePlugin
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(900)]
@@ -116,3 +118,23 @@ def test_no_name_gets_into_runs_or_set_json(tmp_path, kind):
     assert people == tables  # beside the data, not in runs
     scores = (tmp_path / "runs" / "evaluate").glob("*/metrics.json")
     assert "person_00" in json.dumps(json.loads(next(scores).read_text())) or kind == "segmentation"
+
+
+def test_scans_of_any_format_bring_no_name_along(tmp_path):
+    """Read, reconstructed and written anew as fastMRI's HDF5, NIfTI and DICOM: names, numbers and dates stay behind."""
+    assert written.PERSON == NAME
+    (tmp_path / "in").mkdir()
+    for name in ("ISMRMRD", "Siemens", "DICOM enhanced"):
+        ending, write, _ = (written.KSPACE | written.IMAGES)[name]
+        write(tmp_path / "in" / f"{name.split()[0].lower()}{ending}")
+    recipe = (
+        "- {task_name: own, notebook: 15_bring_your_data, source: in, data: set/own, networks: [], baselines: [GRAPPA]}"
+    )
+    done = toys.recipe(tmp_path, recipe, "--quick")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    files = [p for place in ("runs", "set") for p in (tmp_path / place).rglob("*") if p.is_file()]
+    assert {".dcm", ".gz", ".h5", ".ipynb", ".png"} <= {p.suffix for p in files}
+    plain = {p: gzip.decompress(p.read_bytes()).decode("latin-1") for p in files if p.suffix == ".gz"}
+    said = [(p, f"{text}{p.name}") for p in files for text in ([plain[p]] if p in plain else texts(p))]
+    assert not {p for p, text in said if NAME in text or "1957-03-12" in text or "19570312" in text}
+    assert NAME not in done.stdout + done.stderr

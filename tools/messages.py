@@ -34,7 +34,7 @@ GROUPS = {  # what one was doing: the modules that refuse it
     "Undersampling, GRAPPA, SENSE, coils": ("lib/kspace", "lib/coils", "lib/grappa", "lib/sampling"),
     "Building networks": ("lib/models",),
     "Training": ("lib/training", "lib/losses", "lib/parallel", "lib/memory"),
-    "Predicting and exporting": ("lib/inference",),
+    "Predicting and exporting": ("lib/inference", "lib/serve"),
     "Scoring and comparing": ("lib/evaluation", "lib/metrics"),
     "Looking at results": ("lib/viewer", "lib/plots"),
 }  # fmt: skip

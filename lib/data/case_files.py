@@ -87,7 +87,7 @@ class LabeledSlice(NamedTuple):
 def write_case(
     path: Path, image: np.ndarray, label: np.ndarray | None, *, person: str, classes: Sequence[str],
     names: Sequence[str], spacing: Sequence[float] = (1.0, 1.0, 1.0), affine: np.ndarray | None = None,
-    chunks: tuple[int, ...] | None = None, fill: float | None = None, ignore_index: int | None = None,
+    chunks: tuple[int, ...] | None = None, fill: float | Sequence[float] | None = None, ignore_index: int | None = None,
     **attributes: Any,
 ) -> None:  # fmt: skip
     """Write one case.
@@ -102,8 +102,8 @@ def write_case(
     names : of the slices
     spacing : (slice, row, column) in mm
     affine : (4, 4), of indices (slice, row, column, 1) to mm
-    chunks : of the arrays; None: one per slice
-    fill : the value outside the image; None: the least value of each channel
+    chunks : of the image in the file; None: one per slice
+    fill : the value outside the image, or one per channel; None: the least value of each channel
     ignore_index : the label of pixels that aren't labeled; None: all are
     **attributes : what else is known of the case
 
@@ -125,9 +125,10 @@ def write_case(
             path.stem, f"labels {named.min()} … {named.max()} found", f"{expected} ({', '.join(classes)})", hint
         )
     with replacing(path) as partial, h5py.File(partial, "w") as file:
-        file.create_dataset("image", data=image, chunks=chunks or (1, *image.shape[1:]))
+        chunks = chunks or (1, *image.shape[1:])
+        file.create_dataset("image", data=image, chunks=chunks)
         if label is not None:
-            chunks = chunks or (1, *label.shape[1:])
+            chunks = (chunks[0], *chunks[-2:])
             file.create_dataset("label", data=label.astype(np.uint8), chunks=chunks, compression="gzip")
         file.attrs["id"], file.attrs["person"], file.attrs["spacing"] = path.stem, person, spacing
         file.attrs["affine"] = np.eye(4) if affine is None else affine
@@ -150,6 +151,11 @@ def case_file(path: Path) -> CaseFile:
             tuple(attrs["names"]), numbers(attrs, "fill", path) if "fill" in attrs else None,
             int(attrs["ignore_index"]) if "ignore_index" in attrs else None,
         )  # fmt: skip
+
+
+def window_of(image: Any, where: tuple[slice, slice, slice]) -> np.ndarray:
+    """A window (C, d, h, w) of a volume (D, H, W) or (D, C, H, W), an array or a case's data set."""
+    return image[where][None] if image.ndim == 3 else np.moveaxis(image[where[0], :, where[1], where[2]], 1, 0)
 
 
 def of_volume(about: Mapping[str, Any]) -> bool:
@@ -207,6 +213,10 @@ def normalize(image: Tensor, how: str) -> Tensor:
     return x.clamp(0, 1) if how == "percentile" else x
 
 
+def _itself(label: Tensor) -> Tensor:
+    return label
+
+
 class CaseSlices(Dataset):
     """Slices of cases; items are asked for by index, or by (epoch, index).
 
@@ -234,7 +244,7 @@ class CaseSlices(Dataset):
     ):  # fmt: skip
         if normalize not in NORMALIZE:
             raise InputError("normalize", f"got {normalize!r}", f"one of {', '.join(NORMALIZE)}")
-        self.cases, self.normalize, self.target, self.seed = cases, normalize, target or (lambda label: label), seed
+        self.cases, self.normalize, self.target, self.seed = cases, normalize, target or _itself, seed
         self.channels, self.augmentation = channels, augmentation or {}
         self.index = [(c, s) for c in cases for s in range(c.slices)]
         crop = self.augmentation.get("crop")

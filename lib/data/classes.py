@@ -1,6 +1,6 @@
 """Class numbers as label files hold them: whole numbers from 0, each with a name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,16 @@ def check_ignore_index(ignore_index: int | None, classes: Sequence[str]) -> None
     """InputError unless `ignore_index`, the label of what isn't labeled, is None or a number behind the classes'."""
     if ignore_index is not None and not len(classes) <= ignore_index <= 255:
         raise InputError("ignore_index", f"got {ignore_index}", f"None, or {len(classes)} … 255, behind the classes")
+
+
+def class_table(relabel: Mapping[int, int] | None, count: int) -> np.ndarray:
+    """The class of each label 0 … 255: itself but for `relabel` {label: class}; InputError for another class than 0 … count − 1."""
+    table = np.arange(256)
+    for value, c in (relabel or {}).items():
+        if not (str(value).isdigit() and int(value) < 256 and isinstance(c, int) and 0 <= c < count):
+            raise InputError("relabel", f"{value}: {c}", f"labels 0 … 255 and classes 0 … {count - 1}")
+        table[int(value)] = c
+    return table
 
 
 def check_named(

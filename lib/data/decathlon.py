@@ -8,6 +8,7 @@ from typing import Any
 
 from lib import InputError
 from lib.data import nifti
+from lib.data.pairing import MOST_CHANNELS
 from lib.files import check_path, list_files
 
 IMAGES, LABELS, ABOUT = "imagesTr", "labelsTr", "dataset.json"
@@ -20,36 +21,46 @@ def is_decathlon(source: Path) -> bool:
     return (Path(source) / IMAGES).is_dir()
 
 
-def pairs(source: Path) -> dict[str, tuple[Path, Path]]:
-    """The images and labels of imagesTr/ and labelsTr/ that belong together, {case: (image, label)}.
+def pairs(source: Path) -> dict[str, tuple[tuple[Path, ...], Path]]:
+    """The images and labels of imagesTr/ and labelsTr/ that belong together, {case: (a file per channel, label)}.
 
-    Their names are equal, or the image's has nnU-Net's `_0000` besides. An image without label, a label without image,
+    Their names are equal, or the images' have nnU-Net's `_0000`, `_0001` … besides, one for each channel. Where dataset.json
+    names several channels and the files have a fourth axis of them, the file is there once for each. An image without label, a label without image,
     and what dataset.json's `training` lacks or lists in vain is printed, by name, and left out. Hidden files are skipped.
 
     Raises
     ------
     InputError
-        For several channels, naming a file and them, two files of one case, and where no pair is left.
+        For channels that aren't all there or aren't those of dataset.json, naming a file and them, more than four, two
+        files of one case, and where no pair is left.
     """
     source = Path(source)
     check_path(source)
     images, labels = _by_name(source / IMAGES), _by_name(source / LABELS)
-    _check_channels(source, images, labels)
-    named = {_case(name, labels): path for name, path in images.items()}
+    named = _by_case(images, labels)
     both = {case: (path, labels[case]) for case, path in named.items() if case in labels}
     listed = _listed(source)
     if listed is not None:
         _tell(f"listed in {ABOUT}, but not in {IMAGES} and {LABELS}", sorted(listed - both.keys()))
-        _tell(f"not listed in {ABOUT}", [both[case][0].name for case in both if case not in listed])
-    _tell("images without a label", [path.name for case, path in named.items() if case not in labels])
+        _tell(f"not listed in {ABOUT}", [both[case][0][0].name for case in both if case not in listed])
+    _tell(
+        "images without a label", [path.name for case, paths in named.items() if case not in labels for path in paths]
+    )
     _tell("labels without an image", [path.name for case, path in labels.items() if case not in named])
     both = {case: pair for case, pair in both.items() if listed is None or case in listed}
     if not both:
         found = f"{len(images)} images in {IMAGES} and {len(labels)} labels in {LABELS}, none of which belong together"
         raise InputError(source, found, "such as imagesTr/case.nii.gz (or case_0000.nii.gz) and labelsTr/case.nii.gz")
-    for image, _ in both.values():
-        _check_axes(image)
-    return both
+    return _with_channels(source, both)
+
+
+def channels(source: Path) -> tuple[str, ...]:
+    """The names of the images' channels by dataset.json; () if it doesn't say."""
+    about = _about(source)
+    named = about.get("channel_names", about.get("modality", {}))
+    if not isinstance(named, dict | list):
+        raise InputError(Path(source) / ABOUT, f"channel_names: got {named!r}", '{"0": "CT"}')
+    return tuple(map(str, named.values() if isinstance(named, dict) else named))
 
 
 def classes(source: Path) -> tuple[str, ...]:
@@ -103,29 +114,39 @@ def _case(image: str, labels: Iterable[str]) -> str:
     return match[1] if match and image not in labels and match[1] in labels else image
 
 
-def _check_channels(source: Path, images: dict[str, Path], labels: dict[str, Path]) -> None:
-    about = _about(source)
-    named = about.get("channel_names", about.get("modality", {}))
-    if not isinstance(named, dict | list):
-        raise InputError(source / ABOUT, f"channel_names: got {named!r}", '{"0": "CT"}')
-    if len(named) > 1:
-        names = ", ".join(map(str, named.values() if isinstance(named, dict) else named))
-        raise InputError(source / ABOUT, f"{len(named)} channels ({names})", "one: several aren't supported")
-    channels: dict[str, list[str]] = {}
-    for name in images:
+def _by_case(images: dict[str, Path], labels: dict[str, Path]) -> dict[str, tuple[Path, ...]]:
+    """The images of each case in the order of their channels, which are _0000, _0001 … without a gap, or one without number."""
+    numbered: dict[str, dict[str, Path]] = {}
+    for name, path in sorted(images.items()):
         case = _case(name, labels)
-        channels.setdefault(case, []).append(name.removeprefix(case) or "no number")
-    for case, found in channels.items():
-        if len(found) > 1 or found[0] not in ("no number", "_0000"):
-            path = next(path for name, path in images.items() if _case(name, labels) == case)
-            raise InputError(path, f"channels {', '.join(found)}", "_0000 alone: several aren't supported")
+        numbered.setdefault(case, {})[name.removeprefix(case)] = path
+    for found in numbered.values():
+        wanted = [f"_{number:04}" for number in range(len(found))]
+        if list(found) not in ([""], wanted):
+            names = ", ".join(name or "no number" for name in found)
+            raise InputError(next(iter(found.values())), f"channels {names}", ", ".join(wanted))
+    return {case: tuple(found.values()) for case, found in numbered.items()}
 
 
-def _check_axes(image: Path) -> None:
-    with nifti.reading(image):
-        shape = nifti.opened(image).shape
-    if len(shape) > 3 and max(shape[3:]) > 1:
-        raise InputError(image, f"shape {shape}, {shape[3]} channels", "one: several aren't supported")
+def _with_channels(
+    source: Path, both: dict[str, tuple[tuple[Path, ...], Path]]
+) -> dict[str, tuple[tuple[Path, ...], Path]]:
+    """The pairs, files with a fourth axis once for each channel; InputError unless all have those of dataset.json."""
+    named, counts, full = channels(source), {}, {}
+    for case, (images, label) in both.items():
+        count = len(images) if len(images) > 1 else nifti.channels_in(images[0])
+        full[case] = (images if len(images) > 1 else images * count, label)
+        counts.setdefault(count, images[0])
+        if count > MOST_CHANNELS:
+            raise InputError(images[0], f"{count} channels", f"at most {MOST_CHANNELS}")
+        if len(named) > 1 and count != len(named):
+            raise InputError(images[0], f"{count} channels", f"{len(named)}, as {ABOUT} has them ({', '.join(named)})")
+        if len(images) == 1 and count > 1 and len(named) < 2:
+            raise InputError(images[0], f"a fourth axis of {count}", "one channel", f"{ABOUT} names no channels")
+    if len(counts) > 1:
+        (count, path), (other, second) = list(counts.items())[:2]
+        raise InputError(second, f"{other} channels, {path.name} has {count}", "as many in all images")
+    return full
 
 
 def _listed(source: Path) -> set[str] | None:

@@ -35,6 +35,13 @@ class Slice(NamedTuple):
     number: int
 
 
+def is_hipmri(source: Path) -> bool:
+    """Whether a folder holds one of HipMRI's."""
+    return any(
+        (Path(source) / f"keras_slices_{part}{word}").is_dir() for word in FOLDERS.values() for part in ("", "seg_")
+    )
+
+
 def find(source: Path) -> dict[str, list[Slice]]:
     """The slices of source/keras_slices_{train,validate,test}, by split, with their keras_slices_seg_… labels.
 

@@ -129,6 +129,11 @@ def entries(folder: Path, split: str) -> list[dict[str, Any]]:
     return listed
 
 
+def number_of_channels(content: Mapping[str, Any]) -> int:
+    """How many channels the images of a set have, by its set.json."""
+    return len(content.get("channels") or ()) or 1
+
+
 def read_set(folder: Path) -> dict[str, Any]:
     """The checked set.json of a prepared set; InputError if it, or a file it lists, is missing or changed.
 

@@ -1,14 +1,19 @@
-"""Which image belongs to which mask and to whom, in Kaggle's LGG folders or the ResUNet source's."""
+"""Which image belongs to which mask and to whom: in Kaggle's LGG folders, the ResUNet source's, or by their names."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from lib import InputError
-from lib.data.image_files import images_in
-from lib.files import check_path
+from lib.data import pairing
+from lib.data.image_files import ENDINGS, images_in
+from lib.files import check_path, list_files
+from lib.text import pluralize
 
 PATIENT = re.compile(r"(TCGA_[A-Z0-9]+_[A-Z0-9]+)_\d+", re.I)
+OWNER = re.compile(
+    r"(.*\d.*?)[ _.-]*(?:slice|sl|frame|image|img|z|s|f)?[ _.-]+\d+", re.I
+)  # patient7_slice_12, case 03-4
 
 
 class ImagePair(NamedTuple):
@@ -30,10 +35,11 @@ class ImagePair(NamedTuple):
 
 
 def find(source: Path) -> list[ImagePair]:
-    """Images and masks under `source`: Kaggle's TCGA_… folders, or train_image/, train_mask/, test_image/, test_mask/.
+    """Images and masks under `source`: Kaggle's TCGA_… folders, train_image/, train_mask/, test_image/ and test_mask/, or any.
 
     Folders of other names count as Kaggle's, a patient each, if there are masks (…_mask) in them and no TCGA_… beside.
-    Kaggle's archive has its folders in kaggle_3m/, and all once more in lgg-mri-segmentation/. InputError naming the
+    Other files are told apart by words such as mask and seg in their names or folders (`lib.data.pairing`), which is
+    printed, with whose they are by their names. Kaggle's archive has its folders in kaggle_3m/, and all once more in lgg-mri-segmentation/. InputError naming the
     file for an image without mask or a mask without image.
     """
     source = Path(source)
@@ -42,10 +48,45 @@ def find(source: Path) -> list[ImagePair]:
         return [p for split in ("train", "test") if (source / f"{split}_image").is_dir() for p in _split(source, split)]
     for place in (source, source / "kaggle_3m", source / "lgg-mri-segmentation" / "kaggle_3m"):
         folders = sorted(p for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
-        patients = [f for f in folders if PATIENT.match(f.name)] or [f for f in folders if any(f.glob("*_mask.*"))]
+        patients = [f for f in folders if PATIENT.match(f.name)] or [f for f in folders if _holds_both(f)]
         if pairs := [pair for folder in patients for pair in _kaggle(folder)]:
             return pairs
-    raise InputError(source, "neither TCGA_… folders nor train_image and train_mask in it")
+    if pairs := _guessed(source):
+        return pairs
+    raise InputError(
+        source, "neither TCGA_… folders nor train_image and train_mask in it",
+        hint="nor images and masks of equal names that a word such as mask tells apart",
+    )  # fmt: skip
+
+
+def _guessed(source: Path) -> list[ImagePair]:
+    """The pairs of other folders; [] if names don't tell images and masks apart."""
+    found = pairing.guess(source, ENDINGS) if source.is_dir() else None
+    if found is None or len(found.images) > 1:
+        return []
+    images = pairing.matches(source, found.images[0], ENDINGS, found.labels)
+    masks = pairing.matches(source, found.labels, ENDINGS)
+    heads = [part.partition("*")[0] for part in found.images[0].split("/") if "*" in part]
+    names = {
+        stars: "_".join(map("".join, zip(heads, stars, strict=True))) or path.stem for stars, path in images.items()
+    }
+    people = dict(names)
+    for stars, name in names.items():
+        owner = OWNER.fullmatch(name)
+        people[stars] = heads[0] + stars[0] if len(stars) > 1 else owner[1] if owner else name  # a folder is a person's
+    count = len(set(people.values()))
+    whose = "each a person's" if count == len(images) else f"of {pluralize(count, 'person')} by their names"
+    print(f"{source}: {len(images)} images {found.images[0]} and masks {found.labels}, {whose}")
+    return [
+        ImagePair(images[s], masks[s], people[s], None, names[s])
+        for s in sorted(images, key=lambda s: _number(names[s]))
+    ]
+
+
+def _holds_both(folder: Path) -> bool:
+    """Whether there are masks (…_mask) in a folder, and images beside them."""
+    stems = [path.stem for path in list_files(folder, ENDINGS, deep=False)]
+    return 0 < sum(stem.endswith("_mask") for stem in stems) < len(stems)
 
 
 def _kaggle(folder: Path) -> list[ImagePair]:

@@ -15,29 +15,27 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import apply_orientation, io_orientation
 from scipy import ndimage
 from tqdm import tqdm
 
 from lib import InputError
-from lib.data import decathlon, nifti
 from lib.data.case_files import write_case
-from lib.data.classes import check_ignore_index, check_named, whole
+from lib.data.classes import check_ignore_index, check_named, class_table, whole
 from lib.data.hdf5 import open_hdf5
 from lib.data.index import write_set, writes_set
-from lib.data.lits_matching import find, placed
+from lib.data.lits_matching import Patterns, find, placed
 from lib.data.people import pseudonyms
-from lib.data.windows import Cuts
+from lib.data.volume_images import canonical, check_windows, cuts_of, prepared_image
+from lib.data.volume_labels import CLASSES, channel_names, classes_of  # noqa: F401  (for others)
 from lib.files import write
 
-CLASSES = ("background", "liver", "tumor")
 CHUNK_SIDE = 32  # of what is read at once, voxels
 SLAB_VOXELS = 1 << 22  # voxels that go back to the original grid at once
 
 
 @writes_set
 def prepare(
-    source: Path, folder: Path, volume_files: str | Mapping[str, str] | None = None,
+    source: Path, folder: Path, volume_files: Patterns = None,
     segmentation_files: str | Mapping[str, str] | None = None, split: Mapping[str, Any] | None = None,
     persons: Mapping[str, str] | None = None, *, classes: Sequence[str] | None = None,
     relabel: Mapping[int, int] | None = None, window: Sequence[float] | str | None = "auto",
@@ -47,7 +45,7 @@ def prepare(
 ) -> Path:  # fmt: skip
     """Write the cases that `find` finds to folder/<split>/<id>.h5, and folder/set.json, with a bar.
 
-    image (D, H, W) float32 is resampled by cubic splines between the voxels' outer edges, edge values going on outside,
+    image (D, H, W), of several channels (D, C, H, W), float32 is resampled by cubic splines between the voxels' outer edges, edge values going on outside,
     no smoothing before (the source: between the outer voxels' centers); label uint8 by the nearest voxel. Besides the
     attributes of every case: original_shape, original_affine, source (the file's name), boxes (C, 3, 2), each class's
     first voxels and those behind its last ones (zeros: not there), window [low, high] unless None, and fill, what
@@ -59,9 +57,10 @@ def prepare(
     source : the folder of the files
     folder : of the prepared set
     volume_files, segmentation_files, split, persons : see `find`
-    classes : names, the background first; None: a Decathlon's by its dataset.json, else LiTS's
+    classes : names, the background first; None: a Decathlon's by its dataset.json, of LiTS's names LiTS's, else label 1,
+        label 2 … as they are found
     relabel : {value: class} of labels
-    window : [low, high] → 0 … 1, cut off there; "auto": −160 … 240 HU of CT, of others the least value to the 99.9th
+    window : [low, high] → 0 … 1, cut off there, or a list of them, one per channel; "auto": −160 … 240 HU of CT, of others the least value to the 99.9th
         percentile, as `lib.data.windows` tells them apart; None: values as they are, as the LiTS source has them. What
         it cuts off is printed, with a warning if a given one cuts off over 1 %
     size : [d, h, w] of all cases
@@ -82,37 +81,27 @@ def prepare(
         Naming the file: not readable, not three axes, image and label not on one grid in one place, a value that is NaN
         or inf or has no class (labels within .01 of a whole number are rounded), another person in two splits.
     """
-    if classes is None:
-        by_folders = volume_files is None and decathlon.is_decathlon(source)
-        classes = decathlon.classes(source) if by_folders else CLASSES
+    check_windows(window)
     if size and spacing:
         raise InputError(f"size {list(size)} and spacing {list(spacing)}", "give one of them")
-    if window and window != "auto" and not (_numbers(window, 2) and window[0] < window[1]):
-        raise InputError("window", f"got {window}", "[low, high], auto or None")
     for name, three, kind in (("size", size, int), ("spacing", spacing, Real), ("npy_voxel", npy_voxel, Real)):
         if three and not (_numbers(three, 3, kind) and min(three) > 0):
             words = "whole numbers" if kind is int else "numbers"
             raise InputError(name, f"got {list(three)}", f"three {words} above 0")
-    check_ignore_index(ignore_index, classes)
-    table = np.arange(256)
-    for value, c in (relabel or {}).items():
-        if not (str(value).isdigit() and int(value) < 256 and isinstance(c, int) and 0 <= c < len(classes)):
-            raise InputError("relabel", f"{value}: {c}", f"labels 0 … 255 and classes 0 … {len(classes) - 1}")
-        table[int(value)] = c
     splits = find(source, volume_files, segmentation_files, split, persons)
     jobs = [(name, pair) for name, pairs in splits.items() for pair in pairs]
+    channels = channel_names(source, volume_files, [pair for _, pair in jobs])
+    cuts = cuts_of(window, channels)
+    classes = classes or classes_of(source, volume_files, [pair for _, pair in jobs], ignore_index)
+    check_ignore_index(ignore_index, classes)
+    table = class_table(relabel, len(classes))
     affines = placed(jobs, about.get("shared_persons", ()), npy_voxel, affine_from, identity_voxel)
     people = pseudonyms(folder, ((pair.id, pair.person) for _, pair in jobs), real_ids)
-    entries, cuts = [], Cuts(window) if window else None
+    entries = []
     bar = tqdm(jobs, desc="reading", unit="volume", file=sys.stdout, mininterval=1)
     for (name, pair), (affine, label_affine) in zip(bar, affines, strict=True):
-        image, affine, original = canonical(pair.volume, affine)
-        bounds = cuts.choose(pair.volume.name, image) if cuts else None
-        fill, shape = 0.0 if cuts else float(image.min()), tuple(size) if size else image.shape
-        if spacing:
-            extent = np.multiply(image.shape, voxel_sizes(affine))
-            shape = tuple(max(1, round(mm / wanted)) for mm, wanted in zip(extent, spacing, strict=True))
-        image, affine = _resampled(image, affine, shape, bounds)
+        image, affine, original = prepared_image(pair, affine, cuts, size, spacing)
+        shape = (image.shape[0], *image.shape[-2:])
         label, boxes, counts = None, np.zeros((len(classes), 3, 2), int), None
         if pair.segmentation:
             label = _nearest(_classes(pair.segmentation, label_affine, table, classes, ignore_index), shape)
@@ -122,55 +111,21 @@ def prepare(
         path = folder / name / f"{pair.id}.h5"
         write_case(
             path, image, label, person=people[pair.person], classes=classes, names=[str(z) for z in range(shape[0])],
-            spacing=voxel_sizes(affine), affine=affine, chunks=tuple(min(n, CHUNK_SIDE) for n in shape), source=pair.volume.name,
-            boxes=boxes, fill=fill, ignore_index=ignore_index, **original, **({"window": bounds} if bounds else {}),
+            spacing=voxel_sizes(affine), affine=affine, chunks=tuple(min(n, CHUNK_SIDE) for n in image.shape), source=pair.volume.name, boxes=boxes,
+            ignore_index=ignore_index, **original,
         )  # fmt: skip
         whose = {"person": people[pair.person], "shape": shape, "voxels": counts}
         entries.append({"split": name, "path": f"{name}/{path.name}"} | whose)
-    if cuts:
-        cuts.tell()
+    for cut in cuts:
+        cut.tell()
     return write_set(
-        folder, str(source), "labeled volumes", entries, people=people, unit="mm", classes=list(classes), relabel=dict(relabel or {}),
+        folder, str(source), "labeled volumes", entries, people=people, unit="mm", classes=list(classes), channels=channels, relabel=dict(relabel or {}),
         window=window, size=size, spacing=spacing, affine_from=affine_from, identity_voxel=identity_voxel, ignore_index=ignore_index, **about,
     )  # fmt: skip
 
 
 def _numbers(values: Sequence[Any], count: int, kind: type = Real) -> bool:
     return len(values) == count and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
-
-
-def canonical(path: Path, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Values (z, y, x) float32, their affine, and what brings them back to the file's grid."""
-    values = nifti.values(path)
-    turned = apply_orientation(values, io_orientation(affine)).transpose(2, 1, 0)
-    original = {"original_shape": values.shape, "original_affine": affine}
-    return turned, nifti.canonical(values.shape, affine)[1][:, [2, 1, 0, 3]], original
-
-
-def _resampled(
-    image: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], window: Sequence[float] | None
-) -> tuple[np.ndarray, np.ndarray]:
-    if window:
-        np.clip(image, *window, out=image)
-        image -= window[0]
-        image /= window[1] - window[0]
-    if shape == image.shape:
-        return image, affine
-    steps = np.divide(image.shape, shape)
-    image = np.stack([_zoom(plane, shape[1:]) for plane in image])
-    image = np.stack([_zoom(rows, (shape[0], shape[2])) for rows in image.transpose(1, 0, 2)], 1)
-    if window:
-        np.clip(image, 0, 1, out=image)  # splines overshoot
-    moved = np.diag([*steps, 1.0])
-    moved[:3, 3] = (steps - 1) / 2
-    return image, affine @ moved
-
-
-def _zoom(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """By cubic splines; of a volume plane by plane, then along the third axis: the same as all at once, in less memory."""
-    if plane.shape == shape:
-        return plane
-    return ndimage.zoom(plane, np.divide(shape, plane.shape), order=3, mode="nearest", grid_mode=True)
 
 
 def _classes(

@@ -11,11 +11,14 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from lib import InputError
-from lib.data import decathlon, nifti
+from lib.data import decathlon, nifti, pairing
 from lib.data.index import SPLITS
 from lib.files import check_path, list_files
+from lib.text import pluralize
 
 VOLUMES, SEGMENTATIONS, SPLIT = "**/volume-*", "**/segmentation-*", {"val": 31}  # LiTS: the last 31 of 131
+SHARES = {"val": 0.1, "test": 0.25}  # of other sets
+Patterns = str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
 ENDINGS = (".nii.gz", ".nii", ".npy")
 
 
@@ -28,18 +31,26 @@ class VolumePair(NamedTuple):
     segmentation : its labels; None if there are none
     id : the case's name
     person : whose it is
+    more : the files of the image's further channels; of a file with a fourth axis of channels the same once more each
     """
 
     volume: Path
     segmentation: Path | None
     id: str
     person: str
+    more: tuple[Path, ...] = ()
+
+    @property
+    def channels(self) -> list[tuple[Path, int | None]]:
+        """The file of each channel, and its place on the fourth axis, None where there is no such axis."""
+        files = [self.volume, *self.more]
+        one_file = len(files) > 1 and len(set(files)) == 1
+        return [(path, c if one_file else None) for c, path in enumerate(files)]
 
 
 def find(
-    source: Path, volume_files: str | Mapping[str, str] | None = None,
-    segmentation_files: str | Mapping[str, str] | None = None, split: Mapping[str, Any] | None = None,
-    persons: Mapping[str, str] | None = None,
+    source: Path, volume_files: Patterns = None, segmentation_files: str | Mapping[str, str] | None = None,
+    split: Mapping[str, Any] | None = None, persons: Mapping[str, str] | None = None,
 ) -> dict[str, list[VolumePair]]:  # fmt: skip
     """Volumes and the segmentations that belong to them; a test case may lack one.
 
@@ -49,11 +60,12 @@ def find(
     Parameters
     ----------
     source : the folder
-    volume_files, segmentation_files : a folder or a pattern such as imagesTr/*_0000.nii.gz each, or {split: pattern};
-        None: what `lib.data.decathlon` finds in imagesTr/ and labelsTr/, in other folders LiTS's names
-    split : which ids, or how many (the last ones, test behind val), of the train pattern's cases go to val and test; a
-        split with a pattern of its own takes none; None: LiTS's last 31 to val, of a Decathlon's a tenth (at least one)
-        to val and a quarter to test
+    volume_files, segmentation_files : a folder or a pattern such as imagesTr/*_0000.nii.gz each, or {split: pattern}; of
+        several channels a list of patterns; None: what `lib.data.decathlon` finds in imagesTr/ and labelsTr/, in other
+        folders LiTS's names or, where there are none, what `lib.data.pairing` guesses and this prints
+    split : which ids, how many or which share of the persons (the last ones, test behind val), of the train pattern's
+        cases go to val and test; a split with a pattern of its own takes none; None: LiTS's last 31 to val, of others a
+        tenth of the persons to val and a quarter to test (at least one each, of fewer than four persons none to test)
     persons : {id: person}; else each case is a person
 
     Returns
@@ -71,10 +83,13 @@ def find(
     if not source.is_dir():
         raise InputError(source, "no such folder", f"one with volumes named {volume_files}")
     by_folders = volume_files is None and segmentation_files is None and decathlon.is_decathlon(source)
+    if volume_files is None and segmentation_files is None and not by_folders and not _matches(source, VOLUMES):
+        volume_files, segmentation_files = _guessed(source)
+    of_lits = volume_files is None and not by_folders
     volume_files, segmentation_files = volume_files or VOLUMES, segmentation_files or SEGMENTATIONS
-    if isinstance(volume_files, str) != isinstance(segmentation_files, str):
+    if isinstance(volume_files, Mapping) != isinstance(segmentation_files, Mapping):
         raise InputError("segmentation_files", f"got {segmentation_files!r}", f"as many as in {volume_files!r}")
-    volumes, labels = ({"train": p} if isinstance(p, str) else p for p in (volume_files, segmentation_files))
+    volumes, labels = (p if isinstance(p, Mapping) else {"train": p} for p in (volume_files, segmentation_files))
     for name in (*volumes, *labels, *(split or ())):
         if name not in SPLITS:
             raise InputError("split", f"got {name!r}", f"some of {', '.join(SPLITS)}")
@@ -83,8 +98,7 @@ def find(
     else:
         splits = {s: _pairs(source, volumes[s], labels.get(s), persons or {}) for s in SPLITS if s in volumes}
     if split is None:
-        count = len(splits.get("train", ()))
-        split = {"val": max(1, count // 10), "test": count // 4} if by_folders else SPLIT
+        split = _usual_split(splits.get("train", []), of_lits)
     if "train" in splits:
         splits |= _divided(splits["train"], {s: wanted for s, wanted in split.items() if wanted and s not in splits})
     first: dict[str, Path] = {}
@@ -100,13 +114,41 @@ def find(
     return {s: splits[s] for s in SPLITS if s in splits}
 
 
+def _guessed(source: Path) -> tuple[Patterns, str | None]:
+    """Patterns that the names of a folder's files suggest, printed; (None, None) where they suggest none."""
+    found = pairing.guess(source, ENDINGS)
+    if found is None:
+        return None, None
+    print(f"{source}: images {', '.join(found.images)} and labels {found.labels}, by their names")
+    return found.images[0] if len(found.images) == 1 else list(found.images), found.labels
+
+
+def _usual_split(pairs: list[VolumePair], of_lits: bool) -> dict[str, Any]:
+    persons = len({pair.person for pair in pairs})
+    if of_lits and persons > SPLIT["val"]:
+        return SPLIT
+    return SHARES if persons > 3 else {"val": SHARES["val"]}
+
+
 def _decathlon_pairs(source: Path, persons: Mapping[str, str]) -> list[VolumePair]:
     found = sorted(decathlon.pairs(source).items(), key=lambda item: _numbers(item[0]))
-    return [VolumePair(image, label, name, persons.get(name, name)) for name, (image, label) in found]
+    return [VolumePair(images[0], label, name, persons.get(name, name), images[1:]) for name, (images, label) in found]
 
 
-def _pairs(source: Path, pattern: str, other: str | None, persons: Mapping[str, str]) -> list[VolumePair]:
-    volumes, labels = _matches(source, pattern), _matches(source, other) if other else {}
+def _pairs(
+    source: Path, patterns: str | Sequence[str], other: str | None, persons: Mapping[str, str]
+) -> list[VolumePair]:  # fmt: skip
+    pattern, *further = [patterns] if isinstance(patterns, str) else patterns
+    if len(further) >= pairing.MOST_CHANNELS:
+        raise InputError("volume_files", f"{len(further) + 1} patterns", f"at most {pairing.MOST_CHANNELS} channels")
+    labels = _matches(source, other) if other else {}
+    both = {path for _, path in labels.values()}  # */*.nii also fits */*_seg.nii
+    volumes = {stars: found for stars, found in _matches(source, pattern).items() if found[1] not in both}
+    channels = [(p, _matches(source, p)) for p in further]
+    for name, matches in channels:
+        lost = next((path for stars, (_, path) in volumes.items() if stars not in matches), None)
+        if lost:
+            raise InputError(lost, "no further channel belongs to it", name)
     if not volumes:
         hint = f"nor is there a folder {decathlon.IMAGES}" if pattern == VOLUMES else ""
         raise InputError(source, f"nothing in it is named {pattern} ({', '.join(ENDINGS)})", hint=hint)
@@ -114,7 +156,13 @@ def _pairs(source: Path, pattern: str, other: str | None, persons: Mapping[str, 
     if lost:
         raise InputError(lost, "no volume belongs to it", pattern)
     return [
-        VolumePair(path, labels.get(stars, ("", None))[1], name, persons.get(name, name))
+        VolumePair(
+            path,
+            labels.get(stars, ("", None))[1],
+            name,
+            persons.get(name, name),
+            tuple(m[stars][1] for _, m in channels),
+        )
         for stars, (name, path) in sorted(volumes.items(), key=lambda item: [_numbers(text) for text in item[0]])
     ]
 
@@ -146,11 +194,15 @@ def _numbers(text: str) -> list[tuple[int, str]]:
 
 def _divided(pairs: list[VolumePair], split: dict[str, Any]) -> dict[str, list[VolumePair]]:
     taken, left = {}, list(pairs)
-    for name in sorted(split, key=lambda s: (isinstance(split[s], int), s != "test")):  # ids first, then the last ones
+    for name in sorted(
+        split, key=lambda s: (isinstance(split[s], int | float), s != "test")
+    ):  # ids first, then the last ones
         wanted, ids = split[name], {p.id: p for p in left}
-        if isinstance(wanted, bool) or not isinstance(wanted, int | list | tuple):
-            raise InputError("split", f"{name}: got {wanted!r}", "a number of volumes or a list of their ids")
-        if isinstance(wanted, int):
+        if isinstance(wanted, bool) or not isinstance(wanted, int | float | list | tuple):
+            raise InputError("split", f"{name}: got {wanted!r}", "a number of volumes, a share or a list of their ids")
+        if isinstance(wanted, float):
+            taken[name] = _share(wanted, pairs, left, name)
+        elif isinstance(wanted, int):
             if not 0 <= wanted < len(left):
                 raise InputError("split", f"{wanted} for {name} of {len(left)} volumes: none is left to train on")
             taken[name] = left[-wanted:]
@@ -163,6 +215,20 @@ def _divided(pairs: list[VolumePair], split: dict[str, Any]) -> dict[str, list[V
     if not left:
         raise InputError("split", f"all {len(pairs)} volumes are in {' and '.join(taken)}: none is left to train on")
     return taken | {"train": left}
+
+
+def _share(share: float, pairs: list[VolumePair], left: list[VolumePair], name: str) -> list[VolumePair]:
+    """The volumes of the last persons of `left` that are a share of all persons, at least one."""
+    every, remaining = (list(dict.fromkeys(p.person for p in some)) for some in (pairs, left))
+    if not 0 < share < 1:
+        raise InputError("split", f"{name}: got {share:g}", "a share above 0 and below 1")
+    count = max(1, int(share * len(every) + 1e-9))
+    if count >= len(remaining):
+        raise InputError(
+            "split", f"{share:g} for {name} of {pluralize(len(every), 'person')}: none is left to train on"
+        )
+    chosen = set(remaining[-count:])
+    return [p for p in left if p.person in chosen]
 
 
 def placed(
@@ -195,7 +261,11 @@ def placed(
         first, other = owner.setdefault(pair.person, (name, pair.volume))
         if first != name and pair.person not in shared:
             raise InputError(pair.volume, f"in {name}, {other.name} of the same person in {first}: split by person")
-        shape, affine = nifti.header(pair.volume, voxel=npy_voxel)
+        shape, affine = nifti.header(pair.volume, voxel=npy_voxel, channels=len(pair.channels))
+        for path in {*pair.more} - {pair.volume}:
+            grid, mine = nifti.header(path, voxel=npy_voxel)
+            if grid != shape or nifti.apart(shape, affine, mine):
+                raise InputError(path, f"another grid than {pair.volume.name}", "channels of one shape and affine")
         label_affine = None
         if pair.segmentation:
             other = nifti.header(pair.segmentation, voxel=npy_voxel)

@@ -139,7 +139,16 @@ def kept(path: Path, shape: Sequence[int], axes: int) -> list[int]:
     return left
 
 
-def header(path: Path, axes: int = 3, voxel: Sequence[float] = (1, 1, 1)) -> tuple[tuple[int, ...], np.ndarray]:
+def channels_in(path: Path) -> int:
+    """How many entries a NIfTI file's fourth axis has, of its only one beyond space; 1 if there is none."""
+    with reading(path):
+        shape = opened(path).shape
+    return shape[3] if len(shape) > 3 and math.prod(shape[3:]) == shape[3] else 1
+
+
+def header(
+    path: Path, axes: int = 3, voxel: Sequence[float] = (1, 1, 1), channels: int = 1
+) -> tuple[tuple[int, ...], np.ndarray]:  # fmt: skip
     """A file's shape and affine, without reading its values.
 
     Parameters
@@ -147,10 +156,11 @@ def header(path: Path, axes: int = 3, voxel: Sequence[float] = (1, 1, 1)) -> tup
     path : of the file
     axes : how many it has, 2 or 3, but for those of 1
     voxel : mm along x, y, z of npy files
+    channels : of the image, for which a file may have a fourth axis
 
     Returns
     -------
-    Its shape, and the affine (4, axes + 1) of its indices to mm.
+    Its shape without channels, and the affine (4, axes + 1) of its indices to mm.
 
     Raises
     ------
@@ -163,6 +173,8 @@ def header(path: Path, axes: int = 3, voxel: Sequence[float] = (1, 1, 1)) -> tup
         else:
             image = opened(path)
             whole, affine = image.shape, image.affine
+            if channels > 1 and whole[3:] == (channels,):
+                whole = whole[:3]
     which = kept(path, whole, axes)
     affine = affine[:, [*(range(axes) if path.suffix == ".npy" else which), 3]]
     _check_affine(path, affine)
@@ -180,13 +192,18 @@ def _check_affine(path: Path, affine: np.ndarray) -> None:
         )
 
 
-def values(path: Path, axes: int = 3) -> np.ndarray:
-    """A file's values with its `axes` axes, float32. InputError: not to be read, another number of axes, NaN or inf."""
+def values(path: Path, axes: int = 3, channel: int | None = None) -> np.ndarray:
+    """A file's values with its `axes` axes, float32; channel: that place of its fourth axis alone.
+
+    InputError: not to be read, another number of axes, NaN or inf.
+    """
     with reading(path):
         if path.suffix == ".npy":
             array = load_npy(path).astype(np.float32)
         else:
-            array = opened(path).get_fdata(dtype=np.float32, caching="unchanged")
+            image = opened(path)
+            image = image if channel is None else image.slicer[..., channel : channel + 1]
+            array = image.get_fdata(dtype=np.float32, caching="unchanged")
     array = array.reshape([array.shape[axis] for axis in kept(path, array.shape, axes)])
     bad = array.size - int(np.isfinite(array).sum())
     if bad:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from lib import InputError
 from lib.data import pictures
-from lib.data.case_files import CaseFile, split_cases
+from lib.data.case_files import CaseFile, split_cases, window_of
 from lib.data.hdf5 import open_hdf5
 from lib.data.lits import attributes, middle
 from lib.data.loaders import loaders
@@ -32,7 +32,7 @@ class Patch(NamedTuple):
 
     Parameters
     ----------
-    image : float32 (1, d, h, w)
+    image : float32 (C, d, h, w)
     label : int64 (d, h, w); None if unknown
     id, person : of the case
     origin : its first voxel in the volume (negative: in the padding)
@@ -73,7 +73,7 @@ def augment_patch(
 
     Parameters
     ----------
-    image : (1, d, h, w)
+    image : (C, d, h, w)
     label : (d, h, w)
     rng : what everything is drawn from
     flips : the probability of a flip along each axis
@@ -96,7 +96,7 @@ def augment_patch(
 
 
 def _posed(image: Tensor, label: Tensor, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Image (1, d, h, w) and label (d, h, w), whose voxel at offset v (W, H, D) from the middle comes from `matrix` v."""
+    """Image (C, d, h, w) and label (d, h, w), whose voxel at offset v (W, H, D) from the middle comes from `matrix` v."""
     sizes = np.array(label.shape[::-1])  # affine_grid counts W, H, D, in halves of the patch
     theta = torch.from_numpy(np.pad(matrix * sizes / sizes[:, None], ((0, 0), (0, 1)))).float()
     return posed(image, label, theta[None])
@@ -105,7 +105,7 @@ def _posed(image: Tensor, label: Tensor, matrix: np.ndarray) -> tuple[Tensor, Te
 class VolumePatches(Dataset):
     """Patches of volumes; items are asked for by index, or by (epoch, index).
 
-    An item is image (1, d, h, w) float32 and the target. More batches per epoch than the patches give begin them again,
+    An item is image (C, d, h, w) float32 and the target. More batches per epoch than the patches give begin them again,
     with the same draws. A volume smaller than the patch is padded evenly, its image with its `fill`, its label with 0.
 
     Parameters
@@ -145,7 +145,7 @@ class VolumePatches(Dataset):
         self.panels = partial(pictures.labels, ignore_index=self.ignore_index)
         about = [attributes(c.path) for c in cases]
         self.shapes = [(c.slices, *c.size) for c in cases]
-        self.fill = [float(a["fill"]) for a in about]
+        self.fill = [np.atleast_1d(a["fill"]).astype(np.float32) for a in about]
         self.centers = [
             _center(c, a["boxes"], organ) if crops == "around" else None for c, a in zip(cases, about, strict=True)
         ]
@@ -181,10 +181,10 @@ class VolumePatches(Dataset):
         low, high = np.maximum(origin, 0), np.minimum(np.add(origin, self.size), self.shapes[c])
         where = tuple(map(slice, low, high))
         with open_hdf5(self.cases[c].path) as file:
-            image, label = file["image"][where], file["label"][where] if self.cases[c].label else None
-        if image.shape != self.size:
+            image, label = window_of(file["image"], where), file["label"][where] if self.cases[c].label else None
+        if image.shape[1:] != self.size:
             margins = list(zip(low - origin, np.add(origin, self.size) - high, strict=True))
-            image = np.pad(image, margins, constant_values=self.fill[c])
+            image = np.stack([np.pad(x, margins, constant_values=f) for x, f in zip(image, self.fill[c], strict=True)])
             label = None if label is None else np.pad(label, margins)
         return image, label
 
@@ -198,7 +198,7 @@ class VolumePatches(Dataset):
     def _case(self, i: int, rng: np.random.Generator) -> Patch:
         case, origin = self.cases[self.index[i][0]], self._origin(i, rng)
         image, label = self._read(self.index[i][0], origin)
-        image = torch.from_numpy(image.astype(np.float32))[None]
+        image = torch.from_numpy(image.astype(np.float32))
         label = None if label is None else torch.from_numpy(label.astype(np.int64))
         return Patch(image, label, case.id, case.person, origin, case.path)
 
@@ -231,7 +231,7 @@ def dataloaders(
     count: int | None = None, organ: str | None = None, overlap: float = 0.0, fresh: bool = True,
     augmentation: dict[str, Any] | None = None, train_cases: int | None = None, seed: int = 0, **settings: Any,
 ):  # fmt: skip
-    """fastai DataLoaders of a prepared set's patches; a batch is image (N, 1, d, h, w), target.
+    """fastai DataLoaders of a prepared set's patches; a batch is image (N, C, d, h, w), target.
 
     Training patches are as `VolumePatches` makes them; of each val volume it is the covering grid, not augmented.
 

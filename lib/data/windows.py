@@ -28,8 +28,8 @@ def auto_window(image: np.ndarray) -> tuple[float, float]:
 class Cuts:
     """Counts what windows cut off, and prints it: a warning at once, where a given window cuts off over 1 % of a volume."""
 
-    def __init__(self, window: Sequence[float] | str):
-        self.window, self.kinds, self.warned = window, {}, False
+    def __init__(self, window: Sequence[float] | str, channel: str = ""):
+        self.window, self.channel, self.kinds, self.warned = window, channel, {}, False
 
     def choose(self, name: str, image: np.ndarray) -> tuple[float, float]:
         """The window (low, high) of one volume."""
@@ -51,7 +51,8 @@ class Cuts:
             below, above, low, high = np.transpose(rows)
             one = np.ptp(low) == np.ptp(high) == 0
             window = _range(low[0], high[0]) if one else "each one's least value to its 99.9th percentile"
-            print(f"window ({kind}, {len(rows)} volumes): {window}; {_shares(below.mean(), above.mean())}")
+            of = f"{self.channel}: " if self.channel else ""
+            print(f"{of}window ({kind}, {len(rows)} volumes): {window}; {_shares(below.mean(), above.mean())}")
 
 
 def _range(low: float, high: float) -> str:

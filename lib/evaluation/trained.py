@@ -9,7 +9,7 @@ from lib import InputError, models, runs
 from lib.evaluation.ladder import per_person
 from lib.evaluation.run_comparison import distinct
 from lib.files import read
-from lib.models.varnet_rcan import SelfEnsemble, VarNetRCAN
+from lib.models.varnet_rcan import SelfEnsemble
 from lib.runs import weights
 from lib.runs.weights import Trained
 
@@ -40,7 +40,7 @@ def load(inputs: list[str], self_ensemble: dict[str, Any] | None = None) -> dict
     )
     networks = dict(zip(names, trained, strict=True))
     for name, each in zip(names, trained, strict=True):
-        if self_ensemble and isinstance(each.model, VarNetRCAN):
+        if self_ensemble and models.entry(each.model).batch == "cascade":
             twice = each._replace(model=SelfEnsemble(each.model, **self_ensemble), run=None)
             networks[f"{name} + self-ensemble"] = twice
     if self_ensemble and len(networks) == len(trained):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lib import InputError
 from lib.files import replacing, write
+from lib.models import own
 
 TOLERANCE = 1e-4
 CONFIG = """name: "{name}"
@@ -40,7 +41,7 @@ def serve(model: nn.Module, name: str, example: Tensor, folder: Path) -> Path:
         For complex input, and if onnxruntime's output differs by more than 1e-4 (relative norm); nothing is written
         then.
     """
-    model, example = model.cpu().eval(), example.cpu()
+    model, example, name = model.cpu().eval(), example.cpu(), own.shown(name).rpartition(":")[2]
     if example.is_complex():
         raise InputError(name, "its input is complex, ONNX serves networks with real input and output only")
     target = Path(folder) / name / "1" / "model.onnx"

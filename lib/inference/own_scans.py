@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from lib import InputError
 from lib.data.fastmri import KspaceSlices, inputs_of
 from lib.data.fastmri_file import kspace_file
-from lib.data.formats.opening import KNOWN, Scan, open
+from lib.data.formats.opening import Scan, open, scan_files
 from lib.data.formats.record import KspaceScan
 from lib.data.formats.writing import write_fastmri
-from lib.files import file_name, list_files
+from lib.files import file_name
 from lib.inference.reconstruct import by_network
 from lib.kspace import center_crop
 from lib.text import one_line
@@ -35,11 +35,7 @@ def scans(source: Path, **settings: Any) -> dict[str, Scan]:
     InputError
         If the file can't be read, or nothing in the folder.
     """
-    listed = [source]
-    if source.is_dir():
-        listed = list_files(source, KNOWN) or [source]
-        listed = [source] if all(path.suffix in (".dcm", ".tif", ".tiff", ".png") for path in listed) else listed
-        listed = [path for path in listed if path.suffix != ".hdr" or not path.with_suffix(".cfl").exists()]
+    listed = scan_files(source)
     found: dict[str, Scan] = {}
     for path in listed:
         try:

@@ -7,16 +7,18 @@ from typing import Any
 import torch
 
 import lib.data
-from lib import ROOT, models
+from lib import ROOT, InputError, models
 from lib.data import cine, cine_files
 from lib.data.case_files import CaseSlices, split_cases
 from lib.data.fastmri import KspaceSlices, inputs_of, split_files
-from lib.data.index import read_set
+from lib.data.index import number_of_channels, read_set
 from lib.inference import layouts, onnx, reconstruct, segment
 from lib.inference.flips import flip_average
 from lib.losses import keras
+from lib.models import own
 from lib.models.varnet_rcan import SelfEnsemble
 from lib.runs import Run, prediction, weights
+from lib.text import pluralize, short
 
 
 def source(run: Run, network: str, settings: dict[str, Any]) -> Path:
@@ -65,7 +67,14 @@ def network(weights_of: Path | str, name: str, given: dict[str, Any], folder: Pa
         given = weights.with_varnet(given, [], weights_of)
     if family == "pairs":
         return weights.load(weights_of, name, given, _classes_of(folder), channels=1)
-    return weights.load(weights_of, name, given, read_set(folder).get("classes", ()))
+    content = read_set(folder)
+    trained = weights.load(weights_of, name, given, content.get("classes", ()))
+    found, count = own.inputs(trained.settings), number_of_channels(content)
+    if family in ("slices", "volumes") and found not in (None, count):
+        raise InputError(
+            short(folder), f"images with {pluralize(count, 'channel')}", f"{found}, as the network was trained"
+        )
+    return trained
 
 
 def _classes_of(folder: Path) -> Sequence[str]:
@@ -128,9 +137,10 @@ def _cascade(trained, folder, split, need_truth, path, device, self_ensemble, **
 
 
 def _slices(
-    trained, folder, split, need_truth, path, device, normalize, eval_batch_size, test_time_flips=(), channels=1
+    trained, folder, split, need_truth, path, device, normalize, eval_batch_size, test_time_flips=(), channels=None
 ):
-    slices = CaseSlices(split_cases(folder, split, need_truth), normalize, channels=channels)
+    count = channels or number_of_channels(read_set(folder))
+    slices = CaseSlices(split_cases(folder, split, need_truth), normalize, channels=count)
     model = flip_average(trained.model, test_time_flips, "HW")
     return segment.segment_slices(model, slices, path, device, eval_batch_size)
 

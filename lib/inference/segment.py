@@ -41,7 +41,7 @@ def _of_truth(p: torch.Tensor, label: torch.Tensor, ignore_index: int | None) ->
 def segment_slices(model: nn.Module, slices: CaseSlices, path: Path, device="cpu", batch_size: int = 1) -> Path:
     """Write result.h5 of segmented cases: one group per case with `input`, `output` and, if known, `truth`, all (S, H, W).
 
-    input: the image as stored (of three channels the middle one); output and truth: classes, uint8; of a one-channel
+    input: the image as stored (of several channels the middle one); output and truth: classes, uint8; of a one-channel
     network also `probability` (S, H, W) in 0 … 1. Attributes: person, file, classes, spacing, names (of the slices),
     ignore_index (the truth of pixels that aren't labeled), if there is one, and probability_of_truth, the mean
     probability of the right class over the labeled pixels. Prints a line per case; written under a temporary
@@ -109,11 +109,13 @@ def segment_volumes(
         for case in cases:
             arrays, right, count = _begin(result, case), 0.0, 0
             with open_hdf5(case.path) as file:
-                how = (patch, overlap, batch_size, device, float(file.attrs["fill"]), precision)
+                how = (patch, overlap, batch_size, device, file.attrs["fill"], precision)
                 affine = file.attrs["affine"]
                 for first, p in slabs(model, file["image"], *how):
                     at = slice(first, first + p.shape[1])
-                    arrays["output"][at], arrays["input"][at] = p.argmax(0), file["image"][at]
+                    image = file["image"][at]
+                    arrays["output"][at] = p.argmax(0)
+                    arrays["input"][at] = image if image.ndim == 3 else image[:, image.shape[1] // 2]
                     if case.label:
                         arrays["truth"][at] = label = file["label"][at]
                         of_truth = _of_truth(p[None], torch.from_numpy(label.astype(np.int64))[None], case.ignore_index)

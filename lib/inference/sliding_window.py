@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError, progress
+from lib.data.case_files import window_of
 from lib.losses.segmentation import probabilities
 from lib.models.blocks import autocast
 
@@ -20,7 +21,7 @@ from lib.models.blocks import autocast
 @torch.no_grad()
 def slabs(
     model: nn.Module, volume, patch: Sequence[int], overlap: float = 0.5, batch_size: int = 1, device="cpu",
-    outside: float = 0.0, precision: str = "fp32",
+    outside: float | Sequence[float] = 0.0, precision: str = "fp32",
 ) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
     """The class probabilities of a volume, slab by slab, from its first plane to its last.
 
@@ -28,13 +29,13 @@ def slabs(
 
     Parameters
     ----------
-    model : from (N, 1, d, h, w) to logits (N, C, d, h, w)
-    volume : (D, H, W), an array or an HDF5 data set, read window by window
+    model : from (N, channels, d, h, w) to logits (N, C, d, h, w)
+    volume : (D, H, W), or (D, channels, H, W), an array or an HDF5 data set, read window by window
     patch : (d, h, w) of a window
     overlap : the share of a window that the next one covers, at least 0 and below 1
     batch_size : windows at once
     device : where the network runs
-    outside : fills up a volume smaller than a window, on both sides
+    outside : fills up a volume smaller than a window, on both sides; of several channels one for each
     precision : of the network alone: fp32, bf16 or, on a GPU, fp16
 
     Yields
@@ -51,9 +52,10 @@ def slabs(
     if not 0 <= overlap < 1:
         raise InputError("overlap", f"got {overlap}", "a share of at least 0 and below 1")
     model, patch = model.to(device).eval(), tuple(patch)
-    size = tuple(max(extent, p) for extent, p in zip(volume.shape, patch, strict=True))
-    before = [(s - extent) // 2 for s, extent in zip(size, volume.shape, strict=True)]
-    kept = [slice(b, b + extent) for b, extent in zip(before, volume.shape, strict=True)]
+    shape = (volume.shape[0], *volume.shape[-2:])
+    size = tuple(max(extent, p) for extent, p in zip(shape, patch, strict=True))
+    before = [(s - extent) // 2 for s, extent in zip(size, shape, strict=True)]
+    kept = [slice(b, b + extent) for b, extent in zip(before, shape, strict=True)]
     weight = compute_importance_map(patch, mode="gaussian", device=device)
     weight = weight.clamp(min=max(weight[weight > 0].min().item(), 1e-3))
     step = [max(int(p * (1 - overlap)), 1) for p in patch]
@@ -67,7 +69,7 @@ def slabs(
             part = corners[i : i + batch_size]
             windows = torch.stack([_window(volume, (z, *c), patch, before, outside) for c in part])
             with autocast(torch.device(device).type, precision):
-                output = model(windows[:, None].to(device))
+                output = model(windows.to(device))
             window_probabilities = probabilities(output.float())
             if totals is None:
                 totals = torch.zeros(window_probabilities.shape[1], patch[0], *size[1:], device=device)
@@ -84,9 +86,12 @@ def slabs(
         totals, weights = (F.pad(x[..., done:, :, :], (0, 0, 0, 0, 0, done)) for x in (totals, weights))
 
 
-def _window(volume, start: Sequence[int], patch: Sequence[int], before: Sequence[int], outside: float) -> Tensor:
-    """The window (d, h, w) at `start` of the volume with `before` voxels in front, `outside` where there is none."""
+def _window(volume, start: Sequence[int], patch: Sequence[int], before: Sequence[int], outside) -> Tensor:
+    """The window (channels, d, h, w) at `start` of the volume with `before` voxels in front, `outside` where there is none."""
     ranges = [(s - b, s - b + p) for s, p, b in zip(start, patch, before, strict=True)]
-    inner = tuple(slice(max(a, 0), min(b, n)) for (a, b), n in zip(ranges, volume.shape, strict=True))
+    shape = (volume.shape[0], *volume.shape[-2:])
+    inner = tuple(slice(max(a, 0), min(b, n)) for (a, b), n in zip(ranges, shape, strict=True))
     widths = [(i.start - a, b - i.stop) for i, (a, b) in zip(inner, ranges, strict=True)]
-    return torch.from_numpy(np.pad(volume[inner].astype(np.float32), widths, constant_values=outside))
+    window = window_of(volume, inner).astype(np.float32)
+    fill = np.broadcast_to(outside, len(window))
+    return torch.from_numpy(np.stack([np.pad(x, widths, constant_values=f) for x, f in zip(window, fill, strict=True)]))

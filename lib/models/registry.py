@@ -5,9 +5,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from lib import InputError
+from lib.models import own
 from lib.models.families import FAMILIES
 from lib.text import one_of
 
@@ -20,6 +22,7 @@ _KINDS = {  # what `build` checks, by annotation
     Count: (Integral, f"a whole number from 1 to {MOST}"), int: (Integral, "a whole number"), float: (Real, "a number"),
     bool: (bool, "true or false"),
 }  # fmt: skip
+_CANT_BE_BUILT = (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Network:
     batch : what it is fed, one of the family's batches; None: the usual one
     tiny : settings for a quick try
     parts : settings that are another network's: {setting: (network, those of its settings that follow from the rest)}
+    file : a network of one's own is from, if it isn't a package's
 
     Raises
     ------
@@ -45,6 +49,7 @@ class Network:
     batch: str | None = None
     tiny: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    file: Path | None = None
 
     def __post_init__(self):
         if not callable(self.where) and not (isinstance(self.where, str) and ":" in self.where):
@@ -89,8 +94,12 @@ MODELS: "dict[str, Network | str | Callable[..., nn.Module]]" = {
 
 
 def entry(network: "str | nn.Module") -> Network:
-    """The line of MODELS of a network or its name; a bare class or "module:Class" counts as one of no family."""
+    """The line of MODELS of a network or its name; a bare class counts as one of no family. Of one's own one is made."""
     network = network if isinstance(network, str) else name_of(network)
+    if own.is_own(network):
+        found = own.find(network)
+        tiny = getattr(found.network, "tiny", {})
+        return Network(found.network, own.INPUTS[found.input], found.input, tiny, file=found.file)
     if network not in MODELS:
         raise InputError(f"network {network!r} is unknown", *one_of(network, MODELS))
     line = MODELS[network]
@@ -100,13 +109,13 @@ def entry(network: "str | nn.Module") -> Network:
 def name_of(network: "nn.Module") -> str:
     """The name by which a network was built, else its class's, or that of the class in MODELS which it extends."""
     names = [getattr(network, "network_type", ""), *(kind.__name__ for kind in type(network).__mro__)]
-    return next((name for name in names if name in MODELS), names[1])
+    return next((name for name in names if name in MODELS or own.is_own(name)), names[1])
 
 
 def family_of(name: Any, notebook: str = "") -> str:
     """The family of the network `name`; where it has none, the one that `notebook` trains; "" where neither tells."""
-    own = entry(name).family if name in MODELS else None
-    return own or next((name for name, family in FAMILIES.items() if family.notebook == notebook), "")
+    mine = entry(name).family if name in MODELS or own.is_own(name) else None
+    return mine or next((name for name, family in FAMILIES.items() if family.notebook == notebook), "")
 
 
 def notebook_of(name: Any) -> str | None:
@@ -118,6 +127,8 @@ def notebook_of(name: Any) -> str | None:
 def complete(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with the network's defaults for what is left out, its parts' too; tuples as lists, as JSON has them."""
     line = entry(name)
+    if own.is_own(name):
+        return own.defaults(line.where) | own.settings_of(line.where, line.batch, settings)
     defaults = {k: p.default for k, p in inspect.signature(line.load()).parameters.items()}
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in (defaults | settings).items()}  # as JSON has them
     for key, (part, follow) in line.parts.items():
@@ -153,23 +164,30 @@ def build(name: str, /, **settings) -> "nn.Module":
     InputError
         For an unknown name or setting, with the nearest one, and for settings that no network can be built with.
     """
-    network = entry(name).load()
+    line = entry(name)
+    network = line.load()
+    if own.is_own(name):
+        settings = own.settings_of(network, line.batch, settings)
     has = inspect.signature(network).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in has.values())
+    name_shown, expected_errors = own.shown(name), Exception if own.is_own(name) else _CANT_BE_BUILT
     for key in settings:
+        if key not in has and open_ended:
+            continue
         if key not in has:
-            raise InputError(f"{name}: setting {key!r} is unknown", *one_of(key, has))
+            raise InputError(f"{name_shown}: setting {key!r} is unknown", *one_of(key, has))
         if settings[key] is not has[key].default and (expected := _expected(settings[key], has[key].annotation)):
-            raise InputError(name, f"{key} is {settings[key]!r}", expected)
+            raise InputError(name_shown, f"{key} is {settings[key]!r}", expected)
     from lib.models.blocks import steady
 
     try:
         model = steady(network(**settings))
     except InputError:
         raise
-    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except expected_errors as error:
         given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{name}({given}) can't be built", reason) from error
+        raise InputError(f"{name_shown}({given}) can't be built", reason) from error
     model.network_type = name
     return model
 

@@ -134,7 +134,7 @@ class SelfEnsemble(nn.Module):
 
     Parameters
     ----------
-    model : trained
+    model : trained; one of the user's own without `images` and `refine` is turned as a whole, as of "kspace"
     turns : names of TURNS
     of : "image" turns what goes into the RCAN, "kspace" what goes into the whole cascade
         90° turns need square images, and k-space can't take them: they would move the phase encode to the other axis.
@@ -154,7 +154,8 @@ class SelfEnsemble(nn.Module):
         known = {"image": TURNS, "kspace": REVERSED_AXES}
         if of not in known:
             raise InputError("self_ensemble", f"of is {of!r}", "image or kspace")
-        self.model, self.turns, self.of = model, list(turns), of
+        self.model, self.turns = model, list(turns)
+        self.of = of if hasattr(model, "refine") else "kspace"
         for turn in self.turns or [""]:
             if turn not in known[of]:
                 raise InputError("self_ensemble", f"turns of {of}: {turn!r}", f"some of {', '.join(known[of])}")

@@ -13,7 +13,7 @@ from lib import RUNS, InputError, startup
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 if every task ended ok, 1 if one didn't, 2 if the recipe can't be run, 130 if interrupted.
 
-    Of --again 0 if all metrics agree, 1 if the run failed or some don't.
+    Of --again 0 if all metrics agree, 1 if the run failed or some don't; of --new 0 if the recipe is written.
     """
     parser = argparse.ArgumentParser(prog="python -m lib", description="Run the tasks of a recipe, in order.")
     parser.add_argument("recipe", nargs="?", type=Path, help="a YAML list of tasks, such as those in runs/")
@@ -22,11 +22,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="keep what is done, continue the rest, train longer")
     parser.add_argument("--detach", action="store_true", help="run in the background, safe from a closed terminal")
     parser.add_argument("--again", metavar="RUN", help="in place of a recipe: rerun a run and compare its metrics")
+    parser.add_argument(
+        "--new", nargs="+", metavar=("KIND", "PATH"),
+        help="in place of a recipe: write one for your own data; KIND: segmentation, kspace or cine",
+    )  # fmt: skip
     given = parser.parse_args(arguments)
-    if (given.recipe is None) == (given.again is None):
-        parser.error("give a recipe, or --again and a run")
-    if given.again is not None and (given.only or given.quick or given.resume or given.detach):
-        parser.error("--again takes no other option: it runs what the run has run")
+    if [given.recipe, given.again, given.new].count(None) != 2:
+        parser.error("give a recipe, --again and a run, or --new, a kind and a path")
+    for option in ("again", "new"):
+        if getattr(given, option) is not None and (given.only or given.quick or given.resume or given.detach):
+            parser.error(f"--{option} takes no other option")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # names of files needn't be texts
     try:
@@ -35,6 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
 
             startup.ready()
             return 0 if again(given.again) else 1
+        if given.new is not None:
+            from lib.recipes.new import new
+
+            startup.ready()
+            new(given.new[0], [Path(path) for path in given.new[1:]])
+            return 0
         from lib.recipes import execute, plan
 
         startup.ready()
@@ -49,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("memory: there is no more; close other programs, or raise ulimit -v", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        hint = "" if given.again else "; the same command with --resume goes on from here"
+        hint = "" if given.again or given.new else "; the same command with --resume goes on from here"
         print(f"interrupted{hint}", file=sys.stderr)
         return 130
     execute.report(results)

@@ -10,13 +10,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from lib import ROOT, locks
+import psutil
+
+from lib import ROOT, locks, system
 from lib.text import OUT_OF_MEMORY
 
 
 def death(code: int | None) -> str:
     """Why a kernel ended, from its process's return code, in one line."""
-    if code == -signal.SIGKILL:
+    if code == -system.KILLED:
         return f"killed by signal 9, {OUT_OF_MEMORY}"
     if code and code < 0:
         return f"the kernel was killed by signal {-code} ({signal.Signals(-code).name}), kernel.log may say more"
@@ -60,8 +62,8 @@ class Kernels(list):
 
 def _kill(process: subprocess.Popen) -> None:
     if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own: workers go with it
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            system.kill_group(process)  # it leads a group of its own: workers go with it
 
 
 def manager(kernels: Kernels, output: Any, run: Path) -> type:

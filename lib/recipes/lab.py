@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -77,7 +78,9 @@ def main() -> None:
     first = min((ROOT / "notebooks").glob("*.ipynb")).name
     command = [sys.executable, "-m", "jupyter", "lab", str(parameters.MINE / first), *sys.argv[1:]]
     os.chdir(ROOT)
-    os.execv(sys.executable, command)
+    if os.name == "posix":
+        os.execv(sys.executable, command)
+    sys.exit(subprocess.call(command))
 
 
 if __name__ == "__main__":

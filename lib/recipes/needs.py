@@ -7,6 +7,7 @@ from lib import ROOT, InputError, models
 from lib.data import prepared
 from lib.data.index import SPLITS, read_set
 from lib.inference import results
+from lib.models import own
 from lib.runs import prediction
 from lib.runs.parameters import choose
 
@@ -38,7 +39,7 @@ def check_prediction(parameters: dict[str, Any], trained: dict[str, Any] | None)
     else:
         if not trained.get("network_type"):
             raise InputError("saved_network_weights", f"task {source} trains no network")
-        if network_type not in (None, trained["network_type"]):
+        if network_type and not own.same(network_type, trained["network_type"]):
             raise InputError(f"task {source}", f"trains {trained['network_type']}", network_type)
         origin = prediction.checked(prediction.Origin(trained["network_type"], {}, trained))
     return {"network_type": origin.network} | prediction.data_of(parameters, origin)

@@ -10,6 +10,8 @@ from pydantic import Field
 
 from lib import ROOT, InputError, models, runs
 from lib.data.index import prepared, read_set
+from lib.files import checksum, read
+from lib.models import own
 from lib.runs import parameters, status_file
 from lib.runs.schema import Schema
 from lib.text import errors_at, short, value_or_error
@@ -136,7 +138,20 @@ class Task:
         state, given = status_file.recorded(run), [self.parameters.get("saved_network_weights")]
         given += self.parameters.get("inputs") or ()
         started = [status_file.recorded(ROOT / name).get("started", "") for name in given if name]
-        return state["status"] != "skipped" and any(state["started"] < other for other in started)
+        older = any(state["started"] < other for other in started)
+        return state["status"] != "skipped" and (older or self._recoded(run))
+
+    def _recoded(self, run: Path) -> bool:
+        """Whether the file of the user's own network has changed since `run`."""
+        files = own.files(self.parameters.get("network_type"))
+        if not files:
+            return False
+        try:
+            inputs = read(run / "manifest.json")["inputs"]
+            then = {name: total for each in inputs for name, total in each["sha256"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return True  # damaged, or killed before it was written
+        return any(then.get(path.name) != checksum(path) for path in files)
 
 
 def task_of(entry: dict[str, Any], number: int, folder: Path, quick: bool, names: list[str]) -> Task:
@@ -148,6 +163,7 @@ def task_of(entry: dict[str, Any], number: int, folder: Path, quick: bool, names
     if name in names:
         raise InputError(f"task {name}", f"the name stands twice, entries {names.index(name) + 1} and {number}")
     with errors_at(f"task {name}"):
+        entry = _own_network(entry, folder)
         notebook = _notebook(entry)
         known = parameters.parameters(notebook)
         about = {"runs": known["inputs"].default} if "inputs" in known else {}
@@ -186,6 +202,18 @@ def _notebook(entry: dict[str, Any]) -> Path:
         trained = (network for network in models.MODELS if models.notebook_of(network))
         raise InputError("notebook", f"missing, and network_type implies one only for {', '.join(trained)}")
     return parameters.notebook(name)
+
+
+def _own_network(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An entry whose network_type is one of the user's own with its file in the recipe's folder, and with the key `input` in it."""
+    if not own.is_own(name := entry.get("network_type")):
+        return entry
+    entry, trains = dict(entry), {family.notebook: family.batches for family in models.FAMILIES.values()}
+    batches = trains.get(str(entry.get("notebook")), ())
+    fed = entry.pop("input", "" if len(batches) != 1 else batches[0])
+    if not isinstance(fed, str):
+        raise InputError("input", f"got {fed!r}", f"one of {', '.join(own.INPUTS)}")
+    return entry | {"network_type": own.beside(name, folder, fed)}
 
 
 def _check_keys(given: dict[str, Any], known: dict[str, parameters.Parameter], notebook: Path) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from lib import InputError, metrics, runs
 from lib.files import read
+from lib.models import own
 
 SYMBOLS = {"ok": "✓", "running": "●", "failed": "✗", "killed": "■", "skipped": "–", "damaged": "?"}
 METRICS = {name: metrics.METRICS[name].title for name in [*metrics.standard(), *metrics.scored("labels")]}
@@ -77,7 +78,7 @@ def row(path: Path) -> Row:
         started, status, seconds = _stamped(path.name), "damaged", None
     try:
         task = read(path / "task.json")
-        notebook, network = str(task["notebook"]), str(task["parameters"].get("network_type") or "")
+        notebook, network = str(task["notebook"]), own.shown(str(task["parameters"].get("network_type") or ""))
         role = str(task.get("role") or "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         notebook, role, network, message = "", "", "", message or "task.json is missing or unreadable"

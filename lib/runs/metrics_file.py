@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.files import read
+from lib.models import own
 from lib.runs.run import history
 from lib.runs.status_file import status
 
@@ -19,7 +20,7 @@ def table(runs: Iterable[os.PathLike | str] | None = None):
         try:
             state, task = status(path), read(path / "task.json")
             row = {"task": path.parent.name, "time": path.name, "status": state["status"], "seconds": state["seconds"]}
-            row |= {"notebook": task["notebook"], "network": task["parameters"].get("network_type")}
+            row |= {"notebook": task["notebook"], "network": own.shown(task["parameters"].get("network_type"))}
             main = headline(path).items()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # damaged: lib.runs.listing shows it

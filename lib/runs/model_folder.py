@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lib import ROOT, InputError
-from lib.files import read, write
-from lib.runs.run import find
+from lib.files import checksum, read, write
+from lib.models import own
+from lib.runs.run import find, roots
 from lib.text import short
 
 
@@ -17,7 +18,8 @@ def save_model(
 ) -> None:  # fmt: skip
     """Writes model_weights/model.safetensors and model.json: all that `load_model` needs to rebuild the network.
 
-    classes: names of the classes that a segmenting network was trained on, in the order of its outputs.
+    A network of one's own has its file beside them. classes: names of the classes that a segmenting network was trained on,
+    in the order of its outputs.
     preprocessing: how its inputs were made (such as normalize="z_score"), for `lib.runs.prediction.complete`.
     """
     from safetensors.torch import save
@@ -26,6 +28,12 @@ def save_model(
 
     folder, settings = Path(run) / "model_weights", models.complete(name, settings)  # another default mustn't change it
     about = {"name": name, "settings": settings, "classes": list(classes), "preprocessing": preprocessing}
+    if own.is_own(name):
+        line = models.entry(name)
+        about |= {"name": f"{own.shown(name)}:{line.batch}"}
+        if line.file:
+            write(folder / line.file.name, line.file.read_bytes())
+            about |= {"code": {line.file.name: checksum(line.file)}}
     write(folder / "model.safetensors", save({k: v.detach().cpu().clone() for k, v in model.state_dict().items()}))
     write(folder / "model.json", {k: v for k, v in about.items() if v or k == "settings"})
 
@@ -46,11 +54,12 @@ def weights_of(source: os.PathLike | str) -> Path:
 def description(place: Path) -> dict[str, Any]:
     """A folder's model.json with its `name`, `settings`, and `classes` and `preprocessing` if known; {} if it has none.
 
-    InputError if it isn't as `save_model` writes it.
+    Of a network of one's own with a file beside it the name has that file's path. InputError if it isn't as `save_model`
+    writes it, or comes with code that no one here has trained.
     """
     path = place / "model.json"
     about = read(path) if path.is_file() else {}
-    kinds = {"name": str, "settings": dict, "classes": list, "preprocessing": dict, "fed": dict}
+    kinds = {"name": str, "settings": dict, "classes": list, "preprocessing": dict, "fed": dict, "code": dict}
     odd = [
         key
         for key, kind in kinds.items()
@@ -64,7 +73,26 @@ def description(place: Path) -> dict[str, Any]:
         )
     if "fed" in about:  # older runs' name, with a British spelling in it
         about["preprocessing"] = {k.replace("normalise", "normalize"): v for k, v in about.pop("fed").items()}
+    if about.get("code"):
+        about["name"] = _with_code(place, about)
     return about
+
+
+def _with_code(place: Path, about: dict[str, Any]) -> str:
+    """The name of a network whose code lies in the folder; a run folder from elsewhere may bring any, so its isn't run."""
+    (name, total), *_ = about["code"].items()
+    path, name_shown = place / Path(name).name, about["name"]
+    if not path.is_file() or checksum(path) != total:
+        raise InputError(short(path), "not the code that was trained: gone or changed", hint="the file is damaged")
+    if not any(place.resolve().is_relative_to(root.resolve()) for root in roots()):
+        _, kind, fed = own.split(name_shown)
+        mine = own.file_of(path.name)
+        if mine is None or checksum(mine) != total:
+            raise InputError(
+                short(path), f"code of a network from elsewhere, which isn't run ({kind})",
+                hint=f"read it, and put it beside your notebook as {path.name} if you trust it",
+            )  # fmt: skip
+    return f"{path}:{name_shown.partition(':')[2]}"
 
 
 def load_model(run: os.PathLike | str):

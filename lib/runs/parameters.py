@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from lib import ROOT, InputError, models
+from lib.models import own
 from lib.runs.schema import Augmentation, Shared, expected
 from lib.text import did_you_mean, errors_at
 
@@ -127,13 +128,14 @@ def check_values(path: Path, values: dict[str, Any], task: str | None = None) ->
     for name, value in complete.items():
         complete[name] = _typed(value, known[name].type.split("|"), name, where)
     if complete.get("task_name", "") is None and complete.get("network_type"):
-        complete["task_name"] = f"train_{complete['network_type'].lower()}"
+        complete["task_name"] = f"train_{own.shown(complete['network_type']).rpartition(':')[2].lower()}"
     if {"network_type", "network_settings"} <= known.keys():
         complete["network_settings"] = _settings(complete, known)
     shared = {k: v for k, v in complete.items() if k in Shared.model_fields and v is not None}
     with errors_at(where):
         complete |= validated(Shared, shared, shared | values)
-    family = models.family_of(complete.get("network_type"), Path(path).stem)
+    with errors_at(where):
+        family = models.family_of(complete.get("network_type"), Path(path).stem)
     allowed = models.FAMILIES[family].augmentation if family else Augmentation.model_fields
     for name in complete.get("augmentation") or {}:
         if name not in allowed:
@@ -204,14 +206,15 @@ def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
 
     where = f"task {task}"
     if complete.get("network_type") is not None:
-        if complete["network_type"] not in models.MODELS:
+        if complete["network_type"] not in models.MODELS and not own.is_own(complete["network_type"]):
             raise InputError(where, f"network_type: {choose(complete['network_type'], models.MODELS)}")
         settings = dict(complete.get("network_settings") or {})
         if "regularization" in settings and "regularization" in complete:
             raise InputError(where, "network_settings: regularization is a parameter of its own: give it there")
         if (complete.get("regularization") or {}).get("type"):
             settings["regularization"] = complete["regularization"]
-        with errors_at(f"{where}: network_settings"), torch.device("meta"):  # no memory, no time
+        device = "cpu" if own.is_own(complete["network_type"]) else "meta"  # meta: no memory, no time
+        with errors_at(f"{where}: network_settings"), torch.device(device):
             models.build(complete["network_type"], **settings)
     family = models.family_of(complete.get("network_type"), notebook)
     with errors_at(where):
@@ -233,6 +236,8 @@ def _settings(complete: dict[str, Any], defaults: dict[str, Parameter]) -> dict[
     kind, settings = complete["network_type"], complete["network_settings"]
     if not settings or kind == defaults["network_type"].default or settings != defaults["network_settings"].default:
         return settings
+    if own.is_own(kind):
+        return {}
     return settings if kind not in models.MODELS or models.known(kind, settings) == settings else {}
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from lib import InputError, models
 from lib.data.index import read_set
+from lib.models import own
 from lib.runs import parameters
 from lib.runs.model_folder import description, weights_of
 from lib.runs.status_file import begun
@@ -51,8 +52,8 @@ def origin(weights: os.PathLike | str, network_type: str | None = None) -> Origi
         raise InputError(short(place), "no model.json in it", hint="the run has trained no network")
     if not name:
         raise InputError("network_type", "missing", hint=f"{short(place)} doesn't say whose weights it holds")
-    if network_type and name != network_type:
-        raise InputError(short(place), f"weights of {name}", network_type)
+    if network_type and not own.same(name, network_type):
+        raise InputError(short(place), f"weights of {own.shown(name)}", own.shown(network_type))
     task = begun(place.parent if place.name == "model_weights" else place)
     return checked(Origin(name, about.get("preprocessing", {}), task.get("parameters", {})))
 
@@ -81,14 +82,16 @@ def data_of(given: dict[str, Any], origin: Origin) -> dict[str, Any]:
     mine, trained = origin.family.predict, origin.parameters
     for name in dict.fromkeys(name for family in models.FAMILIES.values() for name in family.predict):
         if name not in mine and given.get(name):
-            raise InputError(name, f"{origin.network} has no such setting", f"some of {', '.join(mine)}")
+            raise InputError(name, f"{own.shown(origin.network)} has no such setting", f"some of {', '.join(mine)}")
     if given.get("images") and given.get("evaluate"):
         raise InputError("evaluate", "got true", "false", "images have no masks to be compared with")
     data, files = given.get("data"), given.get("files")
     if not data and not files:
         data, files = trained.get("data"), trained.get("files")
     if not (data or files or given.get("images")):
-        raise InputError("data", "missing", hint=f"the weights don't say on which data {origin.network} was trained")
+        raise InputError(
+            "data", "missing", hint=f"the weights don't say on which data {own.shown(origin.network)} was trained"
+        )
     return {"data": data, "files": files}
 
 
@@ -124,4 +127,4 @@ def check_kind(folder: Path, network: str) -> None:
     """InputError if a prepared set is for networks of another family than `network`'s; a kind of the user's own passes."""
     kind, fits = read_set(folder).get("kind", ""), models.FAMILIES[models.family_of(network)].data
     if fits not in kind and any(family.data in kind for family in models.FAMILIES.values()):
-        raise InputError(folder, f"a set of {kind}", f"{fits} for {network}")
+        raise InputError(folder, f"a set of {kind}", f"{fits} for {own.shown(network)}")

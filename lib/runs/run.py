@@ -17,6 +17,7 @@ from typing import Any
 from lib import ROOT, RUNS, InputError, locks, processes
 from lib.data.index import prepared
 from lib.files import check_path, check_writable, clear, read, write
+from lib.models import own
 from lib.runs import error_boxes, manifest, parameters
 from lib.runs.status_file import is_good, lock, mark, owned, recorded, status, take
 from lib.text import short
@@ -70,7 +71,7 @@ def start(notebook: str, values: dict[str, Any]) -> Run:
     unknown = {name: values.get(name) for name in _injected(values) - known.keys()}
     complete = parameters.check(source, unknown | {k: v for k, v in values.items() if k in known})
     reads = [*(complete.get("inputs") or ()), complete.get("saved_network_weights")]
-    inputs = [find(name) for name in reads if name]
+    inputs = [find(name) for name in reads if name] + own.files(complete.get("network_type"))
     given = complete.get("run_dir")
     task = complete.get("task_name") or re.sub(r"^\d+_", "", source.stem)
     if not re.fullmatch(parameters.NAME, task) or task in RESERVED_NAMES:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from lib import ROOT, InputError, models, runs
+from lib.models import own
 from lib.models.state_dict import fill, settings_in, tensors
 from lib.runs.model_folder import description
 from lib.text import short
@@ -38,8 +39,8 @@ def _described(source: os.PathLike | str, kind: str | None = None) -> tuple[Path
     about = description(place)
     if kind and place.is_file() and (settings := settings_in(kind, tensors(place), place)):
         about = {"name": kind, "settings": settings}
-    if about and kind and about["name"] != kind:
-        raise InputError(short(place), f"weights of {about['name']}", kind)
+    if about and kind and not own.same(about["name"], kind):
+        raise InputError(short(place), f"weights of {own.shown(about['name'])}", own.shown(kind))
     return place, about
 
 
@@ -93,15 +94,15 @@ def load(
         If the weights are another network's, or it was trained on other classes, or in another order.
     """
     place, about = _described(source, kind)
-    kind, given, stored = kind or about.get("name", ""), given or {}, about.get("settings", {})
+    kind, given, stored = about.get("name") or kind or "", given or {}, about.get("settings", {})
     if not kind and place.is_file():
         raise InputError(short(place), "a single file doesn't say which network its weights are of")
     if not about and not given and not place.is_file():
         raise InputError(short(place), "no model.json in it", hint="the run has trained no network")
     settings = given | stored if place.is_file() or not stored else stored
     mine, as_left = models.complete(kind, given), models.complete(kind, settings)
-    for key in (key for key in given if as_left.get(key) != mine[key]):
-        print(f"{key}: {as_left.get(key)!r} as in the run of the weights, not {mine[key]!r}")
+    for key in (key for key in given if as_left.get(key) != mine.get(key)):
+        print(f"{key}: {as_left.get(key)!r} as in the run of the weights, not {mine.get(key)!r}")
     known = tuple(about.get("classes", ()))
     if known and classes and known != tuple(classes):
         raise InputError(short(place), _both(known, classes), "the same, in the same order")
@@ -127,9 +128,10 @@ def _both(known: Sequence[str], classes: Sequence[str]) -> str:
 def _check_outputs(kind: str, settings: dict[str, Any], classes: Sequence[str], channels: int | None) -> None:
     """InputError if a segmenting network has another number of outputs than the data need."""
     expected = channels or len(classes)
-    if classes and (found := models.complete(kind, settings)["num_classes"]) != expected:
+    found = own.outputs(models.complete(kind, settings)) if classes else None
+    if found not in (None, expected):
         what = f"the data have {len(classes)} classes ({', '.join(classes)})"
-        raise InputError(f"{kind} with num_classes {found}", what, str(expected))
+        raise InputError(f"{own.shown(kind)} with num_classes {found}", what, str(expected))
 
 
 def network_name(source: os.PathLike | str) -> str:
@@ -158,13 +160,17 @@ def _checked_settings(place: Path, about: dict[str, Any], kind: str, given: dict
     return given | stored
 
 
-def with_varnet(settings: dict[str, Any], inputs: list[str], weights: os.PathLike | str | None) -> dict[str, Any]:
+def with_varnet(
+    settings: dict[str, Any], inputs: list[str], weights: os.PathLike | str | None, kind: str = "VarNetRCAN"
+) -> dict[str, Any]:  # fmt: skip
     """A cascade's settings with those of its VarNet: of the cascade's own `weights`, else of the VarNet inputs[0].
 
-    What a single file's weights don't tell, `settings` say. InputError where there is neither.
+    A cascade `kind` of one's own may have none. What a single file's weights don't tell, `settings` say. InputError where there is neither.
     """
+    if not models.known(kind, {"varnet": None}):
+        return settings
     if weights and not (ROOT / weights).is_file():
-        return settings | {"varnet": settings_of(weights, "VarNetRCAN")["varnet"]}
+        return settings | {"varnet": settings_of(weights, kind)["varnet"]}
     if not weights and not inputs:
         raise InputError("inputs", "no VarNet given", "a task, a run folder or a file of weights (runs: in a recipe)")
     varnet = settings_of(weights or inputs[0], "VarNet", settings.get("varnet"))

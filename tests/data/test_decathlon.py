@@ -83,20 +83,38 @@ def test_the_training_list_decides_where_there_is_one(tmp_path, capsys):
     assert "not listed in dataset.json: a_2.nii.gz\n" in said
 
 
-def test_several_channels_are_refused_with_their_names(tmp_path):
+def test_channels_are_in_order_in_files_of_their_own_or_on_a_fourth_axis(tmp_path):
+    source = folder(tmp_path / "files", suffix="_0000", modality={"0": "T2", "1": "ADC"})
+    for case in ("a_1", "a_2", "a_10"):
+        volume(source / "imagesTr" / f"{case}_0001.nii.gz")
+    assert [p.name for p in decathlon.pairs(source)["a_2"][0]] == ["a_2_0000.nii.gz", "a_2_0001.nii.gz"]
+    source = folder(tmp_path / "axis", modality={"0": "T2", "1": "ADC"})
+    for case in ("a_1", "a_2", "a_10"):
+        volume(source / "imagesTr" / f"{case}.nii.gz", np.zeros((3, 4, 5, 2), np.uint8))
+    assert decathlon.pairs(source)["a_2"][0] == (source / "imagesTr" / "a_2.nii.gz",) * 2
+    assert decathlon.channels(source) == ("T2", "ADC")
+
+
+def test_channels_that_are_not_all_there_are_refused(tmp_path):
     source = folder(tmp_path / "files", suffix="_0000")
     volume(source / "imagesTr" / "a_2_0001.nii.gz")
-    with refused(where=r"a_2_0000.nii.gz", found="channels _0000, _0001", expected="_0000 alone"):
+    with refused(where=r"a_2_0000.nii.gz", found="2 channels, a_10_0000.nii.gz has 1", expected="as many"):
+        decathlon.pairs(source)
+    volume(source / "imagesTr" / "a_2_0003.nii.gz")
+    with refused(where=r"a_2_0000.nii.gz", found="channels _0000, _0001, _0003", expected="_0000, _0001, _0002"):
         decathlon.pairs(source)
     source = folder(tmp_path / "one", cases=("a_1",), suffix="_0001")
     with refused(where="a_1_0001.nii.gz", found="channels _0001$"):
         decathlon.pairs(source)
-    source = folder(tmp_path / "axis")
+    source = folder(tmp_path / "axis", cases=("a_2",))
     volume(source / "imagesTr" / "a_2.nii.gz", np.zeros((3, 4, 5, 2), np.uint8))
-    with refused(where="a_2.nii.gz", found=r"shape \(3, 4, 5, 2\), 2 channels", expected="one"):
+    with refused(where="a_2.nii.gz", found="a fourth axis of 2", expected="one channel"):
+        decathlon.pairs(source)
+    volume(source / "imagesTr" / "a_2.nii.gz", np.zeros((3, 4, 5, 5), np.uint8))
+    with refused(where="a_2.nii.gz", found="5 channels", expected="at most 4"):
         decathlon.pairs(source)
     for key, value in (("modality", {"0": "T2", "1": "ADC"}), ("channel_names", {"0": "T2", "1": "ADC"})):
-        with refused(where="dataset.json", found=r"2 channels \(T2, ADC\)"):
+        with refused(where="a_1.nii.gz", found="1 channels", expected=r"2, as dataset.json has them \(T2, ADC\)"):
             decathlon.pairs(folder(tmp_path / key, **{key: value}))
 
 

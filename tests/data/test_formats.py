@@ -224,6 +224,30 @@ def test_every_real_file_that_pydicom_ships_reads_or_is_refused_in_one_line():
     assert read > 20
 
 
+@pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless", "RLELossless"])
+def test_slices_that_a_scanner_has_compressed_are_the_same(tmp_path, syntax):
+    """Compressed by gdcm itself, read through pydicom's plugins."""
+    import gdcm
+
+    plain = written.dicom_folder(tmp_path / "plain")
+    (tmp_path / "made").mkdir()
+    for path in sorted(p for p in plain.iterdir() if p.name != "readme"):
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(str(tmp_path / "made" / path.name))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+    scan = open(tmp_path / "made")
+    assert np.array_equal(np.stack([scan.slice(s) for s in range(written.SLICES)]), written.VOLUME)
+
+
 @pytest.mark.parametrize("name", ["ISMRMRD", "Siemens", "BART", "MATLAB 5", "npz"])
 def test_look_shows_every_method_of_raw_data(tmp_path, name, capsys):
     ending, write, settings = written.KSPACE[name]

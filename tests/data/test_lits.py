@@ -118,7 +118,7 @@ FINDING = {
     "no volume": ((*PAIR, "segmentation-2.nii"), {}, r"segmentation-2.nii: no volume belongs to it, expected \*\*/volume"),
     "twice": ((*PAIR, "b/volume-1.nii.gz"), {}, r"volume-1.nii: .*volume-1.nii.gz has the same name|volume-1.nii.gz: .*same"),
     "nothing": (("a.nii",), {}, r"nothing in it is named \*\*/volume-\* \(.nii.gz, .nii, .npy\)"),
-    "too few": (PAIR, {}, "split: 31 for val of 1 volumes: none is left to train on"),
+    "too few": (PAIR, {}, "split: 0.1 for val of 1 person: none is left to train on"),
     "no id": (PAIR, {"split": {"val": ["volume-7"]}}, "split: val: no volume 'volume-7' is left, expected volume-1"),
     "all": (PAIR, {"split": {"val": ["volume-1"]}}, "split: all 1 volumes are in val: none is left"),
     "split": (PAIR, {"split": {"eval": 1}}, "split: got 'eval', expected some of train, val, test"),
@@ -302,7 +302,8 @@ def test_a_person_stands_in_one_split_and_settings_are_checked_first(source, tmp
         "one": ({"window": [100]}, r"window: got \[100\], expected \[low, high\]"),
         "class": ({"relabel": {3: "background"}}, "relabel: 3: background, expected labels 0 … 255"),
         "name": ({"relabel": {"kidney": 0}}, "relabel: kidney: 0, expected labels 0 … 255"),
-        "share": ({"split": {"val": 0.2}}, "split: val: got 0.2, expected a number of volumes or a list"),
+        "share": ({"split": {"val": 1.5}}, "split: val: got 1.5, expected a share above 0 and below 1"),
+        "kind": ({"split": {"val": "all"}}, "split: val: got 'all', expected a number of volumes, a share or a list"),
         "relabel": ({"relabel": {3: 7}}, "relabel: 3: 7, expected labels 0 … 255 and classes 0 … 2"),
     }.values():
         with pytest.raises(InputError, match=words):

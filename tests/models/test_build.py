@@ -68,7 +68,7 @@ def test_what_cannot_be_built_is_refused_in_one_line(name, settings, message):
 def test_networks_are_loaded_when_they_are_built():
     code = "import sys, lib.models\nprint(sorted(name for name in sys.modules if name.startswith(('lib.models.', 'torch'))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.strip() == "['lib.models.families', 'lib.models.registry']"
+    assert done.stdout.strip() == "['lib.models.families', 'lib.models.own', 'lib.models.registry']"
 
 
 @pytest.mark.parametrize(

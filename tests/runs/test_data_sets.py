@@ -8,7 +8,7 @@ from lib.runs import data_sets, parameters
 
 def test_every_preparing_notebook_is_a_data_set():
     found = {s.notebook.stem: (s.folder, s.reader) for s in data_sets.data_sets()}
-    assert found["10_prepare_kspace"] == ("data/kspace", "fastmri_file")
+    assert found["10_prepare_kspace"] == ("data/kspace", "kspace_files")
     assert found["13_prepare_volumes"] == ("data/volumes", "lits_matching")
     assert found["11_prepare_cine"] == ("data/cine", "")
 

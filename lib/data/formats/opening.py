@@ -75,6 +75,16 @@ def open(
     return scan if mask is None else scan._replace(mask=_mask(scan, mask))
 
 
+def scan_files(source: Path) -> list[Path]:
+    """The files that `open` reads one by one: of a folder those of known formats, or itself if it is one series of images."""
+    source = Path(source)
+    check_path(source)
+    listed = (list_files(source, KNOWN) if source.is_dir() else []) or [source]
+    if all(path.suffix in (".dcm", ".tif", ".tiff", ".png") for path in listed):
+        return [source]
+    return [path for path in listed if path.suffix != ".hdr" or not path.with_suffix(".cfl").exists()]
+
+
 def _read(
     path: Path, kind: str | None, key: str | None, axes: str | None, series: int | None, chosen: dict[str, int]
 ) -> Scan:

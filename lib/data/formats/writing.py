@@ -6,13 +6,13 @@ import h5py
 import numpy as np
 
 from lib import InputError
-from lib.data.formats.record import KspaceScan
+from lib.data.formats.record import PERSON, KspaceScan
 from lib.data.header import header_of
 from lib.files import replacing
 
 
 def write_fastmri(scan: KspaceScan, path: Path) -> Path:
-    """Writes k-space slice by slice, its mask, and a header with its sizes; nothing of whom it is but the pseudonym.
+    """Writes k-space slice by slice, its mask, and a header with its sizes; nothing of whom it is: it counts as its file's.
 
     InputError, and no file, for NaN or inf in it.
 
@@ -34,5 +34,5 @@ def write_fastmri(scan: KspaceScan, path: Path) -> Path:
         if scan.mask is not None and scan.mask.ndim == 1 and not scan.mask.all():
             file["mask"] = scan.mask.astype(np.uint8)
         file["ismrmrd_header"] = header_of(scan.shape[-2:], scan.spacing, scan.shape[1])
-        file.attrs["patient_id"] = scan.person
+        file.attrs["patient_id"] = path.stem if scan.person == PERSON else scan.person
     return path
