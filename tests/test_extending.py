@@ -107,8 +107,21 @@ def test_they_train_are_evaluated_compared_and_viewed(place):
     assert "shown: zero-filled, DnCNN, truth" in executed
 
 
+@pytest.mark.slow
+def test_networks_outside_of_lib_train(place):
+    done = python(place, "-m", "lib", "runs/own_networks.yaml", "--quick")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for task, name in (
+        ("train_plain", "my_networks:Plain:volumes"),
+        ("train_basic_unet", "monai.networks.nets:BasicUNet:volumes"),
+    ):
+        (run,) = (place / "runs" / task).glob("2*")
+        assert json.loads((run / "model_weights" / "model.json").read_text())["name"] == name
+
+
 def test_tables_viewers_planning_and_the_overview_know_them(place):
     code = """
+from pathlib import Path
 from lib import InputError, losses, metrics
 import numpy as np
 from lib.evaluation import slice_scores
@@ -119,6 +132,7 @@ scores = slice_scores.reconstruction_scores({"output": image / 2, "truth": image
 assert list(scores(0)["output"]) == ["SSIM", "PSNR", "NMSE", "MAE"]
 assert slice_scores.ranked(scores, 2, "output", "MAE")[0] == max((0, 1), key=lambda i: scores(i)["output"]["MAE"])
 assert metrics.lower_is_better("MAE") and not losses.rises("mae_slices")
+assert [task.notebook.stem for task in plan(Path("runs/own_networks.yaml"))][1:] == ["24_train_volumes"] * 2
 assert listing.METRICS["mae"] == "MAE" and "npy" in set(overview.sets()["set"])
 from pathlib import Path
 Path("data/none").mkdir()

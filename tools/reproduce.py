@@ -15,6 +15,7 @@ RECIPES = {  # name: what it does
     "demo": "VarNet and U-Net for one acceleration, against the untrained methods",
     "kspace": "the same for several accelerations, and a genuine raw scan",
     "generalist": "a network for scans of any kind, on genuine raw scans of brains",
+    "tries": "what the network for genuine raw scans was chosen against",
     "cine": "the four cine U-Nets on real and drawn beating hearts",
     "cine_ablation": "what the published head and regularization of the cine networks cost",
     "cascade": "VarNet, GRAPPA and RCAN, step by step",

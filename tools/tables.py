@@ -56,11 +56,12 @@ def people(rows: list[Result]) -> str:
 
 
 def by_person(result: Result) -> str:
-    """A column per person."""
+    """A column per person, of several files their mean."""
     rows = result["metrics"]["persons"]
-    people, cells = unique(rows, "person"), {}
+    people, scores = unique(rows, "person"), {}
     for row in rows:
-        cells[row["method"], row["person"]] = f"{row['ssim']:.3f} / {row['psnr']:.1f}"
+        scores.setdefault((row["method"], row["person"]), []).append((row["ssim"], row["psnr"]))
+    cells = {key: "{:.3f} / {:.1f}".format(*(sum(v) / len(v) for v in zip(*each, strict=True))) for key, each in scores.items()}
     lines = [[method, *(cells.get((method, p), "n/a") for p in people)] for method in unique(rows, "method")]
     head = [f"SSIM / PSNR (dB) at {rows[0]['achieved']:.2f}× achieved", *people]
     return f"{table(head, lines)}\n\n*Sample data.* {measured(result)}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lib import InputError
@@ -153,11 +153,6 @@ def case_file(path: Path) -> CaseFile:
         )  # fmt: skip
 
 
-def window_of(image: Any, where: tuple[slice, slice, slice]) -> np.ndarray:
-    """A window (C, d, h, w) of a volume (D, H, W) or (D, C, H, W), an array or a case's data set."""
-    return image[where][None] if image.ndim == 3 else np.moveaxis(image[where[0], :, where[1], where[2]], 1, 0)
-
-
 def of_volume(about: Mapping[str, Any]) -> bool:
     """Whether attributes, of a prepared case or of a result.h5's group, are those of a volume along the body's axes."""
     return bool(about.get("volume", False)) or "original_affine" in about
@@ -213,10 +208,6 @@ def normalize(image: Tensor, how: str) -> Tensor:
     return x.clamp(0, 1) if how == "percentile" else x
 
 
-def _itself(label: Tensor) -> Tensor:
-    return label
-
-
 class CaseSlices(Dataset):
     """Slices of cases; items are asked for by index, or by (epoch, index).
 
@@ -244,7 +235,7 @@ class CaseSlices(Dataset):
     ):  # fmt: skip
         if normalize not in NORMALIZE:
             raise InputError("normalize", f"got {normalize!r}", f"one of {', '.join(NORMALIZE)}")
-        self.cases, self.normalize, self.target, self.seed = cases, normalize, target or _itself, seed
+        self.cases, self.normalize, self.target, self.seed = cases, normalize, target or nn.Identity(), seed
         self.channels, self.augmentation = channels, augmentation or {}
         self.index = [(c, s) for c in cases for s in range(c.slices)]
         crop = self.augmentation.get("crop")

@@ -13,7 +13,7 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from lib import InputError
-from lib.data import nifti
+from lib.data import grids, nifti
 from lib.data.case_files import write_case
 from lib.data.classes import check_ignore_index, check_named, whole
 from lib.data.index import write_set, writes_set
@@ -104,7 +104,7 @@ def prepare(
     classes : names of the labels' values 0, 1, 2 …; None: CLASSES
     odd : what becomes of slices whose size isn't the most common one: "pad" brings all to the largest height and width,
         the case's least value on both sides (of labels 0); "drop" leaves them out, as the source does
-    affine_from : see `lib.data.nifti.agreed`
+    affine_from : see `lib.data.grids.agreed`
     ignore_index : the label of pixels that aren't labeled; None: all are
     real_ids : see `lib.data.people.pseudonyms`; the files are then case_PPP_week_W.h5
     **about : further entries of set.json
@@ -161,12 +161,12 @@ def _header(s: Slice, affine_from: str) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape (H, W) of a slice, and its affine (4, 3) that maps (row, column, 1) to mm."""
     shape, affine = nifti.header(s.image, 2)
     if s.label:
-        affine, _ = nifti.agreed(s.image, s.label, (shape, affine), nifti.header(s.label, 2), affine_from)
+        affine, _ = grids.agreed(s.image, s.label, (shape, affine), nifti.header(s.label, 2), affine_from)
     return shape, affine
 
 
 def _tell_lost(headers: dict[Path, tuple[tuple[int, ...], np.ndarray]]) -> None:
-    lost = [path for path, header in headers.items() if nifti.is_lost(*header)]
+    lost = [path for path, header in headers.items() if grids.is_lost(*header)]
     if lost:
         other = next((f", unlike {path}" for path in headers.keys() - set(lost)), "")
         print(

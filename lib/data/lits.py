@@ -23,10 +23,11 @@ from lib.data.case_files import write_case
 from lib.data.classes import check_ignore_index, check_named, class_table, whole
 from lib.data.hdf5 import open_hdf5
 from lib.data.index import write_set, writes_set
-from lib.data.lits_matching import Patterns, find, placed
+from lib.data.lits_matching import Patterns, find
 from lib.data.people import pseudonyms
 from lib.data.volume_images import canonical, check_windows, cuts_of, prepared_image
 from lib.data.volume_labels import CLASSES, channel_names, classes_of  # noqa: F401  (for others)
+from lib.data.volume_places import placed
 from lib.files import write
 
 CHUNK_SIDE = 32  # of what is read at once, voxels

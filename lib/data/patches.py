@@ -17,11 +17,12 @@ from torch.utils.data import Dataset
 
 from lib import InputError
 from lib.data import pictures
-from lib.data.case_files import CaseFile, split_cases, window_of
+from lib.data.case_files import CaseFile, split_cases
 from lib.data.hdf5 import open_hdf5
 from lib.data.lits import attributes, middle
 from lib.data.loaders import loaders
 from lib.data.slice_augment import contrast, drawn_power, posed
+from lib.data.volume_images import window_of
 
 CROPS = ("around", "grid", "uniform")
 PATCHES_PER_VOLUME = 54  # the LiTS source's

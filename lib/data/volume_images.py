@@ -12,7 +12,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 from scipy import ndimage
 
 from lib import InputError
-from lib.data import nifti
+from lib.data import grids, nifti
 from lib.data.lits_matching import VolumePair
 from lib.data.windows import Cuts
 
@@ -83,7 +83,7 @@ def canonical(
     values = nifti.values(path, channel=channel)
     turned = apply_orientation(values, io_orientation(affine)).transpose(2, 1, 0)
     original = {"original_shape": values.shape, "original_affine": affine}
-    return turned, nifti.canonical(values.shape, affine)[1][:, [2, 1, 0, 3]], original
+    return turned, grids.canonical(values.shape, affine)[1][:, [2, 1, 0, 3]], original
 
 
 def _resampled(
@@ -110,3 +110,8 @@ def _zoom(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if plane.shape == shape:
         return plane
     return ndimage.zoom(plane, np.divide(shape, plane.shape), order=3, mode="nearest", grid_mode=True)
+
+
+def window_of(image: Any, where: tuple[slice, slice, slice]) -> np.ndarray:
+    """A window (C, d, h, w) of a volume (D, H, W) or (D, C, H, W), an array or a case's data set."""
+    return image[where][None] if image.ndim == 3 else np.moveaxis(image[where[0], :, where[1], where[2]], 1, 0)

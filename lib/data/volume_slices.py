@@ -10,15 +10,16 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from lib import InputError
-from lib.data import hipmri, nifti
+from lib.data import grids, hipmri, nifti
 from lib.data.case_files import write_case
 from lib.data.classes import check_ignore_index, check_named, class_table, whole
 from lib.data.index import write_set, writes_set
-from lib.data.lits_matching import ENDINGS, Patterns, placed
+from lib.data.lits_matching import ENDINGS, Patterns
 from lib.data.lits_matching import find as find_volumes
 from lib.data.people import pseudonyms
 from lib.data.volume_images import canonical
 from lib.data.volume_labels import channel_names, classes_of
+from lib.data.volume_places import placed
 from lib.files import list_files
 from lib.text import one_of
 
@@ -62,7 +63,7 @@ def prepare(
     split, persons, volume_files, segmentation_files : see `lib.data.lits_matching.find`
     classes : names, the background first; None: see `lib.data.volume_labels.classes_of`
     relabel : {value: class} of labels
-    affine_from : see `lib.data.nifti.agreed`
+    affine_from : see `lib.data.grids.agreed`
     ignore_index : the label of pixels that aren't labeled; None: all are
     real_ids : see `lib.data.people.pseudonyms`
     **about : further entries of set.json
@@ -86,8 +87,8 @@ def prepare(
     table = class_table(relabel, len(classes))
     affines = placed(jobs, affine_from=affine_from)
     shapes = [nifti.header(pair.volume, channels=len(pair.channels))[0] for _, pair in jobs]
-    grids = [nifti.canonical(shape, affine)[0] for shape, (affine, _) in zip(shapes, affines, strict=True)]
-    size = np.delete(np.max(grids, 0)[::-1], axis)  # (z, y, x) without the plane's axis
+    placed_grids = [grids.canonical(shape, affine)[0] for shape, (affine, _) in zip(shapes, affines, strict=True)]
+    size = np.delete(np.max(placed_grids, 0)[::-1], axis)  # (z, y, x) without the plane's axis
     entries, people = [], pseudonyms(folder, ((pair.id, pair.person) for _, pair in jobs), real_ids)
     bar = tqdm(jobs, desc="reading", unit="volume", file=sys.stdout, mininterval=1)
     for (name, pair), (affine, label_affine) in zip(bar, affines, strict=True):
@@ -99,7 +100,7 @@ def prepare(
             check_named(pair.segmentation, counts, table, classes, ", or relabel", ignore_index)
             label = _slices(table.astype(np.uint8)[label], axis)
         images = [_slices(image, axis) for image in images]
-        affine = affine[:, [axis, *np.delete(range(3), axis), 3]] @ nifti.turned(images[0].shape)
+        affine = affine[:, [axis, *np.delete(range(3), axis), 3]] @ grids.turned(images[0].shape)
         margins = [(0, 0), *((m // 2, m - m // 2) for m in size - images[0].shape[1:])]
         affine = affine @ _moved([-before for before, _ in margins])
         images = [np.pad(image, margins, constant_values=image.min()) for image in images]

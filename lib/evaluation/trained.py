@@ -1,5 +1,6 @@
 """The networks that an evaluation compares: loaded from its inputs, checked, ranked with what their training took."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -35,7 +36,7 @@ def load(inputs: list[str], self_ensemble: dict[str, Any] | None = None) -> dict
     names = distinct(
         trained,
         lambda each: getattr(each.model, "label", type(each.model).__name__),
-        lambda each: each.run.parent.name,
+        lambda each: _task(each.run),
         lambda each: f"{each.run.parent.name} {each.run.name}",
     )
     networks = dict(zip(names, trained, strict=True))
@@ -46,6 +47,11 @@ def load(inputs: list[str], self_ensemble: dict[str, Any] | None = None) -> dict
     if self_ensemble and len(networks) == len(trained):
         raise InputError("self_ensemble", "none of the inputs is a cascade (VarNetRCAN)")
     return networks
+
+
+def _task(run: Path) -> str:
+    """The task of a run folder; of a folder of weights its own name."""
+    return run.parent.name if (run / "status.json").exists() else run.name
 
 
 def check_kind(networks: dict[str, nn.Module], kind: str, cine: bool) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError, progress
-from lib.data.case_files import window_of
+from lib.data.volume_images import window_of
 from lib.losses.segmentation import probabilities
 from lib.models.blocks import autocast
 

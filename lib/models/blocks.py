@@ -69,16 +69,30 @@ class GroupNorm(nn.GroupNorm):
 
 
 def steady(network: nn.Module) -> nn.Module:
-    """The network, whose batch norms take their running statistics for a batch that has one value per channel.
+    """The network, whose norms take maps of one value, too, which torch refuses in training since they have no variance.
 
-    Such a batch (one image whose deepest maps are one pixel, often the last of an epoch) has no variance, and torch
-    refuses it in training. Its running statistics stay as they are.
+    Batch norms take their running statistics for a batch of one value per channel (one image whose deepest maps are one
+    pixel, often the last of an epoch), and leave them as they are. Torch's instance norms give their bias.
     """
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
             module.register_forward_pre_hook(_if_alone)
             module.register_forward_hook(_again, always_call=True)
+        elif isinstance(module, nn.modules.instancenorm._InstanceNorm):
+            module.register_forward_pre_hook(_doubled)
+            module.register_forward_hook(_halved)
     return network
+
+
+def _doubled(norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    """A map of one value, twice."""
+    x = inputs[0]
+    norm.single = x.ndim > 2 and x.shape[2:].numel() == 1
+    return (x.expand(*x.shape[:-1], 2),) if norm.single else None
+
+
+def _halved(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    return output[..., :1] if norm.single else None
 
 
 def _if_alone(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -11,6 +11,7 @@ from lib import ROOT, RUNS, InputError
 from lib.data import (
     cine_files,
     decathlon,
+    grids,
     hipmri,
     kspace_files,
     lgg_matching,
@@ -73,9 +74,9 @@ def _one(paths: Sequence[Path]) -> Sequence[Path]:
 
 def _volumes(source: Path, name: str, found: dict[str, list[lits_matching.VolumePair]]) -> Recipe:
     every = [pair for pairs in found.values() for pair in pairs]
-    grids = [nifti.canonical(*nifti.header(p.volume, channels=len(p.channels))) for p in every]
-    shapes = np.array([shape[::-1] for shape, _ in grids])
-    spacings = np.array([voxel_sizes(affine)[::-1] for _, affine in grids])
+    placed_grids = [grids.canonical(*nifti.header(p.volume, channels=len(p.channels))) for p in every]
+    shapes = np.array([shape[::-1] for shape, _ in placed_grids])
+    spacings = np.array([voxel_sizes(affine)[::-1] for _, affine in placed_grids])
     guessed = pairing.guess(source, lits_matching.ENDINGS)
     several = list(guessed.images) if guessed and len(guessed.images) > 1 else None
     channels = volume_labels.channel_names(source, several, every)

@@ -7,7 +7,7 @@ from scipy import ndimage
 from skimage import transform
 
 from lib import InputError, array
-from lib.data.nifti import apart
+from lib.data.grids import apart
 from lib.plots.panels import magnitude
 from lib.viewer.complex_parts import is_mask
 from lib.viewer.loading import Source

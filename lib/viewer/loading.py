@@ -11,8 +11,9 @@ import numpy as np
 
 from lib import ROOT, InputError
 from lib.data.case_files import of_volume, to_radiological
+from lib.data.grids import turned
 from lib.data.hdf5 import open_hdf5, spacing_of
-from lib.data.nifti import load_npy, read_radiological, turned
+from lib.data.nifti import load_npy, read_radiological
 from lib.files import check_path
 from lib.inference import results
 from lib.plots.panels import is_array

@@ -8,7 +8,7 @@ import pytest
 from refusals import refused
 
 from lib import InputError
-from lib.data import nifti
+from lib.data import grids, nifti
 from lib.data.classes import check_named, whole
 
 LPS = np.array([[-0.7, 0, 0, 90.0], [0, -0.7, 0, 70], [0, 0, 3, -40], [0, 0, 0, 1]])
@@ -73,13 +73,13 @@ def test_an_npy_of_a_channel_is_a_volume_and_a_slice_keeps_its_axes_affine(tmp_p
 def test_the_farthest_voxel_decides_worked_by_hand():
     shifted, wider = LPS.copy(), LPS.copy()
     shifted[:3, 3] += 3, 4, 0
-    assert nifti.apart((5, 4, 3), LPS, shifted) == pytest.approx(5)
+    assert grids.apart((5, 4, 3), LPS, shifted) == pytest.approx(5)
     wider[2, 2] = 3.5  # the third plane lies 2 · .5 mm higher
-    assert nifti.apart((5, 4, 3), LPS, wider) == pytest.approx(1)
+    assert grids.apart((5, 4, 3), LPS, wider) == pytest.approx(1)
     shifted[:3, 3] = LPS[:3, 3] + (0.034, 0, 0)  # a twentieth of .7 mm is .035
-    assert nifti.apart((5, 4, 3), LPS, shifted) == 0
+    assert grids.apart((5, 4, 3), LPS, shifted) == 0
     shifted[0, 3] += 0.002
-    assert nifti.apart((5, 4, 3), LPS, shifted) == pytest.approx(0.036)
+    assert grids.apart((5, 4, 3), LPS, shifted) == pytest.approx(0.036)
 
 
 @pytest.mark.parametrize("affine", [LPS, TURN @ LPS, SHEARED, np.diag([0.7, 1, 3, 1])[:, [2, 0, 1, 3]]])
@@ -88,34 +88,34 @@ def test_labels_may_be_stored_along_other_axes(tmp_path, affine):
     stored = nibabel.Nifti1Image(VALUES, affine)
     flipped = stored.as_reoriented([[1, -1], [0, 1], [2, -1]])  # other axes, other directions, the same place
     nibabel.save(flipped, tmp_path / "label.nii")
-    found = nifti.agreed(image, tmp_path / "label.nii", nifti.header(image), nifti.header(tmp_path / "label.nii"))
+    found = grids.agreed(image, tmp_path / "label.nii", nifti.header(image), nifti.header(tmp_path / "label.nii"))
     assert np.allclose(found[0], affine, atol=1e-5) and np.allclose(found[1], flipped.affine, atol=1e-5)
     near = affine + np.array([[0, 2e-8, 2e-8, 1e-5]] * 3 + [[0] * 4])
-    assert all(a is affine for a in nifti.agreed(image, image, ((5, 4, 3), affine), ((5, 4, 3), near)))
+    assert all(a is affine for a in grids.agreed(image, image, ((5, 4, 3), affine), ((5, 4, 3), near)))
 
 
 def test_an_unlike_grid_names_both_files_and_a_setting_says_whose_counts(tmp_path):
     image, label = tmp_path / "image.nii", tmp_path / "label.nii"
     first, lost = ((5, 4, 3), LPS), ((5, 4, 3), np.eye(4))
     with refused(where="label.nii", found=r"its affine differs by up to .* mm .*image.nii\): .* affine_from") as error:
-        nifti.agreed(image, label, first, lost)
+        grids.agreed(image, label, first, lost)
     assert len(str(error.value).splitlines()) == 1
-    assert all(a is LPS for a in nifti.agreed(image, label, first, lost, "image"))
-    assert all(a is LPS for a in nifti.agreed(image, label, lost, first, "label"))
-    for how in nifti.AFFINE_FROM:
+    assert all(a is LPS for a in grids.agreed(image, label, first, lost, "image"))
+    assert all(a is LPS for a in grids.agreed(image, label, lost, first, "label"))
+    for how in grids.AFFINE_FROM:
         with refused(where="label.nii", found=r"\(5, 4, 2\), its image is \(5, 4, 3\) \(.*image.nii\)"):
-            nifti.agreed(image, label, first, ((5, 4, 2), LPS), how)
+            grids.agreed(image, label, first, ((5, 4, 2), LPS), how)
     with refused(where="affine_from", found="got 'header'", expected="one of both, image, label"):
-        nifti.agreed(image, label, first, lost, "header")
+        grids.agreed(image, label, first, lost, "header")
 
 
 def test_an_affine_that_says_no_size_is_known():
     bare = nibabel.Nifti1Image(VALUES, None)
-    assert nifti.is_lost((5, 4, 3), np.eye(4)) and nifti.is_lost((5, 4, 3), np.diag([-1.0, -1, 1, 1]))
-    assert nifti.is_lost((5, 4, 3), nibabel.Nifti1Image.from_bytes(bare.to_bytes()).affine)
+    assert grids.is_lost((5, 4, 3), np.eye(4)) and grids.is_lost((5, 4, 3), np.diag([-1.0, -1, 1, 1]))
+    assert grids.is_lost((5, 4, 3), nibabel.Nifti1Image.from_bytes(bare.to_bytes()).affine)
     real = np.diag([1.0, 1, 1, 1])
     real[:3, 3] = -90, -126, -72
-    assert not nifti.is_lost((5, 4, 3), real) and not nifti.is_lost((5, 4, 3), np.diag([1, 1, 1.5, 1]))
+    assert not grids.is_lost((5, 4, 3), real) and not grids.is_lost((5, 4, 3), np.diag([1, 1, 1.5, 1]))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, None])

@@ -10,6 +10,7 @@ from refusals import refused
 from torch import nn
 
 from lib import ROOT, InputError, models
+from lib.models.blocks import steady
 
 
 @pytest.mark.parametrize("name", models.MODELS)
@@ -97,3 +98,16 @@ def test_a_batch_of_one_value_a_channel_trains(name, settings, shape):
     plain = copy.deepcopy(deepest)
     plain._forward_pre_hooks.clear(), plain._forward_hooks.clear()
     assert torch.equal(deepest(x), plain(x))
+
+
+@pytest.mark.parametrize("kind", [nn.InstanceNorm2d, nn.InstanceNorm3d])
+def test_instance_norms_take_a_map_of_one_value(kind):
+    norm = steady(nn.Sequential(kind(3, affine=True)))
+    nn.init.constant_(norm[0].bias, 0.25)
+    one, more = (
+        torch.rand(2, 3, *[1] * (kind is nn.InstanceNorm3d), 1, 1),
+        torch.rand(2, 3, *[4] * (2 + (kind is nn.InstanceNorm3d))),
+    )
+    torch.testing.assert_close(norm(one), torch.full_like(one, 0.25))
+    torch.testing.assert_close(norm(more), kind(3)(more) + 0.25)
+    norm(one).sum().backward()
