@@ -27,6 +27,7 @@ from lib.evaluation.baselines import by_grappa, by_tv
 from lib.files import check_path
 from lib.inference.reconstruct import by_network
 from lib.kspace import center_crop, fftc, ifft2c, ifftc, rss
+from lib.kspace.calibrated import shared
 from lib.plots.panels import window_of
 from lib.runs.weights import load, network_name
 from lib.text import one_line, pluralize, value_or_error
@@ -255,9 +256,10 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
         "GRAPPA": lambda: by_grappa([cut])[0],
     }
     images: dict[str, Any] = {}
-    for name, method in methods.items():
-        print(f"{name}{about} …", flush=True)
-        images[name] = _try(lambda m=method: center_crop(m(), shape))
+    with shared():  # the network corrects TV-SENSE's image
+        for name, method in methods.items():
+            print(f"{name}{about} …", flush=True)
+            images[name] = _try(lambda m=method: center_crop(m(), shape))
     images["zero-filled"] = case.zero_filled
     panels = dict(sorted(images.items(), key=lambda item: isinstance(item[1], str)))  # what can't be made comes last
     truth = case.target

@@ -1,5 +1,6 @@
 """What every method makes of a scan of one's own, of whatever format."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from lib.data.formats.writing import write_fastmri
 from lib.files import file_name
 from lib.inference.reconstruct import by_network
 from lib.kspace import center_crop
+from lib.kspace.calibrated import shared
 from lib.text import one_line
 
+BETWEEN_LINES = 10  # seconds
 Images = dict[str, np.ndarray | str]
 
 
@@ -64,8 +67,8 @@ def reconstruct(
 ) -> Images:  # fmt: skip
     """A scan's images (S, h, w) by method, or the reason why a method can't; of images themselves: "image".
 
-    K-space is written to `path` in fastMRI's layout first; slices are reconstructed one by one, the method's name
-    is printed when it begins.
+    K-space is written to `path` in fastMRI's layout first; slices are reconstructed one by one, each by all methods, which
+    share what they need; a line says so now and then.
 
     Parameters
     ----------
@@ -88,13 +91,21 @@ def reconstruct(
     for name, network in networks.items():
         fed = KspaceSlices([file], mask, **inputs_of(network))
         calls[name] = lambda s, n=network, f=fed: by_network(n, f, [f.case(s)], device)[0]
-    for name, call in calls.items():
-        print(f"{scan.path.name}: {name} …", flush=True)
-        try:
-            with torch.no_grad():
-                images[name] = _stacked(center_crop(call(s), file.target_shape) for s in range(len(slices)))
-        except InputError as error:  # it can't work on this mask, or these data
-            images[name] = one_line(error)
+    parts: dict[str, list[Tensor]] = {name: [] for name in calls}
+    said = float("-inf")
+    for s in range(len(slices)):
+        if time.monotonic() - said > BETWEEN_LINES:
+            print(f"{scan.path.name}: slice {s + 1} of {len(slices)} by {', '.join(parts)} …", flush=True)
+            said = time.monotonic()
+        with torch.no_grad(), shared():
+            for name in list(parts):
+                try:
+                    parts[name].append(center_crop(calls[name](s), file.target_shape))
+                except InputError as error:  # it can't work on this mask, or these data
+                    del parts[name]
+                    images[name] = one_line(error)
+    images |= {name: _stacked(slices_made) for name, slices_made in parts.items()}
+    images = {name: images[name] for name in ("zero-filled", *calls)}
     if file.target is not None:
         images["truth"] = _stacked(slices.case(s).target for s in range(len(slices)))
     return images

@@ -4,7 +4,9 @@ Few virtual coils take the place of many (Buehrer et al., MRM 2007); maps are ES
 estimated; where the mask is a grid, GRAPPA fills k-space, and its image is where iterations start.
 """
 
-from typing import NamedTuple
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,6 +53,31 @@ class Calibrated(NamedTuple):
     report: Report | None
 
 
+_shared: dict[str, tuple[tuple[Tensor, ...], Any]] | None = None  # by function: what it was given, and what it gave
+
+
+@contextlib.contextmanager
+def shared() -> Iterator[None]:
+    """Within, a slice that several methods work on is made ready once, and TV-SENSE's images are made once."""
+    global _shared
+    before, _shared = _shared, {}
+    try:
+        yield
+    finally:
+        _shared = before
+
+
+def _once(name: str, given: tuple[Tensor, ...], call: Callable[[], Any]) -> Any:
+    """What the call gives; within `shared` that of the last call, if it was given the same."""
+    if _shared is None:
+        return call()
+    last, result = _shared.get(name, ((), None))
+    if len(last) != len(given) or not all(a is b or torch.equal(a, b) for a, b in zip(last, given, strict=True)):
+        result = call()
+        _shared[name] = given, result
+    return result
+
+
 @torch.no_grad()
 def calibrated(kspace: Tensor, sampled: Tensor, fill: bool = True) -> Calibrated:
     """A slice's k-space (C, H, W), zero where `sampled`, (W,) or (H, W), is False. InputError: the center is too small.
@@ -58,6 +85,10 @@ def calibrated(kspace: Tensor, sampled: Tensor, fill: bool = True) -> Calibrated
     fill: whether GRAPPA is made, where it can be.
     """
     sampled = sampled.cpu()
+    return _once(f"calibrated {fill}", (kspace, sampled), lambda: _calibrated(kspace, sampled, fill))
+
+
+def _calibrated(kspace: Tensor, sampled: Tensor, fill: bool) -> Calibrated:
     center = center_of(kspace, sampled)
     compress = _virtual_coils(center)
     virtual = torch.einsum("vc,chw->vhw", compress, kspace)
@@ -87,6 +118,10 @@ def by_tv(scan: Calibrated) -> Tensor:
 
 def tv_images(scan: Calibrated) -> Tensor:
     """TV-SENSE's complex images (sets, H, W), smoother the more noise there is."""
+    return _once("tv", (scan.kspace, scan.maps), lambda: _tv_images(scan))
+
+
+def _tv_images(scan: Calibrated) -> Tensor:
     peak = float(torch.linalg.vecdot(scan.maps, ifft2c(scan.kspace), dim=-3).abs().max()) or 1.0
     steps = TV_STEPS_FROM_ZERO if scan.start is None else TV_STEPS
     weight = max(TV_WEIGHT * scan.noise / peak, LEAST_TV)

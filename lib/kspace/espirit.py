@@ -5,6 +5,8 @@ onto it, window by window, k-space of smooth coils stays as it is; in the image 
 pixel, whose eigenvector of eigenvalue 1 is the coils' sensitivities there.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor
 
@@ -50,12 +52,22 @@ def espirit(
     values, vectors = torch.linalg.eigh(rows.mH @ rows)  # ascending; squares of the singular values
     signal = vectors[:, values > threshold**2 * values[-1]].conj()  # columns: windows in k-space's own units
     matrices = _image_matrices(signal @ signal.mH, coils, kernel, shape)
-    eigenvalues, eigenvectors = torch.linalg.eigh(matrices)  # ascending
+    eigenvalues, eigenvectors = _eigh(matrices)  # ascending
     sets = [
         _normalized(eigenvectors[..., -1 - i], eigenvalues[..., -1 - i] > least)
         for i, least in enumerate(crop if isinstance(crop, tuple) else (crop,))
     ]
     return torch.stack(sets) if isinstance(crop, tuple) else sets[0]
+
+
+def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """`torch.linalg.eigh` of (H, W, C, C), rows of it side by side: on a CPU torch takes one matrix after the other."""
+    threads = torch.get_num_threads() if matrices.device.type == "cpu" else 1
+    if threads == 1:
+        return torch.linalg.eigh(matrices)
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(torch.linalg.eigh, matrices.tensor_split(threads)))
+    return torch.cat([values for values, _ in parts]), torch.cat([vectors for _, vectors in parts])
 
 
 def _normalized(maps: Tensor, inside: Tensor) -> Tensor:

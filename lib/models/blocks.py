@@ -92,7 +92,11 @@ def _doubled(norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] 
 
 
 def _halved(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-    return output[..., :1] if norm.single else None
+    """Of such a map the bias, without the rounding that a division by nearly nothing would show."""
+    if not norm.single:
+        return None
+    output = torch.zeros_like(output[..., :1])
+    return output if norm.bias is None else output + norm.bias.to(output.dtype).view(1, -1, *[1] * (output.ndim - 2))
 
 
 def _if_alone(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:

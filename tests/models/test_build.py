@@ -109,5 +109,5 @@ def test_instance_norms_take_a_map_of_one_value(kind):
         torch.rand(2, 3, *[4] * (2 + (kind is nn.InstanceNorm3d))),
     )
     torch.testing.assert_close(norm(one), torch.full_like(one, 0.25))
-    torch.testing.assert_close(norm(more), kind(3)(more) + 0.25)
+    torch.testing.assert_close(norm(more), kind(3, affine=True)(more) + 0.25)
     norm(one).sum().backward()
