@@ -5,7 +5,7 @@ PEERS := .venv/.peers
 AUDIT := .audit/.ready
 PINS := requirements.txt requirements-peers.txt
 
-.PHONY: help demo test test-all test-slow soak lab benchmark reproduce readme audit
+.PHONY: help demo test test-all test-slow soak lab benchmark gpu-check reproduce readme audit
 
 help:
 	@echo "make demo       set up .venv, then prepare, train, evaluate and view on the sample scans (10 minutes)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-slow  the tests that take minutes each"
 	@echo "make soak       processes killed, files damaged, disks full, thousands of cases (hours)"
 	@echo "make benchmark  speed against the peers"
+	@echo "make gpu-check  on a machine with a GPU: its tests, first steps at published size in fp32, bf16 and fp16, the benchmark"
 	@echo "make readme     the tables of README and docs, from runs/results"
 	@echo "make audit      known vulnerabilities of the pinned packages; fetches pip-audit and asks PyPI about each pin"
 	@echo "make reproduce  every recipe whose results are committed, then the tables of README and docs (two hours)"
@@ -50,6 +51,9 @@ lab: $(READY)
 
 benchmark: $(PEERS)
 	$(RUN) -m lib runs/benchmark.yaml
+
+gpu-check: $(PEERS)
+	$(RUN) -m tools.gpu_check
 
 reproduce: $(PEERS)
 	$(RUN) -m tools.reproduce

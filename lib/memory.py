@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lib import system
+from lib import accelerators, system
 
 
 class _Live(TorchDispatchMode):
@@ -82,11 +82,10 @@ class Peak:
 
     def __init__(self, device: torch.device):
         self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        accelerators.start_peak(device)
         self.before, self.mark = psutil.Process().memory_info().rss, system.most_memory()
 
     def bytes(self) -> int | None:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
+        if accelerators.is_accelerator(self.device):
+            return accelerators.peak(self.device)
         return system.most_memory() - self.before if system.most_memory() > self.mark else None

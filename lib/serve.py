@@ -51,15 +51,21 @@ def _own_output() -> Iterator[BinaryIO]:
 
 def listen(port: int, reconstruct: Callable[[Any], Any], host: str = HOST) -> None:
     """Serves one connection after the other; what can't be reconstructed is said, and the next one comes."""
-    with socket.create_server((host, port)) as server:
+    if not 0 <= port < 1 << 16:
+        raise InputError(f"--port {port}", "no port", "a number below 65536")
+    try:
+        server = socket.create_server((host, port))
+    except OSError as error:
+        raise InputError(f"--port {port}", f"can't be listened on ({error})", "a free port") from None
+    with server:
         print(f"listening on {host}:{server.getsockname()[1]}", file=sys.stderr, flush=True)
         while True:
             connection, _ = server.accept()
-            with connection, connection.makefile("rb") as source, connection.makefile("wb") as target:
-                try:
+            try:
+                with connection, connection.makefile("rb") as source, connection.makefile("wb") as target:
                     serve(source, target, reconstruct)
-                except (InputError, OSError, EOFError) as error:
-                    print(f"a stream is given up: {error}", file=sys.stderr, flush=True)
+            except Exception as error:  # whatever one stream brings, the next one is served
+                print(f"a stream is given up: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 def serve(source: BinaryIO, target: BinaryIO, reconstruct: Callable[[Any], Any]) -> None:
@@ -124,19 +130,18 @@ def _reconstruction(method: str, weights: str) -> Callable[[Any], Any]:
 
     def reconstruct(scan: Any) -> Any:
         with tempfile.TemporaryDirectory() as folder:
-            images = own_scans.reconstruct(scan, Path(folder) / "stream.h5", NOTHING, methods, networks)
+            mask = {
+                "kind": "equispaced",
+                "acceleration": 1,
+                "num_low_frequencies": min(24, scan.shape[-1]),
+            }  # all lines
+            images = own_scans.reconstruct(scan, Path(folder) / "stream.h5", mask, methods, networks)
         if isinstance(images[method], str):
             raise InputError("stream", images[method], hint=f"another --method: {', '.join(known)}")
         return images[method]
 
     return reconstruct
 
-
-NOTHING = {
-    "kind": "equispaced",
-    "acceleration": 1,
-    "num_low_frequencies": 24,
-}  # no line of a fully sampled scan is left out
 
 if __name__ == "__main__":
     sys.exit(main())

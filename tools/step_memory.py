@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lib import ROOT, InputError
+from lib import ROOT, InputError, accelerators
 from lib.memory import Peak
 from lib.models import build
 
@@ -48,6 +48,7 @@ def fresh_step(
 
 def _step(network: str, settings: dict[str, Any], shape: list[int], device: str, seed: int) -> dict[str, float]:
     torch.manual_seed(seed)
+    place = torch.device(device)
     model = build(network, **settings).train().to(device)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
     kspace = torch.randn(shape, dtype=torch.complex64, device=device)
@@ -59,12 +60,10 @@ def _step(network: str, settings: dict[str, Any], shape: list[int], device: str,
         optimizer.zero_grad()
         model(*given).square().mean().backward()
         optimizer.step()
-        if given[0].is_cuda:
-            torch.cuda.synchronize()
+        accelerators.synchronize(place)
         return time.perf_counter() - begun
 
-    start = torch.cuda.memory_allocated() if given[0].is_cuda else 0
-    peak = Peak(torch.device(device))
+    start, peak = accelerators.held(place), Peak(place)
     step()
     held = (peak.bytes() or 0) - start  # 0: a step smaller than what importing torch once took leaves no mark
     return {"bytes": held, "seconds": statistics.median(step() for _ in range(3))}

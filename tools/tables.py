@@ -61,7 +61,10 @@ def by_person(result: Result) -> str:
     people, scores = unique(rows, "person"), {}
     for row in rows:
         scores.setdefault((row["method"], row["person"]), []).append((row["ssim"], row["psnr"]))
-    cells = {key: "{:.3f} / {:.1f}".format(*(sum(v) / len(v) for v in zip(*each, strict=True))) for key, each in scores.items()}
+    cells = {
+        key: "{:.3f} / {:.1f}".format(*(sum(v) / len(v) for v in zip(*each, strict=True)))
+        for key, each in scores.items()
+    }
     lines = [[method, *(cells.get((method, p), "n/a") for p in people)] for method in unique(rows, "method")]
     head = [f"SSIM / PSNR (dB) at {rows[0]['achieved']:.2f}× achieved", *people]
     return f"{table(head, lines)}\n\n*Sample data.* {measured(result)}"

@@ -16,7 +16,9 @@ SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val"
 
 
 @writes_set
-def index(source: Path, folder: Path, seed: int = 0, real_ids: bool = False) -> Path:
+def index(
+    source: Path, folder: Path, seed: int = 0, real_ids: bool = False, origin: Path | None = None
+) -> Path:  # fmt: skip
     """Check every k-space file of a folder (all values are read), print what is assumed, and write set.json.
 
     Headers, splits and persons come first, for all files, before any values are read. Splits come from folder names
@@ -29,6 +31,7 @@ def index(source: Path, folder: Path, seed: int = 0, real_ids: bool = False) -> 
     folder : where set.json is written
     seed : of the persons' division
     real_ids : see `lib.data.people.pseudonyms`; the project's own samples keep their names
+    origin : where the files were converted from; None: `source` itself
 
     Returns
     -------
@@ -59,7 +62,9 @@ def index(source: Path, folder: Path, seed: int = 0, real_ids: bool = False) -> 
         for f in files
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    return write_set(folder, str(source), "measured k-space", listed, people=people, parameters={"seed": seed})
+    return write_set(
+        folder, str((origin or source).absolute()), "measured k-space", listed, people=people, parameters={"seed": seed}
+    )
 
 
 def _splits(files: list[KspaceFile], source: Path, seed: int) -> dict[Path, str]:

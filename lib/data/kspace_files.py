@@ -7,6 +7,7 @@ from lib.data import fastmri_file
 from lib.data.formats.opening import open, scan_files
 from lib.data.formats.record import KspaceScan
 from lib.data.formats.writing import write_fastmri
+from lib.data.index import check_source
 from lib.files import file_name
 from lib.text import value_or_error
 
@@ -27,7 +28,7 @@ def in_fastmri_layout(source: Path, folder: Path) -> Path:
     Parameters
     ----------
     source : a folder or a file
-    folder : for files of other formats
+    folder : for files of other formats; what else lies in it goes
 
     Raises
     ------
@@ -37,8 +38,15 @@ def in_fastmri_layout(source: Path, folder: Path) -> Path:
     scans = _foreign(Path(source))
     if not scans:
         return Path(source)
+    if folder.resolve().is_relative_to(Path(source).resolve()):
+        raise InputError(folder, "within the folder of the scans", "a prepared set in a place of its own")
+    check_source(folder.parent, str(Path(source).absolute()))
+    names = [f"{file_name(scan.path.name.split('.')[0])}.h5" for scan in scans]
+    for old in folder.glob("*.h5") if folder.is_dir() else ():
+        if old.name not in names:  # of a scan that isn't there any more
+            old.unlink()
     for number, scan in enumerate(scans, 1):
-        path = write_fastmri(scan, folder / f"{file_name(scan.path.name.split('.')[0])}.h5")
+        path = write_fastmri(scan, folder / names[number - 1])
         print(f"[{number}/{len(scans)}] {scan.path.name} ({scan.format}) → {path.name}", flush=True)
     return folder
 

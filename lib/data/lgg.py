@@ -59,7 +59,9 @@ def split_persons(
 
     given = {p.image for p in pairs if p.split == "test"}
     held = given or draw(test, [p.image for p in pairs])
-    validating = draw(val, [p.image for p in pairs if p.image not in held])
+    validating = {p.image for p in pairs if p.split == "val"} or draw(
+        val, [p.image for p in pairs if p.image not in held]
+    )
     place = {i: "test" if i in held else "val" if i in validating else "train" for i in key}
     both = {key[i] for i in held} & {key[i] for i in key if i not in held}
     if both:

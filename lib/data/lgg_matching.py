@@ -6,14 +6,12 @@ from typing import NamedTuple
 
 from lib import InputError
 from lib.data import pairing
+from lib.data.fastmri_index import SPLIT_WORDS
 from lib.data.image_files import ENDINGS, images_in
 from lib.files import check_path, list_files
 from lib.text import pluralize
 
 PATIENT = re.compile(r"(TCGA_[A-Z0-9]+_[A-Z0-9]+)_\d+", re.I)
-OWNER = re.compile(
-    r"(.*\d.*?)[ _.-]*(?:slice|sl|frame|image|img|z|s|f)?[ _.-]+\d+", re.I
-)  # patient7_slice_12, case 03-4
 
 
 class ImagePair(NamedTuple):
@@ -70,16 +68,18 @@ def _guessed(source: Path) -> list[ImagePair]:
     names = {
         stars: "_".join(map("".join, zip(heads, stars, strict=True))) or path.stem for stars, path in images.items()
     }
-    people = dict(names)
-    for stars, name in names.items():
-        owner = OWNER.fullmatch(name)
-        people[stars] = heads[0] + stars[0] if len(stars) > 1 else owner[1] if owner else name  # a folder is a person's
+    splits = {stars: SPLIT_WORDS.get(stars[0].lower()) if len(stars) > 1 else None for stars in images}
+    by_folder = all(splits.values())  # train/…, val/…, test/…: no persons
+    people = pairing.owners({(name,) if by_folder else stars: name for stars, name in names.items()})
+    people = {stars: people[(name,) if by_folder else stars] for stars, name in names.items()}
     count = len(set(people.values()))
     whose = "each a person's" if count == len(images) else f"of {pluralize(count, 'person')} by their names"
-    print(f"{source}: {len(images)} images {found.images[0]} and masks {found.labels}, {whose}")
+    told = ", in the splits of their folders" if by_folder else ""
+    print(f"{source}: {len(images)} images {found.images[0]} and masks {found.labels}, {whose}{told}")
+    order = sorted(images, key=lambda stars: _number(names[stars]))
     return [
-        ImagePair(images[s], masks[s], people[s], None, names[s])
-        for s in sorted(images, key=lambda s: _number(names[s]))
+        ImagePair(images[stars], masks[stars], people[stars], splits[stars] if by_folder else None, names[stars])
+        for stars in order
     ]
 
 

@@ -14,6 +14,7 @@ from lib.files import check_path, list_files
 from lib.text import pluralize
 
 VOLUMES, SEGMENTATIONS, SPLIT = "**/volume-*", "**/segmentation-*", {"val": 31}  # LiTS: the last 31 of 131
+LITS = 131  # volumes of it with labels
 SHARES = {"val": 0.1, "test": 0.25}  # of other sets
 Patterns = str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
 ENDINGS = (".nii.gz", ".nii", ".npy")
@@ -82,6 +83,7 @@ def find(
     by_folders = volume_files is None and segmentation_files is None and decathlon.is_decathlon(source)
     if volume_files is None and segmentation_files is None and not by_folders and not _matches(source, VOLUMES):
         volume_files, segmentation_files = _guessed(source)
+        persons = persons or (owners(source, volume_files) if volume_files else None)
     of_lits = volume_files is None and not by_folders
     volume_files, segmentation_files = volume_files or VOLUMES, segmentation_files or SEGMENTATIONS
     if isinstance(volume_files, Mapping) != isinstance(segmentation_files, Mapping):
@@ -120,9 +122,23 @@ def _guessed(source: Path) -> tuple[Patterns, str | None]:
     return found.images[0] if len(found.images) == 1 else list(found.images), found.labels
 
 
+def owners(source: Path, volume_files: Patterns) -> dict[str, str]:
+    """{volume: person} by the names of volumes, {} if each counts as a person's; else it is said."""
+    first = volume_files if isinstance(volume_files, str) else list(volume_files)[0]
+    found = {stars: name for stars, (name, _) in _matches(source, first).items()}
+    whose = pairing.owners(found)
+    count = len(set(whose.values()))
+    if count == len(found):
+        return {}
+    print(
+        f"{source}: {len(found)} volumes of {pluralize(count, 'person')}, by their names; `persons` says it otherwise"
+    )
+    return {name: whose[stars] for stars, name in found.items()}
+
+
 def _usual_split(pairs: list[VolumePair], of_lits: bool) -> dict[str, Any]:
     persons = len({pair.person for pair in pairs})
-    if of_lits and persons > SPLIT["val"]:
+    if of_lits and persons == LITS:
         return SPLIT
     return SHARES if persons > 3 else {"val": SHARES["val"]}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from lib import InputError
+from lib import InputError, accelerators
 from lib.data.bucket_sampler import BucketSampler
 from lib.parallel import mesh
 
@@ -68,9 +68,8 @@ def loaders(
         raise InputError(
             "batch_size", f"{batch_size} can't be shared by {mesh.current().data_world_size} processes evenly"
         )
-    on_gpu = torch.device(device).type == "cuda"
     num_workers = workers(num_workers, device)
-    options = {"num_workers": num_workers, "pin_memory": on_gpu}
+    options = {"num_workers": num_workers, "pin_memory": accelerators.pins(device)}
     parts = {axis: part[:2] for axis, part in mesh.current().parts.items()}
     options |= {"collate_fn": partial(_part, parts=parts)} if parts else {}  # a worker may know nothing of this process
     mine = {"share": mesh.current().data_rank, "shares": mesh.current().data_world_size}
@@ -86,7 +85,7 @@ def loaders(
 
 def workers(number: int | None, device: torch.device | str) -> int:
     """How many processes read data: `number`, or, where None, 4 on a GPU and 0 on a CPU."""
-    return (4 if torch.device(device).type == "cuda" else 0) if number is None else number
+    return (4 if accelerators.pins(device) else 0) if number is None else number
 
 
 def _part(items: list[tuple[torch.Tensor, ...]], parts: mesh.Parts) -> list[torch.Tensor]:

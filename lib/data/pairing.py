@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,9 @@ LABEL_WORDS = {
     "annotation", "annotations", "contour", "contours", "labelmap",
 }  # fmt: skip
 MOST_CHANNELS = 4
+FEW = 5  # so many folders aren't kinds of data any more, such as benign and malignant
+# patient7_slice_12, case 03-4: whose it is ends before the last number
+OWNER = re.compile(r"(.*\d.*?)[ _.-]*(?:(?:slice|sl|frame|image|img|ses(?:sion)?|z|s|f)[ _.-]*|[ _.-])\d+", re.I)
 
 
 class Guess(NamedTuple):
@@ -94,6 +97,25 @@ def _pattern(paths: list[Path], endings: Sequence[str]) -> str:
         before = re.sub(r"[^_.\-]*$", "", before)
     after = re.sub(r"^[^_.\-]*", "", os.path.commonprefix([stem[len(before) :][::-1] for stem in stems])[::-1])
     return "/".join([*folders, f"{before}*{after}{tail}"])
+
+
+def owners(names: Mapping[tuple[str, ...], str]) -> dict[tuple[str, ...], str]:
+    """Whose a file is, by what the `*` of a pattern stand for.
+
+    The first of several `*`, a folder, is a person if it has a number in it or there are more than a few; else the name tells,
+    as patient7_slice_12 does, or the file counts as a person's.
+
+    Parameters
+    ----------
+    names : of the cases, by their `*`
+    """
+    folders = {stars[0] for stars in names if len(stars) > 1}
+    are_people = len(folders) >= FEW or (folders and all(re.search(r"\d", folder) for folder in folders))
+    whose = {}
+    for stars, name in names.items():
+        found = OWNER.fullmatch(name)
+        whose[stars] = stars[0] if len(stars) > 1 and are_people else found[1] if found else name
+    return whose
 
 
 def matches(source: Path, pattern: str, endings: Sequence[str], without: str = "") -> dict[tuple[str, ...], Path]:

@@ -56,9 +56,13 @@ def scans(source: Path, **settings: Any) -> dict[str, Scan]:
 
 
 def _name(path: Path, taken: dict[str, Scan]) -> str:
-    """A case's name: the file's, with its folder's where two are called the same."""
-    name = file_name(path.name.split(".")[0])
-    return name if name not in taken else file_name(f"{path.parent.name}_{path.name}".replace(".", "_"))
+    """A case's name: the file's, with as many of its folders' as tell it from others."""
+    parts = [*path.parent.parts, path.name.split(".")[0]]
+    for count in range(1, len(parts) + 1):
+        name = file_name("_".join(part.strip("/\\") for part in parts[-count:]).replace(".", "_"))
+        if name not in taken:
+            return name
+    return file_name(f"{path.name}_{len(taken)}".replace(".", "_"))
 
 
 def reconstruct(

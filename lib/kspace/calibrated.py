@@ -118,7 +118,8 @@ def by_tv(scan: Calibrated) -> Tensor:
 
 def tv_images(scan: Calibrated) -> Tensor:
     """TV-SENSE's complex images (sets, H, W), smoother the more noise there is."""
-    return _once("tv", (scan.kspace, scan.maps), lambda: _tv_images(scan))
+    given = (scan.kspace, scan.maps, scan.sampled, *(() if scan.start is None else (scan.start,)))
+    return _once("tv", given, lambda: _tv_images(scan))
 
 
 def _tv_images(scan: Calibrated) -> Tensor:

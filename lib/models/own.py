@@ -8,13 +8,13 @@ monai.networks.nets. What stands last, or the class's attribute `input`, says wh
 import contextlib
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import json
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,9 @@ _WORDS = {  # what others call the settings that our notebooks give
     "in_chans": ("in_chans", "in_channels", "n_channels"),
     "spatial_dims": ("spatial_dims", "dims", "dimensions"),
 }
-_loaded: dict[Path, tuple[str, Any]] = {}  # modules by file, with its checksum
+_loaded: dict[
+    Path, tuple[str, Any, list[Path]]
+] = {}  # modules by file, with a checksum, and the files that they are from
 
 
 class Own(NamedTuple):
@@ -99,10 +101,16 @@ def find(name: str) -> Own:
     path = file_of(module)
     loaded = _of_file(path) if path else _of_package(module)
     network = getattr(loaded, kind, None)
-    if not inspect.isclass(network) and not inspect.isfunction(network):
-        classes = [key for key, value in vars(loaded).items() if inspect.isclass(value) and key[0] != "_"]
+    from torch import nn
+
+    if not (inspect.isclass(network) and issubclass(network, nn.Module)):
+        classes = [
+            k for k, v in vars(loaded).items() if inspect.isclass(v) and issubclass(v, nn.Module) and k[0] != "_"
+        ]
         raise InputError(
-            shown(name), f"{short(path) if path else module} has no class {kind}", hint=did_you_mean(kind, classes)
+            shown(name),
+            f"{short(path) if path else module} has no network {kind} (a class of torch's nn.Module)",
+            hint=did_you_mean(kind, classes),
         )
     fed = fed or getattr(network, "input", "")
     if fed not in INPUTS:
@@ -112,29 +120,50 @@ def find(name: str) -> Own:
 
 
 def files(name: object) -> list[Path]:
-    """The file that a network of one's own is from, in a list; [] of other names and of packages."""
-    path = file_of(split(name)[0]) if is_own(name) else None
-    return [path] if path else []
+    """The file that a network of one's own is from, and those beside it that it imports; [] of other names and of packages."""
+    path = find(name).file if is_own(name) else None
+    return _loaded[path][2] if path else []
 
 
 def _of_file(path: Path) -> Any:
-    """The module in a file, which may import what lies beside it."""
-    total = hashlib.sha256(path.read_bytes()).hexdigest()
-    if _loaded.get(path, ("",))[0] == total:
+    """The module in a file, which may import what lies beside it: that is its own, whatever else has the name."""
+    if path in _loaded and _loaded[path][0] == _total(_loaded[path][2]):
         return _loaded[path][1]
-    spec = importlib.util.spec_from_file_location(f"own_{path.stem}_{total[:12]}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look there
+    before = set(sys.modules)
+    name = f"own_{path.stem}_{_total([path])[:12]}"
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses and pickle look there
     sys.path.insert(0, str(path.parent))
+    writes, sys.dont_write_bytecode = (
+        sys.dont_write_bytecode,
+        True,
+    )  # byte code is told by seconds: a quick change isn't
     try:
-        spec.loader.exec_module(module)
+        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
     except Exception as error:
-        del sys.modules[spec.name]
+        del sys.modules[name]
         raise InputError(short(path), _line_of(error, path)) from None
     finally:
+        sys.dont_write_bytecode = writes
         sys.path.remove(str(path.parent))
-    _loaded[path] = total, module
+        beside = _beside(path, set(sys.modules) - before - {name})
+        for other in beside:  # the next file's module of that name is another one
+            del sys.modules[other]
+    used = [path, *sorted(beside.values())]
+    _loaded[path] = _total(used), module, used
     return module
+
+
+def _beside(path: Path, names: Iterable[str]) -> dict[str, Path]:
+    """The files beside `path` that modules of these names are from."""
+    found = {name: Path(file) for name in names if (file := getattr(sys.modules.get(name), "__file__", None))}
+    return {name: file.resolve() for name, file in found.items() if file.resolve().parent == path.parent}
+
+
+def _total(files: Iterable[Path]) -> str:
+    contents = (file.read_bytes() if file.is_file() else b"" for file in files)
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
 
 
 def _line_of(error: Exception, path: Path) -> str:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lib import InputError
+from lib import InputError, accelerators
 from lib.parallel import spatial
 
 STORE = "ECHOTRAIN_STORE"  # the file by which processes of one machine find each other
@@ -98,7 +98,7 @@ def check_size(size: tuple[int, ...], partition: dict[int, int], step: int) -> N
 def on_cpu(devices: str | int | list) -> bool:
     """Whether `devices` are processes on the CPU: "cpu", ["cpu", "cpu"], or "auto" without a GPU."""
     listed = isinstance(devices, list) and devices[0] == "cpu"
-    return listed or devices == "cpu" or (devices == "auto" and not torch.cuda.is_available())
+    return listed or devices == "cpu" or (devices == "auto" and accelerators.kind() == "cpu")
 
 
 def visible(devices: list[int], now: str | None) -> str:

@@ -78,7 +78,9 @@ def _volumes(source: Path, name: str, found: dict[str, list[lits_matching.Volume
     shapes = np.array([shape[::-1] for shape, _ in placed_grids])
     spacings = np.array([voxel_sizes(affine)[::-1] for _, affine in placed_grids])
     guessed = pairing.guess(source, lits_matching.ENDINGS)
-    several = list(guessed.images) if guessed and len(guessed.images) > 1 else None
+    several = (
+        list(guessed.images) if guessed and len(guessed.images) > 1 and not decathlon.is_decathlon(source) else None
+    )
     channels = volume_labels.channel_names(source, several, every)
     ct = is_ct(nifti.values(every[0].volume, channel=every[0].channels[0][1]))
     shape, spacing = np.median(shapes, 0), np.median(spacings, 0)
@@ -171,6 +173,8 @@ def _labels(source: Path, pairs: list[lits_matching.VolumePair]) -> list[Line]:
     if guessed:
         images = guessed.images[0] if len(guessed.images) == 1 else list(guessed.images)
         lines = [Line("volume_files", images, "by the names"), Line("segmentation_files", guessed.labels)]
+        if any(pair.person != pair.id for pair in pairs):
+            lines.append(Line("persons", {pair.id: pair.person for pair in pairs}, "by the names"))
     found = volume_labels.labels_in([pair.segmentation for pair in pairs if pair.segmentation])
     classes = ["background", *(f"label {value}" for value in found if value)]
     lines.append(Line("classes", classes, "in the order of the labels' numbers"))

@@ -44,12 +44,12 @@ def new(kind: str, paths: Sequence[Path]) -> Path:
         check_path(path)
         if not path.exists():
             raise InputError(path, "no such file or folder", "your data")
-    name = re.sub(r"\W+", "_", paths[0].resolve().name.split(".")[0]).strip("_")[:60] or "mine"
+    name = re.sub(r"[^A-Za-z0-9]+", "_", paths[0].resolve().name.split(".")[0]).strip("_")[:60] or "mine"
     name = f"{name}_{kind}" if kind == "cine" or name in runs.RESERVED_NAMES else name
     target = RUNS / f"{name}.yaml"
     if target.exists():
         raise InputError(short(target), "there already", "another folder name, or delete it")
-    head, tasks = KINDS[kind]([path.resolve() for path in paths], name)
+    head, tasks = KINDS[kind]([path.resolve() for path in paths], _free(name, paths))
     write(target, _text(f"python -m lib --new {kind} {' '.join(path.name for path in paths)}", head, tasks).encode())
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it says what was said
@@ -62,21 +62,31 @@ def new(kind: str, paths: Sequence[Path]) -> Path:
     return target
 
 
+def _free(name: str, paths: Sequence[Path]) -> str:
+    """A name under which a prepared set can lie in data/: nothing is there, and it is no folder of the files themselves."""
+    folder = (RUNS.parent / "data" / name).resolve()
+    taken = folder.exists() or any(folder.is_relative_to(path.resolve()) for path in paths)
+    return _free(f"{name}_prepared", paths) if taken else name
+
+
 def _text(command: str, head: Sequence[str], tasks: Sequence[Task]) -> str:
     """A recipe's text: what was found, then the tasks, a comment behind each guess."""
-    lines = [
-        f"# Written by {command}. What is guessed has a comment: change what you know better.",
-        *(f"# {h}" for h in head),
-    ]
+    first = f"Written by {command}. What is guessed has a comment: change what you know better."
+    lines = [_comment(first), *map(_comment, head)]
     for task in tasks:
-        lines += ["", *(f"# {note}" for note in task.notes), f"- task_name: {task.name}"]
+        lines += ["", *map(_comment, task.notes), f"- task_name: {task.name}"]
         lines += [_line(line) for line in task.lines]
     return "\n".join(lines) + "\n"
 
 
 def _line(line: Line) -> str:
-    comment = f"  # {line.why}" if line.why else ""
+    comment = f"  {_comment(line.why)}" if line.why else ""
     return f"  {line.key}: {_yaml(line.value)}{comment}"
+
+
+def _comment(text: str) -> str:
+    """One line, whatever names in the data say."""
+    return "# " + " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _yaml(value: Any) -> str:

@@ -27,8 +27,11 @@ def of(parameters: dict[str, Any]) -> dict[str, Any]:
     if torch:
         devices = parameters.get("devices", "auto")
         first = devices[0] if isinstance(devices, list) else devices
-        if first != "cpu" and torch.cuda.is_available():
-            fields["device"] = torch.cuda.get_device_name(first if isinstance(devices, list) else 0)
+        from lib import accelerators
+
+        names = accelerators.names() if first != "cpu" else []
+        if names:
+            fields["device"] = names[first if isinstance(devices, list) else 0]
         fields["threads"] = torch.get_num_threads()
     return fields | {"seed": parameters.get("seed"), "precision": parameters.get("precision")} | _commit()
 

@@ -1,7 +1,7 @@
 """A network in a run folder: model_weights/model.safetensors, and model.json with what rebuilds it and what it needs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from lib.files import checksum, read, write
 from lib.models import own
 from lib.runs.run import find, roots
 from lib.text import short
+
+TRUSTED = ".own_code"  # in runs/: checksums of networks' code that was trained here
 
 
 def save_model(
@@ -31,9 +33,11 @@ def save_model(
     if own.is_own(name):
         line = models.entry(name)
         about |= {"name": f"{own.shown(name)}:{line.batch}"}
-        if line.file:
-            write(folder / line.file.name, line.file.read_bytes())
-            about |= {"code": {line.file.name: checksum(line.file)}}
+        files = own.files(name)
+        for path in files:
+            write(folder / path.name, path.read_bytes())
+        about |= {"code": {path.name: checksum(path) for path in files}} if files else {}
+        _trust(checksum(path) for path in files)
     write(folder / "model.safetensors", save({k: v.detach().cpu().clone() for k, v in model.state_dict().items()}))
     write(folder / "model.json", {k: v for k, v in about.items() if v or k == "settings"})
 
@@ -73,26 +77,47 @@ def description(place: Path) -> dict[str, Any]:
         )
     if "fed" in about:  # older runs' name, with a British spelling in it
         about["preprocessing"] = {k.replace("normalise", "normalize"): v for k, v in about.pop("fed").items()}
-    if about.get("code"):
+    if own.is_own(about.get("name")):
         about["name"] = _with_code(place, about)
     return about
 
 
 def _with_code(place: Path, about: dict[str, Any]) -> str:
-    """The name of a network whose code lies in the folder; a run folder from elsewhere may bring any, so its isn't run."""
-    (name, total), *_ = about["code"].items()
-    path, name_shown = place / Path(name).name, about["name"]
-    if not path.is_file() or checksum(path) != total:
-        raise InputError(short(path), "not the code that was trained: gone or changed", hint="the file is damaged")
-    if not any(place.resolve().is_relative_to(root.resolve()) for root in roots()):
-        _, kind, fed = own.split(name_shown)
+    """The name of a network of one's own, with the path of its code in the folder.
+
+    InputError for code that wasn't saved by this suite here and that the user has no file of: a folder from elsewhere may
+    bring any.
+    """
+    name, code = about["name"], about.get("code", {})
+    module, kind, _ = own.split(name)
+    if not code:
+        if "/" in module or "\\" in module or module.endswith(".py"):
+            raise InputError(short(place), f"a network by a path ({module})", "its code beside it")
+        return name  # of an installed package
+    for file, total in code.items():
+        path = place / Path(file).name
+        if not path.is_file() or checksum(path) != total:
+            raise InputError(short(path), "not the code that was trained: gone or changed", hint="the file is damaged")
         mine = own.file_of(path.name)
-        if mine is None or checksum(mine) != total:
+        if total not in _trusted() and (mine is None or checksum(mine) != total):
             raise InputError(
                 short(path), f"code of a network from elsewhere, which isn't run ({kind})",
                 hint=f"read it, and put it beside your notebook as {path.name} if you trust it",
             )  # fmt: skip
-    return f"{path}:{name_shown.partition(':')[2]}"
+    return f"{place / Path(next(iter(code))).name}:{name.partition(':')[2]}"
+
+
+def _trusted() -> set[str]:
+    """The checksums of code that has been trained here."""
+    listed = roots()[0] / TRUSTED
+    return set(listed.read_text(encoding="utf-8").split()) if listed.is_file() else set()
+
+
+def _trust(totals: Iterable[str]) -> None:
+    """Adds checksums to those; code is saved only after it has run."""
+    if new := sorted(set(totals) - _trusted()):
+        with open(roots()[0] / TRUSTED, "a", encoding="utf-8") as listed:
+            listed.write("".join(f"{total}\n" for total in new))
 
 
 def load_model(run: os.PathLike | str):

@@ -36,8 +36,10 @@ def environment() -> list[str]:
     import psutil
     import torch
 
+    from lib import accelerators
+
     packages = ("torch", "fastai", "jupyterlab", "papermill", "h5py", "scikit-image")
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    gpus = accelerators.names()
     free = shutil.disk_usage(ROOT).free
     memory = psutil.virtual_memory()
     return [

@@ -242,11 +242,10 @@ def _settings(complete: dict[str, Any], defaults: dict[str, Parameter]) -> dict[
 
 
 def _check_devices(devices: str | int | list, partition: Any, where: str) -> None:
-    import torch
-
+    from lib import accelerators
     from lib.parallel import mesh
 
-    gpus, wanted = torch.cuda.device_count(), 0
+    gpus, wanted = accelerators.count(), 0
     if not mesh.on_cpu(devices):
         wanted = max(devices) + 1 if isinstance(devices, list) else devices if isinstance(devices, int) else 1
     if wanted > gpus and "RANK" not in os.environ:  # a process that helps to train sees its own GPUs only

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from fastai.basics import Callback, CancelFitException
 
-from lib import InputError
+from lib import InputError, accelerators
 from lib.files import checksum, read, replacing, write
 from lib.models.state_dict import fill, read_torch_file
 from lib.parallel import gradients, mesh
@@ -169,9 +169,8 @@ def _random_state(place: torch.device) -> dict[str, Any]:
         "torch": torch.get_rng_state(), "python": json.dumps([version, internal, gauss]),
         "numpy": [name, keys.tolist(), position, has_gauss, cached],
     }  # fmt: skip
-    if place.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(place)
-    return state
+    own = accelerators.random_state(place)
+    return state if own is None else state | {place.type: own}
 
 
 def _set_random_state(state: dict[str, Any], place: torch.device) -> None:
@@ -181,8 +180,8 @@ def _set_random_state(state: dict[str, Any], place: torch.device) -> None:
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    if "cuda" in state and place.type == "cuda":
-        given = state["cuda"]
+    if accelerators.is_accelerator(place) and place.type in state:
+        given = state[place.type]
         if isinstance(given, list):  # an older checkpoint: of all GPUs that were visible
             given = given[min(place.index or 0, len(given) - 1)]
-        torch.cuda.set_rng_state(given, place)
+        accelerators.set_random_state(place, given)

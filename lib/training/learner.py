@@ -15,7 +15,7 @@ from fastai.basics import Learner as FastaiLearner
 from fastai.callback.all import ParamScheduler, combined_cos
 from torch import Tensor, nn
 
-from lib import InputError, memory, runs
+from lib import InputError, accelerators, memory, runs
 from lib.kspace import center_crop
 from lib.models.stages import stages
 from lib.parallel import gradients, mesh
@@ -100,10 +100,9 @@ def device(devices: str | int | list = "auto") -> torch.device:
     if mesh.on_cpu(devices):
         return torch.device("cpu")
     number = devices[0] if isinstance(devices, list) else 0
-    if number >= torch.cuda.device_count():
-        raise InputError("devices", f"GPU {number} asked for, this machine has {torch.cuda.device_count()}")
-    torch.cuda.set_device(number)  # else pinned memory and the like would take room on the first GPU, too
-    return torch.device("cuda", number)
+    if number >= accelerators.count():
+        raise InputError("devices", f"GPU {number} asked for, this machine has {accelerators.count()}")
+    return accelerators.use(number)
 
 
 def optimizer(type: str = "Adam", learning_rate: float = 1e-3, **settings: Any) -> Callable[..., OptimWrapper]:
@@ -189,8 +188,7 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
     """
     devices, place = run.parameters.get("devices", "auto"), mesh.current()
     if mesh.count(devices) > place.world:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        accelerators.empty_cache()
         distributed.launch(run.path, devices)
         saved = torch.load(run / "checkpoints" / "last.pt", map_location="cpu", weights_only=True)
         learn.model.load_state_dict(saved["model"])

@@ -14,7 +14,7 @@ from fastai.basics import Callback
 from IPython.display import display
 from torch import nn
 
-from lib import InputError, plots
+from lib import InputError, accelerators, plots
 from lib.data.pictures import ERROR, GAIN
 from lib.kspace import center_crop
 from lib.markup import tag
@@ -179,7 +179,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     drawn: tuple[Any, Any] = random.getstate(), np.random.get_state()
     place = next(model.parameters()).device
-    with torch.random.fork_rng([place] if place.type == "cuda" else []), torch.no_grad():
+    with accelerators.random_states_kept(place), torch.no_grad():
         model.eval()
         try:
             yield

@@ -117,9 +117,34 @@ def test_images_and_masks_of_any_folders_are_divided_by_person(tmp_path, capsys)
 
 
 def test_a_folder_is_a_person_and_a_lone_number_is_not(tmp_path):
-    by_folder = lgg_matching.find(pictures(tmp_path / "a", ["x", "y"], 3, "{p}/{s}.png", "{p}/{s}_seg.png"))
-    assert {pair.person for pair in by_folder} == {"x", "y"} and by_folder[0].name == "x_0"
+    by_folder = lgg_matching.find(pictures(tmp_path / "a", ["p1", "p2"], 3, "{p}/{s}.png", "{p}/{s}_seg.png"))
+    assert {pair.person for pair in by_folder} == {"p1", "p2"} and by_folder[0].name == "p1_0"
     by_image = lgg_matching.find(pictures(tmp_path / "b", [""], 4, "img/scan_{s}.png", "label/scan_{s}.png"))
     assert [pair.person for pair in by_image] == [f"scan_{n}" for n in range(4)]
     with refused(where="c$", found="neither TCGA_… folders nor train_image", hint="tells apart"):
         lgg_matching.find(touch(tmp_path / "c", "a.png", "b.png"))
+
+
+def test_a_folder_that_is_a_split_or_a_kind_is_no_person(tmp_path):
+    source = pictures(tmp_path / "splits", ["train", "val", "test"], 4, "{p}/images/{s}.png", "{p}/masks/{s}.png")
+    found = lgg_matching.find(source)
+    assert len({pair.person for pair in found}) == 12 and {pair.split for pair in found} == {"train", "val", "test"}
+    assert lgg.split_persons(found, 0) == {pair.image: pair.split for pair in found}
+    kinds = lgg_matching.find(
+        pictures(tmp_path / "kinds", ["benign", "malignant"], 4, "{p}/{s}.png", "{p}/{s}_seg.jpg")
+    )
+    assert len({pair.person for pair in kinds}) == 8
+
+
+def test_sessions_and_frames_of_a_person_stay_together(tmp_path, capsys):
+    names = [f"sub-{n:02}/ses-{k}/t1{w}.nii.gz" for n in range(6) for k in (1, 2) for w in ("", "_seg")]
+    found = lits_matching.find(touch(tmp_path / "a", *names))
+    people = {split: {pair.person for pair in pairs} for split, pairs in found.items()}
+    assert people == {"train": {f"sub-{n:02}" for n in range(4)}, "val": {"sub-04"}, "test": {"sub-05"}}
+    assert "12 volumes of 6 persons, by their names" in capsys.readouterr().out
+    names = [
+        f"{kind}/patient{n:03}_frame{k:02}.nii" for kind in ("images", "labels") for n in range(4) for k in (1, 12)
+    ]
+    found = lits_matching.find(touch(tmp_path / "b", *names))
+    whose = {pair.person for pairs in found.values() for pair in pairs}
+    assert whose == {f"patient{n:03}" for n in range(4)}

@@ -62,3 +62,22 @@ def test_images_are_what_they_are(tmp_path):
     images = own_scans.reconstruct(scan, tmp_path / "set" / "a.h5", MASK, {}, {})
     assert np.array_equal(images["image"], written.VOLUME) and not (tmp_path / "set").exists()
     assert center_crop(torch.from_numpy(images["image"]), (8, 8)).shape == (3, 8, 8)
+
+
+def test_scans_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for n in range(3):
+        (tmp_path / f"sub-{n}" / "kspace").mkdir(parents=True)
+        written.fastmri(tmp_path / f"sub-{n}" / "kspace" / "scan.h5")
+    found = own_scans.scans(tmp_path)
+    assert list(found) == ["scan", "kspace_scan", "sub-2_kspace_scan"]
+    assert [scan.path.parent.parent.name for scan in found.values()] == ["sub-0", "sub-1", "sub-2"]
+
+
+def test_a_scan_is_never_written_over_itself(tmp_path):
+    path = written.fastmri(tmp_path / "a.h5")
+    path = tmp_path / "a.h5"
+    before = path.read_bytes()
+    (scan,) = own_scans.scans(path).values()
+    with refused(where="a.h5", found="the file that is read"):
+        own_scans.reconstruct(scan, path, MASK, {}, {})
+    assert path.read_bytes() == before

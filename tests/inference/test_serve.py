@@ -1,5 +1,6 @@
 """A scanner's stream in, images out: in the format's own words, as a process between pipes and over a connection."""
 
+import contextlib
 import io
 import socket
 import subprocess
@@ -105,19 +106,33 @@ def test_a_connection_gets_its_images_and_a_bad_one_leaves_the_server_alive():
 
     threading.Thread(target=listen, daemon=True).start()
     ready.wait(10)
+    with socket.create_connection(("127.0.0.1", port[0])) if _listening(port[0]) else None:
+        pass  # gone before anything was sent
     for content, expected in ((b"no stream at all", 0), (stream(header(), acquisitions()), written.SLICES)):
-        for _ in range(100):  # until it listens
-            try:
-                connection = socket.create_connection(("127.0.0.1", port[0]), timeout=60)
-                break
-            except ConnectionRefusedError:
-                threading.Event().wait(0.05)
+        connection = socket.create_connection(("127.0.0.1", port[0]), timeout=60)
         with connection, connection.makefile("rwb") as both:
             both.write(content)
             both.flush()
             connection.shutdown(socket.SHUT_WR)
             received = both.read()
         assert len(images(received)) == expected if expected else received == b""
+
+
+def _listening(port):
+    for _ in range(200):
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return True
+        threading.Event().wait(0.05)
+    return False
+
+
+def test_a_port_that_is_taken_is_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        with refused(where=f"--port {number}", found="can't be listened on"):
+            serve.listen(number, None)
+    with refused(where="--port 99999"):
+        serve.listen(99999, None)
 
 
 @pytest.mark.parametrize(

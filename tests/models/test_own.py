@@ -1,6 +1,8 @@
 """Networks of the user's own: found in a file or a package, built in our words, kept with their code in the run."""
 
 import json
+import shutil
+import sys
 import textwrap
 
 import pytest
@@ -11,6 +13,7 @@ from lib import models, runs
 from lib.models import own
 from lib.recipes.task import task_of
 from lib.runs import weights
+from lib.runs.model_folder import TRUSTED
 from lib.training import Learner  # noqa: F401  (as notebooks do before a network is built)
 
 SMALL = """
@@ -97,7 +100,7 @@ def test_a_file_that_cannot_be_loaded_names_its_line(place, text, found):
 
 def test_what_is_not_there_is_named(place):
     write(place)
-    with refused(where="^mine:SmallNet$", found=r"mine\.py has no class SmallNet", hint="did you mean 'Small'"):
+    with refused(where="^mine:SmallNet$", found=r"mine\.py has no network SmallNet", hint="did you mean 'Small'"):
         models.entry("mine:SmallNet")
     with refused(where="^absent$", found="no such file beside recipe or notebook, and no such package"):
         models.entry("absent:Small")
@@ -164,21 +167,57 @@ def test_a_run_is_rebuilt_from_its_own_copy_of_the_code(place):
 
 
 def test_code_from_elsewhere_is_not_run(place, tmp_path_factory):
+    """Neither from a folder of weights nor from a run of somebody's that was put among one's own."""
     path, marker = write(place, SMALL + "\n    open('ran', 'a').close()\n"), place / "ran"
     folder, _ = saved(place)
+    (place / "runs" / TRUSTED).unlink()  # as on another machine
     given = tmp_path_factory.mktemp("downloads") / "run"
-    (folder / "model_weights").rename(given)
+    shutil.copytree(folder / "model_weights", given)
     code = path.read_text()
     path.unlink(), marker.unlink()
-    for call in (runs.load_model, weights.load):
-        with refused(where=r"mine\.py$", found="from elsewhere, which isn't run", hint="put it beside your notebook"):
-            call(given)
+    for place_of in (given, folder):
+        for call in (runs.load_model, weights.load):
+            with refused(
+                where=r"mine\.py$", found="from elsewhere, which isn't run", hint="put it beside your notebook"
+            ):
+                call(place_of)
     assert not marker.exists()
     path.write_text(code)  # the user has read it, and trusts it
     assert runs.load_model(given) and marker.exists()
     (given / "mine.py").write_text("changed")
     with refused(found="not the code that was trained"):
         runs.load_model(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "found"),
+    [
+        ("subprocess:run:slices", {"args": "touch ran", "shell": True}, "has no network run"),
+        ("os:system:slices", {}, "has no network system"),
+        ("{place}/evil.py:Small:slices", {}, "a network by a path"),
+    ],
+)
+def test_a_model_json_cannot_name_what_is_run(place, name, settings, found):
+    folder, _ = saved(place) if write(place) else (None, None)
+    write(place, "open('ran', 'a').close()\n" + textwrap.dedent(SMALL.format(input="")), name="evil.py")
+    about = {"name": name.format(place=place), "settings": settings}
+    (folder / "model_weights" / "model.json").write_text(json.dumps(about))
+    for call in (runs.load_model, weights.load):
+        with refused(found=found):
+            call(folder)
+    assert not (place / "ran").exists()
+
+
+def test_what_a_file_imports_beside_it_is_kept_with_it(place):
+    write(place, "WIDTH = 6", name="helper.py")
+    path = write(place, "\n    from helper import WIDTH\n" + SMALL.replace("chans=4", "chans=WIDTH"))
+    assert [p.name for p in own.files("mine:Small")] == ["mine.py", "helper.py"] and "helper" not in sys.modules
+    folder, model = saved(place)
+    write(place, "WIDTH = 3", name="helper.py")  # another one by now
+    assert models.build("mine:Small", num_classes=2).layers[0].out_channels == 3
+    path.unlink(), (place / "helper.py").unlink()
+    assert runs.load_model(folder).layers[0].out_channels == model.layers[0].out_channels == 6
+    assert not list(place.rglob("__pycache__"))
 
 
 def test_names_in_tables_have_no_folder():

@@ -133,6 +133,33 @@ def test_cine_files_by_their_names_and_keys(place):
         new("cine", [place / "other.h5", *files[1:]])
 
 
+def test_a_set_never_lies_in_the_folder_of_its_files(place):
+    source = volumes(place / "data" / "scans")
+    before = sorted(source.rglob("*"))
+    recipe = tasks(new("segmentation", [source]))
+    assert recipe["prepare"]["data"] == recipe["train"]["data"] == "../data/scans_prepared"
+    assert sorted(source.rglob("*")) == before
+
+
+def test_names_in_data_write_no_lines_of_a_recipe(place):
+    """A comment is one line, whatever stands in dataset.json."""
+    source = place / "größe"
+    for n in range(4):
+        for name, array in (
+            ("imagesTr", np.random.default_rng(n).random((16, 16, 16, 2))),
+            ("labelsTr", np.ones((16, 16, 16))),
+        ):
+            (source / name).mkdir(parents=True, exist_ok=True)
+            nibabel.save(
+                nibabel.Nifti1Image(array.astype(np.float32), np.diag([1, 1, 2, 1])), source / name / f"a{n}.nii"
+            )
+    planted = "T1\n- {task_name: planted, notebook: 00_overview}\n#"
+    about = {"channel_names": {"0": planted, "1": "T2"}, "labels": {"0": "background", "1": "a"}}
+    (source / "dataset.json").write_text(json.dumps(about))
+    path = new("segmentation", [source])
+    assert path.name == "gr_e.yaml" and list(tasks(path)) == ["prepare", "train", "evaluate", "view"]
+
+
 def test_what_nothing_can_be_made_of_leaves_nothing(place):
     (place / "empty").mkdir()
     before = sorted(place.rglob("*"))
@@ -151,3 +178,23 @@ def test_what_nothing_can_be_made_of_leaves_nothing(place):
     new("segmentation", [place / "scans"])
     with refused(where="scans.yaml", found="there already"):
         new("segmentation", [place / "scans"])
+
+
+def test_raw_scans_of_another_study_do_not_mix(place):
+    """Converted files of scans that are gone go, and a set of one study isn't replaced by another's."""
+    from lib.data.fastmri_index import index
+    from lib.data.kspace_files import in_fastmri_layout
+
+    for study, count in (("a", 3), ("b", 2)):
+        (place / study).mkdir()
+        for n in range(count):
+            written.mrd_shuffled(place / study / f"{study}{n}.h5")
+    folder = place / "set"
+    index(in_fastmri_layout(place / "a", folder / "files"), folder, origin=place / "a")
+    (place / "a" / "a2.h5").unlink()
+    index(in_fastmri_layout(place / "a", folder / "files"), folder, origin=place / "a")
+    assert sorted(p.name for p in (folder / "files").iterdir()) == ["a0.h5", "a1.h5"]
+    with refused(where="set.json", found="the set here was made from .*/a", expected="another folder"):
+        in_fastmri_layout(place / "b", folder / "files")
+    with refused(found="within the folder of the scans"):
+        in_fastmri_layout(place / "b", place / "b" / "set" / "files")

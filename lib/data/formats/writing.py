@@ -21,6 +21,8 @@ def write_fastmri(scan: KspaceScan, path: Path) -> Path:
     scan : of `lib.data.formats.opening.open`
     path : of the new file
     """
+    if path.resolve() == scan.path.resolve():
+        raise InputError(path, "the file that is read", "another one to write to")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as made, h5py.File(made, "w") as file:
         stored = file.create_dataset("kspace", scan.shape, np.complex64, chunks=(1, *scan.shape[1:]))
