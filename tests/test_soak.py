@@ -20,7 +20,7 @@ def test_readers_take_damaged_files_or_say_what_is_wrong(tmp_path):
 
 def test_memory_and_open_files_stay_as_they_are_over_many_cases(tmp_path):
     rows = list(many.run(48, tmp_path / "many"))
-    assert rows[-1]["cases"] >= 48 and many.growth(rows, "files") == 0
+    assert rows[-1]["cases"] >= 48 and many.growth(rows, "files") <= 0
     assert many.growth(rows, "memory") < 0.05
 
 

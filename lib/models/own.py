@@ -158,7 +158,11 @@ def _of_file(path: Path) -> Any:
 def _beside(path: Path, names: Iterable[str]) -> dict[str, Path]:
     """The files beside `path` that modules of these names are from."""
     found = {name: Path(file) for name in names if (file := getattr(sys.modules.get(name), "__file__", None))}
-    return {name: file.resolve() for name, file in found.items() if file.resolve().parent == path.parent}
+    return {
+        name: file.resolve()
+        for name, file in found.items()
+        if file.is_absolute() and file.resolve().parent == path.parent
+    }
 
 
 def _total(files: Iterable[Path]) -> str:
