@@ -56,7 +56,7 @@ def scrolls(lab, page):
     before = lab.do(page.evaluate(LABELS))
     changed_by(lab, page, key(lab, page, ".slice-viewer", "ArrowRight"))
     lab.do(page.wait_for_function(f"before => {LABELS} !== before", arg=before))
-    lab.do(page.wait_for_timeout(300))
+    lab.do(page.wait_for_function(f"() => /\\d\\.\\d/.test({LABELS})"))  # scores come after the picture
     return lab.do(page.evaluate(LABELS))
 
 
