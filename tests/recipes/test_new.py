@@ -198,3 +198,17 @@ def test_raw_scans_of_another_study_do_not_mix(place):
         in_fastmri_layout(place / "b", folder / "files")
     with refused(found="within the folder of the scans"):
         in_fastmri_layout(place / "b", place / "b" / "set" / "files")
+
+
+@pytest.mark.whole
+def test_scans_sampled_at_points_are_prepared_and_column_networks_refuse_them(tmp_path):
+    source = ROOT / "data" / "samples" / "brain_f_raw_8ch_poisson_r8.h5"
+    recipe = f"""
+- {{task_name: prepare, notebook: 10_prepare_kspace, source: {source}, data: set}}
+- {{task_name: predict, notebook: 26_predict, saved_network_weights: {ROOT / "runs" / "weights" / "demo_varnet"}, data: set}}
+"""
+    done = toys.recipe(tmp_path, recipe)
+    assert done.returncode == 1 and "prepare · ok" in done.stdout, done.stdout + done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("task predict failed: file mask") and "single points, not whole columns" in last
+    assert not list((tmp_path / "runs" / "predict").rglob("result.h5"))
