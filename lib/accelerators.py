@@ -26,17 +26,16 @@ def count() -> int:
 
 def names() -> list[str]:
     """What they are called."""
-    of = _of(kind())
-    name = getattr(of, "get_device_name", None)
-    return [name(i) if name else kind() for i in range(count())]
+    name = getattr(_of(kind()), "get_device_name", lambda _: kind())
+    return [name(i) for i in range(count())]
 
 
 def use(number: int) -> torch.device:
     """The accelerator of a number, as torch's current one: else pinned memory and the like would take room on the first, too."""
-    module = _of(kind() if kind() != "cpu" else "cuda")
-    if hasattr(module, "set_device"):
-        module.set_device(number)
-    return torch.device(kind() if kind() != "cpu" else "cuda", number)
+    device = torch.device(kind(), number)
+    if choose := _function(device, "set_device"):
+        choose(number)
+    return device
 
 
 def is_accelerator(device: torch.device | str) -> bool:
@@ -51,41 +50,38 @@ def pins(device: torch.device | str) -> bool:
 
 def empty_cache() -> None:
     """Gives back what torch keeps of the accelerator's memory, for other processes."""
-    empty = getattr(_of(kind()), "empty_cache", None)
-    if kind() != "cpu" and empty:
+    if empty := _function(torch.device(kind()), "empty_cache"):
         empty()
 
 
 def synchronize(device: torch.device) -> None:
     """Waits until an accelerator has done all that it was given, so that a clock can be read."""
-    wait = getattr(_of(device.type), "synchronize", None)
-    if is_accelerator(device) and wait:
+    if wait := _function(device, "synchronize"):
         wait()
 
 
 def held(device: torch.device) -> int:
     """The bytes that tensors hold on an accelerator now; 0 where its kind doesn't count them."""
-    now = getattr(_of(device.type), "memory_allocated", None)
-    return int(now(device)) if is_accelerator(device) and now else 0
+    now = _function(device, "memory_allocated")
+    return int(now(device)) if now else 0
 
 
 def start_peak(device: torch.device) -> None:
     """Begins to measure the most memory held on an accelerator, where its kind does that."""
-    reset = getattr(_of(device.type), "reset_peak_memory_stats", None)
-    if is_accelerator(device) and reset:
+    if reset := _function(device, "reset_peak_memory_stats"):
         reset(device)
 
 
 def peak(device: torch.device) -> int | None:
     """The most bytes held on an accelerator since `start_peak`; None where its kind doesn't count them."""
-    most = getattr(_of(device.type), "max_memory_allocated", None)
-    return int(most(device)) if is_accelerator(device) and most else None
+    most = _function(device, "max_memory_allocated")
+    return int(most(device)) if most else None
 
 
 def random_state(device: torch.device) -> Tensor | None:
     """The state of an accelerator's random numbers; None of the CPU, whose state is torch's own."""
-    of = _of(device.type)
-    return of.get_rng_state(device) if is_accelerator(device) and hasattr(of, "get_rng_state") else None
+    state = _function(device, "get_rng_state")
+    return state(device) if state else None
 
 
 def set_random_state(device: torch.device, state: Tensor) -> None:
@@ -98,6 +94,11 @@ def random_states_kept(device: torch.device) -> AbstractContextManager[None]:
     if random_state(device) is None:
         return torch.random.fork_rng([])
     return torch.random.fork_rng([device], device_type=device.type)
+
+
+def _function(device: torch.device, name: str) -> Any:
+    """A function of torch's module of an accelerator; None where it has none, and of the CPU."""
+    return getattr(_of(device.type), name, None) if is_accelerator(device) else None
 
 
 def _of(kind: str) -> Any:

@@ -15,13 +15,14 @@ from typing import Any, BinaryIO
 
 from lib import InputError
 
+METHODS = ("zero-filled", "GRAPPA", "CG-SENSE", "TV-SENSE", "network")
 HOST = "127.0.0.1"  # of this machine alone: a tunnel brings a scanner's connection here
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 after the stream, 2 if it can't be reconstructed; with --port it serves until it is interrupted."""
     parser = argparse.ArgumentParser(prog="python -m lib.serve", description="Reconstruct MRD streams (version 2).")
-    parser.add_argument("--method", default="TV-SENSE", help="zero-filled, GRAPPA, CG-SENSE, TV-SENSE or network")
+    parser.add_argument("--method", default="TV-SENSE", help=f"one of {', '.join(METHODS)}")
     parser.add_argument("--weights", default="runs/weights/generalist", help="of network: a task, a run or a folder")
     parser.add_argument("--port", type=int, help=f"listen on {HOST}:PORT instead of reading standard input")
     given = parser.parse_args(arguments)
@@ -122,10 +123,9 @@ def _reconstruction(method: str, weights: str) -> Callable[[Any], Any]:
     from lib.runs.weights import load
     from lib.text import one_of
 
-    known = ("zero-filled", *(name for name in BASELINES if name in ("GRAPPA", "CG-SENSE", "TV-SENSE")), "network")
-    if method not in known:
-        raise InputError(f"--method {method}", *one_of(method, known))
-    methods = {method: BASELINES[method]} if method in BASELINES and method != "zero-filled" else {}
+    if method not in METHODS:
+        raise InputError(f"--method {method}", *one_of(method, METHODS))
+    methods = {} if method in ("zero-filled", "network") else {method: BASELINES[method]}
     networks = {"network": load(weights).model.eval()} if method == "network" else {}
 
     def reconstruct(scan: Any) -> Any:
@@ -137,7 +137,7 @@ def _reconstruction(method: str, weights: str) -> Callable[[Any], Any]:
             }  # all lines
             images = own_scans.reconstruct(scan, Path(folder) / "stream.h5", mask, methods, networks)
         if isinstance(images[method], str):
-            raise InputError("stream", images[method], hint=f"another --method: {', '.join(known)}")
+            raise InputError("stream", images[method], hint=f"another --method: {', '.join(METHODS)}")
         return images[method]
 
     return reconstruct

@@ -8,7 +8,7 @@ from typing import Any
 
 from lib import InputError
 from lib.data import nifti
-from lib.data.pairing import MOST_CHANNELS
+from lib.data.pairing import MOST_CHANNELS, same_count
 from lib.files import check_path, list_files
 
 IMAGES, LABELS, ABOUT = "imagesTr", "labelsTr", "dataset.json"
@@ -136,16 +136,14 @@ def _with_channels(
     for case, (images, label) in both.items():
         count = len(images) if len(images) > 1 else nifti.channels_in(images[0])
         full[case] = (images if len(images) > 1 else images * count, label)
-        counts.setdefault(count, images[0])
+        counts[images[0]] = count
         if count > MOST_CHANNELS:
             raise InputError(images[0], f"{count} channels", f"at most {MOST_CHANNELS}")
         if len(named) > 1 and count != len(named):
             raise InputError(images[0], f"{count} channels", f"{len(named)}, as {ABOUT} has them ({', '.join(named)})")
         if len(images) == 1 and count > 1 and len(named) < 2:
             raise InputError(images[0], f"a fourth axis of {count}", "one channel", f"{ABOUT} names no channels")
-    if len(counts) > 1:
-        (count, path), (other, second) = list(counts.items())[:2]
-        raise InputError(second, f"{other} channels, {path.name} has {count}", "as many in all images")
+    same_count(counts)
     return full
 
 

@@ -7,12 +7,10 @@ import numpy as np
 
 from lib import ROOT, InputError
 from lib.data.fastmri_file import KspaceFile, kspace_file, source_files
-from lib.data.index import SPLITS, check_persons, write_set, writes_set
+from lib.data.index import SPLIT_WORDS, check_persons, write_set, writes_set
 from lib.data.names import path_names
 from lib.data.people import pseudonyms
 from lib.text import pluralize
-
-SPLIT_WORDS = {s: s for s in SPLITS} | {"training": "train", "validation": "val", "valid": "val", "leaderboard": "test"}
 
 
 @writes_set

@@ -14,6 +14,12 @@ from lib.data.people import write_table
 from lib.files import check_path, fingerprint, read, remember, state, write
 
 SPLITS = ("train", "val", "test")
+SPLIT_WORDS = {s: s for s in SPLITS} | {
+    "training": "train",
+    "validation": "val",
+    "valid": "val",
+    "leaderboard": "test",
+}  # in names of folders and files
 VERIFIED = ".verified.json"
 ENTRY = {"path": str, "split": str, "bytes": int, "sha256": str}  # of set.json's files
 

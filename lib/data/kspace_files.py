@@ -41,12 +41,12 @@ def in_fastmri_layout(source: Path, folder: Path) -> Path:
     if folder.resolve().is_relative_to(Path(source).resolve()):
         raise InputError(folder, "within the folder of the scans", "a prepared set in a place of its own")
     check_source(folder.parent, str(Path(source).absolute()))
-    names = [f"{file_name(scan.path.name.split('.')[0])}.h5" for scan in scans]
+    paths = [folder / f"{file_name(scan.path.name.split('.')[0])}.h5" for scan in scans]
     for old in folder.glob("*.h5") if folder.is_dir() else ():
-        if old.name not in names:  # of a scan that isn't there any more
+        if old not in paths:  # of a scan that isn't there any more
             old.unlink()
-    for number, scan in enumerate(scans, 1):
-        path = write_fastmri(scan, folder / names[number - 1])
+    for number, (scan, path) in enumerate(zip(scans, paths, strict=True), 1):
+        write_fastmri(scan, path)
         print(f"[{number}/{len(scans)}] {scan.path.name} ({scan.format}) → {path.name}", flush=True)
     return folder
 

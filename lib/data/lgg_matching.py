@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from lib import InputError
 from lib.data import pairing
-from lib.data.fastmri_index import SPLIT_WORDS
 from lib.data.image_files import ENDINGS, images_in
+from lib.data.index import SPLIT_WORDS
 from lib.files import check_path, list_files
 from lib.text import pluralize
 

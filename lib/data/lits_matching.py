@@ -81,9 +81,10 @@ def find(
     if not source.is_dir():
         raise InputError(source, "no such folder", f"one with volumes named {volume_files}")
     by_folders = volume_files is None and segmentation_files is None and decathlon.is_decathlon(source)
+    by_names = False  # whether names say whose a volume is
     if volume_files is None and segmentation_files is None and not by_folders and not _matches(source, VOLUMES):
         volume_files, segmentation_files = _guessed(source)
-        persons = persons or (owners(source, volume_files) if volume_files else None)
+        by_names = bool(volume_files) and not persons
     of_lits = volume_files is None and not by_folders
     volume_files, segmentation_files = volume_files or VOLUMES, segmentation_files or SEGMENTATIONS
     if isinstance(volume_files, Mapping) != isinstance(segmentation_files, Mapping):
@@ -95,7 +96,8 @@ def find(
     if by_folders:
         splits = {"train": _decathlon_pairs(source, persons or {})}
     else:
-        splits = {s: _pairs(source, volumes[s], labels.get(s), persons or {}) for s in SPLITS if s in volumes}
+        whose = None if by_names else persons or {}
+        splits = {s: _pairs(source, volumes[s], labels.get(s), whose) for s in SPLITS if s in volumes}
     if split is None:
         split = _usual_split(splits.get("train", []), of_lits)
     if "train" in splits:
@@ -122,20 +124,6 @@ def _guessed(source: Path) -> tuple[Patterns, str | None]:
     return found.images[0] if len(found.images) == 1 else list(found.images), found.labels
 
 
-def owners(source: Path, volume_files: Patterns) -> dict[str, str]:
-    """{volume: person} by the names of volumes, {} if each counts as a person's; else it is said."""
-    first = volume_files if isinstance(volume_files, str) else list(volume_files)[0]
-    found = {stars: name for stars, (name, _) in _matches(source, first).items()}
-    whose = pairing.owners(found)
-    count = len(set(whose.values()))
-    if count == len(found):
-        return {}
-    print(
-        f"{source}: {len(found)} volumes of {pluralize(count, 'person')}, by their names; `persons` says it otherwise"
-    )
-    return {name: whose[stars] for stars, name in found.items()}
-
-
 def _usual_split(pairs: list[VolumePair], of_lits: bool) -> dict[str, Any]:
     persons = len({pair.person for pair in pairs})
     if of_lits and persons == LITS:
@@ -149,8 +137,9 @@ def _decathlon_pairs(source: Path, persons: Mapping[str, str]) -> list[VolumePai
 
 
 def _pairs(
-    source: Path, patterns: str | Sequence[str], other: str | None, persons: Mapping[str, str]
+    source: Path, patterns: str | Sequence[str], other: str | None, persons: Mapping[str, str] | None
 ) -> list[VolumePair]:  # fmt: skip
+    """The pairs of one split; persons None: by the names, which is said where they tell that several are of one."""
     pattern, *further = [patterns] if isinstance(patterns, str) else patterns
     if len(further) >= pairing.MOST_CHANNELS:
         raise InputError("volume_files", f"{len(further) + 1} patterns", f"at most {pairing.MOST_CHANNELS} channels")
@@ -168,14 +157,15 @@ def _pairs(
     lost = next((path for stars, (_, path) in labels.items() if stars not in volumes), None)
     if lost:
         raise InputError(lost, "no volume belongs to it", pattern)
+    names = {stars: name for stars, (name, _) in volumes.items()}
+    whose = pairing.owners(names) if persons is None else {s: persons.get(name, name) for s, name in names.items()}
+    if persons is None and (count := len(set(whose.values()))) < len(whose):
+        words = f"{len(whose)} volumes of {pluralize(count, 'person')}, by their names"
+        print(f"{source}: {words}; `persons` says it otherwise")
     return [
         VolumePair(
-            path,
-            labels.get(stars, ("", None))[1],
-            name,
-            persons.get(name, name),
-            tuple(m[stars][1] for _, m in channels),
-        )
+            path, labels.get(stars, ("", None))[1], name, whose[stars], tuple(m[stars][1] for _, m in channels)
+        )  # fmt: skip
         for stars, (name, path) in sorted(volumes.items(), key=lambda item: [_numbers(text) for text in item[0]])
     ]
 

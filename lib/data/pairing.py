@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lib import InputError
 from lib.files import list_files
 
 LABEL_WORDS = {
@@ -32,6 +33,17 @@ class Guess(NamedTuple):
     images: tuple[str, ...]
     labels: str
     names: tuple[str, ...] = ()
+
+
+def same_count(channels: Mapping[Path, int]) -> int:
+    """How many channels all images have, {image: channels}, 1 of none; InputError where some have others."""
+    first: dict[int, Path] = {}
+    for path, count in channels.items():
+        first.setdefault(count, path)
+    if len(first) > 1:
+        (count, path), (other, second) = list(first.items())[:2]
+        raise InputError(second, f"{other} channels, {path.name} has {count}", "as many in all images")
+    return next(iter(first), 1)
 
 
 def guess(source: Path, endings: Sequence[str]) -> Guess | None:

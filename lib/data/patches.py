@@ -22,7 +22,7 @@ from lib.data.hdf5 import open_hdf5
 from lib.data.lits import attributes, middle
 from lib.data.loaders import loaders
 from lib.data.slice_augment import contrast, drawn_power, posed
-from lib.data.volume_images import window_of
+from lib.data.volume_images import padded, window_of
 
 CROPS = ("around", "grid", "uniform")
 PATCHES_PER_VOLUME = 54  # the LiTS source's
@@ -146,7 +146,7 @@ class VolumePatches(Dataset):
         self.panels = partial(pictures.labels, ignore_index=self.ignore_index)
         about = [attributes(c.path) for c in cases]
         self.shapes = [(c.slices, *c.size) for c in cases]
-        self.fill = [np.atleast_1d(a["fill"]).astype(np.float32) for a in about]
+        self.fill = [np.float32(a["fill"]) for a in about]
         self.centers = [
             _center(c, a["boxes"], organ) if crops == "around" else None for c, a in zip(cases, about, strict=True)
         ]
@@ -185,7 +185,7 @@ class VolumePatches(Dataset):
             image, label = window_of(file["image"], where), file["label"][where] if self.cases[c].label else None
         if image.shape[1:] != self.size:
             margins = list(zip(low - origin, np.add(origin, self.size) - high, strict=True))
-            image = np.stack([np.pad(x, margins, constant_values=f) for x, f in zip(image, self.fill[c], strict=True)])
+            image = padded(image, margins, self.fill[c])
             label = None if label is None else np.pad(label, margins)
         return image, label
 

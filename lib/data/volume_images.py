@@ -112,6 +112,12 @@ def _zoom(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return ndimage.zoom(plane, np.divide(shape, plane.shape), order=3, mode="nearest", grid_mode=True)
 
 
+def padded(window: np.ndarray, margins: Sequence[tuple[int, int]], fill: float | Sequence[float]) -> np.ndarray:
+    """A window (C, d, h, w) with `margins` before and behind each axis, which hold `fill`, of each channel its own."""
+    fills = np.broadcast_to(fill, len(window))
+    return np.stack([np.pad(x, margins, constant_values=f) for x, f in zip(window, fills, strict=True)])
+
+
 def window_of(image: Any, where: tuple[slice, slice, slice]) -> np.ndarray:
     """A window (C, d, h, w) of a volume (D, H, W) or (D, C, H, W), an array or a case's data set."""
     return image[where][None] if image.ndim == 3 else np.moveaxis(image[where[0], :, where[1], where[2]], 1, 0)

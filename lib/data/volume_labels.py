@@ -18,11 +18,7 @@ CLASSES = ("background", "liver", "tumor")  # LiTS's
 
 def channel_names(source: Path, volume_files: Patterns, pairs: Sequence[VolumePair]) -> list[str]:
     """The names of the images' channels; [] of one. InputError where some have more than others."""
-    counts = {len(pair.channels): pair.volume for pair in pairs}
-    if len(counts) > 1:
-        (count, path), (other, second) = list(counts.items())[:2]
-        raise InputError(second, f"{other} channels, {path.name} has {count}", "as many in all images")
-    count = next(iter(counts), 1)
+    count = pairing.same_count({pair.volume: len(pair.channels) for pair in pairs})
     named: Sequence[str] = ()
     if volume_files is None and decathlon.is_decathlon(source):
         named = decathlon.channels(source)

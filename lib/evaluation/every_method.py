@@ -47,8 +47,8 @@ def reconstruct_all(
         export(images, scan, path.parent / file_name(name), name)
         arrays = {method: image for method, image in images.items() if isinstance(image, np.ndarray)}
         given = {method: getattr(image, "shape", image) for method, image in images.items()}
-        about = {"file": str(scan.path), "person": scan.person, "spacing": scan.spacing}
-        kept.add(name, state, {"given": given}, lambda result, n=name, a=arrays, b=about: result.add(n, a, **b))
+        whose = {"file": str(scan.path), "person": scan.person, "spacing": scan.spacing}
+        kept.add(name, state, {"given": given}, lambda result, n=name, a=arrays, w=whose: result.add(n, a, **w))
         progress.done(f"{name}: {', '.join(arrays)} → {short(path.parent / file_name(name))}")
     records = kept.join(list(scans))
     return path, {name: record["given"] for name, record in zip(scans, records, strict=True)}

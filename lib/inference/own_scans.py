@@ -1,7 +1,7 @@
 """What every method makes of a scan of one's own, of whatever format."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import InputError
-from lib.data.fastmri import KspaceSlices, inputs_of
+from lib.data.fastmri import KspaceCase, KspaceSlices, inputs_of
 from lib.data.fastmri_file import kspace_file
 from lib.data.formats.opening import Scan, open, scan_files
 from lib.data.formats.record import KspaceScan
@@ -88,32 +88,28 @@ def reconstruct(
         return {"image": volume}
     file = kspace_file(write_fastmri(scan, path))
     slices = KspaceSlices([file], mask)
-    images: Images = {"zero-filled": _stacked(slices.case(s).zero_filled for s in range(len(slices)))}
-    calls: dict[str, Callable[[int], Tensor]] = {
-        name: lambda s, m=method: m([slices.case(s)], device)[0] for name, method in methods.items()
+    calls: dict[str, Callable[[KspaceCase], Tensor]] = {
+        name: lambda case, m=method: m([case], device)[0] for name, method in methods.items()
     }
     for name, network in networks.items():
         fed = KspaceSlices([file], mask, **inputs_of(network))
-        calls[name] = lambda s, n=network, f=fed: by_network(n, f, [f.case(s)], device)[0]
-    parts: dict[str, list[Tensor]] = {name: [] for name in calls}
+        calls[name] = lambda case, n=network, f=fed: by_network(n, f, [f.case(case.slice)], device)[0]
+    parts: dict[str, list[Tensor]] = {name: [] for name in ("zero-filled", *calls, "truth")}
+    reasons: Images = {}
     said = float("-inf")
     for s in range(len(slices)):
         if time.monotonic() - said > BETWEEN_LINES:
-            print(f"{scan.path.name}: slice {s + 1} of {len(slices)} by {', '.join(parts)} …", flush=True)
+            names = ", ".join(name for name in calls if name not in reasons)
+            print(f"{scan.path.name}: slice {s + 1} of {len(slices)} by {names} …", flush=True)
             said = time.monotonic()
+        case = slices.case(s)
+        parts["zero-filled"].append(case.zero_filled)
+        parts["truth"] += [] if case.target is None else [case.target]
         with torch.no_grad(), shared():
-            for name in list(parts):
+            for name in (name for name in calls if name not in reasons):
                 try:
-                    parts[name].append(center_crop(calls[name](s), file.target_shape))
+                    parts[name].append(center_crop(calls[name](case), file.target_shape))
                 except InputError as error:  # it can't work on this mask, or these data
-                    del parts[name]
-                    images[name] = one_line(error)
-    images |= {name: _stacked(slices_made) for name, slices_made in parts.items()}
-    images = {name: images[name] for name in ("zero-filled", *calls)}
-    if file.target is not None:
-        images["truth"] = _stacked(slices.case(s).target for s in range(len(slices)))
-    return images
-
-
-def _stacked(images: Iterator[Tensor]) -> np.ndarray:
-    return torch.stack(list(images)).cpu().numpy()
+                    reasons[name] = one_line(error)
+    made = {name: torch.stack(images).cpu().numpy() for name, images in parts.items() if images and name not in reasons}
+    return {name: (made | reasons)[name] for name in parts if name in made or name in reasons}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError, progress
-from lib.data.volume_images import window_of
+from lib.data.volume_images import padded, window_of
 from lib.losses.segmentation import probabilities
 from lib.models.blocks import autocast
 
@@ -92,6 +92,4 @@ def _window(volume, start: Sequence[int], patch: Sequence[int], before: Sequence
     shape = (volume.shape[0], *volume.shape[-2:])
     inner = tuple(slice(max(a, 0), min(b, n)) for (a, b), n in zip(ranges, shape, strict=True))
     widths = [(i.start - a, b - i.stop) for i, (a, b) in zip(inner, ranges, strict=True)]
-    window = window_of(volume, inner).astype(np.float32)
-    fill = np.broadcast_to(outside, len(window))
-    return torch.from_numpy(np.stack([np.pad(x, widths, constant_values=f) for x, f in zip(window, fill, strict=True)]))
+    return torch.from_numpy(padded(window_of(volume, inner).astype(np.float32), widths, outside))

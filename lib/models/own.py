@@ -28,9 +28,8 @@ _WORDS = {  # what others call the settings that our notebooks give
     "in_chans": ("in_chans", "in_channels", "n_channels"),
     "spatial_dims": ("spatial_dims", "dims", "dimensions"),
 }
-_loaded: dict[
-    Path, tuple[str, Any, list[Path]]
-] = {}  # modules by file, with a checksum, and the files that they are from
+# modules by file, with a checksum, and the files that they are from
+_loaded: dict[Path, tuple[str, Any, list[Path]]] = {}
 
 
 class Own(NamedTuple):
@@ -135,10 +134,8 @@ def _of_file(path: Path) -> Any:
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses and pickle look there
     sys.path.insert(0, str(path.parent))
-    writes, sys.dont_write_bytecode = (
-        sys.dont_write_bytecode,
-        True,
-    )  # byte code is told by seconds: a quick change isn't
+    # byte code is told by seconds: a quick change isn't
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
     except Exception as error:
@@ -182,17 +179,10 @@ def _of_package(module: str) -> Any:
     except Exception as error:
         package = module.split(".")[0]
         absent = isinstance(error, ModuleNotFoundError) and error.name and module.startswith(error.name)
-        found = (
-            "no such file beside recipe or notebook, and no such package"
-            if absent
-            else f"{type(error).__name__}: {error}"
-        )
-        hint = (
-            f"`.venv/bin/python -m pip install {package}`, if that is its name there"
-            if "." in module and absent
-            else ""
-        )
-        raise InputError(module, found, hint=hint) from None
+        if not absent:
+            raise InputError(module, f"{type(error).__name__}: {error}") from None
+        hint = f"`.venv/bin/python -m pip install {package}`, if that is its name there" if "." in module else ""
+        raise InputError(module, "no such file beside recipe or notebook, and no such package", hint=hint) from None
 
 
 def settings_of(network: Callable[..., Any], fed: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,12 +109,17 @@ def entry(network: "str | nn.Module") -> Network:
 def name_of(network: "nn.Module") -> str:
     """The name by which a network was built, else its class's, or that of the class in MODELS which it extends."""
     names = [getattr(network, "network_type", ""), *(kind.__name__ for kind in type(network).__mro__)]
-    return next((name for name in names if name in MODELS or own.is_own(name)), names[1])
+    return next(filter(is_known, names), names[1])
+
+
+def is_known(name: Any) -> bool:
+    """Whether a name stands in MODELS, or is one of a network of one's own."""
+    return name in MODELS or own.is_own(name)
 
 
 def family_of(name: Any, notebook: str = "") -> str:
     """The family of the network `name`; where it has none, the one that `notebook` trains; "" where neither tells."""
-    mine = entry(name).family if name in MODELS or own.is_own(name) else None
+    mine = entry(name).family if is_known(name) else None
     return mine or next((name for name, family in FAMILIES.items() if family.notebook == notebook), "")
 
 

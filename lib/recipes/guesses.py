@@ -21,10 +21,10 @@ from lib.data import (
     volume_labels,
 )
 from lib.data.fastmri_file import KspaceFile
-from lib.data.fastmri_index import SPLIT_WORDS
 from lib.data.hdf5 import open_hdf5
 from lib.data.image_files import ENDINGS as IMAGES
 from lib.data.image_files import check_image
+from lib.data.index import SPLIT_WORDS
 from lib.data.windows import is_ct
 from lib.files import list_files
 from lib.text import pluralize, value_or_error
@@ -77,18 +77,15 @@ def _volumes(source: Path, name: str, found: dict[str, list[lits_matching.Volume
     placed_grids = [grids.canonical(*nifti.header(p.volume, channels=len(p.channels))) for p in every]
     shapes = np.array([shape[::-1] for shape, _ in placed_grids])
     spacings = np.array([voxel_sizes(affine)[::-1] for _, affine in placed_grids])
-    guessed = pairing.guess(source, lits_matching.ENDINGS)
-    several = (
-        list(guessed.images) if guessed and len(guessed.images) > 1 and not decathlon.is_decathlon(source) else None
-    )
-    channels = volume_labels.channel_names(source, several, every)
+    guessed = None if decathlon.is_decathlon(source) else pairing.guess(source, lits_matching.ENDINGS)
+    channels = volume_labels.channel_names(source, list(guessed.images) if guessed else None, every)
     ct = is_ct(nifti.values(every[0].volume, channel=every[0].channels[0][1]))
     shape, spacing = np.median(shapes, 0), np.median(spacings, 0)
     head = [
         f"Found: {pluralize(len(every), 'volume')} with labels, {_range(shapes)} voxels (z, y, x) of {_range(spacings)} mm"
         + (f", {len(channels)} channels ({', '.join(channels)})" if channels else ""),
     ]
-    labels = _labels(source, every)
+    labels = _labels(source, every, guessed)
     thick = int(spacing.argmax())
     if shape[thick] < 16 and spacing[thick] > 2.5 * np.median(spacing):
         plane = Line(
@@ -161,25 +158,24 @@ def _with_evaluation(name: str, prepare: list[Line], train: list[Line]) -> list[
     ]
 
 
-def _labels(source: Path, pairs: list[lits_matching.VolumePair]) -> list[Line]:
+def _labels(source: Path, pairs: list[lits_matching.VolumePair], guessed: pairing.Guess | None) -> list[Line]:
     """The patterns of names, and the classes where dataset.json doesn't say them."""
-    lines, guessed = [], None
-    if decathlon.is_decathlon(source):
-        names, _ = value_or_error(decathlon.classes, source)
-        if names:
-            return [Line("classes", list(names), "by dataset.json")]
-    else:
-        guessed = pairing.guess(source, lits_matching.ENDINGS)
+    names = value_or_error(decathlon.classes, source)[0] if decathlon.is_decathlon(source) else None
+    if names:
+        return [Line("classes", list(names), "by dataset.json")]
+    lines = []
     if guessed:
         images = guessed.images[0] if len(guessed.images) == 1 else list(guessed.images)
         lines = [Line("volume_files", images, "by the names"), Line("segmentation_files", guessed.labels)]
         if any(pair.person != pair.id for pair in pairs):
             lines.append(Line("persons", {pair.id: pair.person for pair in pairs}, "by the names"))
     found = volume_labels.labels_in([pair.segmentation for pair in pairs if pair.segmentation])
-    classes = ["background", *(f"label {value}" for value in found if value)]
-    lines.append(Line("classes", classes, "in the order of the labels' numbers"))
-    if any(value != c for c, value in enumerate([0, *(v for v in found if v)])):
-        lines.append(Line("relabel", {str(v): c for c, v in enumerate([v for v in found if v], 1)}, "label: class"))
+    numbers = [value for value in found if value]
+    lines.append(
+        Line("classes", ["background", *(f"label {n}" for n in numbers)], "in the order of the labels' numbers")
+    )
+    if numbers != list(range(1, len(numbers) + 1)):
+        lines.append(Line("relabel", {str(n): c for c, n in enumerate(numbers, 1)}, "label: class"))
     return lines
 
 

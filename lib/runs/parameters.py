@@ -134,7 +134,6 @@ def check_values(path: Path, values: dict[str, Any], task: str | None = None) ->
     shared = {k: v for k, v in complete.items() if k in Shared.model_fields and v is not None}
     with errors_at(where):
         complete |= validated(Shared, shared, shared | values)
-    with errors_at(where):
         family = models.family_of(complete.get("network_type"), Path(path).stem)
     allowed = models.FAMILIES[family].augmentation if family else Augmentation.model_fields
     for name in complete.get("augmentation") or {}:
@@ -206,7 +205,7 @@ def check_names(complete: dict[str, Any], task: str, notebook: str) -> None:
 
     where = f"task {task}"
     if complete.get("network_type") is not None:
-        if complete["network_type"] not in models.MODELS and not own.is_own(complete["network_type"]):
+        if not models.is_known(complete["network_type"]):
             raise InputError(where, f"network_type: {choose(complete['network_type'], models.MODELS)}")
         settings = dict(complete.get("network_settings") or {})
         if "regularization" in settings and "regularization" in complete:

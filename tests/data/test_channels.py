@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from mixing import Mixer
 from monai.inferers import sliding_window_inference
 from refusals import refused
 from torch import nn
@@ -100,18 +101,6 @@ def test_slices_of_several_channels(tmp_path):
         assert np.array_equal(file["v_0/input"][3], expected[1])
 
 
-class Mixer(nn.Module):
-    """Logits that depend on both channels and on a voxel's place in its window."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv3d(2, 3, 3, padding=1)
-
-    def forward(self, x):
-        return self.conv(x) + torch.linspace(-1, 1, x.shape[2]).view(1, 1, -1, 1, 1)
-
-
 def test_patches_hold_all_channels_each_with_its_fill_outside(tmp_path):
     lits.prepare(decathlon(tmp_path / "in"), tmp_path / "out", window=None)
     cases = [case_file(tmp_path / "out" / "train" / "v_0.h5")]
@@ -129,7 +118,7 @@ def test_patches_hold_all_channels_each_with_its_fill_outside(tmp_path):
 
 
 def test_windows_of_several_channels_are_monais_result(tmp_path):
-    model, x = Mixer(), np.random.default_rng(0).normal(size=(21, 2, 15, 9)).astype(np.float32)
+    model, x = Mixer(channels=2), np.random.default_rng(0).normal(size=(21, 2, 15, 9)).astype(np.float32)
     parts = [p for _, p in sliding_window.slabs(model, x, (12, 8, 10), 0.5, 2, outside=[-1.0, -1.0])]
     with torch.no_grad():
         expected = sliding_window_inference(

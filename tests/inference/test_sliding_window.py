@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from mixing import Mixer
 from monai.inferers import sliding_window_inference
 from refusals import refused
 from torch import nn
@@ -13,18 +14,6 @@ from lib.evaluation import segmentation
 from lib.inference import sliding_window
 from lib.inference.segment import segment_volumes
 from lib.losses.segmentation import probabilities
-
-
-class Mixer(nn.Module):
-    """Logits that depend on a voxel's place in its window, so that every window counts."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv3d(1, 3, 3, padding=1)
-
-    def forward(self, x):
-        return self.conv(x) + torch.linspace(-1, 1, x.shape[2]).view(1, 1, -1, 1, 1)
 
 
 def volume(shape):

@@ -9,7 +9,17 @@ import numpy as np
 from ismrmrd import xsd
 
 from lib import InputError
-from lib.data.formats.lines import COUNTERS, Encoding, Line, noise_of, reader, sort
+from lib.data.formats.lines import (
+    COUNTERS,
+    Encoding,
+    Line,
+    check_directions,
+    encoding_of,
+    noise_of,
+    number_of_coils,
+    reader,
+    sort,
+)
 from lib.data.formats.record import LPS_TO_RAS, KspaceScan
 from lib.data.hdf5 import open_hdf5
 from lib.data.header import acquisitions_of
@@ -50,8 +60,7 @@ def read(path: Path, **chosen: int) -> KspaceScan:
     flags = heads["flags"]
     noise = np.flatnonzero(flags & NOISE)
     used = np.flatnonzero(~(flags & (NOISE | sum(NO_IMAGE))).astype(bool))
-    if (flags[used] & REVERSE).any():
-        raise InputError(path, "EPI: lines run in both directions", "lines in one direction", "reconstruct it first")
+    check_directions(path, (flags[used] & REVERSE).any())
     lines = [
         Line(
             {name: int(heads["idx"][field][i]) for name, field in INDEX.items()}, int(heads["center_sample"][i]),
@@ -59,11 +68,9 @@ def read(path: Path, **chosen: int) -> KspaceScan:
         )
         for i in used
     ]  # fmt: skip
-    coils = {int(n) for n in heads["active_channels"][used]}
-    if len(coils) > 1:
-        raise InputError(path, f"readouts of {' and '.join(map(str, sorted(coils)))} coils", "as many in each")
+    counts = [int(n) for n in heads["active_channels"][used]]
+    count = number_of_coils(path, counts) if counts else 0
     found = sort(path, lines, encoding, chosen)
-    (count,) = coils
 
     def data(numbers: Sequence[int]) -> Iterator[np.ndarray]:
         with open_hdf5(path) as file:
@@ -102,16 +109,10 @@ def _header(path: Path, text: Any) -> xsd.ismrmrdHeader:
 def _encoding(path: Path, header: xsd.ismrmrdHeader) -> Encoding:
     spaces = header.encoding[0].encodedSpace, header.encoding[0].reconSpace
     encoded, recon = ((s.matrixSize.x, s.matrixSize.y, s.matrixSize.z) for s in spaces)
-    if min(*encoded, *recon) < 1:
-        raise InputError(path, f"its header has matrices {encoded} and {recon}", "sizes above 0")
-    share = [s.fieldOfView_mm.x for s in spaces]  # the image's readout may have less resolution, too
-    rows = round(encoded[0] * share[1] / share[0]) if min(share) > 0 else recon[0]
     limits = header.encoding[0].encodingLimits
     step_1, step_2 = (getattr(limits, f"kspace_encoding_step_{n}", None) for n in (1, 2))
-    return Encoding(
-        encoded, (min(rows, encoded[0]), *recon[1:]), step_1.center if step_1 else encoded[1] // 2,
-        step_2.center if step_2 else encoded[2] // 2,
-    )  # fmt: skip
+    centers = [step.center if step else None for step in (step_1, step_2)]
+    return encoding_of(path, encoded, recon, [s.fieldOfView_mm.x for s in spaces], centers)
 
 
 def _spacing(header: xsd.ismrmrdHeader, encoding: Encoding) -> tuple[float, float, float] | None:

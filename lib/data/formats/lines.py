@@ -51,6 +51,40 @@ class Encoding(NamedTuple):
     partition_center: int
 
 
+def encoding_of(
+    path: Path, encoded: tuple[int, int, int], recon: tuple[int, int, int], fields: Sequence[float],
+    centers: Sequence[int | None],
+) -> Encoding:  # fmt: skip
+    """The encoding that an (ISMR)MRD header says; InputError for sizes below 1.
+
+    Parameters
+    ----------
+    path : of the file, for messages
+    encoded, recon : matrices, of samples, phase encodes, partitions
+    fields : of view along the readout in mm, encoded and of the image, which may have less resolution, too; 0: not known
+    centers : phase encode and partition at the center of k-space; None: the middle
+    """
+    if min(*encoded, *recon) < 1:
+        raise InputError(path, f"its header has matrices {encoded} and {recon}", "sizes above 0")
+    rows = round(encoded[0] * fields[1] / fields[0]) if min(fields) > 0 else recon[0]
+    middles = (n // 2 if center is None else center for center, n in zip(centers, encoded[1:], strict=True))
+    return Encoding(encoded, (min(rows, encoded[0]), *recon[1:]), *middles)
+
+
+def check_directions(path: Path, reversed_ones: bool) -> None:
+    """InputError where some readouts are reversed."""
+    if reversed_ones:
+        raise InputError(path, "EPI: lines run in both directions", "lines in one direction", "reconstruct it first")
+
+
+def number_of_coils(path: Path, counts: Iterable[int]) -> int:
+    """How many coils every readout has; InputError if some have others."""
+    different = sorted(set(counts))
+    if len(different) > 1:
+        raise InputError(path, f"readouts of {' and '.join(map(str, different))} coils", "as many in each")
+    return different[0]
+
+
 class Sorted(NamedTuple):
     """Lines in their order.
 

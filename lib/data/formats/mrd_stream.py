@@ -11,10 +11,26 @@ import mrd
 import numpy as np
 
 from lib import InputError
-from lib.data.formats.lines import CHOSEN, Encoding, Line, noise_of, reader, sort
+from lib.data.formats.lines import (
+    CHOSEN,
+    Encoding,
+    Line,
+    check_directions,
+    encoding_of,
+    noise_of,
+    number_of_coils,
+    reader,
+    sort,
+)  # fmt: skip
 from lib.data.formats.record import KspaceScan
 
 NAME = Path("stream")
+PLACE = {
+    "position": "position",
+    "line_dir": "read_dir",
+    "col_dir": "phase_dir",
+    "slice_dir": "slice_dir",
+}  # of an image
 FLAGS = mrd.AcquisitionFlags
 NO_IMAGE = (
     FLAGS.IS_NAVIGATION_DATA | FLAGS.IS_PHASECORR_DATA | FLAGS.IS_HPFEEDBACK_DATA | FLAGS.IS_DUMMYSCAN_DATA
@@ -54,19 +70,16 @@ def series(header: mrd.Header | None, items: Iterable[Any]) -> Iterator[Series]:
         raise InputError(NAME, "no header with an encoding", "one before the acquisitions")
     encoding = _encoding(header.encoding[0])
     every = [item.value for item in items if isinstance(item, mrd.StreamItem.Acquisition)]
-    noise = [a.data for a in every if a.head.flags & FLAGS.IS_NOISE_MEASUREMENT]
+    noise = [a for a in every if a.head.flags & FLAGS.IS_NOISE_MEASUREMENT]
     used = [a for a in every if not a.head.flags & (FLAGS.IS_NOISE_MEASUREMENT | NO_IMAGE)]
-    if any(a.head.flags & FLAGS.IS_REVERSE for a in used):
-        raise InputError(NAME, "EPI: lines run in both directions", "lines in one direction")
+    check_directions(NAME, any(a.head.flags & FLAGS.IS_REVERSE for a in used))
     if not used:
         raise InputError(NAME, "no acquisition of an image", "at least one")
-    coils = {len(a.data) for a in used}
-    if len(coils) > 1:
-        raise InputError(NAME, f"readouts of {' and '.join(map(str, sorted(coils)))} coils", "as many in each")
+    coils = number_of_coils(NAME, (len(a.data) for a in used))
     lines = [_line(number, acquisition) for number, acquisition in enumerate(used)]
     scans = sorted({tuple(line.at[name] for name in CHOSEN) for line in lines})
-    dwell = [a.head.sample_time_us or 1.0 for a in (every[0], used[0])] if noise else [1.0, 1.0]
-    of_noise = noise_of(noise, dwell[0] / dwell[1])
+    dwell = [a.head.sample_time_us or 1.0 for a in (*noise[:1], used[0])]
+    of_noise = noise_of([a.data for a in noise], dwell[0] / dwell[-1])
 
     def data(numbers: Sequence[int]) -> Iterator[np.ndarray]:
         return (used[number].data for number in numbers)
@@ -74,8 +87,8 @@ def series(header: mrd.Header | None, items: Iterable[Any]) -> Iterator[Series]:
     for chosen in scans:
         at = dict(zip(CHOSEN, chosen, strict=True))
         found = sort(NAME, [line for line in lines if all(line.at[k] == v for k, v in at.items())], encoding, at)
-        read, slices = reader(found, encoding, coils.copy().pop(), data, of_noise.white)
-        shape = (slices, coils.copy().pop(), encoding.recon[0], encoding.encoded[1])
+        read, slices = reader(found, encoding, coils, data, of_noise.white)
+        shape = (slices, coils, encoding.recon[0], encoding.encoded[1])
         heads = [used[next(i.number for key, (i, *_) in found.lines.items() if key[0] == n)].head for n in found.slices]
         told = (*found.told, of_noise.told)
         yield Series(KspaceScan(NAME, "MRD stream", shape, read, told, found.mask, of_noise.covariance), at, heads)
@@ -98,13 +111,8 @@ def images(volume: np.ndarray, of: Series, header: mrd.Header, index: int) -> It
             image_type=mrd.ImageType.MAGNITUDE, slice=s, image_index=s, image_series_index=index, **of.at
         )
         head.field_of_view[:] = field.x, field.y, field.z
-        for name, value in (
-            ("position", "position"),
-            ("line_dir", "read_dir"),
-            ("col_dir", "phase_dir"),
-            ("slice_dir", "slice_dir"),
-        ):
-            getattr(head, name)[:] = getattr(source, value)
+        for name, of_readout in PLACE.items():
+            getattr(head, name)[:] = getattr(source, of_readout)
         yield mrd.StreamItem.ImageFloat(mrd.Image(head=head, data=np.ascontiguousarray(image, np.float32)[None, None]))
 
 
@@ -125,8 +133,6 @@ def _encoding(encoding: mrd.EncodingType) -> Encoding:
         raise InputError(NAME, "no matrix sizes in its header", "those of the encoded and the recon space")
     encoded, recon = ((s.matrix_size.x, s.matrix_size.y, s.matrix_size.z) for s in spaces)
     wide = [space.field_of_view_mm.x if space.field_of_view_mm else 0 for space in spaces]
-    rows = round(encoded[0] * wide[1] / wide[0]) if min(wide) > 0 else recon[0]
     limits = encoding.encoding_limits
     steps = (getattr(limits, f"kspace_encoding_step_{n}", None) for n in (1, 2))
-    centers = [step.center if step else size // 2 for step, size in zip(steps, encoded[1:], strict=True)]
-    return Encoding(encoded, (min(rows, encoded[0]), *recon[1:]), *centers)
+    return encoding_of(NAME, encoded, recon, wide, [step.center if step else None for step in steps])

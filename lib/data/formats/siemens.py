@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import InputError
-from lib.data.formats.lines import Encoding, Line, noise_of, reader, sort
+from lib.data.formats.lines import Encoding, Line, check_directions, noise_of, reader, sort
 from lib.data.formats.record import KspaceScan
 from lib.files import check_file
 from lib.text import one_line, pluralize
@@ -46,8 +46,7 @@ def read(path: Path, **chosen: int) -> KspaceScan:
         i for i, one in enumerate(readouts) if one.is_flag_set("PATREFSCAN") and not one.is_flag_set("NOISEADJSCAN")
     ]
     used = sorted(set(used))
-    if any(readouts[i].is_flag_set("REFLECT") for i in used):
-        raise InputError(path, "EPI: lines run in both directions", "lines in one direction", "reconstruct it first")
+    check_directions(path, any(readouts[i].is_flag_set("REFLECT") for i in used))
     lines = [_line(readouts[i], i) for i in used]
     if not lines:
         raise InputError(path, "holds no lines of an image", "at least one")
