@@ -34,7 +34,7 @@ def reconstruction_scores(volumes: Mapping[str, Any], truth: str = "truth") -> S
 
     @cache
     def peak() -> float:
-        return max(float(np.nan_to_num(magnitude(plane), posinf=0).max()) for plane in volumes[truth])
+        return max(map(_highest, volumes[truth]))
 
     def of(index: int) -> dict[str, dict[str, float]]:
         target, by_volume = magnitude(volumes[truth][index]), {}
@@ -45,6 +45,13 @@ def reconstruction_scores(volumes: Mapping[str, Any], truth: str = "truth") -> S
         return by_volume
 
     return of
+
+
+def _highest(plane: Any) -> float:
+    """The largest magnitude that is finite, 0 at least."""
+    plane = magnitude(plane)
+    top = float(plane.max())
+    return top if math.isfinite(top) else float(plane[np.isfinite(plane)].max(initial=0))
 
 
 def _value(metric: Callable[..., float], output: np.ndarray, target: np.ndarray, peak: float) -> float:

@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from lib import InputError, array
-from lib.metrics.similarity import SAMPLE_COVARIANCE, SSIM_WINDOW, box_mean, gaussian_mean, ssim_map
+from lib.metrics.similarity import SSIM_WINDOW, box_mean, box_ssim_map, gaussian_mean, ssim_map
 
 CHALLENGE_THRESHOLD = 5e-5  # in fastMRI's units
 
@@ -46,7 +46,7 @@ def ssim(
     Wang et al., IEEE TIP 2004, equation 13.
     """
     output, target, data_range = _volumes("ssim", output, target, data_range)
-    return _slicewise(output, target, data_range, where, box_mean, SSIM_WINDOW // 2, SAMPLE_COVARIANCE)
+    return _slicewise(output, target, data_range, where, box_ssim_map, SSIM_WINDOW // 2)
 
 
 def ssim_gaussian(output: ArrayLike, target: ArrayLike, data_range: float | None = None) -> float:
@@ -61,7 +61,7 @@ def ssim_gaussian(output: ArrayLike, target: ArrayLike, data_range: float | None
     data_range : full scale; None: the target's maximum; the cine source uses 1
     """
     output, target, data_range = _volumes("ssim_gaussian", output, target, data_range)
-    return _slicewise(output, target, data_range, None, gaussian_mean, 5, 1.0)
+    return _slicewise(output, target, data_range, None, lambda *slices: ssim_map(*slices, gaussian_mean, 1.0), 5)
 
 
 def ssim3d(output: ArrayLike, target: ArrayLike, data_range: float | None = None) -> float:
@@ -98,7 +98,7 @@ def ssim_foreground(
     """
     output, target, data_range = _volumes("ssim_foreground", output, target, data_range)
     mask = challenge_foreground(target, threshold)
-    return _slicewise(output * mask, target * mask, data_range, None, box_mean, SSIM_WINDOW // 2, SAMPLE_COVARIANCE)
+    return _slicewise(output * mask, target * mask, data_range, None, box_ssim_map, SSIM_WINDOW // 2)
 
 
 def psnr(
@@ -144,8 +144,7 @@ def nmse(
 def nrmse(
     output: ArrayLike, target: ArrayLike, data_range: float | None = None, *, where: ArrayLike | None = None
 ) -> float:
-    """‖output − target‖ / ‖target‖, the square root of `nmse`, whose arguments it has: 0 at best. The cine source
-    reports it. ‖output − target‖ / ‖target‖, the square root of `nmse`: 0 at best. The cine source reports it.
+    """‖output − target‖ / ‖target‖, the square root of `nmse`: 0 at best. The cine source reports it.
 
     Parameters
     ----------
@@ -196,13 +195,13 @@ def challenge_foreground(target: Tensor, threshold: float = CHALLENGE_THRESHOLD)
     return _eroded(_dilated(_eroded(mask, 1), 15), 14).squeeze(1)
 
 
-def _slicewise(output, target, data_range, where, mean, margin: int, unbiased: float) -> float:
+def _slicewise(output, target, data_range, where, similarity: Callable[..., Tensor], margin: int) -> float:
     """Mean SSIM over slices, one at a time: a slice's maps fit into the cache."""
     if min(output.shape[1:]) <= 2 * margin:
         raise InputError(
             "ssim", f"a slice of {tuple(output.shape[1:])} is smaller than the {2 * margin + 1}-pixel window"
         )
-    maps = (ssim_map(o, t, data_range, mean, unbiased) for o, t in zip(output, target, strict=True))
+    maps = (similarity(o, t, data_range) for o, t in zip(output, target, strict=True))
     if where is None:
         return float(torch.stack([m.mean() for m in maps]).mean())
     inner = _region(where, output)[:, margin:-margin, margin:-margin]

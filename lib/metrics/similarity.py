@@ -10,6 +10,7 @@ from torch import Tensor
 SSIM_WINDOW = 7
 SAMPLE_COVARIANCE = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # of a window: n / (n − 1)
 K1, K2 = 0.01, 0.03
+STRIP = 128  # rows
 
 
 def ssim_map(
@@ -37,6 +38,53 @@ def ssim_map(
     squares = mean_x * mean_x + mean_y * mean_y
     numerator = (2 * means + K1**2) * (2 * unbiased * (product - means) + K2**2)
     return numerator / ((squares + K1**2) * (unbiased * (power - squares) + K2**2))
+
+
+def box_ssim_map(x: Tensor, y: Tensor, data_range: float) -> Tensor:
+    """`ssim_map` of one slice by `box_mean`, for metrics: no gradient, each window's sums in a third of the time.
+
+    With p = x + y and q = x − y the formula needs windows' sums of p, q, p² and q² alone. Rows lie one behind the other,
+    so that a shifted slice is one piece of memory, and are taken in strips that fit into the cache.
+
+    Parameters
+    ----------
+    x, y : real (H, W), contiguous, of one type, both sides at least 7
+    data_range : full scale
+
+    Returns
+    -------
+    (H − 6, W − 6) of the same type
+    """
+    height, width = x.shape
+    strips = torch.arange(0, height - SSIM_WINDOW + 1, STRIP).tolist()
+    return torch.cat(
+        [_strip(*(a[i : i + STRIP + SSIM_WINDOW - 1].flatten() for a in (x, y)), width, data_range) for i in strips]
+    )
+
+
+def _strip(x: Tensor, y: Tensor, width: int, data_range: float) -> Tensor:
+    """`box_ssim_map` of some rows, flattened; what a shift carries over the end of a row is cut off at last."""
+    count, edge = SSIM_WINDOW**2, SSIM_WINDOW - 1
+    f = x.new_empty(4, len(x))
+    torch.add(x, y, out=f[0])
+    torch.sub(x, y, out=f[1])
+    torch.square(f[:2].div_(data_range), out=f[2:])
+    for step in (1, width):
+        f = _sums(f, step)
+    means = f[:2] * f[:2]  # × count² here, as all that follows
+    spreads = f[2:].mul_(count).sub_(means)
+    one, two = 2 * (K1 * count) ** 2, 2 * (K2 * count) ** 2 / SAMPLE_COVARIANCE
+    top = (means[0] - means[1]).add_(one).mul_((spreads[0] - spreads[1]).add_(two))
+    below = means[0].add_(means[1]).add_(one).mul_(spreads[0].add_(spreads[1]).add_(two))
+    return top.div_(below).as_strided((len(x) // width - edge, width - edge), (width, 1))
+
+
+def _sums(x: Tensor, step: int) -> Tensor:
+    """Sums of seven neighbors in the last axis, `step` apart, by doubling."""
+    n = x.shape[-1] - (SSIM_WINDOW - 1) * step
+    two = x[..., : n + 5 * step] + x[..., step : n + 6 * step]
+    four = two[..., : n + 3 * step] + two[..., 2 * step : n + 5 * step]
+    return four[..., :n].add_(two[..., 4 * step : n + 4 * step]).add_(x[..., 6 * step :])
 
 
 class _BoxMean(torch.autograd.Function):

@@ -9,6 +9,7 @@ const LEAST_WIDTH = 256, GAP = 8, MOST_ZOOM = 64, MOST_SAVED = 8e6, MOST_TABLES 
 const REST_MS = 120, IDLE_MS = 600, BLINK_MS = 500, SCROLL_MS = 250, FORGET_MS = 30000, FRAME_MS = 14, TELL_MS = 150;
 const LOGARITHMIC = ["spectrum", "k-space", "log magnitude"], FOURIER = ["spectrum", "k-space"];
 const LEAST_DB = -80, HATCH = 8;
+const COARSE = 0, FINE = 1, EXACT = 2; // as lib.viewer.transport.Detail
 const DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3], [4, 2], [12, 4]];
 const HELP = [
   ["wheel, arrows", "slice"], ["Page Up/Down, Home, End", "further, first, last"], ["Ctrl + wheel, + and −", "zoom"],
@@ -79,7 +80,7 @@ class Store {
     return cut;
   }
 
-  /** lists: of {key, exact}, in the order of need, the first one of what is to be seen now */
+  /** lists: of {key, detail}, in the order of need, the first one of what is to be seen now */
   want(lists) {
     this.lists = lists;
     this.ask();
@@ -89,14 +90,14 @@ class Store {
     const flying = new Set([...this.asked.values()].flat());
     for (const [i, list] of this.lists.entries()) {
       if (this.asked.size >= (i ? 1 : MOST_ASKED)) return; // what isn't seen yet never stands in the way of what is
-      const missing = list.filter(({ key, exact }) => {
+      const missing = list.filter(({ key, detail }) => {
         const cut = this.cuts.get(key);
-        return !flying.has(key) && (!cut || (exact && !cut.exact));
+        return !flying.has(key) && (!cut || cut.detail < detail);
       });
       if (!missing.length) continue;
       this.asked.set(++this.count, missing.map(({ key }) => key));
       missing.forEach(({ key }) => flying.add(key));
-      const cuts = missing.map(({ key, exact }) => [...JSON.parse(key).slice(0, 4), Boolean(exact)]);
+      const cuts = missing.map(({ key, detail }) => [...JSON.parse(key).slice(0, 4), detail]);
       this.model.send({ kind: "cuts", number: this.count, cuts, data: JSON.parse(missing[0].key)[4] });
       const { count } = this; // an answer that was interrupted is asked for again
       setTimeout(() => this.asked.delete(count), FORGET_MS);
@@ -125,7 +126,7 @@ class Store {
 
 let lastCut = 0;
 
-/** A cut as it came: {raw, low, step, height, width, exact, reason}; a number is low + raw × step, of those with gaps 65535 is none. */
+/** A cut as it came: {raw, low, step, height, width, detail, reason}; a number is low + raw × step, of those with gaps the last step is none. */
 function received(about, buffer) {
   const [height, width] = about.size ?? [0, 0], cut = { low: 0, step: 1, bytes: 100, ...about, number: ++lastCut, height, width };
   if (about.reason) return cut;
@@ -141,7 +142,7 @@ function numbers({ raw, low, step, gaps, type }, from = 0, count = raw.length) {
   if (type === "float32") return raw.subarray(from, from + count);
   const values = new Float32Array(count);
   for (let i = 0; i < count; i++) values[i] = low + raw[from + i] * step;
-  if (gaps) for (let i = 0; i < count; i++) if (raw[from + i] === 65535) values[i] = NaN;
+  if (gaps) for (let i = 0; i < count; i++) if (raw[from + i] === LAST[type]) values[i] = NaN;
   return values;
 }
 
@@ -197,6 +198,7 @@ function paint(pixels, values, low, high, table, bad) {
   return count;
 }
 
+const LAST = { uint8: 255, uint16: 65535 };
 const RAMPS = { uint8: Uint8Array.from({ length: 256 }, (_, i) => i), uint16: Uint16Array.from({ length: 65536 }, (_, i) => i) };
 
 /** A cut through a table of colors: of steps, each step's color is found once, and kept. Returns how many pixels aren't finite. */
@@ -212,7 +214,7 @@ function paintCut(pixels, cut, part, low, high, table, bad) {
     paint(colors, numbers({ ...cut, raw: ramp }), low, high, table, bad);
   }
   for (let i = 0; i < pixels.length; i++) pixels[i] = colors[raw[i]];
-  return cut.gaps ? raw.reduce((count, step) => count + (step === 65535), 0) : 0;
+  return cut.gaps ? raw.reduce((count, step) => count + (step === LAST[cut.type]), 0) : 0;
 }
 
 /** A label's colors over pixels: areas, or edges alone; hatches where it is `unlabeled`. */
@@ -360,15 +362,15 @@ class Viewer {
     return index >= 0 && index < this.count ? { ...this.place, at: this.place.at.with(axis, index) } : null;
   }
 
-  /** Asks for what is seen, then its neighbors, the way of travel first; `exact` values where nothing moves. */
+  /** Asks for what is seen, in few bits if it isn't here, then its neighbors, the way of travel first; for exact values where nothing moves. */
   request() {
-    const list = (place, exact) => this.needed(place).map((key) => ({ key, exact }));
-    const now = list(this.place, false), room = this.store.room(now);
+    const list = (place, detail) => this.needed(place).map((key) => ({ key, detail }));
+    const now = list(this.place, COARSE), room = this.store.room(now);
     const steps = (count, sign) => Array.from({ length: Math.min(count, room) }, (_, i) => this.along(sign * (i + 1)));
     const near = this.place.together ? [] : [...steps(this.ahead, this.direction), ...steps(BEHIND, -this.direction)].filter(Boolean);
-    const resting = this.resting ? list(this.place, true).map((one) => [one]) : []; // one by one, as they are large
-    this.store.pinned = new Set([...now, ...(this.shown ? list(this.shown) : [])].map(({ key }) => key));
-    this.store.want([now, ...resting, ...near.map((place) => list(place, false))]);
+    const resting = this.resting ? list(this.place, EXACT).map((one) => [one]) : []; // one by one, as they are large
+    this.store.pinned = new Set([...now, ...(this.shown ? list(this.shown, FINE) : [])].map(({ key }) => key));
+    this.store.want([now, ...resting, ...near.map((place) => list(place, FINE))]);
   }
 
   // Painting --------------------------------------------------------------------------------------------------------

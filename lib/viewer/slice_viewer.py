@@ -133,7 +133,7 @@ class SliceViewer(anywidget.AnyWidget):
             return transport.encode(self.slices, key, self._ranges)
         except Exception as error:
             self.message = one_line(error)
-            return {"key": key[:4], "reason": one_line(error), "exact": True}, b""
+            return {"key": key[:4], "reason": one_line(error), "detail": transport.Detail.EXACT}, b""
 
     def _send_scores(self, content: Mapping[str, Any]) -> None:
         answer = {"kind": "scores", "index": content["index"], "version": self.version, "notes": {}, "metrics": {}}

@@ -1,6 +1,7 @@
 """What a viewer's kernel tells its browser: a description of the panels, and slices as raw numbers."""
 
 from collections.abc import Sequence
+from enum import IntEnum
 from functools import cache
 from typing import Any
 
@@ -15,11 +16,19 @@ from lib.viewer.view import CMAPS, PHASE_CMAP, SIGNED_CMAP, View
 
 GAINS = (1, 2, 5, 10, 20, 50)
 TABLES = (*CMAPS, plots.ERROR_CMAP, SIGNED_CMAP, PHASE_CMAP)
-STEPS = 65534  # from a slice's lowest to its highest value; one more is not finite, where there are gaps
 LEAST_SHARE = 16  # of a range, that a slice has to fill to have its steps from it
 FPS = 10
 MOST = float(np.finfo(np.float32).max)
 Range = tuple[float, float]
+
+
+class Detail(IntEnum):
+    """How exactly a slice's numbers are sent: as bytes, as 16 bits, as float32."""
+
+    COARSE, FINE, EXACT = range(3)
+
+
+STEPS = {Detail.COARSE: 254, Detail.FINE: 65534}  # in a range; one more is not finite, where there are gaps
 
 
 @cache
@@ -93,7 +102,7 @@ def _panels(slices: SliceModel) -> list[dict[str, Any]]:
 
 
 def encode(slices: SliceModel, key: Sequence[Any], ranges: dict[tuple, Range]) -> tuple[dict[str, Any], bytes]:
-    """A slice as the browser reads it: {key, size, type, low, step, gaps, complex, exact} and its numbers.
+    """A slice as the browser reads it: {key, size, type, low, step, gaps, complex, detail} and its numbers.
 
     Whole numbers that span at most 16 bits go as they are, others in STEPS of a range; exact ones as float32. Of complex
     numbers the real parts go first.
@@ -101,33 +110,34 @@ def encode(slices: SliceModel, key: Sequence[Any], ranges: dict[tuple, Range]) -
     Parameters
     ----------
     slices : the volumes
-    key : [volume, plane, index, "image" (its numbers), "fourier" (decibels) or "label", exact]
+    key : [volume, plane, index, "image" (its numbers), "fourier" (decibels) or "label", detail]
     ranges : of each volume's steps, which are kept here: slices with the same ones are painted through the same table
     """
-    name, plane, index, space, exact = key
+    name, plane, index, space, detail = key
     source = slices.overlays if space == "label" else slices.volumes
     cut = slices.cut(source[name], plane, index)
     about = {"key": list(key[:4]), "mask": cut.dtype == bool}
     if space == "fourier":
         cut = part_of(cut, FOURIER[1])
-    about |= {"size": list(cut.shape), "complex": bool(np.iscomplexobj(cut)), "exact": True}
+    about |= {"size": list(cut.shape), "complex": bool(np.iscomplexobj(cut)), "detail": Detail.EXACT}
     values = np.stack([cut.real, cut.imag]) if about["complex"] else cut
     if values.dtype == bool or (values.dtype.kind in "ui" and values.min() >= 0 and values.max() <= 255):
         return about | {"type": "uint8"}, values.astype(np.uint8).tobytes()
-    if values.dtype.kind in "ui" and int(values.max()) - (low := int(values.min())) <= STEPS + 1:
+    if values.dtype.kind in "ui" and int(values.max()) - (low := int(values.min())) <= 65535:
         steps = (values.astype(np.int64) - low).astype(np.uint16)
         return about | {"type": "uint16", "low": low, "step": 1}, steps.tobytes()
     values = np.ascontiguousarray(values, np.float32)
     finite = np.isfinite(values)
     every = bool(finite.all())
     low, high = (float(f(values if every else values[finite])) if finite.any() else 0.0 for f in (np.min, np.max))
-    if exact or not finite.any() or high - low > MOST:
+    if detail == Detail.EXACT or not finite.any() or high - low > MOST:
         return about | {"type": "float32"}, values.tobytes()
     low, high = _range(low, high, (name, space), ranges)
-    step = (high - low) / STEPS or 1.0
-    scaled = ((values - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)).clip(0, STEPS)
-    steps = (scaled if every else np.where(finite, scaled, STEPS + 1)).astype(np.uint16)
-    about |= {"type": "uint16", "low": low, "step": step, "exact": False, "gaps": not every}
+    count, kind = STEPS[detail], "uint8" if detail == Detail.COARSE else "uint16"
+    step = (high - low) / count or 1.0
+    scaled = ((values - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)).clip(0, count)
+    steps = (scaled if every else np.where(finite, scaled, count + 1)).astype(kind)
+    about |= {"type": kind, "low": low, "step": step, "detail": detail, "gaps": not every}
     return about, steps.tobytes()
 
 

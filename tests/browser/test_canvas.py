@@ -362,6 +362,18 @@ def test_a_slow_kernel_never_freezes_the_canvas_nor_shows_a_wrong_slice_under_a_
     assert abs(int(canvas.pixels()[8, 8, 0]) - 40) <= 1
 
 
+def test_a_far_slice_comes_in_few_bits_then_exactly(show):
+    far = {name: np.tile(volume, (8, 1, 1)) for name, volume in volumes().items()}
+    canvas = show(SliceViewer(far, window=(0, 1000), start=0))
+    canvas.press("End")
+    canvas.wait(1)
+    details = [
+        key[4] for content in canvas.asked if content["kind"] == "cuts" for key in content["cuts"] if key[2] == 95
+    ]
+    assert details == [0, 0, 2, 2]
+    check(canvas, 0, far["output"][95], 0, 1000)
+
+
 def test_a_thousand_slices_leave_the_memory_as_it_was(show):
     volume = np.zeros((1000, 64, 64), np.float32) + np.arange(1000, dtype=np.float32)[:, None, None]
     canvas = show(SliceViewer({"a": volume, "b": volume}, start=0))

@@ -254,7 +254,7 @@ def test_errors_are_one_clear_line_in_the_viewer_and_raised_without(given, setti
     assert "\n" not in str(error.value)
     viewer = show(given, True, **settings)
     assert message in viewer.message and viewer.about == {"resample": viewer.about["resample"], "version": 1, "data": 0}
-    assert ask(viewer, kind="cuts", number=1, cuts=[["a", "slice", 0, "image", False]]) == []
+    assert ask(viewer, kind="cuts", number=1, cuts=[["a", "slice", 0, "image", 1]]) == []
 
 
 def test_volumes_of_another_shape_are_resampled_when_asked():
@@ -503,7 +503,7 @@ def test_a_case_is_chosen_in_the_viewer_and_what_was_chosen_stays():
     cases["p2"] = {}
     ask(viewer, kind="case", name="p2")
     assert "no volumes" in viewer.message and viewer.about["case"] == "p1"  # which stays
-    assert ask(viewer, kind="cuts", number=1, cuts=[["truth", "slice", 0, "image", False]])
+    assert ask(viewer, kind="cuts", number=1, cuts=[["truth", "slice", 0, "image", 1]])
 
 
 def test_a_state_can_be_stored_and_given_again():
@@ -561,7 +561,7 @@ def test_unusual_numbers_are_shown():
             choose(viewer, part=part)
             assert tiles(viewer)["a"].shape[-1] == 3
         for space in ("image", "fourier"):
-            ((answer, (numbers,)),) = ask(viewer, kind="cuts", number=1, cuts=[["a", "slice", 0, space, False]])
+            ((answer, (numbers,)),) = ask(viewer, kind="cuts", number=1, cuts=[["a", "slice", 0, space, 1]])
             assert answer["cuts"][0]["size"] == [8, 8] and len(numbers) >= 8 * 8 * 2
     brain = torch.full((1, 8, 8), 0.5, dtype=torch.bfloat16, requires_grad=True)
     shown = tiles(SliceViewer({"a": brain, "b": brain[:, ::2]}, window=(0, 1), resample=True))
@@ -616,7 +616,7 @@ def test_scores_come_by_themselves(tmp_path):
 def test_what_fails_later_is_told_too(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         viewer = SliceViewer({"a": file.create_dataset("a", data=A)})
-    ((answer, _),) = ask(viewer, kind="cuts", number=3, cuts=[["a", "slice", 2, "image", False]])  # the file is closed
+    ((answer, _),) = ask(viewer, kind="cuts", number=3, cuts=[["a", "slice", 2, "image", 1]])  # the file is closed
     assert "synchronously" in viewer.message and "synchronously" in answer["cuts"][0]["reason"]
     viewer = SliceViewer(volumes(), scores=lambda i: {"output": {"SSIM": [0.0, 1.0, 2.0][i]}}, start=0)
     ask(viewer, kind="jump", by=["output", "SSIM"], place="worst")
@@ -625,7 +625,7 @@ def test_what_fails_later_is_told_too(tmp_path):
     assert "start is 'first'" in viewer.message
     for scores in (lambda i: 1 / 0, lambda i: None, lambda i: {"a": {"SSIM": "good"}}):
         viewer = SliceViewer({"a": A}, scores=scores)
-        assert viewer.message == "" and ask(viewer, kind="cuts", number=1, cuts=[["a", "slice", 0, "image", False]])
+        assert viewer.message == "" and ask(viewer, kind="cuts", number=1, cuts=[["a", "slice", 0, "image", 1]])
         ((answer, _),) = ask(viewer, kind="scores", index=0)  # answered, or it would be asked for again and again
         assert answer["notes"] == {} and "Error" in viewer.message
     for content in (
@@ -770,9 +770,9 @@ def test_slices_of_volumes_that_are_gone_are_not_sent():
     viewer = SliceViewer(volumes())
     before = viewer.data
     viewer.update({name: volume + 1 for name, volume in volumes().items()}, {})
-    ((answer, numbers),) = ask(viewer, kind="cuts", number=7, cuts=[["truth", "slice", 0, "image", False]], data=before)
+    ((answer, numbers),) = ask(viewer, kind="cuts", number=7, cuts=[["truth", "slice", 0, "image", 1]], data=before)
     assert (answer["number"], answer["cuts"], numbers) == (7, [], []) and not viewer.message
-    ((answer, numbers),) = ask(viewer, kind="cuts", number=8, cuts=[["truth", "slice", 0, "image", False]])
+    ((answer, numbers),) = ask(viewer, kind="cuts", number=8, cuts=[["truth", "slice", 0, "image", 1]])
     assert answer["data"] == viewer.data == before + 1 and len(numbers) == 1
 
 

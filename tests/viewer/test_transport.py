@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from matplotlib import colormaps
@@ -5,6 +7,7 @@ from matplotlib import colormaps
 from lib.viewer import SliceViewer, transport
 from lib.viewer.complex_parts import part_of
 from lib.viewer.slice_model import SliceModel
+from lib.viewer.transport import Detail
 from lib.viewer.view import CMAPS
 
 RNG = np.random.default_rng(0)
@@ -15,13 +18,14 @@ def decode(about, numbers):
     values = np.frombuffer(numbers, about["type"]).reshape(1 + about["complex"], *about["size"])
     if "step" in about:
         steps = values.astype(float)
-        values = np.where(bool(about.get("gaps")) & (values == 65535), np.nan, about["low"] + steps * about["step"])
+        gaps = bool(about.get("gaps")) & (values == {"uint8": 255, "uint16": 65535}[about["type"]])
+        values = np.where(gaps, np.nan, about["low"] + steps * about["step"])
     return values[0] + 1j * values[1] if about["complex"] else values[0]
 
 
-def sent(volume, space="image", exact=False, plane="slice", index=0):
+def sent(volume, space="image", detail=Detail.FINE, plane="slice", index=0):
     model = SliceModel({"a": volume}, overlays={"a": volume} if space == "label" else None)
-    about, numbers = transport.encode(model, ["a", plane, index, space, exact], {})
+    about, numbers = transport.encode(model, ["a", plane, index, space, detail], {})
     assert about["key"] == ["a", plane, index, space]
     return about, decode(about, numbers)
 
@@ -37,10 +41,10 @@ def test_whole_numbers_arrive_as_they_are(dtype, low, high, sent_as):
     volume = RNG.integers(low, high, (2, 9, 7)).astype(dtype)
     volume[0, 0, :2] = low, high - 1
     about, values = sent(volume)
-    assert (about["type"], about["exact"], about["size"]) == (sent_as, True, [9, 7])
+    assert (about["type"], about["detail"], about["size"]) == (sent_as, Detail.EXACT, [9, 7])
     assert (values == volume[0]).all() and about["mask"] == (dtype is bool)
     wide, _ = sent(np.array([[[0, 10**6]]]))
-    assert (wide["type"], wide["exact"]) == ("uint16", False)
+    assert (wide["type"], wide["detail"]) == ("uint16", Detail.FINE)
 
 
 def test_slices_share_their_steps_where_these_are_fine_enough():
@@ -48,27 +52,30 @@ def test_slices_share_their_steps_where_these_are_fine_enough():
     volume = np.concatenate([levels * 100, levels * 90 + 5, levels * 120, levels * 2, levels * 99 - 50, levels * 125])
     model, ranges, steps = SliceModel({"a": volume}), {}, []
     for index, image in enumerate(volume):
-        about, numbers = transport.encode(model, ["a", "slice", index, "image", False], ranges)
+        about, numbers = transport.encode(model, ["a", "slice", index, "image", Detail.FINE], ranges)
         assert abs(decode(about, numbers) - image).max() <= about["step"] * 0.51 + 1e-5
-        steps.append((about["low"], about["step"] * transport.STEPS))
+        steps.append((about["low"], about["step"] * transport.STEPS[Detail.FINE]))
     assert steps == [
         (0, 100), (0, 100), (0, pytest.approx(150)), (0, pytest.approx(2)),
         *[(pytest.approx(-74.75), pytest.approx(224.75))] * 2,
     ]  # fmt: skip
 
 
-def test_other_numbers_arrive_within_a_half_step_and_exact_when_asked():
+@pytest.mark.parametrize(
+    ("detail", "sent_as", "steps"), [(Detail.COARSE, "uint8", 254), (Detail.FINE, "uint16", 65534)]
+)
+def test_other_numbers_arrive_within_a_half_step_and_exact_when_asked(detail, sent_as, steps):
     volume = RNG.normal(size=(2, 9, 7)) * 1000
     volume[0, 0, :3] = np.nan, np.inf, -np.inf
-    about, values = sent(volume)
+    about, values = sent(volume, detail=detail)
     finite = np.isfinite(volume[0])
     span = np.ptp(volume[0][finite])
-    assert (about["type"], about["exact"]) == ("uint16", False) and (np.isnan(values) == ~finite).all()
-    assert abs(values - volume[0])[finite].max() <= span / 65534 * 0.51
+    assert (about["type"], about["detail"]) == (sent_as, detail) and (np.isnan(values) == ~finite).all()
+    assert abs(values - volume[0])[finite].max() <= span / steps * 0.51
     assert np.nanmax(values) == pytest.approx(volume[0][finite].max()) and np.nanmin(values) == volume[0][
         finite
     ].min().astype("f4")
-    about, values = sent(volume, exact=True)
+    about, values = sent(volume, detail=Detail.EXACT)
     assert about["type"] == "float32" and np.array_equal(values, volume[0].astype(np.float32), equal_nan=True)
     for odd in (np.full((1, 3, 3), np.nan), np.full((1, 3, 3), 2.5), np.array([[[3e38, -3e38]]])):
         assert np.array_equal(sent(odd)[1], odd[0].astype(np.float32), equal_nan=True)
@@ -76,11 +83,11 @@ def test_other_numbers_arrive_within_a_half_step_and_exact_when_asked():
 
 def test_complex_numbers_go_real_part_first_and_spectra_in_decibels():
     volume = RNG.normal(size=(1, 8, 6)) + 1j * RNG.normal(size=(1, 8, 6))
-    about, values = sent(volume, exact=True)
+    about, values = sent(volume, detail=Detail.EXACT)
     assert about["complex"] and np.array_equal(values, volume[0].astype(np.complex64))
     _, values = sent(volume)
     assert abs(values - volume[0]).max() < 1e-3
-    _, values = sent(volume, "fourier", True)
+    _, values = sent(volume, "fourier", Detail.EXACT)
     np.testing.assert_allclose(values, part_of(volume[0], "k-space"), atol=1e-4)
 
 
@@ -118,3 +125,24 @@ def test_a_large_volume_is_described_without_being_read_whole(tmp_path):
     viewer.send = lambda *_: None
     viewer._receive(None, {"kind": "cuts", "number": 1, "data": 1, "cuts": [["a", "slice", 200, "image", False]]}, [])
     assert not viewer.message and Counted.read <= 2 * 512 * 512
+
+
+def test_the_kernel_keeps_nothing_of_what_it_sends():
+    volume = RNG.random((100, 64, 64), np.float32)
+    viewer = SliceViewer({"output": volume, "truth": volume})
+
+    def ask(index):
+        cuts = [[name, "slice", index, "image", detail] for name in ("output", "truth") for detail in Detail]
+        viewer._receive(None, {"kind": "cuts", "number": index, "data": viewer.data, "cuts": cuts}, [])
+        viewer._receive(None, {"kind": "scores", "index": index}, [])
+
+    viewer.send = lambda content, buffers=(): None
+    for index in range(100):
+        ask(index)
+    tracemalloc.start()
+    for _ in range(10):
+        for index in range(100):
+            ask(index)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert viewer.message == "" and kept < 64 * 64 * 4  # less than one slice after a thousand
