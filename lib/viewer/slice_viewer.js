@@ -4,7 +4,7 @@
 // here, so that a busy kernel never freezes the picture. `place.at` is the voxel that is asked for, `shown` the place
 // whose slices are painted: all numbers on the page are of `shown`.
 
-const KEPT_BYTES = 256e6, MOST_ASKED = 2, AHEAD = 24, BEHIND = 2, AFTER_A_JUMP = 3;
+const KEPT_BYTES = 256e6, MOST_ASKED = 2, AHEAD = 24, BEHIND = 2, AFTER_A_JUMP = 1;
 const LEAST_WIDTH = 256, GAP = 8, MOST_ZOOM = 64, MOST_SAVED = 8e6, MOST_TABLES = 16;
 const REST_MS = 120, IDLE_MS = 600, BLINK_MS = 500, SCROLL_MS = 250, FORGET_MS = 30000, FRAME_MS = 14, TELL_MS = 150;
 const LOGARITHMIC = ["spectrum", "k-space", "log magnitude"], FOURIER = ["spectrum", "k-space"];
@@ -245,7 +245,7 @@ class Viewer {
   constructor(model, root) {
     this.model = model;
     this.root = root;
-    this.store = new Store(model, () => this.redraw());
+    this.store = new Store(model, () => this.refresh());
     this.scores = new Map();
     this.rankable = {}; // metrics by panel
     this.fingers = new Map(); // on a touch screen, by number
@@ -303,8 +303,7 @@ class Viewer {
     this[what] = next;
     this.model.set(what, structuredClone(next));
     this.tell();
-    if (performance.now() - (this.drawn ?? 0) > FRAME_MS) this.draw();
-    else this.redraw();
+    this.refresh();
   }
 
   tell() {
@@ -367,13 +366,19 @@ class Viewer {
     const list = (place, detail) => this.needed(place).map((key) => ({ key, detail }));
     const now = list(this.place, COARSE), room = this.store.room(now);
     const steps = (count, sign) => Array.from({ length: Math.min(count, room) }, (_, i) => this.along(sign * (i + 1)));
-    const near = this.place.together ? [] : [...steps(this.ahead, this.direction), ...steps(BEHIND, -this.direction)].filter(Boolean);
+    const near = this.place.together ? [] : [...steps(this.ahead, this.direction), ...steps(Math.min(BEHIND, this.ahead), -this.direction)].filter(Boolean);
     const resting = this.resting ? list(this.place, EXACT).map((one) => [one]) : []; // one by one, as they are large
     this.store.pinned = new Set([...now, ...(this.shown ? list(this.shown, FINE) : [])].map(({ key }) => key));
     this.store.want([now, ...resting, ...near.map((place) => list(place, FINE))]);
   }
 
   // Painting --------------------------------------------------------------------------------------------------------
+
+  /** Draws now, or with the next frame if it was just done. */
+  refresh() {
+    if (performance.now() - (this.drawn ?? 0) > FRAME_MS) this.draw();
+    else this.redraw();
+  }
 
   redraw() {
     if (this.frame) return;

@@ -1,11 +1,14 @@
+import json
+import re
 import tracemalloc
 
 import numpy as np
 import pytest
 from matplotlib import colormaps
 
-from lib.viewer import SliceViewer, transport
-from lib.viewer.complex_parts import part_of
+from lib import ROOT
+from lib.viewer import SliceViewer, pixels, transport
+from lib.viewer.complex_parts import DECIBELS, FOURIER, LOGARITHMIC, part_of
 from lib.viewer.slice_model import SliceModel
 from lib.viewer.transport import Detail
 from lib.viewer.view import CMAPS
@@ -125,6 +128,17 @@ def test_a_large_volume_is_described_without_being_read_whole(tmp_path):
     viewer.send = lambda *_: None
     viewer._receive(None, {"kind": "cuts", "number": 1, "data": 1, "cuts": [["a", "slice", 200, "image", False]]}, [])
     assert not viewer.message and Counted.read <= 2 * 512 * 512
+
+
+def test_browser_and_kernel_have_the_same_constants():
+    script = (ROOT / "lib" / "viewer" / "slice_viewer.js").read_text(encoding="utf-8")
+    found = dict(re.findall(r"\b([A-Z_]+) = (-?\d+|\[\"[^\]]*\])[,;]", script))
+    kernel = {
+        "LOGARITHMIC": set(LOGARITHMIC), "FOURIER": set(FOURIER), "LEAST_DB": DECIBELS[0], "HATCH": pixels.HATCH,
+        **{detail.name: detail.value for detail in Detail},
+    }  # fmt: skip
+    read = {name: json.loads(found[name]) for name in kernel}
+    assert {name: set(v) if isinstance(v, list) else v for name, v in read.items()} == kernel
 
 
 def test_the_kernel_keeps_nothing_of_what_it_sends():
