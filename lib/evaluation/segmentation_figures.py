@@ -29,7 +29,9 @@ def picture(path: Path, scores: list[Score], which: str = "median"):
     if order:
         value, name, s = order[{"worst": 0, "median": len(order) // 2, "best": -1}[which]]
         case = results.case(path, name)
-        title = f"{which}: {name}, slice {case.slice_names[s]}, Dice {value:.3f}"
+        slice_name = str(case.slice_names[s])
+        place = f"{name}, slice {slice_name}" if slice_name.isdigit() else slice_name
+        title = f"{which}: {place}, Dice {value:.3f}"
     else:
         case = results.case(path)
         s, title = len(case["output"]) // 2, f"{case.name}, no label"
