@@ -255,19 +255,24 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
         network: lambda: _by_network(weights, cut, file),
         "GRAPPA": lambda: by_grappa([cut])[0],
     }
+    name = "fully sampled" if file.target == OWN else "truth"
+    more = {} if case.target is None else {name: case.target}
+    more["mask"] = case.mask.sampled.float().expand(file.shape) * float(case.zero_filled.max())
+
+    def picture(images: dict[str, Any], hint: str = "") -> Figure:
+        made = images | {"zero-filled": case.zero_filled}
+        panels = dict(sorted(made.items(), key=lambda item: isinstance(item[1], str))) | more  # what failed comes last
+        window = window_of(made if case.target is None else {"truth": case.target})
+        return plots.montage(panels, window, columns=len(panels), title=f"{path.name}, slice {case.slice}{hint}")
+
     images: dict[str, Any] = {}
+    finished = plots.preview(lambda: picture({}, f": {', '.join(methods)} will follow"))
     with shared():  # the network corrects TV-SENSE's image
-        for name, method in methods.items():
-            print(f"{name}{about} …", flush=True)
-            images[name] = _try(lambda m=method: center_crop(m(), shape))
-    images["zero-filled"] = case.zero_filled
-    panels = dict(sorted(images.items(), key=lambda item: isinstance(item[1], str)))  # what can't be made comes last
-    truth = case.target
-    if truth is not None:
-        panels["fully sampled" if file.target == OWN else "truth"] = truth
-    panels["mask"] = case.mask.sampled.float().expand(file.shape) * float(case.zero_filled.max())
-    window = window_of({"truth": truth} if truth is not None else {n: p for n, p in panels.items() if n != "mask"})
-    return plots.montage(panels, window, columns=len(panels), title=f"{path.name}, slice {case.slice}")
+        for method, call in methods.items():
+            print(f"{method}{about} …", flush=True)
+            images[method] = _try(lambda c=call: center_crop(c(), shape))
+    finished()
+    return picture(images)
 
 
 def _rows(kspace: Tensor, rows: int) -> Tensor:

@@ -80,17 +80,20 @@ def _normalized(maps: Tensor, inside: Tensor) -> Tensor:
 def _image_matrices(projection: Tensor, coils: int, kernel: int, shape: tuple[int, int]) -> Tensor:
     """The projection of all windows (C·k², C·k²), their mean over the windows that hold a sample, at each pixel: (H, W, C, C).
 
-    Averaged over the windows, it convolves k-space with h[δ] = Σ P[(c, j), (d, l)] / k² over j − l = δ.
+    Averaged over the windows, it convolves k-space with h[δ] = Σ P[(c, j), (d, l)] / k² over j − l = δ. The matrices are
+    Hermitian: their lower triangles are made alone, the rest is 0.
     """
     parts = projection.reshape(coils, kernel, kernel, coils, kernel, kernel)
-    height, width = shape
-    response = torch.zeros(coils, coils, height, width, dtype=torch.complex64, device=projection.device)
+    (height, width), (rows, columns) = shape, torch.tril_indices(coils, coils)
+    response = torch.zeros(len(rows), height, width, dtype=torch.complex64, device=projection.device)
     for j in range(kernel):
         for i in range(kernel):
             top, left = height // 2 + j, width // 2 + i
-            block = parts[:, j, i].flip(-2, -1)  # l runs down, so that j − l runs up
+            block = parts[rows, j, i, columns].flip(-2, -1)  # l runs down, so that j − l runs up
             response[..., top - kernel + 1 : top + 1, left - kernel + 1 : left + 1] += block
-    return ifft2c(response).permute(2, 3, 0, 1) * ((height * width) ** 0.5 / kernel**2)
+    matrices = response.new_zeros(coils, coils, height, width)
+    matrices[rows, columns] = ifft2c(response) * ((height * width) ** 0.5 / kernel**2)
+    return matrices.permute(2, 3, 0, 1)
 
 
 def center_of(kspace: Tensor, mask: Tensor, most: int = 24) -> Tensor:

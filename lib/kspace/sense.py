@@ -52,7 +52,7 @@ class Encoding:
 
     def normal(self, image: Tensor) -> Tensor:
         """AᴴA x; F⁻¹MF is a circular convolution, which centering both its sides leaves as it is."""
-        hybrid = torch.fft.fftn(self._coils(image), dim=self.axes) * self._shifted
+        hybrid = torch.fft.fftn(self._coils(image), dim=self.axes).mul_(self._shifted)
         return self._combined(torch.fft.ifftn(hybrid, dim=self.axes))
 
     def _coils(self, image: Tensor) -> Tensor:

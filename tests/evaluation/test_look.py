@@ -1,14 +1,16 @@
 """`lib.data.look`: any file in one call."""
 
 import h5py
+import nbformat
 import nibabel
 import numpy as np
 import pytest
 import torch
+from nbclient import NotebookClient
 from refusals import refused
 
 import lib.data
-from lib import models, runs
+from lib import ROOT, models, runs
 from lib.evaluation import look
 from lib.kspace import center_crop, fft2c, ifft2c, rss
 from lib.phantoms import sample_scans
@@ -200,3 +202,23 @@ def test_damaged_parts_end_in_one_line(tmp_path):
         file.write(bytes(size))
     with refused(where="a.h5", found=r"can't be read \("):
         lib.data.look(tmp_path / "a.h5")
+
+
+def test_a_notebook_shows_the_zero_filled_image_before_the_methods_have_run(tmp_path, weights):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"] = np.random.default_rng(0).normal(size=(1, 2, 32, 32)).astype(np.complex64)
+    code = f"import lib.data\nlib.data.look({str(tmp_path / 'a.h5')!r}, weights={str(weights)!r})"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    seen = []
+    client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}})
+    client.on_cell_executed = lambda **_: seen.extend(notebook.cells[0].outputs)
+    process, told = client.process_message, []
+    client.process_message = lambda m, *given: (told.append((m["msg_type"], m["content"])), process(m, *given))[1]
+    client.execute()
+    kinds = [kind for kind, _ in told]
+    first = kinds.index("display_data")
+    assert "image/png" in told[first][1]["data"]
+    texts = [content["text"] for kind, content in told[first:] if kind == "stream"]
+    assert "TV-SENSE …" in "".join(texts) and kinds.index("update_display_data") > first
+    pictures = [output.data for output in seen if "data" in output]
+    assert ["image/png" in data for data in pictures] == [False, True]  # the first one has made room
