@@ -39,7 +39,7 @@ class _Live(TorchDispatchMode):
         self.now -= self.seen.pop(key)
 
 
-def training_bytes(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> dict[str, int]:
+def training_bytes(build: Callable[[], nn.Module], *inputs: tuple[int, ...] | Tensor) -> dict[str, int]:
     """Bytes of a training step in float32, computed with tensors that hold no data.
 
     A library's work space comes on top.
@@ -47,7 +47,7 @@ def training_bytes(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> di
     Parameters
     ----------
     build : makes the network
-    shape : of its input
+    *inputs : of the network: shapes of float32 tensors, or tensors, of which only shape and type count
 
     Returns
     -------
@@ -56,14 +56,15 @@ def training_bytes(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> di
     what is computed again included.
     """
     with torch.device("meta"):
-        model, x = build().train(), torch.empty(shape)
+        model, given = build().train(), [torch.empty(x) if isinstance(x, tuple) else x.to("meta") for x in inputs]
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     for parameter in model.parameters():
         parameter.grad = torch.empty_like(parameter)
     apart = [t for p in model.parameters() for t in (p, p.grad)]
     with _Live(apart) as live:
-        live._count(x.untyped_storage())
-        model(x).sum().backward()
+        for x in given:
+            live._count(x.untyped_storage())
+        model(*given).sum().backward()
     return {"parameters": 4 * weights, "activations": live.most}
 
 

@@ -17,6 +17,7 @@ from lib.files import read, write
 from tools import tables
 from tools.quickness import quickness
 from tools.reproduce import recipes
+from tools.roofline import roofline
 from tools.summary import summary
 
 RESULTS, PICTURES = ROOT / "runs" / "results", ROOT / "docs" / "pictures"
@@ -54,6 +55,7 @@ Table = tuple[Callable[..., str], tuple[str, ...]]  # the function that draws it
 PAGES: dict[str, dict[str, Table]] = {  # the tables of each page
     "README.md": {"summary": (summary, ("demo", "raw", "cine", "cascade", "segmentation2d", "segmentation3d"))},
     "docs/reliability.md": {"soak": (tables.withstood, ("soak",))},
+    "docs/devices.md": {"roofline": (roofline, ())},
     "docs/using.md": {"viewer": (quickness, ("viewer",))},
     "docs/results.md": {
         "recipes": (recipes, ()),

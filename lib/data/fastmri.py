@@ -5,8 +5,9 @@ Letters: C coils, H readout, W phase encode, (h, w) the target's size.
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,13 @@ from torch.utils.data import Dataset
 
 from lib import InputError, models
 from lib.data import pictures
-from lib.data.fastmri_file import OWN, KspaceFile, kspace_file
+from lib.data.fastmri_file import OWN, KspaceFile
 from lib.data.grappa_cache import GRAPPA_KEY, grappa_file, grappa_image
 from lib.data.hdf5 import open_hdf5
 from lib.data.index import entries
 from lib.data.kspace_augment import SliceTransform, check_cutmix, check_turns, draw_move
+from lib.data.kspace_case import KspaceCase, stored
+from lib.data.kspace_headers import kspace_files
 from lib.data.kspace_masks import check_columns, file_mask, points_mask
 from lib.data.loaders import check_sizes, loaders
 from lib.data.names import path_names
@@ -27,39 +30,6 @@ from lib.kspace.sampling import KINDS_2D, Mask, make_mask
 
 INPUT_COUNTS = {"kspace": 3, "image": 1, "cascade": 4}  # how many tensors a network of that kind takes
 SIMULATION_ARRAYS = {"noise_free": np.float32, "sensitivity_maps": np.complex64}  # arrays of our own simulation
-
-
-class KspaceCase(NamedTuple):
-    """One slice with everything by name; what is unknown is None.
-
-    Parameters
-    ----------
-    kspace : complex64 (C, H, W), as the file has it
-    mask : its own, or the one drawn
-    masked_kspace : complex64 (C, H, W), 0 where not sampled
-    grappa, zero_filled, target, noise_free : float32 (h, w)
-    sensitivity_maps : complex64 (C, h, w)
-    maximum : of the file's target, the data range of the scores
-    id : the file's `path_names`, joined by _, so that no two files of a split share it
-    slice : its number in the file
-    person, file : whose it is, and where it lies
-    spacing : (slice thickness, H, W) in mm
-    """
-
-    kspace: Tensor
-    mask: Mask
-    masked_kspace: Tensor
-    grappa: Tensor | None
-    zero_filled: Tensor
-    target: Tensor | None
-    noise_free: Tensor | None
-    sensitivity_maps: Tensor | None
-    maximum: float
-    id: str
-    slice: int
-    person: str
-    file: Path
-    spacing: tuple[float, float, float] | None
 
 
 def sizes_of(file: KspaceFile) -> tuple[int, ...]:
@@ -119,17 +89,22 @@ class KspaceSlices(Dataset):
         """The i-th slice by name, with the mask of that epoch, without augmentation."""
         return self._read(i, epoch, SIMULATION_ARRAYS, True)
 
-    def _read(self, i: int, epoch: int, extras: dict[str, type], zero_filled: bool) -> KspaceCase:
-        """A case with those of the file's arrays in `extras`, as their type; without its zero-filled image where nobody needs it."""
+    def _read(
+        self, i: int, epoch: int, extras: dict[str, type], zero_filled: bool, whole: bool = True
+    ) -> KspaceCase:  # fmt: skip
+        """A case with those of the file's arrays in `extras`, as their type.
+
+        What nobody needs isn't made: its zero-filled image, and without `whole` its k-space stays as it is masked.
+        """
         file, s = self.index[i]
         with open_hdf5(file.path) as data:
-            kspace = torch.from_numpy(data["kspace"][s].astype(np.complex64))
-            extra = {k: torch.from_numpy(data[k][s].astype(kind)) for k, kind in extras.items() if k in data}
-        kspace = kspace if kspace.ndim == 3 else kspace.unsqueeze(0)
+            kspace = stored(data["kspace"], s, np.complex64)
+            kspace = kspace if kspace.ndim == 3 else kspace.unsqueeze(0)
+            extra = {k: stored(data[k], s, kind) for k, kind in extras.items() if k in data}
+            target = self._target(file, s, kspace, data)
         mask = self.mask_of(file, i, epoch)
-        masked = kspace * mask.sampled
+        masked = (kspace.clone() if whole else kspace).masked_fill_(~mask.sampled, 0)
         filled = self.grappa_image(file.path, s) if self.grappa else None
-        target = self._target(file, s, kspace)
         seen = center_crop(rss(ifft2c(masked)), file.target_shape) if zero_filled or target is None else None
         maximum = float((target if target is not None else seen).max()) if file.maximum is None else file.maximum
         return KspaceCase(
@@ -137,19 +112,21 @@ class KspaceSlices(Dataset):
             self.names[file.path], s, file.person, file.path, file.spacing,
         )  # fmt: skip
 
-    def _target(self, file: KspaceFile, s: int, kspace: Tensor) -> Tensor | None:
-        """The truth (h, w) of slice s, from the file or from its fully sampled k-space (C, H, W)."""
+    def _target(self, file: KspaceFile, s: int, kspace: Tensor, data: h5py.File) -> Tensor | None:
+        """The truth (h, w) of slice s, from the file, open as `data`, or from its fully sampled k-space (C, H, W)."""
         if file.target is None:
             return None
         if file.target == OWN:
             return center_crop(rss(ifft2c(kspace)), file.target_shape)
-        with open_hdf5(file.target_path) as data:
-            return center_crop(torch.from_numpy(data[file.target][s].astype(np.float32)), file.target_shape)
+        if file.target_path == file.path:
+            return center_crop(stored(data[file.target], s, np.float32), file.target_shape)
+        with open_hdf5(file.target_path) as other:
+            return center_crop(stored(other[file.target], s, np.float32), file.target_shape)
 
     def grappa_image(self, path: Path, s: int) -> Tensor:
         """GRAPPA's image (h, w) of slice s of a file, as it was made before."""
         with open_hdf5(self.grappa_paths[path]) as data:
-            return torch.from_numpy(data[GRAPPA_KEY][s].astype(np.float32))
+            return stored(data[GRAPPA_KEY], s, np.float32)
 
     def mask_of(self, file: KspaceFile, i: int = 0, epoch: int = 0) -> Mask:
         """The file's own mask, or the one drawn for slice i in `epoch`."""
@@ -169,7 +146,7 @@ class KspaceSlices(Dataset):
         epoch, i = key if isinstance(key, tuple) else (0, key)
         seen = self.kind == "image" or (self.kind == "cascade" and not self.grappa)
         moved = bool(self.augmentation)
-        case = self._read(i, epoch, {}, seen and not moved)
+        case = self._read(i, epoch, {}, seen and not moved, whole=moved)
         if moved:
             case = self._moved(
                 case, self.index[i][0].target_shape, draw_move((self.seed, epoch, i), **self.augmentation), seen
@@ -250,9 +227,7 @@ def split_files(folder: Path, split: str, need_target: bool = True) -> list[Kspa
         If there are none, or targets are missing.
     """
     folder = Path(folder)
-    listed = entries(folder, split)
-    files = [kspace_file(folder / e["path"])._replace(person=e["person"]) for e in listed]
-    files = [f._replace(maximum=f.maximum or e.get("maximum")) for f, e in zip(files, listed, strict=True)]
+    files = kspace_files(folder, entries(folder, split))
     without = [f.path.name for f in files if f.target is None]
     if need_target and without:
         raise InputError(folder / without[0], f"no target ({len(without)} files of {split}): needed to train or score")

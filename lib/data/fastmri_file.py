@@ -113,7 +113,7 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
             assumed.append(f"no ismrmrd_header: all {width} columns measured, image not cropped")
         target, target_path, target_shape, maximum, layout = _target(path, file, slices, coils)
         if target is None:
-            target_shape = _input_shape(_twin(path), (height, width)) or (min(recon[0], height), min(recon[1], width))
+            target_shape = _input_shape(twin_of(path), (height, width)) or (min(recon[0], height), min(recon[1], width))
         own = _own_mask(path, file, (height, width)) if "mask" in set(file) else None
         columns, padding, more, holes = plausible.acquired_columns(kspace, own, padding)
         if target is None and columns is None and not holes:
@@ -129,7 +129,7 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
             elif target:
                 assumed += plausible.check_target(kspace, target_path, target, maximum)
         person = text(file.attrs, "patient_id", path, path.stem)
-    grappa_path = _grappa(_twin(path), slices, target_shape)
+    grappa_path = _grappa(twin_of(path), slices, target_shape)
     return KspaceFile(
         path, layout, slices, coils, (height, width), target, target_path, target_shape, maximum, columns, padding,
         person, tuple(assumed), grappa_path, spacing, columns is None and bool(holes),
@@ -178,7 +178,7 @@ def _target(path: Path, file: h5py.File, slices: int, coils: int):
     Of one coil it is `reconstruction_esc`: fastMRI's single-coil files hold the RSS of all coils, too. Where k-space
     has fewer columns (some brain FLAIR), the target is cropped to them, as in fastMRI.
     """
-    layout, source = ("SNU", _twin(path)) if _twin(path) else ("fastMRI", path)
+    layout, source = ("SNU", twin_of(path)) if twin_of(path) else ("fastMRI", path)
     names = ("reconstruction_rss", "reconstruction_esc")
     opened = open_hdf5(source) if source != path else file
     try:
@@ -203,7 +203,7 @@ def _target(path: Path, file: h5py.File, slices: int, coils: int):
             opened.close()
 
 
-def _twin(path: Path) -> Path | None:
+def twin_of(path: Path) -> Path | None:
     """SNU's file in image/ beside one in kspace/."""
     twin = path.parent.parent / "image" / path.name
     return twin if path.parent.name == "kspace" and twin.exists() else None

@@ -71,7 +71,7 @@ def loaders(
     num_workers = workers(num_workers, device)
     options = {"num_workers": num_workers, "pin_memory": accelerators.pins(device)}
     parts = {axis: part[:2] for axis, part in mesh.current().parts.items()}
-    options |= {"collate_fn": partial(_part, parts=parts)} if parts else {}  # a worker may know nothing of this process
+    options |= {"collate_fn": partial(_batch, parts=parts)}  # a worker may know nothing of this process
     mine = {"share": mesh.current().data_rank, "shares": mesh.current().data_world_size}
     order = BucketSampler(train.sizes, batch_size, seed, steps_per_epoch, drop_last, **mine)
     held_out = BucketSampler(valid.sizes, eval_batch_size, shuffle=False, **mine)
@@ -88,5 +88,7 @@ def workers(number: int | None, device: torch.device | str) -> int:
     return (4 if accelerators.pins(device) else 0) if number is None else number
 
 
-def _part(items: list[tuple[torch.Tensor, ...]], parts: mesh.Parts) -> list[torch.Tensor]:
-    return [mesh.slab(x, parts) for x in default_collate(items)]
+def _batch(items: list[tuple[torch.Tensor, ...]], parts: mesh.Parts) -> list[torch.Tensor]:
+    """Items put together, one alone without a copy; of volumes this process's part."""
+    batch = [x.unsqueeze(0) for x in items[0]] if len(items) == 1 else default_collate(items)
+    return [mesh.slab(x, parts) for x in batch] if parts else batch

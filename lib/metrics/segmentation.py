@@ -8,11 +8,12 @@ Empty classes: where prediction and label both lack a class, its Dice is 1 and i
 has it, they are 0 and infinite. `both_empty` counts the first, since many of them lift a mean.
 """
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import ndimage
+from scipy.spatial import KDTree
 
 from lib import InputError, array
 
@@ -38,7 +39,7 @@ def confusion(
         For other values.
     """
     prediction, label, labeled = _pair(prediction, label, num_classes, ignore_index)
-    pairs = (label * num_classes + prediction)[labeled]
+    pairs = (label.astype(np.int64) * num_classes + prediction)[labeled]
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, -1)
 
 
@@ -74,7 +75,8 @@ def hausdorff95(
 ) -> np.ndarray:  # fmt: skip
     """The 95th percentile of the distances between two surfaces, (num_classes,): 0 at best.
 
-    MONAI's, the larger of both directions; the background's is NaN. What isn't labeled is background in both.
+    Equal to MONAI's, the larger of both directions; the background's is NaN. What isn't labeled is background in both.
+    Surfaces are looked for in the box that holds both; their common voxels are 0 apart without being searched.
 
     Parameters
     ----------
@@ -82,22 +84,31 @@ def hausdorff95(
     spacing : of the voxels along each axis, in whose unit the result is; None: pixels
     ignore_index : of `confusion`
     """
-    from monai.metrics import compute_hausdorff_distance
-
     prediction, label, labeled = _pair(prediction, label, num_classes, ignore_index)
     prediction = prediction * labeled
     distances = np.full(num_classes, np.nan)
-    for c in range(1, num_classes):
-        a, b = prediction == c, label == c
-        if not a.any() or not b.any():
-            distances[c] = 0.0 if a.any() == b.any() else np.inf
+    boxes = zip(*(ndimage.find_objects(x, num_classes - 1) for x in (prediction, label)), strict=True)
+    for c, both in enumerate(boxes, 1):
+        if None in both:
+            distances[c] = 0.0 if both == (None, None) else np.inf
             continue
-        one_hot = (np.stack((~m, m))[None] for m in (a, b))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            distance = compute_hausdorff_distance(*one_hot, percentile=95, spacing=spacing)
-        distances[c] = float(distance[0, 0])
+        box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*both, strict=True))
+        masks = [x[box] == c for x in (prediction, label)]
+        one, other = (mask & ~ndimage.binary_erosion(mask) for mask in masks)
+        distances[c] = max(_distance95(one, other, spacing), _distance95(other, one, spacing))
     return distances
+
+
+def _distance95(surface: np.ndarray, other: np.ndarray, spacing: Sequence[float] | None) -> float:
+    """The 95th percentile of the distances from the voxels of one surface to the nearest of another one."""
+    step = np.ones(surface.ndim) if spacing is None else np.asarray(spacing, float)
+    apart = surface & ~other
+    distances = np.zeros(np.count_nonzero(surface))
+    if apart.any():
+        tree = KDTree(np.argwhere(other) * step, leafsize=32)
+        found, _ = tree.query(np.argwhere(apart) * step, workers=-1)
+        distances[: len(found)] = found
+    return float(np.percentile(distances, 95))
 
 
 def _pair(
@@ -117,4 +128,5 @@ def _pair(
             raise InputError("segmentation", f"the {name} holds {x.dtype}{found}", expected, hint=hint)
         if x.dtype.kind == "f" and (broken := x != np.rint(x)).any():
             raise InputError("segmentation", f"the {name} holds {x[broken][0]:.9g}", expected)
-    return arrays[0].astype(np.int64), arrays[1].astype(np.int64), labeled
+    small = np.uint8 if num_classes <= 256 else np.int64
+    return arrays[0].astype(small, copy=False), arrays[1].astype(small, copy=False), labeled

@@ -43,7 +43,7 @@ def channels_last(x: Tensor) -> Tensor:
 
 def _as_given(x: Tensor) -> AbstractContextManager:
     """Keeps norms in x's type: CUDA's autocast runs them in float32, and what they keep then takes more than it saves."""
-    cast = torch.is_autocast_enabled(x.device.type)
+    cast = not x.is_meta and torch.is_autocast_enabled(x.device.type)
     return torch.autocast(x.device.type, enabled=False) if cast else nullcontext()
 
 

@@ -10,15 +10,19 @@ Same weights and same output as fastMRI's, up to rounding, for less work:
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lib import InputError
 from lib.kspace import ifftc, rss
 from lib.models.fastmri_unet import UNet
 from lib.models.registry import Count
+
+COILS_AT_ONCE = 4  # in the sensitivities' network, where memory is saved
 
 
 class NormUNet(nn.Module):
@@ -87,10 +91,12 @@ class VarNet(nn.Module):
     sens_pools : its poolings
     full_mask_center : how a fully sampled half of k-space counts where center lines are looked for
         False, as in the original, as no lines (so a full mask has one center line), True as all its lines.
+    checkpointing : each cascade, and the sensitivities' network for a few coils at a time, keeps only its input and is
+        computed again in the backward pass; the result is the same up to rounding
 
     References
     ----------
-    Sriram et al., MICCAI 2020, arXiv 2004.06688.
+    Sriram et al., MICCAI 2020, arXiv 2004.06688; Chen et al., arXiv 1604.06174 (checkpointing).
     """
 
     def __init__(
@@ -101,9 +107,10 @@ class VarNet(nn.Module):
         sens_chans: Count = 8,
         sens_pools: Count = 4,
         full_mask_center: bool = False,
+        checkpointing: bool = False,
     ):
         super().__init__()
-        self.full_mask_center = full_mask_center
+        self.full_mask_center, self.checkpointing = full_mask_center, checkpointing
         self.sens_net = _SensitivityNet(sens_chans, sens_pools)
         self.cascades = nn.ModuleList(_Cascade(chans, pools) for _ in range(num_cascades))
 
@@ -145,14 +152,23 @@ class VarNet(nn.Module):
 
         coils = torch.fft.ifft(hybrid, norm="ortho")
         start = (coils * conj).sum(1)
-        a = b = torch.zeros_like(start)
-        for index, (cascade, correct) in enumerate(zip(self.cascades, corrections, strict=True)):
+
+        def step(index: int, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
             image = start - a
             if index > 1:  # b is 0 before
                 image = image + (resample(b) * conj).sum(1)
-            b = b + cascade.dc_weight * (a - b)
-            a = a + correct(image)
+            return a + corrections[index](image), b + self.cascades[index].dc_weight * (a - b)
+
+        a = b = torch.zeros_like(start)
+        for index in range(len(self.cascades)):
+            a, b = self._kept_small(step, index, a, b)
         return rss(coils - a.unsqueeze(1) * maps + resample(b))
+
+    def _kept_small(self, call: Callable[..., Any], *given: Any) -> Any:
+        """What a call gives; with `checkpointing` only what it was given is kept for the backward pass."""
+        if not self.checkpointing:
+            return call(*given)
+        return checkpoint(call, *given, use_reentrant=False, preserve_rng_state=False)  # nothing is drawn within
 
     def sensitivities(
         self, masked_kspace: Tensor, mask: Tensor, num_low_frequencies: int | Tensor | None = None
@@ -177,7 +193,12 @@ class VarNet(nn.Module):
 
     def _maps(self, hybrid: Tensor, center: Tensor) -> Tensor:
         images = torch.fft.ifft(hybrid.masked_fill(~torch.fft.ifftshift(center, -1), 0), norm="ortho")
-        maps = self.sens_net.norm_unet(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        net, coils = self.sens_net.norm_unet, images.flatten(0, 1)
+        if self.checkpointing:
+            maps = torch.cat([self._kept_small(net, part) for part in coils.split(COILS_AT_ONCE)])
+        else:
+            maps = net(coils)
+        maps = maps.unflatten(0, images.shape[:2])
         total = rss(maps).unsqueeze(1)
         return maps / torch.where(total > 0, total, 1)
 

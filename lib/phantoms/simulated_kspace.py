@@ -69,7 +69,9 @@ class SimulatedSlices(KspaceSlices):
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def _read(self, i: int, epoch: int, extras: dict[str, type], zero_filled: bool) -> KspaceCase:
+    def _read(
+        self, i: int, epoch: int, extras: dict[str, type], zero_filled: bool, whole: bool = True
+    ) -> KspaceCase:  # fmt: skip
         """The i-th slice of an epoch, whose file is none; what only a look at a case needs isn't made for an item."""
         coils, height, width = self.sizes[i]
         rng = np.random.default_rng((self.seed, epoch, i, 11))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from lib.markup import Html
+
 
 def preview(figure: Callable[[], Figure]) -> Callable[[], None]:
     """Shows a figure below the running cell until what is returned is called; outside of notebooks it isn't even drawn."""
@@ -13,4 +15,4 @@ def preview(figure: Callable[[], Figure]) -> Callable[[], None]:
     if not hasattr(shell, "kernel"):
         return lambda: None
     shown = ipython.display.display(figure(), display_id=True)
-    return lambda: shown.update(ipython.display.HTML(""))
+    return lambda: shown.update(Html(""))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from refusals import refused
 
-from lib import InputError
+from lib import InputError, memory
 from lib.kspace import fft2c, rss
 from lib.models.varnet import VarNet, center_lines
 
@@ -296,3 +296,24 @@ def test_the_image_after_each_cascade_is_that_of_a_shorter_network():
     state = {k: v for k, v in ours.state_dict().items() if not k.startswith(("cascades.1", "cascades.2"))}
     shorter.load_state_dict(state, strict=True)
     assert torch.equal(images[0], shorter(kspace, mask))
+
+
+@pytest.mark.parametrize(("samples", "coils"), [(1, 11), (2, 3)])
+def test_checkpointing_changes_nothing(samples, coils):
+    results = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        network = VarNet(**SMALL, checkpointing=checkpointing).double()
+        kspace, mask = scan(samples, coils, 24, 28, dtype=torch.float64)
+        output = network(kspace, mask)
+        output.square().mean().backward()
+        results.append([output.detach(), *(p.grad for p in network.parameters())])
+    for plain, recomputed in zip(*results, strict=True):
+        torch.testing.assert_close(recomputed, plain, rtol=1e-10, atol=1e-10 * plain.abs().max().item())
+
+
+def test_checkpointing_at_published_size_holds_a_quarter_at_most_and_fits_a_card_of_12_gb():
+    kspace, mask = torch.empty(1, 15, 640, 368, dtype=torch.complex64, device="meta"), torch.ones(1, 1, 1, 368).bool()
+    plain, saved = (memory.training_bytes(lambda c=c: VarNet(checkpointing=c), kspace, mask) for c in (False, True))
+    assert saved["activations"] <= plain["activations"] / 4
+    assert sum(saved.values()) <= 10e9
