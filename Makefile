@@ -23,11 +23,11 @@ help:
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Echotrain needs Python 3.11 or newer, this is ' + sys.version.split()[0])"
 	$(PYTHON) -m venv .venv
-	$(RUN) -m pip install --disable-pip-version-check --requirement requirements.txt
+	$(RUN) -m pip install --disable-pip-version-check --no-compile --requirement requirements.txt
 	@touch $@
 
 $(PEERS): $(READY) requirements-peers.txt
-	$(RUN) -m pip install --disable-pip-version-check --no-deps --requirement requirements-peers.txt
+	$(RUN) -m pip install --disable-pip-version-check --no-compile --no-deps --requirement requirements-peers.txt
 	@touch $@
 
 demo: $(READY)
@@ -63,7 +63,7 @@ readme: $(READY)
 
 $(AUDIT): Makefile
 	$(PYTHON) -m venv .audit
-	.audit/bin/python -m pip install --disable-pip-version-check pip-audit==2.10.1
+	.audit/bin/python -m pip install --disable-pip-version-check --no-compile pip-audit==2.10.1
 	@touch $@
 
 audit: $(AUDIT)
