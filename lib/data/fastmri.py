@@ -103,7 +103,7 @@ class KspaceSlices(Dataset):
             extra = {k: stored(data[k], s, kind) for k, kind in extras.items() if k in data}
             target = self._target(file, s, kspace, data)
         mask = self.mask_of(file, i, epoch)
-        masked = (kspace.clone() if whole else kspace).masked_fill_(~mask.sampled, 0)
+        masked = kspace * mask.sampled if whole else kspace.mul_(mask.sampled)
         filled = self.grappa_image(file.path, s) if self.grappa else None
         seen = center_crop(rss(ifft2c(masked)), file.target_shape) if zero_filled or target is None else None
         maximum = float((target if target is not None else seen).max()) if file.maximum is None else file.maximum

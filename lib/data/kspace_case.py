@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import h5py
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,4 +46,8 @@ class KspaceCase(NamedTuple):
 
 def stored(array: h5py.Dataset, s: int, kind: type) -> Tensor:
     """Slice s of an array, as a type."""
-    return torch.from_numpy(array[s].astype(kind, copy=False))
+    if array.dtype != kind:
+        return torch.from_numpy(array[s].astype(kind))
+    values = np.empty(array.shape[1:], kind)
+    array.read_direct(values, np.s_[s])  # `array[s]` would fill it with zeros first
+    return torch.from_numpy(values)
