@@ -93,22 +93,35 @@ def hausdorff95(
             distances[c] = 0.0 if both == (None, None) else np.inf
             continue
         box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*both, strict=True))
-        masks = [x[box] == c for x in (prediction, label)]
-        one, other = (mask & ~ndimage.binary_erosion(mask) for mask in masks)
-        distances[c] = max(_distance95(one, other, spacing), _distance95(other, one, spacing))
+        surfaces = [_surface(x[box] == c) for x in (prediction, label)]
+        distances[c] = _distance95(
+            *surfaces, np.ones(prediction.ndim) if spacing is None else np.asarray(spacing, float)
+        )
     return distances
 
 
-def _distance95(surface: np.ndarray, other: np.ndarray, spacing: Sequence[float] | None) -> float:
-    """The 95th percentile of the distances from the voxels of one surface to the nearest of another one."""
-    step = np.ones(surface.ndim) if spacing is None else np.asarray(spacing, float)
-    apart = surface & ~other
-    distances = np.zeros(np.count_nonzero(surface))
-    if apart.any():
-        tree = KDTree(np.argwhere(other) * step, leafsize=32)
-        found, _ = tree.query(np.argwhere(apart) * step, workers=-1)
-        distances[: len(found)] = found
-    return float(np.percentile(distances, 95))
+def _surface(mask: np.ndarray) -> np.ndarray:
+    """The voxels of a mask with a neighbor outside of it, or of the array."""
+    inner = mask.copy()
+    for axis in range(mask.ndim):
+        part, whole = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+        part[1:] &= whole[:-1]
+        part[:-1] &= whole[1:]
+        part[0] = part[-1] = False
+    return mask & ~inner
+
+
+def _distance95(one: np.ndarray, other: np.ndarray, spacing: np.ndarray) -> float:
+    """The 95th percentile of the distances from one surface's voxels to the nearest of the other's; the larger direction's."""
+    points = [np.argwhere(surface) * spacing for surface in (one, other)]
+    apart = [points[0][~other[one]], points[1][~one[other]]]
+    found = []
+    for mine, others, moved in zip(points, points[::-1], apart, strict=True):
+        distances = np.zeros(len(mine))
+        if len(moved):
+            distances[: len(moved)] = KDTree(others, leafsize=32).query(moved, workers=-1)[0]
+        found.append(float(np.percentile(distances, 95)))
+    return max(found)
 
 
 def _pair(
