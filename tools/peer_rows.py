@@ -1,5 +1,9 @@
 """What `50_benchmark` measures besides networks and GRAPPA: our part and a peer's at equal results, each a pair of calls."""
 
+import statistics
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,11 +14,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lib import losses, metrics
+from lib import ROOT, losses, metrics
 from lib.data.fastmri import dataloaders
 from lib.data.index import VERIFIED, write_set
 from lib.data.kspace_headers import KEPT
+from lib.inference.sliding_window import slabs
 from lib.kspace.espirit import espirit
+from lib.memory import peak_memory
 from lib.metrics import segmentation
 
 HEADER = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>
@@ -182,3 +188,36 @@ def sensitivities(kspace: torch.Tensor, seed: int = 0) -> Row:
     a, b = ours().numpy(), theirs()
     both = (abs(a).sum(0) > 0) & (abs(b).sum(0) > 0)
     return Row(ours, theirs, float(np.linalg.norm((a - b)[:, both]) / np.linalg.norm(b[:, both])), 2)
+
+
+def sliding_window(shape: tuple[int, int, int], patch: int, seed: int = 0) -> tuple[Row, dict[str, int]]:
+    """Three classes of a volume by a 1×1×1 convolution in overlapping windows, against MONAI's; and the bytes that both hold."""
+    from monai.inferers import sliding_window_inference
+
+    torch.manual_seed(seed)
+    volume, network = np.random.default_rng(seed).random(shape, np.float32), torch.nn.Conv3d(1, 3, 1).eval()
+
+    def ours() -> list[torch.Tensor]:
+        return [slab[:, 0, 0, 0].clone() for _, slab in slabs(network, volume, (patch,) * 3)]
+
+    @torch.no_grad()
+    def theirs() -> torch.Tensor:
+        image = torch.from_numpy(volume)[None, None]
+        return sliding_window_inference(image, (patch,) * 3, 1, lambda x: network(x).softmax(1), 0.5, mode="gaussian")
+
+    planes = np.cumsum([0, *(slab.shape[1] for _, slab in slabs(network, volume, (patch,) * 3))])[:-1]
+    expected = theirs()[0, :, planes, 0, 0].T
+    apart = float((torch.stack(ours()) - expected).abs().max())
+    return Row(ours, theirs, apart, 1 / 1.1), {"ours": peak_memory(ours), "theirs": peak_memory(theirs)}
+
+
+def import_seconds() -> float:
+    """How much longer a process takes that imports lib, than one that imports nothing: the median of five."""
+    times = []
+    for _ in range(5):
+        begun = [time.perf_counter()]
+        for code in ("pass", "import lib"):
+            subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+            begun.append(time.perf_counter())
+        times.append(begun[2] - 2 * begun[1] + begun[0])
+    return statistics.median(times)

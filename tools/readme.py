@@ -53,7 +53,10 @@ FIGURES = {  # picture in docs/pictures: the task and figure that it is
 }
 Table = tuple[Callable[..., str], tuple[str, ...]]  # the function that draws it, its files of results
 PAGES: dict[str, dict[str, Table]] = {  # the tables of each page
-    "README.md": {"summary": (summary, ("demo", "raw", "cine", "cascade", "segmentation2d", "segmentation3d"))},
+    "README.md": {
+        "summary": (summary, ("demo", "raw", "cine", "cascade", "segmentation2d", "segmentation3d")),
+        "speed": (tables.speed_line, ("benchmark",)),
+    },
     "docs/reliability.md": {"soak": (tables.withstood, ("soak",))},
     "docs/devices.md": {"roofline": (roofline, ())},
     "docs/using.md": {"viewer": (quickness, ("viewer",))},

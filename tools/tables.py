@@ -264,14 +264,31 @@ def parts(result: Result) -> str:
 
 
 def speed(result: Result) -> str:
-    """Ours against the peers, pair by pair, and GRAPPA's SSIM."""
-    rows = []
-    for name, r in result["metrics"]["results"].items():
-        spread = f"{r['ratio_min']:.1f} … {r['ratio_max']:.1f}"
-        rows.append([name, f"{r['ratio']:.1f}", spread, f"{r['ours_seconds']:.3g}"])
-    ssim = "; ".join(f"{name} {value:.3f}" for name, value in result["metrics"]["ssim"].items())
-    head = ["ours against the peer", "times as fast (median)", "range of pairs", "ours, s"]
-    return f"{table(head, rows)}\n\nGRAPPA's SSIM on that slice: {ssim}. {measured(result)}"
+    """Ours against the peers, pair by pair, what was asked for, and how well GRAPPA does."""
+    rows, found = [], result["metrics"]
+    for name, r in found["results"].items():
+        spread = f"{r['ratio_min']:.1f} … {r['ratio_max']:.1f}" if r["pairs"] > 1 else "one pair"
+        apart = r.get("difference")
+        equal = f"{apart:.0e}" if apart is not None and apart == apart else "–"
+        rows.append([name, _times(r["ratio"]), _times(r["asked"]), spread, f"{r['ours_seconds']:.3g}", equal])
+    head = ["ours against the peer", "times as fast (median)", "asked", "range of pairs", "ours, s", "results apart"]
+    ssim = "; ".join(f"{name} {value:.3f}" for name, value in found["ssim"].items())
+    noise = [[level, *(f"{v:.2g}" for v in errors.values())] for level, errors in found["noise"].items()]
+    errors = table(["noise", *next(iter(found["noise"].values()))], noise)
+    about = "; ".join(f"{name} {value:.2f}" for name, value in found["about"].items())
+    below = f"GRAPPA's SSIM on that slice: {ssim}. Its NMSE against the noise-free image, by the noise of a sample:"
+    return f"{table(head, rows)}\n\n{below}\n\n{errors}\n\n{about}. {measured(result)}"
+
+
+def speed_line(result: Result) -> str:
+    """README's paragraph: the ratio of every row."""
+    rows = [f"{name} {_times(r['ratio'])}×" for name, r in result["metrics"]["results"].items()]
+    return f"{'; '.join(rows)}. {measured(result)}"
+
+
+def _times(ratio: float) -> str:
+    """A ratio as a person writes it: two digits."""
+    return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.1f}" if ratio >= 0.95 else f"{ratio:.2g}"
 
 
 # What `make soak` tries
