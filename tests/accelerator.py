@@ -6,12 +6,16 @@ masks, buffers of losses and metrics, states of optimizers) wherever a notebook 
 (half precision, kernels, memory, streams, several devices, pinned memory), and takes indices and masks that index from
 the CPU, as CUDA does. Autocast and the fp16 scaler know no such device, and torch's engine aborts where activations are
 computed again for it: all three are left out, and notebooks run in fp32 on it.
+
+Where the CPU would wait for the device (its numbers are asked for: `.item()`, `.cpu()`, `nonzero`, indexing by a mask that lies
+there) is counted, and printed for the training steps of each notebook.
 """
 
 import contextlib
 import json
 import sys
 import traceback
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -20,6 +24,13 @@ from torch.utils import backend_registration
 
 NAME = "pretended"
 COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}
+NUMBERS = {  # what these give is known when the device has come as far
+    torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.masked_select.default,
+    torch.ops.aten.equal.default,
+}  # fmt: skip
+ROOT = Path(__file__).parents[1]
+waits: Counter[str] = Counter()  # by place in the code
+steps: list[Counter[str]] = []  # of each training step
 BY_INDEX = {  # CUDA takes their indices from the CPU
     torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten._index_put_impl_.default,
 }  # fmt: skip
@@ -55,6 +66,8 @@ def _computed(function, args, kwargs):
     others = [x for x in flat if isinstance(x, torch.Tensor) and not isinstance(x, Pretended) and x.ndim]
     if ours and others and function not in COPIES | BY_INDEX:
         raise RuntimeError(f"{function}: got tensors on {NAME} and on {others[0].device}, expected one device")
+    if ours and _waits(function, args, kwargs):
+        waits[_place()] += 1
     asked = kwargs.get("device")
     here = bool(ours) if asked is None else torch.device(asked).type == NAME
     args_, kwargs_ = pytree.tree_unflatten([_plain(x) for x in flat], spec)
@@ -69,6 +82,36 @@ def _computed(function, args, kwargs):
         return known[id(x)] if id(x) in known else Pretended(x.resolve_conj().resolve_neg())
 
     return pytree.tree_map(wrapped, result)
+
+
+def _waits(function, args, kwargs):
+    """Whether a call asks for numbers of the device."""
+    if function in NUMBERS:
+        return True
+    if function is torch.ops.aten.copy_.default:
+        return not isinstance(args[0], Pretended)
+    if function is torch.ops.aten._to_copy.default:
+        return kwargs.get("device") is not None and torch.device(kwargs["device"]).type != NAME
+    masks = args[1] if function in BY_INDEX else ()
+    return any(isinstance(x, Pretended) and x.dtype == torch.bool for x in masks)
+
+
+def _place():
+    """The innermost line of lib, or of fastai, that the call comes from."""
+    frames = [f for f in traceback.extract_stack() if str(ROOT / "lib") in f.filename or "fastai" in f.filename]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno} {frames[-1].line}" if frames else "elsewhere"
+
+
+def _counted(one_batch):
+    """`Learner.one_batch` that notes the waits of each training step."""
+
+    def call(self, *given):
+        before = waits.copy()
+        one_batch(self, *given)
+        if self.training:
+            steps.append(waits - before)
+
+    return call
 
 
 def _plain(x):
@@ -99,6 +142,7 @@ def begin() -> torch.device:
 
     place, save, load, scaler = torch.device(NAME, 0), torch.save, torch.load, torch.amp.GradScaler
     learner.device = training.device = lambda devices="auto": place
+    learner.Learner.one_batch = _counted(learner.Learner.one_batch)
     for module in (blocks, precision, sliding_window):
         module.autocast = lambda kind, precision: contextlib.nullcontext()
     for module in (cine_unet, rcan, unet3d):
@@ -142,6 +186,10 @@ if __name__ == "__main__":
             failed += 1
             traceback.print_exc(file=sys.stdout)
             continue
+        if steps:  # the first one may measure something once
+            later = sum(steps[1:], Counter())
+            print(f"{len(steps)} training steps, {sum(later.values())} waits after the first: {dict(later)}")
+            steps.clear()
         for callback in callbacks:
             if hasattr(callback, "widgets"):  # the live chart's, which catches what its preview raises
                 print("beside the preview:", callback.widgets["labels"].value)

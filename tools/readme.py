@@ -58,7 +58,7 @@ PAGES: dict[str, dict[str, Table]] = {  # the tables of each page
         "speed": (tables.speed_line, ("benchmark",)),
     },
     "docs/reliability.md": {"soak": (tables.withstood, ("soak",))},
-    "docs/devices.md": {"roofline": (roofline, ())},
+    "docs/devices.md": {"roofline": (roofline, ("roofline",))},
     "docs/using.md": {"viewer": (quickness, ("viewer",))},
     "docs/results.md": {
         "recipes": (recipes, ()),

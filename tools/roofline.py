@@ -1,6 +1,6 @@
 """Where a VarNet's training step spends its time, on paper: what each part computes, moves and launches.
 
-`python -m tools.roofline` prints the table of docs/devices.md. The network runs forward and backward on tensors that hold no
+`python -m tools.roofline` works out the tables of docs/devices.md. The network runs forward and backward on tensors that hold no
 data; nothing is measured. A part's least time on a device is the longest of three: its operations at the device's peak, its
 bytes at the memory's bandwidth, its kernels at 5 µs each, one after the other as eager torch launches them.
 """
@@ -18,12 +18,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from lib import memory
+from lib import ROOT, memory
+from lib.files import read, write
 from lib.models import build
 from tools.tables import table
 
 SHAPE = (1, 15, 640, 368)  # of a fastMRI knee: samples, coils, readout, phase encode
 LAUNCH = 5e-6  # seconds
+RESULT = ROOT / "runs" / "results" / "roofline.json"
+CHANGES = {
+    "as published": {}, "checkpointing: true": {"checkpointing": True}, "readout_crop: 320": {"readout_crop": 320},
+    "both": {"checkpointing": True, "readout_crop": 320},
+}  # fmt: skip
 VIEWS = ("view", "reshape", "unsqueeze", "squeeze", "expand", "slice", "select", "permute", "transpose", "t", "split", "detach",
          "alias", "as_strided", "unbind", "empty", "zeros", "view_as_real", "view_as_complex", "_unsafe_view", "real", "imag",
          "_conj", "empty_like", "new_empty_strided", "_reshape_alias")  # fmt: skip
@@ -108,33 +114,48 @@ def count(shape: tuple[int, ...] = SHAPE, **settings: Any) -> Count:
     return counted
 
 
-def rows(counted: Count) -> list[list[str]]:
-    """A row of texts for each part, the least seconds on every device at the end."""
-    parts = sorted(counted.bytes, key=counted.bytes.get, reverse=True)
-    lines = [(part, counted.flops[part], counted.bytes[part], counted.kernels[part]) for part in parts]
-    texts = []
-    for part, flops, moved, kernels in lines:
-        peak = [d.tensor if "U-Net" in part else d.plain for d in DEVICES]
-        limits = [
-            {"FLOPs": flops / p, "bandwidth": moved / d.bandwidth, "launches": kernels * LAUNCH}
-            for p, d in zip(peak, DEVICES, strict=True)
-        ]
-        times = [f"{1e3 * max(limit.values()):.0f} ({max(limit, key=limit.get)})" for limit in limits]
-        texts.append([part, f"{flops / 1e9:,.0f}", f"{moved / 1e9:,.1f}", f"{kernels:,}", *times])
-    return texts
+def work_out(shape: tuple[int, ...] = SHAPE, **settings: Any) -> dict[str, Any]:
+    """{"parts": {part: counts of a training step}, "settings": {name: GB moved, GB kept}} of a VarNet.
+
+    Parameters
+    ----------
+    shape : (N, C, H, W) of k-space
+    **settings : of the VarNet
+    """
+    counted, by_setting = count(shape, **settings), {}
+    kinds = {"flops": counted.flops, "bytes": counted.bytes, "kernels": counted.kernels}
+    parts = {part: {kind: of[part] for kind, of in kinds.items()} for part in counted.bytes}
+    kspace = torch.empty(shape, dtype=torch.complex64, device="meta")
+    mask = torch.ones(1, 1, 1, shape[-1], dtype=torch.bool)
+    for name, change in CHANGES.items():
+        moved = sum(count(shape, **settings, **change).bytes.values())
+        held = memory.training_bytes(lambda c=change: build("VarNet", **settings, **c), kspace, mask)
+        by_setting[name] = {"moved": moved, "kept": sum(held.values())}
+    return {"parts": parts, "settings": by_setting}
 
 
-def roofline() -> str:
-    """The table of docs/devices.md."""
+def roofline(result: dict[str, Any]) -> str:
+    """The tables of docs/devices.md."""
+    rows = []
+    for part, counts in sorted(result["parts"].items(), key=lambda item: -item[1]["bytes"]):
+        times = [_least(counts, device, tensor="U-Net" in part) for device in DEVICES]
+        about = [f"{counts['flops'] / 1e9:,.0f}", f"{counts['bytes'] / 1e9:,.1f}", f"{counts['kernels']:,}"]
+        rows.append([part, *about, *times])
     head = ["part of a training step", "GFLOP", "GB moved", "kernels", *(f"{d.name}, ms at least" for d in DEVICES)]
-    mask, kept = torch.ones(1, 1, 1, SHAPE[-1], dtype=torch.bool), []
-    for checkpointing in (False, True):
-        kspace = torch.empty(SHAPE, dtype=torch.complex64, device="meta")
-        held = memory.training_bytes(lambda c=checkpointing: build("VarNet", checkpointing=c), kspace, mask)
-        kept.append(sum(held.values()) / 1e9)
-    below = f"Memory of a step by count, float32: {kept[0]:.1f} GB, with `checkpointing: true` {kept[1]:.1f} GB."
-    return f"{table(head, rows(count()))}\n\n{below}"
+    changes = [[n, f"{v['moved'] / 1e9:.0f}", f"{v['kept'] / 1e9:.1f}"] for n, v in result["settings"].items()]
+    return f"{table(head, rows)}\n\n{table(['`network_settings`', 'GB moved', 'GB of memory'], changes)}"
+
+
+def _least(counts: dict[str, float], device: Device, tensor: bool) -> str:
+    """The longest of the three times, in ms, and which it is."""
+    limits = {
+        "FLOPs": counts["flops"] / (device.tensor if tensor else device.plain),
+        "bandwidth": counts["bytes"] / device.bandwidth, "launches": counts["kernels"] * LAUNCH,
+    }  # fmt: skip
+    limit = max(limits, key=limits.get)
+    return f"{1e3 * limits[limit]:.0f} ({limit})"
 
 
 if __name__ == "__main__":
-    print(roofline())
+    write(RESULT, work_out())
+    print(roofline(read(RESULT)))

@@ -9,13 +9,14 @@ from itertools import pairwise, product
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import InputError, progress
 from lib.data.volume_images import padded, window_of
 from lib.losses.segmentation import probabilities
 from lib.models.blocks import autocast
+
+PLANES = 16  # of a slab, at most
 
 
 @torch.no_grad()
@@ -67,7 +68,8 @@ def slabs(
     for z, following in pairwise([*starts[0], size[0]]):
         for i in range(0, len(corners), batch_size):
             part = corners[i : i + batch_size]
-            windows = torch.stack([_window(volume, (z, *c), patch, before, outside) for c in part])
+            windows = [_window(volume, (z, *c), patch, before, outside) for c in part]
+            windows = windows[0].unsqueeze(0) if len(windows) == 1 else torch.stack(windows)
             with autocast(torch.device(device).type, precision):
                 output = model(windows.to(device))
             window_probabilities = probabilities(output.float())
@@ -75,15 +77,24 @@ def slabs(
                 totals = torch.zeros(window_probabilities.shape[1], patch[0], *size[1:], device=device)
                 weights = torch.zeros(patch[0], *size[1:], device=device)
             for (y, x), p in zip(part, window_probabilities, strict=True):
-                totals[:, :, y : y + patch[1], x : x + patch[2]] += p * weight
+                totals[:, :, y : y + patch[1], x : x + patch[2]].addcmul_(p, weight)
                 weights[:, y : y + patch[1], x : x + patch[2]] += weight
-        done = following - z
         first, last = max(z, kept[0].start), min(following, kept[0].stop)
-        if first < last:
-            at = (slice(first - z, last - z), *kept[1:])
+        for plane in range(first, last, PLANES):
+            at = (slice(plane - z, min(plane + PLANES, last) - z), *kept[1:])
             progress.made()
-            yield first - kept[0].start, (totals[:, *at] / weights[at]).cpu()
-        totals, weights = (F.pad(x[..., done:, :, :], (0, 0, 0, 0, 0, done)) for x in (totals, weights))
+            yield plane - kept[0].start, (totals[:, *at] / weights[at]).cpu()
+        for sums in (totals, weights):
+            _move_up(sums, following - z)
+
+
+def _move_up(sums: Tensor, planes: int) -> None:
+    """Moves (…, d, H, W) up by so many planes, in place, zeros behind."""
+    depth = sums.shape[-3]
+    for plane in range(planes, depth, planes):  # no piece overlaps its place
+        count = min(planes, depth - plane)
+        sums[..., plane - planes : plane - planes + count, :, :] = sums[..., plane : plane + count, :, :]
+    sums[..., depth - planes :, :, :] = 0
 
 
 def _window(volume, start: Sequence[int], patch: Sequence[int], before: Sequence[int], outside) -> Tensor:
@@ -92,4 +103,5 @@ def _window(volume, start: Sequence[int], patch: Sequence[int], before: Sequence
     shape = (volume.shape[0], *volume.shape[-2:])
     inner = tuple(slice(max(a, 0), min(b, n)) for (a, b), n in zip(ranges, shape, strict=True))
     widths = [(i.start - a, b - i.stop) for i, (a, b) in zip(inner, ranges, strict=True)]
-    return torch.from_numpy(padded(window_of(volume, inner).astype(np.float32), widths, outside))
+    window = np.array(window_of(volume, inner), np.float32)
+    return torch.from_numpy(padded(window, widths, outside) if np.any(widths) else window)

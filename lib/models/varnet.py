@@ -93,6 +93,9 @@ class VarNet(nn.Module):
         False, as in the original, as no lines (so a full mask has one center line), True as all its lines.
     checkpointing : each cascade, and the sensitivities' network for a few coils at a time, keeps only its input and is
         computed again in the backward pass; the result is the same up to rounding
+    readout_crop : rows of the image that are kept, about its center (one more where that isn't centered); 0: all
+        Scanners sample twice as many as are looked at. The readout is sampled whole, so that what is cut off takes no
+        part in data consistency; the U-Nets see less around the object. Published weights were trained without.
 
     References
     ----------
@@ -108,9 +111,12 @@ class VarNet(nn.Module):
         sens_pools: Count = 4,
         full_mask_center: bool = False,
         checkpointing: bool = False,
+        readout_crop: int = 0,
     ):
         super().__init__()
-        self.full_mask_center, self.checkpointing = full_mask_center, checkpointing
+        if readout_crop < 0:
+            raise InputError("VarNet", f"readout_crop is {readout_crop}", "the rows that are kept, or 0 for all")
+        self.full_mask_center, self.checkpointing, self.readout_crop = full_mask_center, checkpointing, readout_crop
         self.sens_net = _SensitivityNet(sens_chans, sens_pools)
         self.cascades = nn.ModuleList(_Cascade(chans, pools) for _ in range(num_cascades))
 
@@ -127,7 +133,7 @@ class VarNet(nn.Module):
 
         Returns
         -------
-        Real (N, H, W).
+        Real (N, H, W), with `readout_crop` of so many rows.
 
         Raises
         ------
@@ -135,7 +141,7 @@ class VarNet(nn.Module):
             For other shapes and types.
         """
         mask = self._checked(masked_kspace, mask)
-        hybrid = to_hybrid(masked_kspace)
+        hybrid = self._rows(to_hybrid(masked_kspace))
         maps = self._maps(hybrid, center_lines(mask, num_low_frequencies, self.full_mask_center))
         return self._unroll(hybrid, maps, mask, [cascade.model for cascade in self.cascades])
 
@@ -164,6 +170,11 @@ class VarNet(nn.Module):
             a, b = self._kept_small(step, index, a, b)
         return rss(coils - a.unsqueeze(1) * maps + resample(b))
 
+    def _rows(self, hybrid: Tensor) -> Tensor:
+        """Those of the rows that are kept, by `readout_crop`."""
+        spare = max(0, hybrid.shape[-2] - self.readout_crop) // 2 if self.readout_crop else 0
+        return hybrid[..., spare : hybrid.shape[-2] - spare, :]
+
     def _kept_small(self, call: Callable[..., Any], *given: Any) -> Any:
         """What a call gives; with `checkpointing` only what it was given is kept for the backward pass."""
         if not self.checkpointing:
@@ -175,7 +186,9 @@ class VarNet(nn.Module):
     ) -> Tensor:
         """The coil sensitivities (N, C, H, W), complex, that `forward` uses with these arguments; their RSS is 1 or 0."""
         mask = self._checked(masked_kspace, mask)
-        return self._maps(to_hybrid(masked_kspace), center_lines(mask, num_low_frequencies, self.full_mask_center))
+        return self._maps(
+            self._rows(to_hybrid(masked_kspace)), center_lines(mask, num_low_frequencies, self.full_mask_center)
+        )
 
     @torch.no_grad()
     def after_each_cascade(

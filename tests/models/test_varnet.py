@@ -6,7 +6,7 @@ import torch
 from refusals import refused
 
 from lib import InputError, memory
-from lib.kspace import fft2c, rss
+from lib.kspace import center_crop, fft2c, fftc, ifftc, rss
 from lib.models.varnet import VarNet, center_lines
 
 SMALL = {"num_cascades": 3, "chans": 4, "pools": 2, "sens_chans": 3, "sens_pools": 2}
@@ -317,3 +317,20 @@ def test_checkpointing_at_published_size_holds_a_quarter_at_most_and_fits_a_card
     plain, saved = (memory.training_bytes(lambda c=c: VarNet(checkpointing=c), kspace, mask) for c in (False, True))
     assert saved["activations"] <= plain["activations"] / 4
     assert sum(saved.values()) <= 10e9
+
+
+@pytest.mark.parametrize(("rows", "crop"), [(24, 12), (25, 12), (24, 40)])
+def test_a_cropped_readout_is_the_network_on_the_cropped_image(rows, crop):
+    ours, _ = pair(torch.float64)
+    kspace, mask = scan(2, 3, rows, 28, dtype=torch.float64)
+    network = VarNet(**SMALL, readout_crop=crop).double()
+    network.load_state_dict(ours.state_dict())
+    kept = min(rows, crop + (rows - crop) % 2)
+    inside = fftc(center_crop(ifftc(kspace, (-2,)), (kept, 28)), (-2,))
+    torch.testing.assert_close(network(kspace, mask), ours(inside, mask), rtol=1e-9, atol=1e-9)
+    assert network.sensitivities(kspace, mask).shape[-2:] == (kept, 28)
+
+
+def test_a_negative_readout_crop_is_refused():
+    with refused(where="VarNet", found="readout_crop is -1", expected="rows that are kept"):
+        VarNet(readout_crop=-1)
