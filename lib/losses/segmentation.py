@@ -96,7 +96,7 @@ class CrossEntropy(nn.Module):
         weights = output.new_ones(output.shape[1]) if weights is None else weights
         target = target.where(labeled, IGNORED)
         error = F.cross_entropy(output, target, weights, ignore_index=IGNORED, reduction="sum")
-        return _mean(error, weights[target[labeled]].sum())
+        return _mean(error, weights[target.where(labeled, 0)].where(labeled, 0).sum())
 
     def _binary(self, output: Tensor, target: Tensor) -> Tensor:
         y = _pair(output, target, self.ignore_index)[1]
@@ -205,11 +205,13 @@ LOSSES: dict[str, Callable[..., Tensor] | type[nn.Module]] = {
 
 
 def _classes(output: Tensor, target: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor]:
-    """Predicted and true class of every labeled pixel (pixels,)."""
+    """Predicted and true class of every pixel (N, …), IGNORED in both where nothing is labeled."""
     labeled = _labeled(output, target, ignore_index)
     if output.shape[1] == 1:
-        return (output[:, 0] > 0).long()[labeled], (target.reshape(output.shape)[:, 0] > 0.5).long()[labeled]
-    return output.argmax(1)[labeled], (target.argmax(1) if target.is_floating_point() else target)[labeled]
+        both = (output[:, 0] > 0).long(), (target.reshape(output.shape)[:, 0] > 0.5).long()
+    else:
+        both = output.argmax(1), target.argmax(1) if target.is_floating_point() else target
+    return tuple(classes.where(labeled, IGNORED) for classes in both)  # not indexed: a GPU would be waited for
 
 
 @torch.no_grad()
@@ -228,7 +230,7 @@ def dice(output: Tensor, target: Tensor, ignore_index: int | None = None) -> Ten
 def accuracy(output: Tensor, target: Tensor, ignore_index: int | None = None) -> Tensor:
     """The share of labeled pixels whose class is right; 1 if nothing is labeled."""
     predicted, true = _classes(output, target, ignore_index)
-    return 1 - (predicted != true).float().sum() / max(true.numel(), 1)
+    return 1 - (predicted != true).float().sum() / (true != IGNORED).sum().clamp(min=1)
 
 
 @torch.no_grad()

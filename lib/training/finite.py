@@ -7,32 +7,54 @@ from fastai.basics import Callback
 from lib import InputError
 from lib.text import short
 
+EVERY = 10  # batches
+
 
 class StopAtNonFinite(Callback):
-    """InputError at the first batch, of training or of validation, whose loss isn't finite; before the optimizer's step.
+    """InputError for the first batch, of training or of validation, whose loss isn't finite.
+
+    On a CPU before the optimizer's step; on a GPU, which each look would wait for, within EVERY batches and before anything
+    of the epoch is kept.
 
     Parameters
     ----------
     loss : its name, for the message
     """
 
-    order = 50  # behind what adds to the loss
+    order = 50  # behind what adds to the loss, before what keeps it
 
     def __init__(self, loss: str = ""):
         self.loss_name = loss
 
+    def before_epoch(self):
+        self.waiting = []
+
     def after_loss(self):
-        if math.isfinite(float(self.loss_grad.detach() + self.loss.detach())):  # one wait for the GPU
-            return
+        rate = self.opt.hypers[-1]["lr"]
+        self.waiting.append((self.iter, rate, self.loss_grad.detach(), self.loss.detach()))
+        if self.loss.device.type == "cpu" or len(self.waiting) >= EVERY:
+            self._look()
+
+    def after_train(self):
+        self._look()
+
+    def after_validate(self):
+        self._look()
+
+    def _look(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for batch, rate, *losses in waiting:
+            value, shown = map(float, losses)
+            if not (math.isfinite(value) and math.isfinite(shown)):
+                self._refuse(batch, rate, value, shown)
+
+    def _refuse(self, batch: int, rate: float, value: float, shown: float) -> None:
         kind = "training" if self.training else "validation"
-        value, shown = float(self.loss_grad.detach()), float(self.loss.detach())
-        if math.isfinite(value) and math.isfinite(shown):
-            return  # it was their sum
         added = ", with its penalty," if math.isfinite(shown) else ""
         raise InputError(
-            f"epoch {self.epoch + 1} of {self.n_epoch}, batch {self.iter + 1} of {self.n_iter}",
+            f"epoch {self.epoch + 1} of {self.n_epoch}, batch {batch + 1} of {self.n_iter}",
             f"the {kind} loss {self.loss_name}".rstrip() + f"{added} is {value if added else shown} at learning rate "
-            f"{float(self.opt.hypers[-1]['lr']):.3g}",
+            f"{float(rate):.3g}",
             "a finite number",
             f"{self._last_good()}; a lower learning rate or gradient_clip may help, or a look at the data",
         )

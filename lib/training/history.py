@@ -42,21 +42,28 @@ class History(Callback):
 
             self.writer = SummaryWriter(str(self.run / "logs"), purge_step=self.epoch + 1 if self.epoch else None)
         self.epoch_begun = self.reported = time.monotonic()
-        self.total, self.count = 0.0, 0
+        self.total, self.count, self.losses = 0.0, 0, []
 
     def after_batch(self):
         progress.made()
         now = time.monotonic()
         if self.training:
-            self.total += float(self.loss.detach()) * items(self.learn)
-            self.count += items(self.learn)
+            self.losses.append((self.loss.detach(), items(self.learn)))
         if now - self.reported > self.beat:
             self.reported = now
+            self._add_up()
             stage = f"loss {self.total / self.count:.4f}" if self.training else "validating"
             print(f"  epoch {self.epoch + 1}/{self.n_epoch} · step {self.iter + 1}/{self.n_iter} · {stage}", flush=True)
 
+    def _add_up(self) -> None:
+        """The losses so far into the sum: on a GPU that waits for the last one."""
+        for loss, count in self.losses:
+            self.total, self.count = self.total + float(loss) * count, self.count + count
+        self.losses.clear()
+
     def after_epoch(self):
         now = time.monotonic()
+        self._add_up()
         self.total, self.count = mesh.total(
             torch.tensor([self.total, self.count], dtype=torch.float64, device=mesh.current().device)
         ).tolist()

@@ -20,7 +20,7 @@ from lib.kspace import center_crop
 from lib.models.stages import stages
 from lib.parallel import gradients, mesh
 from lib.text import one_of
-from lib.training import distributed
+from lib.training import averages, distributed
 from lib.training.finite import StopAtNonFinite
 from lib.training.showing import Showing
 
@@ -201,6 +201,8 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
         learn.recorder.loss, learn.metrics = _Loss(), [_Metric(m.func) for m in learn.metrics]
         gradients.distribute(learn.model)
         torch.manual_seed(run.parameters.get("seed", 0) + place.data_rank)  # for dropout; the weights are drawn
+    else:
+        averages.keep_on_device(learn)
     peak = memory.Peak(device(devices))
     try:
         with learn.no_bar(), learn.no_logging():

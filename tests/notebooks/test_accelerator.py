@@ -61,6 +61,7 @@ def test_notebook_computes_on_one_device(pretended, notebook):
     assert "went to its end" in said[notebook], said[notebook][-2000:] + errors
     if notebook < "26":  # a training
         assert "beside the preview" in said[notebook] and "no preview" not in said[notebook]
+        assert re.search(r"^\d+ training steps, 0 waits after the first", said[notebook], re.M), said[notebook][-2000:]
 
 
 @pytest.mark.parametrize(
