@@ -89,12 +89,12 @@ def collect() -> list[Path]:
     written = []
     for name, (task, figure) in FIGURES.items():
         try:
-            write(PICTURES / name, (runs.find(task) / "figures" / figure).read_bytes())
+            write(PICTURES / name, (_whole(task) / "figures" / figure).read_bytes())
         except (InputError, FileNotFoundError) as error:
             print(f"{name}: left as it is, {error}", file=sys.stderr)
     for name, task in COLLECTED.items():
         try:
-            run = runs.find(task)
+            run = _whole(task)
         except InputError as error:
             print(f"{name}: left as it is, {error}", file=sys.stderr)
             continue
@@ -108,6 +108,19 @@ def collect() -> list[Path]:
         write(RESULTS / f"{name}.json", about | {"metrics": read(run / "metrics.json")})
         written.append(RESULTS / f"{name}.json")
     return written
+
+
+def _whole(task: str) -> Path:
+    """The newest good run of a task; InputError if it, or a run that it is about, was a quick one."""
+    run = runs.find(task)
+    waiting = [run]
+    while waiting:
+        seen = waiting.pop()
+        if read(seen / "task.json")["parameters"].get("quick"):
+            raise InputError(f"run {run}", f"{seen.parent.name} was run at tiny sizes (quick)")
+        inputs = [Path(about["path"]) for about in read(seen / "manifest.json").get("inputs", ())]
+        waiting += [path for path in inputs if (path / "task.json").is_file()]
+    return run
 
 
 def generate(page: str, text: str) -> str:

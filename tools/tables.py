@@ -282,8 +282,8 @@ def speed(result: Result) -> str:
 
 def speed_line(result: Result) -> str:
     """README's paragraph: the ratio of every row."""
-    rows = [f"{name} {_times(r['ratio'])}×" for name, r in result["metrics"]["results"].items()]
-    return f"{'; '.join(rows)}. {measured(result)}"
+    rows = [f"{name} **{_times(r['ratio'])}**" for name, r in result["metrics"]["results"].items()]
+    return f"{' · '.join(rows)}. {measured(result)}"
 
 
 def _times(ratio: float) -> str:

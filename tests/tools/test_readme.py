@@ -1,5 +1,6 @@
 """The tables of README and docs/results.md follow from the results that a run wrote."""
 
+import fake_runs
 from refusals import refused
 
 from lib import files
@@ -19,8 +20,14 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     for name in ("demo", "kspace", "phantom"):
         files.write(tmp_path / f"{name}.json", ABOUT | {"metrics": persons})
     speed = {
-        "results": {"x": {"ratio": 2.04, "ratio_min": 1.9, "ratio_max": 2.2, "ours_seconds": 0.5}},
+        "results": {
+            "x": {"ratio": 2.04, "ratio_min": 1.9, "ratio_max": 2.2, "ours_seconds": 0.5, "pairs": 5, "asked": 3},
+            "y": {"ratio": 0.131, "ratio_min": 0.1, "ratio_max": 0.2, "ours_seconds": 1, "pairs": 1, "asked": 10}
+            | {"difference": 1.2e-7},
+        },
         "ssim": {"ours": 0.9},
+        "noise": {"0.01": {"ours": 0.0123, "theirs": 0.02}},
+        "about": {"import lib, s": 0.1},
     }
     files.write(tmp_path / "benchmark.json", ABOUT | {"metrics": speed})
     hearts = [
@@ -71,7 +78,8 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     each = "0.500 / 20.0 / 0.600 / 0.300 | 0.500 / 20.0 / 0.600 / 0.600 |"  # of c (.5 + .3) / 2, of d .8: their mean .6
     assert f"| GRAPPA | {each}" in made
     assert "| UNet3D | 0.900 | 30.0 | 1,000,000 | 3.0 | 500 | 3.00 | 1.50 |" in made
-    assert "| x | 2.0 | 1.9 … 2.2 | 0.5 |" in made and "old" not in made
+    assert "| x | 2.0 | 3.0 | 1.9 … 2.2 | 0.5 | – |" in made and "old" not in made
+    assert "| y | 0.13 | 10 | one pair | 1 | 1e-07 |" in made and "| 0.01 | 0.012 | 0.02 |" in made
     assert "| GRAPPA | 0.5000 / 0.6000 / 20.00 |  |  | 0.100 | 1 |  |  |" in made
     assert "+0.0125 (-0.0010 … +0.0200) | unclear, for 3 of 4 people | 0.200 | 2 | 4 |  |" in made
     assert "| published | 256 | 0.25 | 3.0 |" in made and "40 with 0 workers" in made
@@ -136,3 +144,14 @@ def test_the_summary_has_the_best_untrained_method_beside_the_network():
     assert "| real (n = 1) | temporal median: SSIM 0.200, 20.0 dB | UNet2D1D: SSIM 0.800, 20.0 dB |" in made
     assert "| Hippocampus in MR volumes | 10 other volumes | – | VolumeUNet: Dice 0.75 anterior |" in made
     assert "| TV-SENSE: SSIM 0.900, 20.0 dB | SenseUNet: SSIM 0.800, 20.0 dB |" in made
+
+
+def test_quick_runs_and_what_is_about_them_are_no_results(tmp_path, monkeypatch):
+    quick = fake_runs.make(tmp_path / "runs", "train", parameters={"quick": True})
+    about = fake_runs.make(tmp_path / "runs", "evaluate", 1, headline={})
+    files.write(about / "manifest.json", {"versions": {}, "inputs": [{"path": str(quick)}]})
+    whole = fake_runs.make(tmp_path / "runs", "benchmark", 2, headline={})
+    monkeypatch.setattr(readme.runs, "find", lambda task: {"a": about, "b": whole}[task])
+    assert readme._whole("b") == whole
+    with refused(where="run .*evaluate", found="train was run at tiny sizes"):
+        readme._whole("a")
