@@ -95,7 +95,7 @@ def collect() -> list[Path]:
     for name, task in COLLECTED.items():
         try:
             run = _whole(task)
-        except InputError as error:
+        except (InputError, FileNotFoundError, KeyError) as error:
             print(f"{name}: left as it is, {error}", file=sys.stderr)
             continue
         manifest, state = read(run / "manifest.json"), runs.status(run)

@@ -94,7 +94,7 @@ class KspaceSlices(Dataset):
     ) -> KspaceCase:  # fmt: skip
         """A case with those of the file's arrays in `extras`, as their type.
 
-        What nobody needs isn't made: its zero-filled image, and without `whole` its k-space stays as it is masked.
+        What nobody needs isn't made: its zero-filled image, and without `whole` a copy of its k-space, which is masked itself.
         """
         file, s = self.index[i]
         with open_hdf5(file.path) as data:

@@ -1,21 +1,39 @@
 """What was found in the headers of a prepared set's k-space files, kept beside it: a set of thousands opens at once."""
 
 import contextlib
+import hashlib
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from lib.data import fastmri_file, header, plausible
+from lib.data import fastmri_file, hdf5, header, plausible
 from lib.data.fastmri_file import KspaceFile, kspace_file, twin_of
-from lib.files import read, state, write
+from lib.files import fingerprint, read, state, write
 
 KEPT = ".headers.json"
 SETTLED = 2  # seconds after which a change of a file changes its time, too
-TYPES = {
-    "layout": str, "slices": int, "coils": int, "shape": list, "target": str | None, "target_shape": list,
-    "maximum": float | int | None, "columns": list | None, "padding": list, "assumed": list, "spacing": list | None,
-    "points": bool,
+
+
+def _whole(x: Any) -> bool:
+    return type(x) is int and x >= 0
+
+
+def _pair(x: Any) -> bool:
+    return isinstance(x, list) and len(x) == 2 and all(map(_whole, x))
+
+
+def _list(kind: type | tuple[type, ...], length: int | None = None) -> Callable[[Any], bool]:
+    return lambda x: isinstance(x, list) and len(x) in (length or len(x),) and all(isinstance(v, kind) for v in x)
+
+
+FITS: dict[str, Callable[[Any], bool]] = {  # what each part of a record has to be
+    "layout": lambda x: isinstance(x, str), "slices": _whole, "coils": _whole, "shape": _pair,
+    "target": lambda x: x is None or isinstance(x, str), "target_shape": _pair,
+    "maximum": lambda x: x is None or (isinstance(x, float) and 0 < x < math.inf),
+    "columns": lambda x: x is None or _list(bool)(x), "padding": _pair, "assumed": _list(str),
+    "spacing": lambda x: x is None or _list((int, float), 3)(x), "points": lambda x: isinstance(x, bool),
 }  # fmt: skip
 
 
@@ -35,19 +53,19 @@ def kspace_files(folder: Path, entries: Iterable[dict[str, Any]]) -> list[Kspace
     InputError
         For a file that can't be used.
     """
-    kept, code, files = _kept(folder), [state(Path(m.__file__)) for m in (fastmri_file, header, plausible)], []
-    known = kept.get("files", {}) if kept.get("code") == code else {}
+    code = [fingerprint(Path(m.__file__)) for m in (fastmri_file, hdf5, header, plausible)]
+    known, files = _kept(folder, code), []
     fresh = dict(known)
     for entry in entries:
         path = folder / entry["path"]
         twin = twin_of(path)
         states = [state(p) for p in (path, twin) if p is not None]
-        record = known.get(entry["path"])
-        file = _file(path, twin, record[1]) if record and record[0] == states else None
+        key = hashlib.sha256(str(entry["path"]).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        file = _file(path, twin, states, known.get(key))
         if file is None:
             file = kspace_file(path)
             if time.time() - max(max(s[1:]) for s in states) / 1e9 > SETTLED:
-                fresh[entry["path"]] = [states, _record(file)]
+                fresh[key] = [states, _record(file)]
         files.append(file._replace(person=entry["person"], maximum=file.maximum or entry.get("maximum")))
     if fresh != known:
         with contextlib.suppress(OSError):  # where nothing may be written, each process reads the headers
@@ -55,23 +73,30 @@ def kspace_files(folder: Path, entries: Iterable[dict[str, Any]]) -> list[Kspace
     return files
 
 
-def _kept(folder: Path) -> dict[str, Any]:
+def _kept(folder: Path, code: list[str]) -> dict[str, Any]:
+    """What another start has kept, by the same code."""
     try:
-        return dict(read(folder / KEPT))
-    except (OSError, ValueError, TypeError):
+        kept = read(folder / KEPT)
+        return dict(kept["files"]) if kept["code"] == code else {}
+    except (OSError, ValueError, TypeError, LookupError):
         return {}
 
 
 def _record(file: KspaceFile) -> dict[str, Any]:
-    about = {name: getattr(file, name) for name in TYPES}
+    about = {name: getattr(file, name) for name in FITS}
     return about | {"own": file.target_path == file.path, "grappa": file.grappa_path is not None}
 
 
-def _file(path: Path, twin: Path | None, record: dict[str, Any]) -> KspaceFile | None:
-    """A file by what was kept of it; None of what isn't as it should be."""
-    if not all(isinstance(record.get(name), kind) for name, kind in TYPES.items()):
+def _file(path: Path, twin: Path | None, states: list[Any], kept: Any) -> KspaceFile | None:
+    """A file by what was kept of it; None where that is of another state, or isn't as it should be."""
+    try:
+        seen, record = kept
+        right = seen == states and all(fits(record[name]) for name, fits in FITS.items())
+    except (TypeError, ValueError, LookupError):
         return None
-    about = {name: tuple(value) if isinstance(value := record[name], list) else value for name in TYPES}
+    if not right:
+        return None
+    about = {name: tuple(value) if isinstance(value := record[name], list) else value for name in FITS}
     target_path = None if about["target"] is None else path if record.get("own") else twin
     return KspaceFile(
         path=path, person="", target_path=target_path, grappa_path=twin if record.get("grappa") else None, **about

@@ -90,5 +90,6 @@ def workers(number: int | None, device: torch.device | str) -> int:
 
 def _batch(items: list[tuple[torch.Tensor, ...]], parts: mesh.Parts) -> list[torch.Tensor]:
     """Items put together, one alone without a copy; of volumes this process's part."""
-    batch = [x.unsqueeze(0) for x in items[0]] if len(items) == 1 else default_collate(items)
+    alone = len(items) == 1 and all(isinstance(x, torch.Tensor) for x in items[0])
+    batch = [x.contiguous().unsqueeze(0) for x in items[0]] if alone else default_collate(items)
     return [mesh.slab(x, parts) for x in batch] if parts else batch

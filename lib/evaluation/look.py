@@ -267,11 +267,13 @@ def _look_at_kspace(path: Path, index: int | None, weights: str | Path) -> Figur
 
     images: dict[str, Any] = {}
     finished = plots.preview(lambda: picture({}, f": {', '.join(methods)} will follow"))
-    with shared():  # the network corrects TV-SENSE's image
-        for method, call in methods.items():
-            print(f"{method}{about} …", flush=True)
-            images[method] = _try(lambda c=call: center_crop(c(), shape))
-    finished()
+    try:
+        with shared():  # the network corrects TV-SENSE's image
+            for method, call in methods.items():
+                print(f"{method}{about} …", flush=True)
+                images[method] = _try(lambda c=call: center_crop(c(), shape))
+    finally:
+        finished()
     return picture(images)
 
 

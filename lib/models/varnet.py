@@ -93,7 +93,8 @@ class VarNet(nn.Module):
         False, as in the original, as no lines (so a full mask has one center line), True as all its lines.
     checkpointing : each cascade, and the sensitivities' network for a few coils at a time, keeps only its input and is
         computed again in the backward pass; the result is the same up to rounding
-    readout_crop : rows of the image that are kept, about its center (one more where that isn't centered); 0: all
+    readout_crop : rows of the image that are kept, about its center (one more where that isn't centered), as many as the
+        target has at least; 0: all
         Scanners sample twice as many as are looked at. The readout is sampled whole, so that what is cut off takes no
         part in data consistency; the U-Nets see less around the object. Published weights were trained without.
 

@@ -13,6 +13,8 @@ from lib.models.state_dict import fill, settings_in, tensors
 from lib.runs.model_folder import description
 from lib.text import short
 
+WITHOUT_EFFECT = ("checkpointing",)  # settings of a network that change its memory alone
+
 
 class Trained(NamedTuple):
     """A network, and what its weights need.
@@ -155,9 +157,9 @@ def _checked_settings(place: Path, about: dict[str, Any], kind: str, given: dict
     stored = about.get("settings", {})
     stored = stored if place.is_file() else models.complete(kind, stored)
     for key, value in given.items():
-        if stored.get(key, value) != value:
+        if key not in WITHOUT_EFFECT and stored.get(key, value) != value:
             raise InputError(short(place), f"{kind} with {key} {stored[key]!r}, the task says {value!r}: leave it out")
-    return given | stored
+    return given | stored | {key: given[key] for key in WITHOUT_EFFECT if key in given}
 
 
 def with_varnet(

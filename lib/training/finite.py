@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from fastai.basics import Callback
 
 from lib import InputError
@@ -13,7 +14,7 @@ EVERY = 10  # batches
 class StopAtNonFinite(Callback):
     """InputError for the first batch, of training or of validation, whose loss isn't finite.
 
-    On a CPU before the optimizer's step; on a GPU, which each look would wait for, within EVERY batches and before anything
+    On a CPU before the optimizer's step; on a GPU, which each look would wait for, one in EVERY batches, and before anything
     of the epoch is kept.
 
     Parameters
@@ -32,19 +33,27 @@ class StopAtNonFinite(Callback):
     def after_loss(self):
         rate = self.opt.hypers[-1]["lr"]
         self.waiting.append((self.iter, rate, self.loss_grad.detach(), self.loss.detach()))
-        if self.loss.device.type == "cpu" or len(self.waiting) >= EVERY:
-            self._look()
+        if self.loss.device.type == "cpu":
+            self._look(1)
+        elif len(self.waiting) > EVERY:
+            self._look(EVERY)  # not at the last one, so that the device has something to do meanwhile
 
     def after_train(self):
-        self._look()
+        self._look(len(self.waiting))
 
     def after_validate(self):
-        self._look()
+        self._look(len(self.waiting))
 
-    def _look(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        for batch, rate, *losses in waiting:
-            value, shown = map(float, losses)
+    def after_epoch(self):  # of a training that was cancelled, too
+        self._look(len(self.waiting))
+
+    def _look(self, count: int) -> None:
+        """At the first losses that wait, all at once."""
+        looked, self.waiting = self.waiting[:count], self.waiting[count:]
+        if not looked:
+            return
+        losses = torch.stack([loss for _, _, *both in looked for loss in both]).cpu().tolist()
+        for (batch, rate, *_), value, shown in zip(looked, losses[::2], losses[1::2], strict=True):
             if not (math.isfinite(value) and math.isfinite(shown)):
                 self._refuse(batch, rate, value, shown)
 
@@ -56,7 +65,8 @@ class StopAtNonFinite(Callback):
             f"the {kind} loss {self.loss_name}".rstrip() + f"{added} is {value if added else shown} at learning rate "
             f"{float(rate):.3g}",
             "a finite number",
-            f"{self._last_good()}; a lower learning rate or gradient_clip may help, or a look at the data",
+            f"{self._last_good()}; a lower learning rate or gradient_clip may help, or a look at the data"
+            + ("" if self.loss.device.type == "cpu" else "; this Learner's network may be spoiled: make it anew"),
         )
 
     def _last_good(self) -> str:

@@ -12,7 +12,7 @@ from lib import InputError, losses, progress
 from lib.files import write
 from lib.parallel import mesh
 from lib.text import one_of
-from lib.training.learner import items
+from lib.training.averages import items
 
 
 class History(Callback):

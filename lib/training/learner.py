@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from fastai.basics import AvgLoss, AvgMetric, Callback, CancelEpochException, OptimWrapper
+from fastai.basics import Callback, CancelEpochException, OptimWrapper
 from fastai.basics import Learner as FastaiLearner
 from fastai.callback.all import ParamScheduler, combined_cos
 from torch import Tensor, nn
@@ -193,19 +193,16 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
         saved = torch.load(run / "checkpoints" / "last.pt", map_location="cpu", weights_only=True)
         learn.model.load_state_dict(saved["model"])
         return
-    callbacks = [*callbacks, StopAtNonFinite(str(run.parameters.get("loss") or ""))]
+    callbacks = [*callbacks, StopAtNonFinite(str(run.parameters.get("loss") or "")), averages.LossesToCPU()]
     if place.world > 1:
         if not place.rank:
             sys.stdout = sys.__stdout__
         callbacks = [*callbacks, AverageGradients()]
-        learn.recorder.loss, learn.metrics = _Loss(), [_Metric(m.func) for m in learn.metrics]
         gradients.distribute(learn.model)
         torch.manual_seed(run.parameters.get("seed", 0) + place.data_rank)  # for dropout; the weights are drawn
-    else:
-        averages.keep_on_device(learn)
     peak = memory.Peak(device(devices))
     try:
-        with learn.no_bar(), learn.no_logging():
+        with averages.on_device(learn), learn.no_bar(), learn.no_logging():
             learn.fit(epochs, cbs=callbacks)
     finally:
         learn.precision.leave()  # fastai calls nothing after an exception
@@ -224,33 +221,17 @@ class AverageGradients(Callback):
         gradients.average_gradients(self.model)
 
 
-def items(learn: Learner) -> int:
-    """How many items the batch has in all processes."""
-    return learn.dl.batch_sampler.lengths[learn.iter] if mesh.current().world > 1 else len(learn.yb[0])
-
-
-class _Loss(AvgLoss):
-    """Weighs a batch by all its items: a process may have a share of it, or all where it couldn't be shared."""
-
-    def accumulate(self, learn):
-        n = items(learn)
-        self.total, self.count = self.total + learn.to_detach(learn.loss.mean()) * n, self.count + n
-
-
-class _Metric(AvgMetric):
-    """Likewise."""
-
-    def accumulate(self, learn):
-        n = items(learn)
-        self.total, self.count = self.total + learn.to_detach(self.func(learn.pred, *learn.yb)) * n, self.count + n
-
-
 class CropToTarget(Callback):
     """Crops the output to the target's size (scanners encode more than they show), as fastMRI does."""
 
     def after_pred(self):
-        if self.yb and self.pred.shape[-2:] != self.yb[0].shape[-2:]:
-            self.learn.pred = center_crop(self.pred, tuple(self.yb[0].shape[-2:]))
+        if not self.yb or self.pred.shape[-2:] == self.yb[0].shape[-2:]:
+            return
+        made, wanted = (tuple(x.shape[-2:]) for x in (self.pred, self.yb[0]))
+        if any(m < w for m, w in zip(made, wanted, strict=True)):
+            hint = "readout_crop may be at fault" if getattr(self.model, "readout_crop", 0) else ""
+            raise InputError("the network", f"images of {made}", f"at least the targets' {wanted}", hint)
+        self.learn.pred = center_crop(self.pred, wanted)
 
 
 class SetSamplerEpoch(Callback):

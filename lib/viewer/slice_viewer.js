@@ -67,7 +67,7 @@ class Store {
 
   /** How many places like the given one there is room for. */
   room(list) {
-    const bytes = list.reduce((sum, { key }) => sum + (this.cuts.get(key)?.bytes ?? 0), 0);
+    const bytes = list.reduce((sum, { key }) => sum + 2 * (this.cuts.get(key)?.raw?.length ?? 0), 0); // as they will come
     return bytes ? Math.floor(KEPT_BYTES / 2 / bytes) - 1 : 1;
   }
 

@@ -132,7 +132,8 @@ def encode(slices: SliceModel, key: Sequence[Any], ranges: dict[tuple, Range]) -
     low, high = (float(f(values if every else values[finite])) if finite.any() else 0.0 for f in (np.min, np.max))
     if detail == Detail.EXACT or not finite.any() or high - low > MOST:
         return about | {"type": "float32"}, values.tobytes()
-    low, high = _range(low, high, (name, space), ranges)
+    if detail != Detail.COARSE:  # few steps are a slice's own
+        low, high = _range(low, high, (name, space), ranges)
     count, kind = STEPS[detail], "uint8" if detail == Detail.COARSE else "uint16"
     step = (high - low) / count or 1.0
     scaled = ((values - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)).clip(0, count)

@@ -50,7 +50,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pretended(run):
     """What each notebook of RUNS says on the pretended device, all of them in one process, and its errors."""
-    done = run("pretended", RUNS)
+    done = run("pretended", RUNS, "from lib.training import finite; finite.EVERY = 2")
     said = re.split(r"^== (\w+)$", done.stdout, flags=re.M)
     return dict(zip(said[1::2], said[2::2], strict=True)), done.stderr[-2000:]
 
@@ -61,7 +61,12 @@ def test_notebook_computes_on_one_device(pretended, notebook):
     assert "went to its end" in said[notebook], said[notebook][-2000:] + errors
     if notebook < "26":  # a training
         assert "beside the preview" in said[notebook] and "no preview" not in said[notebook]
-        assert re.search(r"^\d+ training steps, 0 waits after the first", said[notebook], re.M), said[notebook][-2000:]
+        ((steps, count, where),) = re.findall(
+            r"^(\d+) training steps, (\d+) waits after the first: (.*)", said[notebook], re.M
+        )
+        assert int(steps) > 2 and int(count) <= int(steps) // 2 and re.fullmatch(r"{('finite\.py[^{}]*)?}", where), (
+            where
+        )
 
 
 @pytest.mark.parametrize(
