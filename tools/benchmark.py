@@ -2,8 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from lib.plots.style import MUTED, PALETTE, WIDTH, styled, wrap
 
 
 def pair(ours: Callable[[], Any], theirs: Callable[[], Any], pairs: int = 5) -> dict[str, float]:
@@ -32,3 +37,24 @@ def _seconds(call: Callable[[], Any]) -> float:
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
+
+
+@styled
+def chart(results: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Each row's median ratio and the range of its pairs, and a tick at what was asked for, on a logarithmic axis."""
+    names = [wrap(name, 3.4) for name in results]
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.34 * len(names) + 0.8), layout="constrained")
+    for y, row in enumerate(results.values()):
+        ax.plot([row["ratio_min"], row["ratio_max"]], [y, y], color=PALETTE[0], linewidth=2)
+        ax.plot(row["ratio"], y, "o", color=PALETTE[0], label="median and range" if not y else None)
+        ax.plot(row["asked"], y, "|", color=PALETTE[1], markersize=12, markeredgewidth=2, label="" if y else "asked")
+        ax.annotate(
+            f"{row['ratio']:.2g}", (row["ratio"], y), (0, 5), textcoords="offset points", ha="center", fontsize=8
+        )
+    ax.axvline(1, color=MUTED, linewidth=1)
+    ax.set(xscale="log", yticks=range(len(names)), xlabel="times as fast as the peer")
+    ax.set_yticklabels(names, fontsize=9)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    ax.legend(loc="lower right")
+    return fig

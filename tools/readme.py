@@ -47,6 +47,7 @@ FIGURES = {  # picture in docs/pictures: the task and figure that it is
     "segmentation_slice.png": ("evaluate_segmentation", "train_hippocampus_slices_median.png"),
     "segmentation_worst_volume.png": ("evaluate_volumes", "train_hippocampus_worst_volume_1.png"),
     "learning_curve.png": ("evaluate_learning_curve", "learning_curve.png"),
+    "speed.png": ("benchmark", "ratios.png"),
     "volume_parts.png": ("benchmark_volumes", "memory.png"),
     "segmentation_ventricle.png": ("train_cavity", "segmentation.png"),
     "cine.png": ("evaluate_cine", "over_time_heart_sax_5_slice_3.png"),
