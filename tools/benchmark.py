@@ -2,6 +2,7 @@
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,6 +32,16 @@ def pair(ours: Callable[[], Any], theirs: Callable[[], Any], pairs: int = 5) -> 
         "ours_seconds": statistics.median(a for a, _ in rows), "theirs_seconds": statistics.median(b for _, b in rows),
         "ratio": statistics.median(ratios), "ratio_min": ratios[0], "ratio_max": ratios[-1], "pairs": pairs,
     }  # fmt: skip
+
+
+def quiet(call: Callable[[], Any]) -> Callable[[], Any]:
+    """A peer's call without the warnings that it gives, such as of its own next version."""
+
+    def silent() -> Any:
+        with warnings.catch_warnings(action="ignore"):
+            return call()
+
+    return silent
 
 
 def _seconds(call: Callable[[], Any]) -> float:
