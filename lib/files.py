@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lib import InputError, processes, progress
 _BLOCK, _WHOLE_LIMIT = 1 << 16, 1 << 26
 _MOST_BYTES = 180  # of a file's name: 255 are allowed, a temporary one is longer
 _FULL = os.strerror(errno.ENOSPC)
+SETTLED = 2  # seconds within which a change may leave a file's times as they were
 
 
 class DiskFullError(InputError, OSError):
@@ -228,6 +230,11 @@ def state(path: Path) -> list[int]:
     """A file's size, and the times of its last writing and last change in ns."""
     about = path.stat()
     return [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+
+
+def is_settled(known: list[int]) -> bool:
+    """Whether a file of this state would show a change: one that was written within the last seconds may not."""
+    return time.time() - max(known[1:]) / 1e9 > SETTLED
 
 
 def remember(path: Path, digest: str) -> None:

@@ -115,7 +115,7 @@ def later(path):
 
 def test_files_of_a_set_are_read_once_and_again_when_they_change(tmp_path, opened, monkeypatch):
     clock = files.Path.stat(ROOT).st_mtime + 1e9  # far from any file's time
-    monkeypatch.setattr("lib.data.index.time.time", lambda: clock)
+    monkeypatch.setattr("lib.files.time.time", lambda: clock)
     for name in "ab":
         (tmp_path / name).write_bytes(name.encode() * 100)
     write_set(tmp_path, "here", "k-space", [{"split": "train", "path": n, "person": n} for n in "ab"])

@@ -4,6 +4,7 @@ Letters: C coils, H readout, W phase encode, (h, w) the target's size.
 """
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,8 @@ class KspaceSlices(Dataset):
             return None
         if file.target == OWN:
             return center_crop(rss(ifft2c(kspace)), file.target_shape)
-        if file.target_path == file.path:
-            return center_crop(stored(data[file.target], s, np.float32), file.target_shape)
-        with open_hdf5(file.target_path) as other:
-            return center_crop(stored(other[file.target], s, np.float32), file.target_shape)
+        with nullcontext(data) if file.target_path == file.path else open_hdf5(file.target_path) as source:
+            return center_crop(stored(source[file.target], s, np.float32), file.target_shape)
 
     def grappa_image(self, path: Path, s: int) -> Tensor:
         """GRAPPA's image (h, w) of slice s of a file, as it was made before."""

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import inspect
-import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from lib import ROOT, InputError, locks
 from lib.data.people import write_table
-from lib.files import check_path, fingerprint, read, remember, state, write
+from lib.files import check_path, fingerprint, is_settled, read, remember, state, write
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {s: s for s in SPLITS} | {
@@ -187,7 +186,7 @@ def _verified(folder: Path) -> dict[str, list[Any]]:
 def _settled(file: Path, entry: dict[str, Any]) -> dict[str, list[Any]]:
     """What `_verified` may keep of a file; of one that changed within the last seconds nothing, as it may within its time."""
     known = state(file)
-    return {entry["path"]: [*known, entry["sha256"]]} if time.time() - max(known[1:]) / 1e9 > 2 else {}
+    return {entry["path"]: [*known, entry["sha256"]]} if is_settled(known) else {}
 
 
 def _keep(folder: Path, known: dict[str, list[Any]]) -> None:

@@ -3,17 +3,15 @@
 import contextlib
 import hashlib
 import math
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from lib.data import fastmri_file, hdf5, header, plausible
 from lib.data.fastmri_file import KspaceFile, kspace_file, twin_of
-from lib.files import fingerprint, read, state, write
+from lib.files import fingerprint, is_settled, read, state, write
 
 KEPT = ".headers.json"
-SETTLED = 2  # seconds after which a change of a file changes its time, too
 
 
 def _whole(x: Any) -> bool:
@@ -64,7 +62,7 @@ def kspace_files(folder: Path, entries: Iterable[dict[str, Any]]) -> list[Kspace
         file = _file(path, twin, states, known.get(key))
         if file is None:
             file = kspace_file(path)
-            if time.time() - max(max(s[1:]) for s in states) / 1e9 > SETTLED:
+            if all(map(is_settled, states)):
                 fresh[key] = [states, _record(file)]
         files.append(file._replace(person=entry["person"], maximum=file.maximum or entry.get("maximum")))
     if fresh != known:

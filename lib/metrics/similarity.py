@@ -56,10 +56,8 @@ def box_ssim_map(x: Tensor, y: Tensor, data_range: float) -> Tensor:
     (H − 6, W − 6) of the same type
     """
     height, width = x.shape
-    strips = torch.arange(0, height - SSIM_WINDOW + 1, STRIP).tolist()
-    return torch.cat(
-        [_strip(*(a[i : i + STRIP + SSIM_WINDOW - 1].flatten() for a in (x, y)), width, data_range) for i in strips]
-    )
+    tops, rows = range(0, height - SSIM_WINDOW + 1, STRIP), STRIP + SSIM_WINDOW - 1
+    return torch.cat([_strip(*(a[top : top + rows].flatten() for a in (x, y)), width, data_range) for top in tops])
 
 
 def _strip(x: Tensor, y: Tensor, width: int, data_range: float) -> Tensor:
@@ -70,7 +68,7 @@ def _strip(x: Tensor, y: Tensor, width: int, data_range: float) -> Tensor:
     torch.sub(x, y, out=f[1])
     torch.square(f[:2].div_(data_range), out=f[2:])
     for step in (1, width):
-        f = _sums(f, step)
+        f = _sums(f, -1, step)
     means = f[:2] * f[:2]  # × count² here, as all that follows
     spreads = f[2:].mul_(count).sub_(means)
     one, two = 2 * (K1 * count) ** 2, 2 * (K2 * count) ** 2 / SAMPLE_COVARIANCE
@@ -79,25 +77,23 @@ def _strip(x: Tensor, y: Tensor, width: int, data_range: float) -> Tensor:
     return top.div_(below).as_strided((len(x) // width - edge, width - edge), (width, 1))
 
 
-def _sums(x: Tensor, step: int) -> Tensor:
-    """Sums of seven neighbors in the last axis, `step` apart, by doubling."""
-    n = x.shape[-1] - (SSIM_WINDOW - 1) * step
-    two = x[..., : n + 5 * step] + x[..., step : n + 6 * step]
-    four = two[..., : n + 3 * step] + two[..., 2 * step : n + 5 * step]
-    return four[..., :n].add_(two[..., 4 * step : n + 4 * step]).add_(x[..., 6 * step :])
+def _sums(x: Tensor, axis: int, step: int = 1) -> Tensor:
+    """Sums of seven neighbors along an axis, `step` apart, by doubling (1 + 1, 2 + 2, 4 + 2 + 1).
+
+    Faster and closer than a convolution, and never in TF32.
+    """
+    n = x.shape[axis] - (SSIM_WINDOW - 1) * step
+    two = x.narrow(axis, 0, n + 5 * step) + x.narrow(axis, step, n + 5 * step)
+    four = two.narrow(axis, 0, n + 3 * step) + two.narrow(axis, 2 * step, n + 3 * step)
+    return four.narrow(axis, 0, n).add_(two.narrow(axis, 4 * step, n)).add_(x.narrow(axis, 6 * step, n))
 
 
 class _BoxMean(torch.autograd.Function):
-    """Sums by doubling (1 + 1, 2 + 2, 4 + 2 + 1): faster and closer than a convolution, and never in TF32."""
-
     @staticmethod
     def forward(ctx, x: Tensor, axes: int) -> Tensor:
         ctx.axes = axes
         for axis in range(-axes, 0):
-            n = x.shape[axis] - SSIM_WINDOW + 1
-            two = x.narrow(axis, 0, n + 5) + x.narrow(axis, 1, n + 5)
-            four = two.narrow(axis, 0, n + 3) + two.narrow(axis, 2, n + 3)
-            x = four.narrow(axis, 0, n) + two.narrow(axis, 4, n) + x.narrow(axis, 6, n)
+            x = _sums(x, axis)
         return x / SSIM_WINDOW**axes
 
     @staticmethod

@@ -10,6 +10,7 @@ import pytest
 import torch
 from refusals import refused
 
+from lib import files
 from lib.data import kspace_headers
 from lib.data.fastmri import split_files
 from lib.data.fastmri_file import kspace_file
@@ -20,7 +21,7 @@ from lib.kspace import ifft2c, rss
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A set in fastMRI's layout: one file with a mask of its own, one fully sampled, of persons with names."""
-    monkeypatch.setattr(kspace_headers, "SETTLED", -1)
+    monkeypatch.setattr(files, "SETTLED", -1)
     rng = np.random.default_rng(0)
     source = tmp_path / "source"
     for split, name in (("multicoil_train", "a"), ("multicoil_train", "b"), ("multicoil_val", "c")):
@@ -75,7 +76,7 @@ def test_what_was_kept_and_is_damaged_is_read_anew(folder, damage):
 
 
 def test_a_file_that_was_written_just_now_is_not_kept(folder, monkeypatch):
-    monkeypatch.setattr(kspace_headers, "SETTLED", 2)
+    monkeypatch.setattr(files, "SETTLED", 2)
     path = split_files(folder, "train")[0].path
     (folder / kspace_headers.KEPT).unlink(missing_ok=True)
     os.utime(path, (time.time(), time.time()))
