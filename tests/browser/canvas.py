@@ -33,9 +33,10 @@ MODEL = """async ([esm, traits, colors]) => {
         receive(content, buffers) { fire('msg:custom', content, buffers.map(bytes)); },
         change(name, value) { values[name] = value; fire(`change:${name}`); },
     };
-    const url = URL.createObjectURL(new Blob([esm], {type: 'text/javascript'}));
-    const module = (await import(url)).default;
-    window.end = module.render({model, el: document.getElementById('a')});
+    const url = URL.createObjectURL(new Blob([esm, 'export { Viewer };'], {type: 'text/javascript'}));
+    const view = new (await import(url)).Viewer(model, document.getElementById('a'));
+    window.end = () => view.end();
+    window.settled = () => !view.about.panels || view.playing || (view.resting && !view.frame && !view.telling && !view.store.asked.size);
 }"""
 PIXELS = """([number, kind]) => {
     const canvas = document.querySelectorAll(`.sv-${kind}`)[number];
@@ -58,7 +59,7 @@ class Canvas:
     def __init__(
         self, viewer: SliceViewer, chromium: str, width: int = 1000, height: int = 1400, ratio: float = 1, awake=True
     ):  # fmt: skip
-        self.viewer, self.asked, self.hold = viewer, [], set()
+        self.viewer, self.asked, self.hold, self.answering = viewer, [], set(), set()
         self.awake = asyncio.Event()
         if awake:
             self.awake.set()
@@ -77,12 +78,26 @@ class Canvas:
         self.viewer.observe(self._changed, TRAITS)
         traits = {name: getattr(self.viewer, name) for name in TRAITS}
         await self.page.evaluate(MODEL, [self.viewer._esm, traits, base64.b64encode(self.viewer.colors).decode()])
-        await asyncio.sleep(0.4)
+        await self._settled(0.4)
 
     async def _asked(self, content: str, buffers: list[str]) -> None:
         self.asked.append(json.loads(content))
         await self.awake.wait()
         self.viewer._receive(None, json.loads(content), [base64.b64decode(b) for b in buffers])
+
+    async def _settled(self, seconds: float) -> None:
+        """Waits some seconds and, of an awake kernel, until the page has all that it asked for, as exactly as it will come."""
+        await asyncio.sleep(seconds)
+        end, calm = time.monotonic() + 20, 0
+        while self.awake.is_set() and calm < 2:
+            assert time.monotonic() < end, "the page never came to rest"
+            calm = calm + 1 if await self.page.evaluate("Boolean(settled())") and not self.answering else 0
+            await asyncio.sleep(0.02)
+
+    def _tell(self, script: str, given: list[Any]) -> None:
+        answer = self.loop.create_task(self.page.evaluate(script, given))
+        self.answering.add(answer)
+        answer.add_done_callback(self.answering.discard)
 
     def _saved(self, changes: str) -> None:
         for name, value in json.loads(changes).items():
@@ -92,26 +107,24 @@ class Canvas:
 
     def _send(self, content: dict[str, Any], buffers: Any = ()) -> None:
         sent = [base64.b64encode(b).decode() for b in buffers or ()]
-        script = "([content, buffers]) => model.receive(content, buffers)"
-        self.loop.create_task(self.page.evaluate(script, [content, sent]))
+        self._tell("([content, buffers]) => model.receive(content, buffers)", [content, sent])
 
     def _changed(self, change: Any) -> None:
         if change.name not in self.hold:
-            script = "([name, value]) => model.change(name, value)"
-            self.loop.create_task(self.page.evaluate(script, [change.name, change.new]))
+            self._tell("([name, value]) => model.change(name, value)", [change.name, change.new])
 
     def do(self, call: Any) -> Any:
         return self.loop.run_until_complete(call)
 
     def wait(self, seconds: float = 0.3) -> None:
-        self.do(asyncio.sleep(seconds))
+        self.do(self._settled(seconds))
 
     def until(self, test: Any, seconds: float = 10) -> None:
         """Waits until `test()` is true."""
         end = time.monotonic() + seconds
         while not test():
             assert time.monotonic() < end, "it didn't become true"
-            self.wait(0.02)
+            self.do(asyncio.sleep(0.02))
 
     def text(self, selector: str) -> str:
         return self.do(self.page.locator(selector).first.inner_text()).replace("\u00a0", " ").strip()
