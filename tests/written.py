@@ -162,8 +162,8 @@ def bart(path):
     return path
 
 
-def twix(path, lines=None, flags=None, protocol=None):
-    """Siemens' VD layout: a protocol, and a readout for each line."""
+def twix(path, lines=None, flags=None, protocol=None, places=None):
+    """Siemens' VD layout: a protocol, and a readout for each line; places: position and quaternion by slice."""
     from twixtools import write_twix
     from twixtools.mdb import Mdb_local
     from twixtools.mdh_def import Channel_header
@@ -188,6 +188,9 @@ def twix(path, lines=None, flags=None, protocol=None):
         counter = one.mdh.Counter
         counter.Lin, counter.Sli = i, s
         one.mdh.CenterCol, one.mdh.CenterLin = values.shape[1] // 2, COLUMNS // 2
+        position, one.mdh.SliceData.Quaternion[:] = (places or {}).get(s, ((0, 0, 0), (0, 0, 0, 0)))
+        at = one.mdh.SliceData.SlicePos
+        at.Sag, at.Cor, at.Tra = position
         for flag in (flags or {}).get((s, i), ()):
             one.set_flag(flag, True)
         readouts.append(one)

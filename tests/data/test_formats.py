@@ -107,6 +107,18 @@ def test_slices_come_in_the_order_of_their_positions_with_their_place(tmp_path):
     np.testing.assert_allclose(scan.affine @ [2, 21, 18, 1], [-10 - 2 * 1.25, 20 - 1.5, 6, 1], atol=1e-5)
 
 
+def test_a_siemens_slice_lies_where_its_quaternion_says(tmp_path):
+    """A quarter turn about the axis to the head: phase encodes toward the back, the readout toward the right."""
+    turn = (0.5**0.5, 0, 0, 0.5**0.5)
+    heights = {0: 3.0, 1: 0.0, 2: 6.0}
+    scan = open(written.twix(tmp_path / "a.dat", places={s: ((10.0, -20.0, z), turn) for s, z in heights.items()}))
+    np.testing.assert_allclose(images_of(scan), written.K[[1, 0, 2]], atol=1e-6 * abs(written.K).max())
+    # to NIfTI's axes: row 21 lies 1.5 mm further right, column 18 two times 1.25 mm further back
+    np.testing.assert_allclose(scan.affine @ [0, 20, 16, 1], [-10, 20, 0, 1], atol=1e-5)
+    np.testing.assert_allclose(scan.affine @ [2, 21, 18, 1], [-10 + 1.5, 20 - 2 * 1.25, 6, 1], atol=1e-5)
+    assert open(written.twix(tmp_path / "b.dat")).affine is None  # a quaternion of zeros says nothing
+
+
 def test_dicom_over_time_and_rescaled(tmp_path):
     scan = open(written.dicom_folder(tmp_path / "cine", times=3, slope=2.5))
     assert scan.times == 3 and scan.shape[0] == 3 * written.SLICES

@@ -15,12 +15,14 @@ from lib.data.formats.lines import (
     Line,
     check_directions,
     encoding_of,
+    first_readouts,
     noise_of,
     number_of_coils,
     reader,
     sort,
 )
-from lib.data.formats.record import LPS_TO_RAS, KspaceScan
+from lib.data.formats.places import Place, affine_of
+from lib.data.formats.record import KspaceScan
 from lib.data.hdf5 import open_hdf5
 from lib.data.header import acquisitions_of
 from lib.text import one_line, pluralize
@@ -86,10 +88,10 @@ def read(path: Path, **chosen: int) -> KspaceScan:
     if rows < encoding.encoded[0]:
         told.append(f"readout oversampling removed: {encoding.encoded[0]} → {rows} samples")
     spacing = _spacing(header, encoding)
-    places = [heads[next(i.number for key, (i, *_) in found.lines.items() if key[0] == n)] for n in found.slices]
+    places = [_place(heads[number]) for number in first_readouts(found)]
     return KspaceScan(
         path, "ISMRMRD", (slices, count, rows, encoding.encoded[1]), read_slice, tuple(told), found.mask, of_noise.covariance, spacing,
-        _affine(places, (rows, encoding.encoded[1]), spacing) if encoding.encoded[2] == 1 else None, facts=_facts(header) | {"acquired": f"{int(found.mask.sum())} of {pluralize(len(found.mask), 'phase encode')}"},
+        affine_of(places, (rows, encoding.encoded[1]), spacing) if encoding.encoded[2] == 1 else None, facts=_facts(header) | {"acquired": f"{int(found.mask.sum())} of {pluralize(len(found.mask), 'phase encode')}"},
     )  # fmt: skip
 
 
@@ -124,21 +126,8 @@ def _spacing(header: xsd.ismrmrdHeader, encoding: Encoding) -> tuple[float, floa
     return depth, field.x / encoding.encoded[0], field.y / encoding.encoded[1]
 
 
-def _affine(
-    heads: Sequence[np.ndarray], shape: tuple[int, int], spacing: tuple[float, float, float] | None
-) -> np.ndarray | None:  # fmt: skip
-    """Of (slice, row, column, 1) to mm (right, front, head), by the slices' first readouts; None if they don't say it."""
-    read, phase, normal = (np.asarray(heads[0][f"{name}_dir"], float) for name in ("read", "phase", "slice"))
-    if spacing is None or min(map(np.linalg.norm, (read, phase, normal))) < 0.5:
-        return None
-    first, last = (np.asarray(heads[i]["position"], float) for i in (0, -1))
-    step = (last - first) / (len(heads) - 1) if len(heads) > 1 else normal * spacing[0]
-    if not step.any():
-        return None
-    affine = np.eye(4)
-    affine[:3, :3] = np.stack([step, read * spacing[1], phase * spacing[2]], 1)
-    affine[:3, 3] = first - affine[:3, 1] * (shape[0] // 2) - affine[:3, 2] * (shape[1] // 2)
-    return LPS_TO_RAS @ affine
+def _place(head: np.ndarray) -> Place:
+    return Place(*(tuple(map(float, head[name])) for name in ("position", "read_dir", "phase_dir", "slice_dir")))
 
 
 def _facts(header: xsd.ismrmrdHeader) -> dict[str, str]:

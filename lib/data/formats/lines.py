@@ -159,6 +159,14 @@ def sort(path: Path, lines: Sequence[Line], encoding: Encoding, chosen: dict[str
     return Sorted(places, slices, depth, mask, tuple(told))
 
 
+def first_readouts(found: Sorted) -> list[int]:
+    """The number of a readout of each slice."""
+    first: dict[int, int] = {}
+    for (number, *_), lines in found.lines.items():
+        first.setdefault(number, lines[0].number)
+    return [first[number] for number in found.slices]
+
+
 def _by_position(positions: dict[int, tuple[float, float, float] | None]) -> list[int]:
     """Numbers of slices from one end of the stack to the other, toward left, back or head; of unknown or equal places as they are."""
     numbers = list(positions)
