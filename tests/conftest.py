@@ -32,9 +32,9 @@ def pytest_collection_modifyitems(items):
 
 
 def _patience(item) -> float:
-    """The seconds that a test may take, 0 where nothing is said."""
+    """The seconds that a test may take; 300, as any may, where it starts recipes or kills processes, else 0."""
     mark = item.get_closest_marker("timeout")
-    return mark.args[0] if mark else 0
+    return mark.args[0] if mark else 300 if item.get_closest_marker("whole") else 0
 
 
 def pytest_runtest_logreport(report):
