@@ -1,7 +1,9 @@
 """The ISMRMRD header of a k-space file: matrix, field of view and encoding limits are read and written, nothing else is needed."""
 
 import math
+import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -11,6 +13,13 @@ from lib import InputError
 from lib.data.hdf5 import LARGEST_MM, one_text
 
 MOST_BYTES = 1 << 24
+
+
+def load_ismrmrd() -> ModuleType:
+    """The library ismrmrd. Its import shows warnings of its own and lets all others be shown from then on; not here."""
+    with warnings.catch_warnings(record=True):
+        import ismrmrd
+    return ismrmrd
 
 
 def acquisitions_of(file: h5py.File) -> str | None:
@@ -117,8 +126,7 @@ def header_of(shape: tuple[int, int], spacing: tuple[float, float, float] | None
     spacing : (from slice to slice, H, W) in mm; None: not known, the field of view is 0
     coils : at least 1
     """
-    from ismrmrd import xsd
-
+    xsd = load_ismrmrd().xsd
     thickness, height, width = spacing or (0.0, 0.0, 0.0)
     space = xsd.encodingSpaceType(
         matrixSize=xsd.matrixSizeType(x=shape[0], y=shape[1], z=1),

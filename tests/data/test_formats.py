@@ -1,5 +1,6 @@
 """Every format reads as one record: the same k-space and images, whatever they were written in."""
 
+import subprocess
 import sys
 import warnings
 
@@ -9,7 +10,7 @@ import written
 from refusals import refused
 
 import lib.data
-from lib import InputError
+from lib import ROOT, InputError
 from lib.data.formats.lines import without_oversampling
 from lib.data.formats.opening import open
 
@@ -272,3 +273,11 @@ def test_look_shows_every_method_of_raw_data(tmp_path, name, capsys):
 def test_look_shows_images_of_new_formats(tmp_path):
     figure = lib.data.look(written.dicom_folder(tmp_path / "series"), slice=1)
     assert np.array_equal(figure.axes[0].images[0].get_array(), written.VOLUME[1])
+
+
+def test_reading_ismrmrd_leaves_warnings_as_they_were():
+    """Its import alone would show all warnings from then on, of every library."""
+    all_shown = "import sys, warnings; sys.exit(('default', None, Warning, None, 0) in warnings.filters)"
+    for statement, code in (("from lib.data.formats import ismrmrd_file", 0), ("import ismrmrd", 1)):
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", f"{statement}; {all_shown}"], cwd=ROOT)
+        assert done.returncode == code

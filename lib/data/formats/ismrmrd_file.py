@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ismrmrd
 import numpy as np
-from ismrmrd import xsd
 
 from lib import InputError
 from lib.data.formats.lines import (
@@ -24,8 +22,10 @@ from lib.data.formats.lines import (
 from lib.data.formats.places import Place, affine_of
 from lib.data.formats.record import KspaceScan
 from lib.data.hdf5 import open_hdf5
-from lib.data.header import acquisitions_of
+from lib.data.header import acquisitions_of, load_ismrmrd
 from lib.text import one_line, pluralize
+
+ismrmrd = load_ismrmrd()
 
 INDEX = dict(zip(COUNTERS, (
     "slice", "contrast", "phase", "repetition", "set", "average", "kspace_encode_step_2", "kspace_encode_step_1",
@@ -95,7 +95,7 @@ def read(path: Path, **chosen: int) -> KspaceScan:
     )  # fmt: skip
 
 
-def _header(path: Path, text: Any) -> xsd.ismrmrdHeader:
+def _header(path: Path, text: Any) -> Any:
     try:
         header = ismrmrd.xsd.CreateFromDocument(text)
     except Exception as error:
@@ -108,7 +108,7 @@ def _header(path: Path, text: Any) -> xsd.ismrmrdHeader:
     return header
 
 
-def _encoding(path: Path, header: xsd.ismrmrdHeader) -> Encoding:
+def _encoding(path: Path, header: Any) -> Encoding:
     spaces = header.encoding[0].encodedSpace, header.encoding[0].reconSpace
     encoded, recon = ((s.matrixSize.x, s.matrixSize.y, s.matrixSize.z) for s in spaces)
     limits = header.encoding[0].encodingLimits
@@ -117,7 +117,7 @@ def _encoding(path: Path, header: xsd.ismrmrdHeader) -> Encoding:
     return encoding_of(path, encoded, recon, [s.fieldOfView_mm.x for s in spaces], centers)
 
 
-def _spacing(header: xsd.ismrmrdHeader, encoding: Encoding) -> tuple[float, float, float] | None:
+def _spacing(header: Any, encoding: Encoding) -> tuple[float, float, float] | None:
     space = header.encoding[0].encodedSpace
     field, recon = space.fieldOfView_mm, header.encoding[0].reconSpace
     if min(field.x, field.y, recon.fieldOfView_mm.z) <= 0:
@@ -130,7 +130,7 @@ def _place(head: np.ndarray) -> Place:
     return Place(*(tuple(map(float, head[name])) for name in ("position", "read_dir", "phase_dir", "slice_dir")))
 
 
-def _facts(header: xsd.ismrmrdHeader) -> dict[str, str]:
+def _facts(header: Any) -> dict[str, str]:
     """What a reader wants to know, nothing of whom it is."""
     facts = {}
     system, sequence = header.acquisitionSystemInformation, header.sequenceParameters

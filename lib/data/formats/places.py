@@ -14,7 +14,7 @@ class Place(NamedTuple):
     Parameters
     ----------
     position : its middle in mm
-    read, phase, normal : along the readout, the phase encodes and the slices; none has a length where they aren't known
+    read, phase, normal : along the readout, the phase encodes and the slices; zeros where they aren't known
     """
 
     position: tuple[float, float, float]

@@ -114,7 +114,7 @@ def _position(readout: Any) -> tuple[float, float, float]:
 def _place(readout: Any) -> Place:
     """By the readout's quaternion, of which the first number is the real one: the columns of its rotation are phase, readout, slice.
 
-    So reads siemens_to_ismrmrd it, too: a file and what was converted from it lie at one place.
+    siemens_to_ismrmrd reads it the same way: a file and what was converted from it lie at one place.
     """
     quaternion = np.array(readout.mdh.SliceData.Quaternion[:], float)
     if not 0.9 < np.linalg.norm(quaternion) < 1.1:
