@@ -15,7 +15,7 @@ help:
 	@echo "make test-slow  the tests that take minutes each"
 	@echo "make soak       processes killed, files damaged, disks full, thousands of cases (hours)"
 	@echo "make benchmark  speed against the peers"
-	@echo "make gpu-check  on a machine with a GPU: its tests, first steps at published size in fp32, bf16 and fp16, the benchmark"
+	@echo "make gpu-check  on a machine with a GPU: its tests, first steps at published size in fp32, bf16, fp16 and with each speedup, the benchmark"
 	@echo "make readme     the tables of README and docs, from runs/results"
 	@echo "make audit      known vulnerabilities of the pinned packages; fetches pip-audit and asks PyPI about each pin"
 	@echo "make reproduce  every recipe whose results are committed, then the tables of README and docs (two hours)"

@@ -4,6 +4,7 @@
 functions take a CPU, too, so that nothing else asks which device it is on.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -76,6 +77,17 @@ def peak(device: torch.device) -> int | None:
     """The most bytes held on an accelerator since `start_peak`; None where its kind doesn't count them."""
     most = _function(device, "max_memory_allocated")
     return int(most(device)) if most else None
+
+
+def switch_on(name: str) -> Callable[[], None]:
+    """Matrix products in TF32 ("tf32"), or cuDNN's search for the fastest algorithm ("benchmark"); gives what undoes it."""
+    where, field, value = {
+        "tf32": (torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+        "benchmark": (torch.backends.cudnn, "benchmark", True),
+    }[name]
+    before = getattr(where, field)
+    setattr(where, field, value)
+    return lambda: setattr(where, field, before)
 
 
 def random_state(device: torch.device) -> Tensor | None:

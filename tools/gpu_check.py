@@ -1,7 +1,8 @@
 """make gpu-check: what a GPU must confirm, in one command: its tests, each published network's first steps, the benchmark.
 
-Steps are at published size on random data, 20 of each in fp32, bf16 and fp16, with their time and peak memory. Everything goes
-to one JSON file, and a paragraph to paste is printed. A CPU, or --quick, does the same at tiny sizes: a check of this script.
+Steps are at published size on random data, 20 of each in fp32, bf16 and fp16, and with each of the speedups, with their time
+and peak memory. Everything goes to one JSON file, and a paragraph to paste is printed. A CPU, or --quick, does the same at tiny
+sizes and without speedups: a check of this script.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,11 @@ from lib.kspace import center_crop
 from lib.models.blocks import autocast
 from lib.recipes import recipe_file
 from lib.text import one_line, short
+from lib.training import speedups
 
 STEPS, SKIPPED = 20, 5  # steps of each, and how many of them warm up
 PRECISIONS = ("fp32", "bf16", "fp16")
+FASTER = tuple(f"{'fp32' if name == 'tf32' else 'bf16'}, {name}" for name in speedups.SPEEDUPS)  # one at a time
 PUBLISHED = {  # task of a *_published recipe: size of its data, as its source has them
     "train_varnet_published": (15, 640, 368, 320, 320),  # coils, readout, phase encode; image
     "train_unet_published": (320, 320),
@@ -79,7 +83,7 @@ def steps(
     ----------
     entry : of the recipe
     size : of its data
-    precision : fp32, bf16 or fp16
+    precision : fp32, bf16, fp16 or one of FASTER
     device : where it trains
     quick : a tiny network and tiny data, three steps
     """
@@ -99,20 +103,24 @@ def steps(
     loss = losses.by_name(entry["loss"], line.family, **about)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-5)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    precision, *faster = precision.split(", ")
     seconds, start = [], accelerators.held(device)
     accelerators.start_peak(device)
-    for _ in range(3 if quick else STEPS):
-        begun = time.perf_counter()
-        optimizer.zero_grad()
-        with autocast(device.type, precision):
-            output = model(*given)
-        output = center_crop(output, tuple(size[-2:])) if line.batch in ("kspace", "cascade") else output
-        value = loss(output.float(), *targets)
-        scaler.scale(value).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        accelerators.synchronize(device)
-        seconds.append(time.perf_counter() - begun)
+    with ExitStack() as undo:
+        for name in faster:
+            undo.callback(speedups.switch_on(name, model))
+        for _ in range(3 if quick else STEPS):
+            begun = time.perf_counter()
+            optimizer.zero_grad()
+            with autocast(device.type, precision):
+                output = model(*given)
+            output = center_crop(output, tuple(size[-2:])) if line.batch in ("kspace", "cascade") else output
+            value = loss(output.float(), *targets)
+            scaler.scale(value).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            accelerators.synchronize(device)
+            seconds.append(time.perf_counter() - begun)
     peak = accelerators.peak(device)
     result = {
         "seconds": statistics.median(seconds[0 if quick else SKIPPED :]),
@@ -148,8 +156,12 @@ def measured(device: torch.device, quick: bool, say: Callable[[str], None] = pri
     """{task: {precision: what `steps` gives, or the error}} for every published network."""
     found: dict[str, dict[str, Any]] = {}
     for task, entry in tasks().items():
-        for precision in PRECISIONS:
-            if task not in PUBLISHED or (precision == "fp16" and device.type == "cpu"):
+        for precision in (*PRECISIONS, *FASTER):
+            if (
+                task not in PUBLISHED
+                or (precision == "fp16" and device.type == "cpu")
+                or (precision in FASTER and quick)
+            ):
                 continue
             try:
                 result = steps(entry, PUBLISHED[task], precision, device, quick)

@@ -19,7 +19,7 @@ from lib.runs.status_file import take
 from lib.text import errors_at, pluralize, short
 
 SHOWN = 20  # differing metrics that are printed
-SAID_LATER = ("device", "threads", "precision_ran", "processes")  # in a manifest once the notebook has run
+SAID_LATER = ("device", "threads", "precision_ran", "speedups_ran", "processes")  # once the notebook has run
 WEIGHTS = Path("model_weights", "model.safetensors")
 
 

@@ -65,12 +65,21 @@ class Optimizer(_OfType):
     amsgrad: bool = None
     centered: bool = None
     nesterov: bool = None
+    foreach: bool = None
+    fused: bool = None
 
     settings = {
-        "Adam": ("weight_decay", "eps", "betas", "amsgrad"), "AdamW": ("weight_decay", "eps", "betas", "amsgrad"),
-        "RMSprop": ("weight_decay", "eps", "alpha", "momentum", "centered"),
-        "SGD": ("weight_decay", "momentum", "dampening", "nesterov"),
+        "Adam": ("weight_decay", "eps", "betas", "amsgrad", "foreach", "fused"),
+        "AdamW": ("weight_decay", "eps", "betas", "amsgrad", "foreach", "fused"),
+        "RMSprop": ("weight_decay", "eps", "alpha", "momentum", "centered", "foreach"),
+        "SGD": ("weight_decay", "momentum", "dampening", "nesterov", "foreach", "fused"),
     }  # fmt: skip
+
+    @model_validator(mode="after")
+    def _one_way(self):
+        if self.foreach and self.fused:
+            raise ValueError("fused: not with foreach, they are two ways of the same step")
+        return self
 
 
 class Scheduler(_OfType):
@@ -168,6 +177,9 @@ class Shared(Schema):
     seed: int = Field(None, ge=0, le=2**32 - 1)  # numpy's range
     gradient_clip: Positive = None
     precision: Literal["fp32", "bf16", "fp16"] = None
+    speedups: list[Literal["compile", "tf32", "benchmark", "channels_last"]] = Field(
+        None, description="a list of compile, tf32, benchmark, channels_last"
+    )
     devices: str | int | list[int | Literal["cpu"]] = Field(
         None, description="auto, cpu, a count of at least 1 or a list of different ids, or of cpu"
     )

@@ -4,8 +4,9 @@ from lib.training.checkpoint import Checkpoint
 from lib.training.history import EarlyStopping, History
 from lib.training.learner import CropToTarget, Learner, Penalty, SetSamplerEpoch, device, fit, optimizer, schedule
 from lib.training.precision import GradientClip, Precision
+from lib.training.speedups import Speedups
 
 __all__ = [
     "Checkpoint", "CropToTarget", "EarlyStopping", "GradientClip", "History", "Learner", "Penalty", "Precision",
-    "SetSamplerEpoch", "device", "fit", "optimizer", "schedule",
+    "SetSamplerEpoch", "Speedups", "device", "fit", "optimizer", "schedule",
 ]  # fmt: skip

@@ -85,6 +85,7 @@ class Checkpoint(Callback):
             if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
                 raise InputError(short(path), "holds weights that are NaN or inf", "finite ones")
             self.opt.load_state_dict(saved["optimizer"])
+            self._lay_out_states()
             for cb in self._with_state():
                 if cb.name in saved["callbacks"]:  # else it is new in the run
                     cb.load_state(saved["callbacks"][cb.name])
@@ -95,6 +96,13 @@ class Checkpoint(Callback):
             raise
         except Exception as error:  # optimizers, callbacks and generators refuse in their own ways
             raise InputError(short(path), f"doesn't fit this training ({one_line(error)[:120]})") from None
+
+    def _lay_out_states(self) -> None:
+        """The optimizer's states in their weights' order in memory, which fused steps go by: `speedups` may have changed."""
+        for weight, state in self.opt.opt.state.items():
+            for key, value in state.items():
+                if isinstance(value, torch.Tensor) and value.shape == weight.shape:
+                    state[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
     def _go_on(self, saved: dict[str, Any]) -> None:
         done = self.done = self.learn.first_epoch = saved["epoch"] + 1

@@ -13,6 +13,7 @@ import torch
 from fastai.basics import Callback, CancelEpochException, OptimWrapper
 from fastai.basics import Learner as FastaiLearner
 from fastai.callback.all import ParamScheduler, combined_cos
+from fastai.torch_core import to_device
 from torch import Tensor, nn
 
 from lib import InputError, accelerators, memory, runs
@@ -47,10 +48,24 @@ class Learner(Showing, FastaiLearner):
             dls._device = next(model.parameters()).device
         super().__init__(dls, model.to(dls._device), *more, **settings)
 
+    def fit(self, *how_long: Any, **settings: Any) -> None:
+        """fastai's; its callbacks leave network and torch as they were, also after an exception, when fastai calls none."""
+        try:
+            super().fit(*how_long, **settings)
+        finally:
+            for callback in self.cbs:
+                if hasattr(type(callback), "leave"):
+                    callback.leave()
+
     def _do_fit(self):
         for epoch in range(self.first_epoch, self.n_epoch):
             self.epoch = epoch
             self._with_events(self._do_epoch, "epoch", CancelEpochException)
+
+    def _set_device(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A batch on the network's device; out of pinned memory it is copied without waiting."""
+        place = next(self.model.parameters()).device
+        return to_device(batch, place, non_blocking=accelerators.pins(place))
 
     def get_preds(self, ds_idx: int = 1, dl: Any = None, **settings: Any) -> tuple[Tensor, ...]:
         """fastai's: outputs and targets of the validation set (0: of training), in one tensor each: items of one size."""
@@ -176,7 +191,7 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
     """`learn.fit` without fastai's bars; with several `devices`, in a process on each.
 
     Such a process runs the notebook's cells up to here (`lib.training.distributed`) and this notebook gets its
-    weights. Writes into the manifest which precision really ran and the peak of memory (of the first process).
+    weights. Writes into the manifest which precision and speedups really ran and the peak of memory (of the first process).
     InputError at the first loss that isn't finite.
 
     Parameters
@@ -201,13 +216,12 @@ def fit(run: runs.Run, learn: Learner, epochs: int, callbacks: list[Callback]) -
         gradients.distribute(learn.model)
         torch.manual_seed(run.parameters.get("seed", 0) + place.data_rank)  # for dropout; the weights are drawn
     peak = memory.Peak(device(devices))
-    try:
-        with averages.on_device(learn), learn.no_bar(), learn.no_logging():
-            learn.fit(epochs, cbs=callbacks)
-    finally:
-        learn.precision.leave()  # fastai calls nothing after an exception
+    with averages.on_device(learn), learn.no_bar(), learn.no_logging():
+        learn.fit(epochs, cbs=callbacks)
     if learn.precision.ran:  # None where a resumed run had nothing left to do
         run.record(precision_ran=learn.precision.ran, peak_bytes_of_training=peak.bytes(), processes=place.world)
+        if hasattr(learn, "speedups"):
+            run.record(speedups_ran=learn.speedups.ran)
     if place.world > 1:
         raise distributed.Trained
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -36,6 +37,18 @@ def test_steps_of_every_network_run_and_lower_nothing_to_nan():
         assert results.keys() == {"fp32", "bf16"}, task  # fp16 needs a GPU
         for result in results.values():
             assert "error" not in result and result["finite"] and result["seconds"] > 0, (task, result)
+
+
+@pytest.mark.parametrize("precision", gpu_check.FASTER)
+def test_a_step_with_each_speedup_leaves_nothing_on(monkeypatch, precision):
+    compiled = partial(gpu_check.speedups.compile_parts, backend="aot_eager")  # without a compiler's minutes
+    monkeypatch.setattr(gpu_check.speedups, "compile_parts", compiled)
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.fp32_precision, cudnn.benchmark
+    entry = gpu_check.tasks()["train_slices_published"]
+    found = gpu_check.steps(entry, (32, 32), precision, torch.device("cpu"), True)
+    assert found["finite"] and (matmul.fp32_precision, cudnn.benchmark) == before
+    assert {p.split(", ")[1] for p in gpu_check.FASTER} == set(gpu_check.speedups.SPEEDUPS)
 
 
 @pytest.mark.whole

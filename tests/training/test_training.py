@@ -460,3 +460,14 @@ def test_history_holds_training_metrics_where_asked_for(tmp_path):
         rows = list(csv.DictReader(file))
     name = learn.metrics[0].name
     assert len(rows) == 2 and all(float(r[name]) != float(r[f"train_{name}"]) for r in rows)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_batches_in_pinned_memory_come_while_the_process_goes_on(monkeypatch, pinned):
+    asked = []
+    monkeypatch.setattr("lib.accelerators.pins", lambda _: pinned)
+    monkeypatch.setattr(
+        "lib.training.learner.to_device", lambda batch, place, non_blocking: asked.append(non_blocking) or batch
+    )
+    fit(learner(), 1)
+    assert set(asked) == {pinned} and len(asked) == 6  # three batches each of training and validation
