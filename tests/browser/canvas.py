@@ -33,9 +33,9 @@ MODEL = """async ([esm, traits, colors]) => {
         receive(content, buffers) { fire('msg:custom', content, buffers.map(bytes)); },
         change(name, value) { values[name] = value; fire(`change:${name}`); },
     };
-    const url = URL.createObjectURL(new Blob([esm, 'export { Viewer };'], {type: 'text/javascript'}));
-    const view = new (await import(url)).Viewer(model, document.getElementById('a'));
-    window.end = () => view.end();
+    const watched = esm.replace('new Viewer(model, el)', 'window.view = new Viewer(model, el)');
+    const url = URL.createObjectURL(new Blob([watched], {type: 'text/javascript'}));
+    window.end = (await import(url)).default.render({model, el: document.getElementById('a')});
     window.settled = () => !view.about.panels || view.playing || (view.resting && !view.frame && !view.telling && !view.store.asked.size);
 }"""
 PIXELS = """([number, kind]) => {
@@ -59,7 +59,7 @@ class Canvas:
     def __init__(
         self, viewer: SliceViewer, chromium: str, width: int = 1000, height: int = 1400, ratio: float = 1, awake=True
     ):  # fmt: skip
-        self.viewer, self.asked, self.hold, self.answering = viewer, [], set(), set()
+        self.viewer, self.asked, self.hold, self.answering, self.wrong = viewer, [], set(), set(), []
         self.awake = asyncio.Event()
         if awake:
             self.awake.set()
@@ -89,6 +89,7 @@ class Canvas:
         """Waits some seconds and, of an awake kernel, until the page has all that it asked for, as exactly as it will come."""
         await asyncio.sleep(seconds)
         end, calm = time.monotonic() + 20, 0
+        assert not self.wrong, self.wrong[0]
         while self.awake.is_set() and calm < 2:
             assert time.monotonic() < end, "the page never came to rest"
             calm = calm + 1 if await self.page.evaluate("Boolean(settled())") and not self.answering else 0
@@ -97,7 +98,12 @@ class Canvas:
     def _tell(self, script: str, given: list[Any]) -> None:
         answer = self.loop.create_task(self.page.evaluate(script, given))
         self.answering.add(answer)
-        answer.add_done_callback(self.answering.discard)
+        answer.add_done_callback(self._answered)
+
+    def _answered(self, answer: asyncio.Task) -> None:
+        self.answering.discard(answer)
+        if not answer.cancelled() and answer.exception():
+            self.wrong.append(answer.exception())
 
     def _saved(self, changes: str) -> None:
         for name, value in json.loads(changes).items():
