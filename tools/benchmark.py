@@ -1,14 +1,17 @@
 """Paired timing in one process: A B A B …, the ratio pair by pair."""
 
+import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from lib import InputError, runs
+from lib.files import read
 from lib.plots.style import MUTED, PALETTE, WIDTH, styled, wrap
 
 
@@ -42,6 +45,19 @@ def quiet(call: Callable[[], Any]) -> Callable[[], Any]:
             return call()
 
     return silent
+
+
+def papermill_share(tasks: Iterable[str]) -> float:
+    """What papermill and the kernels' start took of the newest good runs of tasks, those without one left out; NaN without any."""
+    whole = cells = 0.0
+    for task in tasks:
+        try:
+            notebook = read(runs.find(task) / "notebook.ipynb")
+        except InputError:
+            continue
+        whole += notebook["metadata"]["papermill"]["duration"]
+        cells += sum((cell["metadata"].get("papermill") or {}).get("duration") or 0 for cell in notebook["cells"])
+    return 1 - cells / whole if whole else math.nan
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -1,5 +1,6 @@
 """What `50_benchmark` measures besides networks and GRAPPA: our part and a peer's at equal results, each a pair of calls."""
 
+import copy
 import statistics
 import subprocess
 import sys
@@ -13,14 +14,15 @@ import h5py
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 
-from lib import ROOT, InputError, files, losses, metrics
+from lib import ROOT, InputError, files, losses, metrics, models
 from lib.data.fastmri import dataloaders
 from lib.data.index import VERIFIED, write_set
 from lib.data.kspace_headers import KEPT
 from lib.inference.sliding_window import slabs
 from lib.kspace.espirit import espirit
-from lib.memory import peak_memory
+from lib.memory import peak_memory, training_bytes
 from lib.metrics import segmentation
 from tools.benchmark import quiet
 
@@ -61,16 +63,19 @@ def write_volumes(folder: Path, volumes: int, slices: int, shape: tuple[int, int
     write_set(folder, "noise", "k-space", entries)
 
 
-def their_loader(folder: Path, workers: int = 0, cache: Path | None = None) -> DataLoader:
-    """fastMRI's data set and transform, as its own VarNet example feeds it."""
+def their_loader(
+    folder: Path, workers: int = 0, cache: Path | None = None, acceleration: int = 4, center: float = 0.08
+) -> DataLoader:  # fmt: skip
+    """fastMRI's data set and transform, as its own VarNet example feeds it; masks of that acceleration and share of center lines."""
     from fastmri.data.mri_data import SliceDataset
     from fastmri.data.subsample import EquispacedMaskFractionFunc
     from fastmri.data.transforms import VarNetDataTransform
 
-    transform = VarNetDataTransform(EquispacedMaskFractionFunc([0.08], [4]), use_seed=False)
+    transform = VarNetDataTransform(EquispacedMaskFractionFunc([center], [acceleration]), use_seed=False)
     kept = {"use_dataset_cache": True, "dataset_cache_file": cache} if cache else {}
     slices = SliceDataset(folder / "train", "multicoil", transform, **kept)
-    return DataLoader(slices, batch_size=1, num_workers=workers, persistent_workers=workers > 0, shuffle=True)
+    many = {"persistent_workers": True, "multiprocessing_context": "fork"} if workers else {}  # it can't be pickled
+    return DataLoader(slices, batch_size=1, num_workers=workers, shuffle=True, **many)
 
 
 def our_loader(folder: Path, workers: int = 0) -> Any:
@@ -216,6 +221,76 @@ def sliding_window(shape: tuple[int, int, int], patch: int, seed: int = 0) -> tu
         apart = max(apart, float((slab - expected[:, first : first + slab.shape[1]]).abs().max()))
     del expected
     return Row(ours, theirs, apart, 1 / 1.1), {"ours": peak_memory(ours), "theirs": peak_memory(theirs)}
+
+
+def network_steps(quick: bool = False, seed: int = 0) -> tuple[dict[str, Row], dict[str, float]]:
+    """Training steps of our 3-D networks at published size against MONAI's DynUNet with as many parameters (within 4 %).
+
+    Its down-sampling convolutions take the place of our pooling. A UNet3D has no normalization, so MONAI's loses its own. They
+    are other networks: the second result is what MONAI's computes, of ours, in FLOPs of the forward pass.
+    """
+    from monai.networks.nets import DynUNet
+
+    torch.manual_seed(seed)
+    flat, few, how = (2, 2, 1), 4 if quick else 1, {"norm_name": "batch", "act_name": "relu"}
+    cine, wide = ([n // few for n in widths] for widths in ((32, 64, 128, 256, 512), (59, 118, 236, 472)))
+    theirs = {
+        "UNet3D": partial(DynUNet, 3, 1, 1, [3] * 5, [1, *[flat] * 4], [flat] * 4, cine, **how),
+        "VolumeUNet": partial(DynUNet, 3, 1, 3, [3] * 4, [1, 2, 2, 2], [2] * 3, wide, **how),
+    }
+    given = {
+        "UNet3D": torch.rand(1, *((16, 16, 4) if quick else (128, 128, 20))),
+        "VolumeUNet": torch.randn(1, 1, *[16 if quick else 128] * 3),
+    }
+    rows, shares = {}, {}
+    for name, make in theirs.items():
+        ours, peer, x = models.build(name, base_filters=32 // few).train(), quiet(make)().train(), given[name]
+        if name == "UNet3D":
+            _without_norms(peer)
+        seen = x[:, None] if name == "UNet3D" else x
+        parameters = [sum(p.numel() for p in network.parameters()) for network in (peer, ours)]
+        if not quick and abs(parameters[0] / parameters[1] - 1) > 0.04:
+            raise InputError(name, f"MONAI's has {parameters[0]:,} parameters", f"about {parameters[1]:,}")
+        rows[name] = Row(partial(_step, ours, x), partial(_step, peer, seen), np.nan, 1.3 if name == "UNet3D" else 1.2)
+        shares[name] = _flops(peer, seen) / _flops(ours, x)
+    return rows, shares
+
+
+def _flops(network: torch.nn.Module, given: torch.Tensor) -> int:
+    with FlopCounterMode(display=False) as counter:
+        copy.deepcopy(network).to("meta")(given.to("meta"))
+    return counter.get_total_flops()
+
+
+def rcan_step(quick: bool = False, seed: int = 0) -> tuple[Row, float]:
+    """A training step of RCAN at published depth against the same without gradient checkpointing, and its share of the memory."""
+    settings = models.tiny("VarNetRCAN", {})["rcan"] if quick else {}
+    given = torch.randn(1, 2, *[32 if quick else 64] * 2)
+    networks, held = [], []
+    for kept_small in (True, False):
+        torch.manual_seed(seed)
+        how = settings | {"checkpoint_groups": kept_small}
+        networks.append(models.build("RCAN", **how).train())
+        held.append(training_bytes(partial(models.build, "RCAN", **how), given)["activations"])
+    gradients = []
+    for network in networks:
+        _step(network, given)
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    apart = float((gradients[0] - gradients[1]).norm() / gradients[1].norm())
+    ours, plain = (partial(_step, network, given) for network in networks)
+    return Row(ours, plain, apart, 1 / 1.4), held[0] / held[1]
+
+
+def _without_norms(network: torch.nn.Module) -> None:
+    for block in list(network.modules()):
+        for name, part in block.named_children():
+            if isinstance(part, torch.nn.BatchNorm3d):
+                setattr(block, name, torch.nn.Identity())
+
+
+def _step(network: torch.nn.Module, given: torch.Tensor) -> None:
+    network.zero_grad(set_to_none=True)
+    network(given).square().mean().backward()
 
 
 def import_seconds() -> float:

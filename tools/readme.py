@@ -38,6 +38,8 @@ COLLECTED = {  # file in runs/results: the task whose newest good run it comes f
     "benchmark": "benchmark",
     "benchmark_cascade": "benchmark_cascade",
     "benchmark_volumes": "benchmark_volumes",
+    "benchmark_growth": "benchmark_growth",
+    "time_to_quality": "time_to_quality",
 }
 FIGURES = {  # picture in docs/pictures: the task and figure that it is
     "first_look.png": ("overview", "first_look.png"),
@@ -48,6 +50,8 @@ FIGURES = {  # picture in docs/pictures: the task and figure that it is
     "segmentation_worst_volume.png": ("evaluate_volumes", "train_hippocampus_worst_volume_1.png"),
     "learning_curve.png": ("evaluate_learning_curve", "learning_curve.png"),
     "speed.png": ("benchmark", "ratios.png"),
+    "quality.png": ("time_to_quality", "quality.png"),
+    "growth.png": ("benchmark_growth", "growth.png"),
     "volume_parts.png": ("benchmark_volumes", "memory.png"),
     "segmentation_ventricle.png": ("train_cavity", "segmentation.png"),
     "cine.png": ("evaluate_cine", "over_time_heart_sax_5_slice_3.png"),
@@ -81,6 +85,8 @@ PAGES: dict[str, dict[str, Table]] = {  # the tables of each page
         "leave_one_out": (tables.over_runs, ("leave_one_out",)),
         "benchmark_volumes": (tables.parts, ("benchmark_volumes",)),
         "benchmark": (tables.speed, ("benchmark",)),
+        "growth": (tables.growth, ("benchmark_growth",)),
+        "quality": (tables.time_to_quality, ("time_to_quality",)),
     },
 }
 

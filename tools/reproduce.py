@@ -23,7 +23,8 @@ RECIPES = {  # name: what it does
     "segmentation3d": "the hippocampus in volumes",
     "learning_curve": "what more training volumes bring",
     "ventricle_leave_one_out": "each of the five hearts tested by a network that never saw it",
-    "benchmark": "speed and memory",
+    "benchmark": "speed, memory and growth",
+    "time_to_quality": "how soon a VarNet is good, from fastMRI's recipe to the demo's",
 }
 
 

@@ -280,6 +280,30 @@ def speed(result: Result) -> str:
     return f"{table(head, rows)}\n\n{below}\n\n{errors}\n\n{about}. {measured(result)}"
 
 
+def growth(result: Result) -> str:
+    """A row per size that grows: how time and memory follow."""
+    rows = []
+    for name, curve in result["metrics"]["curves"].items():
+        size, seconds = curve["size"], curve["seconds"]
+        held = curve["memory_exponent"]
+        ends = [f"{size[0]:,} … {size[-1]:,}", f"{seconds[0]:.3g} … {seconds[-1]:.3g}"]
+        rows.append([name, *ends, f"{curve['time_exponent']:.2f}", "–" if held is None else f"{held:.2f}"])
+    head = ["what grows", "sizes", "s", "time's exponent", "memory's exponent"]
+    return f"{table(head, rows)}\n\n{measured(result)}"
+
+
+def time_to_quality(result: Result) -> str:
+    """A row per way of training: what it reaches in the same time, and when it reaches the first one's SSIM."""
+    found, rows = result["metrics"], []
+    whole = found["about"]["seconds"]
+    for name, curve in found["curves"].items():
+        soon = found["reached"][name]
+        when = ["never", "–"] if soon is None else [f"{soon:.0f}", f"{soon / whole:.2f}"]
+        rows.append([name, f"{curve['ssim'][-1]:.4f}", f"{curve['steps']:,}", *when])
+    head = [f"training of {whole} s", "SSIM at the end", "steps", "the first one's SSIM after, s", "share of its time"]
+    return f"{table(head, rows)}\n\n{measured(result)}"
+
+
 def speed_line(result: Result) -> str:
     """README's paragraph: the ratio of every row."""
     rows = [f"{name} **{_times(r['ratio'])}**" for name, r in result["metrics"]["results"].items()]

@@ -23,6 +23,8 @@ OTHERS = [
     {"task_name": "play_kspace", "notebook": "43_play_kspace"},
     {"task_name": "bring_your_data", "notebook": "15_bring_your_data", "data": "../data/mine"},
     {"task_name": "benchmark", "notebook": "50_benchmark"},
+    {"task_name": "benchmark_growth", "notebook": "53_benchmark_growth"},
+    {"task_name": "time_to_quality", "notebook": "54_time_to_quality", "data": "../data/kspace"},
     {"task_name": "benchmark_cascade", "notebook": "51_benchmark_cascade", "data": "../data/kspace"},
 ]
 VOLUMES = {"task_name": "benchmark_volumes", "notebook": "52_benchmark_volumes", "data": "../data/hippocampus"}

@@ -67,6 +67,11 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     kinds = {"bf16": {"ran": "bfloat16", "seconds a step": 0.25, "last loss": 0.5}}
     split = {"steps": parts, "largest": {"1": 96, "2": 128}, "about": about, "precision": kinds}
     files.write(tmp_path / "benchmark_volumes.json", ABOUT | {"metrics": split})
+    grown = {"size": [2, 16], "seconds": [0.1, 0.4], "bytes": None, "time_exponent": 0.667, "memory_exponent": None}
+    files.write(tmp_path / "benchmark_growth.json", ABOUT | {"metrics": {"curves": {"coils": grown}}})
+    curves = {name: {"ssim": [0.5, 0.8], "steps": 1200} for name in ("theirs", "ours")}
+    ways = {"curves": curves, "reached": {"theirs": None, "ours": 60.4}, "about": {"seconds": 240}}
+    files.write(tmp_path / "time_to_quality.json", ABOUT | {"metrics": ways})
     text = "\n".join(f"<!-- {n} -->\nold\n<!-- end {n} -->" for n in readme.PAGES[PAGE])
     made = readme.generate(PAGE, text)
     assert "| GRAPPA | 0.500 / 20.0 | 0.750 / 30.0 |" in made and "2.50× achieved" in made
@@ -86,6 +91,8 @@ def test_tables_are_generated_between_their_markers(tmp_path, monkeypatch):
     assert "| pairs: lesion | 0.800 (0.700 … 0.900) | n/a | 2 | 25 % |" in made
     assert made.index("| DRAWN (n = 9 slices) | 0.900 |") < made.index("| REAL (n = 3 slices) | 0.100 |")
     assert "| 2 | 512 | 0.500 | 1024 | 5.0 | 128³ |" in made
+    assert "| coils | 2 … 16 | 0.1 … 0.4 | 0.67 | – |" in made
+    assert "| theirs | 0.8000 | 1,200 | never | – |" in made and "| ours | 0.8000 | 1,200 | 60 | 0.25 |" in made
     assert "bf16 0.25 s per step (convolutions ran in bfloat16), final smoothed loss 0.500" in made
     assert readme.generate(PAGE, made) == made
     with refused(found="no markers <!-- recipes -->"):
