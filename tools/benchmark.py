@@ -48,16 +48,16 @@ def quiet(call: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def papermill_share(tasks: Iterable[str]) -> float:
-    """What papermill and the kernels' start took of the newest good runs of tasks, those without one left out; NaN without any."""
+    """What papermill and the kernels' start took of the newest good runs of tasks; NaN unless each of them has one."""
     whole = cells = 0.0
     for task in tasks:
         try:
             notebook = read(runs.find(task) / "notebook.ipynb")
         except InputError:
-            continue
+            return math.nan
         whole += notebook["metadata"]["papermill"]["duration"]
         cells += sum((cell["metadata"].get("papermill") or {}).get("duration") or 0 for cell in notebook["cells"])
-    return 1 - cells / whole if whole else math.nan
+    return 1 - cells / whole
 
 
 def _seconds(call: Callable[[], Any]) -> float:
