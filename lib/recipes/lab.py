@@ -76,7 +76,8 @@ def main() -> None:
     except InputError as error:
         sys.exit(str(error))
     first = min((ROOT / "notebooks").glob("*.ipynb")).name
-    command = [sys.executable, "-m", "jupyter", "lab", str(parameters.MINE / first), *sys.argv[1:]]
+    page = f"--LabApp.default_url=/lab/tree/{first}"  # the address that is printed leads there, too
+    command = [sys.executable, "-m", "jupyter", "lab", str(parameters.MINE), page, *sys.argv[1:]]
     os.chdir(ROOT)
     if os.name == "posix":
         os.execv(sys.executable, command)

@@ -79,3 +79,18 @@ def test_a_kernel_of_labs_reads_the_copy_and_nothing_else_does(folders, monkeypa
     assert parameters.notebook("00_a").parent == mine
     monkeypatch.chdir(mine.parent)
     assert parameters.notebook("00_a").parent.name == "notebooks"
+
+
+def test_the_address_that_is_printed_leads_to_the_first_notebook(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.chdir(tmp_path)  # it goes to the project, and back afterwards
+    monkeypatch.setattr("lib.runs.parameters.MINE", tmp_path / "mine")
+    monkeypatch.setattr(lab, "follow", list)
+    monkeypatch.setattr(lab.os, "execv", lambda program, words: commands.append(words))
+    monkeypatch.setattr(lab.sys, "argv", ["lab", "--no-browser"])
+    monkeypatch.setattr(lab.sys, "exit", lambda *_: None)
+    monkeypatch.setattr(lab.subprocess, "call", lambda words: commands.append(words))
+    lab.main()
+    *_, folder, page, more = commands[0]
+    assert folder == str(tmp_path / "mine") and more == "--no-browser"
+    assert page == "--LabApp.default_url=/lab/tree/00_overview.ipynb"
