@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 from lib import InputError, runs
 from lib.files import read
 from lib.plots.style import MUTED, PALETTE, WIDTH, styled, wrap
+
+DEMO = {"num_cascades": 4, "chans": 8, "pools": 3, "sens_chans": 4, "sens_pools": 3}  # the demo's VarNet
 
 
 def pair(ours: Callable[[], Any], theirs: Callable[[], Any], pairs: int = 5) -> dict[str, float]:
@@ -29,7 +33,7 @@ def pair(ours: Callable[[], Any], theirs: Callable[[], Any], pairs: int = 5) -> 
     show how quiet the machine was.
     """
     ours(), theirs()
-    rows = [(_seconds(ours), _seconds(theirs)) for _ in range(pairs)]
+    rows = [(seconds(ours), seconds(theirs)) for _ in range(pairs)]
     ratios = sorted(b / a for a, b in rows)
     return {
         "ours_seconds": statistics.median(a for a, _ in rows), "theirs_seconds": statistics.median(b for _, b in rows),
@@ -60,7 +64,14 @@ def papermill_share(tasks: Iterable[str]) -> float:
     return 1 - cells / whole
 
 
-def _seconds(call: Callable[[], Any]) -> float:
+def step(network: nn.Module, *given: torch.Tensor) -> None:
+    """A training step, forward and backward, without an optimizer."""
+    network.zero_grad(set_to_none=True)
+    network(*given).square().mean().backward()
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """How long a call takes."""
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun

@@ -102,8 +102,8 @@ def steps(
     about = {"foreground_threshold": entry["foreground_threshold"]} if "foreground_threshold" in entry else {}
     loss = losses.by_name(entry["loss"], line.family, **about)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-5)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     precision, *faster = precision.split(", ")
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     seconds, start = [], accelerators.held(device)
     accelerators.start_peak(device)
     with ExitStack() as undo:
@@ -155,14 +155,9 @@ def tests(quick: bool) -> dict[str, int]:
 def measured(device: torch.device, quick: bool, say: Callable[[str], None] = print) -> dict[str, dict[str, Any]]:
     """{task: {precision: what `steps` gives, or the error}} for every published network."""
     found: dict[str, dict[str, Any]] = {}
+    kinds = [kind for kind in PRECISIONS if kind != "fp16" or device.type != "cpu"] + list(() if quick else FASTER)
     for task, entry in tasks().items():
-        for precision in (*PRECISIONS, *FASTER):
-            if (
-                task not in PUBLISHED
-                or (precision == "fp16" and device.type == "cpu")
-                or (precision in FASTER and quick)
-            ):
-                continue
+        for precision in kinds if task in PUBLISHED else ():
             try:
                 result = steps(entry, PUBLISHED[task], precision, device, quick)
             except (RuntimeError, InputError) as error:

@@ -1,8 +1,8 @@
 """How time and memory grow with a size: what `53_benchmark_growth` measures, as curves with fitted exponents."""
 
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from lib import memory, models
 from lib.kspace.grappa import grappa
-from lib.plots.style import DASHES, MARKERS, MUTED, PALETTE, WIDTH, styled
+from lib.plots.style import MUTED, WIDTH, look, styled
+from tools import benchmark
 
 
 class Point(NamedTuple):
@@ -25,7 +26,7 @@ class Point(NamedTuple):
 def varnet_step(coils: int = 4, side: int = 96, cascades: int = 2) -> Point:
     """A training step of a VarNet on one slice of a square image, without the optimizer."""
     return _training_step(
-        lambda: models.build("VarNet", num_cascades=cascades, chans=8, pools=3, sens_chans=4, sens_pools=3),
+        lambda: models.build("VarNet", **benchmark.DEMO | {"num_cascades": cascades}),
         torch.randn(1, coils, side, side, dtype=torch.complex64),
         torch.ones(1, 1, 1, side, dtype=torch.bool),
     )
@@ -44,13 +45,7 @@ def cine_step(frames: int, side: int = 48, base_filters: int = 8) -> Point:
 
 
 def _training_step(build: Callable[[], torch.nn.Module], *given: torch.Tensor) -> Point:
-    network = build().train()
-
-    def step() -> None:
-        network.zero_grad(set_to_none=True)
-        network(*given).square().mean().backward()
-
-    return Point(step, memory.training_bytes(build, *given)["activations"])
+    return Point(partial(benchmark.step, build().train(), *given), memory.training_bytes(build, *given)["activations"])
 
 
 def grappa_slice(coils: int, side: int = 192) -> Point:
@@ -59,9 +54,7 @@ def grappa_slice(coils: int, side: int = 192) -> Point:
     columns[::4] = columns[side // 2 - 8 : side // 2 + 8] = True
     kspace = torch.randn(coils, side, side, dtype=torch.complex64) * columns
 
-    def fill() -> torch.Tensor:
-        return grappa(kspace, columns)
-
+    fill = partial(grappa, kspace, columns)
     return Point(fill, memory.peak_memory(fill))
 
 
@@ -81,10 +74,9 @@ def measure(points: Mapping[float, Callable[[], Point]], repeats: int = 5) -> di
     times: dict[float, list[float]] = {size: [] for size in made}
     for turn in range(repeats + 1):
         for size, point in made.items():
-            begun = time.perf_counter()
-            point.call()
+            taken = benchmark.seconds(point.call)
             if turn:
-                times[size].append(time.perf_counter() - begun)
+                times[size].append(taken)
     sizes, seconds = list(made), [statistics.median(times[size]) for size in made]
     held = [point.bytes for point in made.values()]
     counted = held if None not in held else None
@@ -111,10 +103,7 @@ def chart(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
                 continue
             power = curve["time_exponent" if kind == "seconds" else "memory_exponent"]
             x, y = (np.array(curve[key], float) / curve[key][0] for key in ("size", kind))
-            ax.plot(
-                x, y, MARKERS[i % len(MARKERS)], color=PALETTE[i % len(PALETTE)],
-                linestyle=DASHES[i // len(PALETTE) % len(DASHES)], label=f"{name}: {power:.2f}",
-            )  # fmt: skip
+            ax.plot(x, y, label=f"{name}: {power:.2f}", **look(i))
         ax.set_xscale("log", base=2)
         ax.set_yscale("log", base=2)
         ax.set(title=f"{title} (exponent)", xlabel="size / smallest size", ylabel=f"{title} / smallest size's")

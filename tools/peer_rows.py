@@ -24,7 +24,7 @@ from lib.inference.sliding_window import slabs
 from lib.kspace.espirit import espirit
 from lib.memory import peak_memory, training_bytes
 from lib.metrics import segmentation
-from tools.benchmark import quiet
+from tools.benchmark import quiet, step
 
 HEADER = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>
 <encodedSpace><matrixSize><x>{rows}</x><y>{columns}</y><z>1</z></matrixSize></encodedSpace>
@@ -251,7 +251,7 @@ def network_steps(quick: bool = False, seed: int = 0) -> tuple[dict[str, Row], d
         parameters = [sum(p.numel() for p in network.parameters()) for network in (peer, ours)]
         if not quick and abs(parameters[0] / parameters[1] - 1) > 0.04:
             raise InputError(name, f"MONAI's has {parameters[0]:,} parameters", f"about {parameters[1]:,}")
-        rows[name] = Row(partial(_step, ours, x), partial(_step, peer, seen), np.nan, 1.3 if name == "UNet3D" else 1.2)
+        rows[name] = Row(partial(step, ours, x), partial(step, peer, seen), np.nan, 1.3 if name == "UNet3D" else 1.2)
         shares[name] = _flops(peer, seen) / _flops(ours, x)
     return rows, shares
 
@@ -274,10 +274,10 @@ def rcan_step(quick: bool = False, seed: int = 0) -> tuple[Row, float]:
         held.append(training_bytes(partial(models.build, "RCAN", **how), given)["activations"])
     gradients = []
     for network in networks:
-        _step(network, given)
+        step(network, given)
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
     apart = float((gradients[0] - gradients[1]).norm() / gradients[1].norm())
-    ours, plain = (partial(_step, network, given) for network in networks)
+    ours, plain = (partial(step, network, given) for network in networks)
     return Row(ours, plain, apart, 1 / 1.4), held[0] / held[1]
 
 
@@ -286,11 +286,6 @@ def _without_norms(network: torch.nn.Module) -> None:
         for name, part in block.named_children():
             if isinstance(part, torch.nn.BatchNorm3d):
                 setattr(block, name, torch.nn.Identity())
-
-
-def _step(network: torch.nn.Module, given: torch.Tensor) -> None:
-    network.zero_grad(set_to_none=True)
-    network(given).square().mean().backward()
 
 
 def import_seconds() -> float:

@@ -4,6 +4,7 @@ Time is what a way's steps compute, as the process's clock counts it, reading in
 counted, though they share the machine's caches and memory.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +21,9 @@ from lib import InputError, losses, metrics, models, training
 from lib.data.fastmri import dataloaders
 from lib.kspace import center_crop, fftc, ifftc
 from lib.phantoms.simulated_kspace import training_slices
-from lib.plots.style import DASHES, MARKERS, MUTED, PALETTE, WIDTH, styled
+from lib.plots.style import MUTED, WIDTH, look, styled
+from tools.benchmark import DEMO
 from tools.peer_rows import their_loader
-
-NETWORK = {"num_cascades": 4, "chans": 8, "pools": 3, "sens_chans": 4, "sens_pools": 3}
 
 
 class Way(NamedTuple):
@@ -87,7 +87,7 @@ def fastmri_recipe(folder: Path, mask: Mapping[str, Any], seconds: float, looks:
     from fastmri.models import VarNet
 
     torch.manual_seed(seed)
-    network, loss = VarNet(**NETWORK), SSIMLoss()
+    network, loss = VarNet(**DEMO), SSIMLoss()
     optimizer = torch.optim.Adam(network.parameters(), 3e-4)
 
     def step(batch: Any, _: float) -> None:
@@ -102,9 +102,7 @@ def fastmri_recipe(folder: Path, mask: Mapping[str, Any], seconds: float, looks:
         return network(torch.view_as_real(kspace), columns.unsqueeze(-1), int(number[0]))
 
     loader = their_loader(folder, acceleration=mask["acceleration"], center=mask["center_fraction"])
-    return _run(
-        network, step, _endless(loader, lambda epoch: None), reconstruct, _held_out(folder, mask), seconds, looks
-    )
+    return _run(network, step, _endless(loader), reconstruct, _held_out(folder, mask), seconds, looks)
 
 
 def ours(
@@ -112,7 +110,7 @@ def ours(
 ) -> Trained:  # fmt: skip
     """A way of training our VarNet; see `fastmri_recipe`. kspace: prepared, or simulated anew in each step."""
     torch.manual_seed(seed)
-    network = models.build("VarNet", **NETWORK)
+    network = models.build("VarNet", **DEMO)
     if way.start:
         network.load_state_dict(way.start)
     drawn, settings = training_slices(kspace, "kspace", seed), {"batch_size": way.batch_size, "bucket_sampling": True}
@@ -134,11 +132,8 @@ def ours(
         if mean:
             mean.update_parameters(network)
 
-    def tell_epoch(epoch: int) -> None:
-        loader.train.batch_sampler.epoch = epoch
-
     shown = mean or network
-    return _run(shown, step, _endless(loader.train, tell_epoch), shown, _held_out(folder, mask), seconds, looks)
+    return _run(shown, step, _endless(loader.train), shown, _held_out(folder, mask), seconds, looks)
 
 
 def _rows(kspace: Tensor, target: Tensor, places: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -154,12 +149,10 @@ def _held_out(folder: Path, mask: Mapping[str, Any]) -> list[Any]:
     return list(dataloaders(folder, mask, batch_size=1).valid)
 
 
-def _endless(loader: Any, tell_epoch: Callable[[int], None]) -> Iterator[Any]:
-    epoch = 0
-    while True:
-        tell_epoch(epoch)
+def _endless(loader: Any) -> Iterator[Any]:
+    for epoch in itertools.count():
+        loader.batch_sampler.epoch = epoch  # ours draws by it, torch's takes no notice
         yield from loader
-        epoch += 1
 
 
 def _run(
@@ -194,13 +187,11 @@ def _score(network: nn.Module, reconstruct: Callable[..., Tensor], held_out: Seq
 
 def reached(found: Trained, goal: float) -> float | None:
     """The seconds after which an SSIM was reached, between looks by a straight line; None: never."""
-    at, scores = [0.0, *found.seconds], [0.0, *found.ssim]
-    for i in range(1, len(at)):
-        if scores[i] >= goal:
-            if i == 1:
-                return at[1]
-            return at[i - 1] + (goal - scores[i - 1]) / (scores[i] - scores[i - 1]) * (at[i] - at[i - 1])
-    return None
+    first = next((i for i, score in enumerate(found.ssim) if score >= goal), None)
+    if not first:  # never, or at the first look
+        return None if first is None else found.seconds[0]
+    between = slice(first - 1, first + 1)
+    return float(np.interp(goal, found.ssim[between], found.seconds[between]))
 
 
 @styled
@@ -208,10 +199,7 @@ def chart(found: Mapping[str, Trained], goal: float) -> Figure:
     """SSIM of validation slices over the minutes of training; the line is the goal."""
     fig, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
     for i, (name, trained) in enumerate(found.items()):
-        ax.plot(
-            np.array(trained.seconds) / 60, trained.ssim, MARKERS[i % len(MARKERS)], color=PALETTE[i % len(PALETTE)],
-            linestyle=DASHES[i // len(PALETTE) % len(DASHES)], label=name,
-        )  # fmt: skip
+        ax.plot(np.array(trained.seconds) / 60, trained.ssim, label=name, **look(i))
     ax.axhline(goal, color=MUTED, linestyle="--", linewidth=1)
     ax.set(xlabel="minutes of training (one core)", ylabel="SSIM, validation slices", xlim=(0, None))
     fig.legend(loc="outside right upper")

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from lib import InputError
 from lib.plots.panels import check_names, magnitude
-from lib.plots.style import DASHES, FAINT, LABEL, MARKERS, MUTED, PALETTE, clean, styled, wrap
+from lib.plots.style import FAINT, LABEL, MUTED, clean, look, styled, wrap
 
 
 @styled
@@ -64,11 +64,10 @@ def curves(
     for ax, names in zip(fig.subplots(rows, across, squeeze=False).flat, groups, strict=False):
         for i, name in enumerate(names):
             at, values = map(np.asarray, lines[name])
-            marker = MARKERS[i % len(MARKERS)] if len(values) <= 30 else None
-            look = {"color": PALETTE[i % len(PALETTE)], "linestyle": DASHES[i // len(PALETTE) % 4], "marker": marker}
-            ax.plot(at, values, markersize=4, label=clean(name, LABEL), **look)
+            how = look(i) if len(values) <= 30 else look(i) | {"marker": None}
+            ax.plot(at, values, markersize=4, label=clean(name, LABEL), **how)
             if name in (bands or ()):
-                ax.fill_between(at, *bands[name], color=look["color"], alpha=0.15, linewidth=0)
+                ax.fill_between(at, *bands[name], color=how["color"], alpha=0.15, linewidth=0)
             if (at == np.round(at)).all():  # epochs and steps: no tick at 2.5
                 ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         ax.set(xlabel=clean(xlabel or "", LABEL), ylabel=clean(ylabel or "", LABEL), yscale="log" if log else "linear")
@@ -139,8 +138,8 @@ def boxes(
     for i, p in enumerate(people):
         height = (i + 0.5) / len(people) * 0.56 - 0.28
         dots = [(cells[m, p], row + height) for row, m in enumerate(methods) if (m, p) in cells]
-        look = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)], "markeredgecolor": "white"}
-        ax.plot(*zip(*dots, strict=True), linestyle="", markersize=6.5, label=clean(p, LABEL // 2), zorder=3, **look)
+        how = look(i) | {"linestyle": "", "markeredgecolor": "white"}
+        ax.plot(*zip(*dots, strict=True), markersize=6.5, label=clean(p, LABEL // 2), zorder=3, **how)
     ax.set_yticks(range(len(methods)), names, color="black")
     sizes = [len(numbers) for numbers in values.values()]
     drawn = ["box: quartiles, whiskers: extremes"] * (max(sizes) >= 5) + ["bar: median"] * any(1 < n < 5 for n in sizes)

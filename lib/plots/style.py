@@ -31,6 +31,12 @@ STYLE = {
 }  # fmt: skip
 
 
+def look(i: int) -> dict[str, str]:
+    """Color, marker and line of the ith of several curves: no two of them alike by color alone."""
+    dash = DASHES[i // len(PALETTE) % len(DASHES)]
+    return {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)], "linestyle": dash}
+
+
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Draw in the house style, whatever the reader's matplotlibrc says, and take the figure off pyplot's list."""
 

@@ -12,6 +12,7 @@ from torch._dynamo.testing import CompileCounter
 
 from lib import models, training
 from lib.parallel import mesh
+from lib.runs import schema
 from lib.training import speedups
 
 GRAD = "ignore:The .grad attribute of a Tensor that is not a leaf"  # torch's own look at it while it traces
@@ -28,6 +29,12 @@ CASES = {  # name: network, settings, inputs, how many parts are compiled (none:
     "VolumeUNet, checkpointing": ("VolumeUNet", {"checkpointing": True}, (VOLUME,), None),
     "ResUNet": ("ResUNet", {"encoder": "plain"}, (torch.randn(1, 3, 64, 64),), 1),
 }  # fmt: skip
+
+
+def test_a_recipe_takes_the_same_names():
+    assert schema.Shared(speedups=list(speedups.SPEEDUPS)).speedups == list(speedups.SPEEDUPS)
+    with pytest.raises(ValueError, match="compile.*tf32.*benchmark.*channels_last"):
+        schema.Shared(speedups=["compiled"])
 
 
 def test_other_names_are_refused():

@@ -13,13 +13,13 @@ from lib.data.formats.lines import (
     Line,
     check_directions,
     encoding_of,
-    first_readouts,
+    first_lines,
     noise_of,
     number_of_coils,
     reader,
     sort,
 )
-from lib.data.formats.places import Place, affine_of
+from lib.data.formats.places import affine_of
 from lib.data.formats.record import KspaceScan
 from lib.data.hdf5 import open_hdf5
 from lib.data.header import acquisitions_of, load_ismrmrd
@@ -88,10 +88,11 @@ def read(path: Path, **chosen: int) -> KspaceScan:
     if rows < encoding.encoded[0]:
         told.append(f"readout oversampling removed: {encoding.encoded[0]} → {rows} samples")
     spacing = _spacing(header, encoding)
-    places = [_place(heads[number]) for number in first_readouts(found)]
+    of_slices = first_lines(found)
+    directions = tuple(heads[of_slices[0].number][f"{name}_dir"] for name in ("read", "phase", "slice"))
     return KspaceScan(
         path, "ISMRMRD", (slices, count, rows, encoding.encoded[1]), read_slice, tuple(told), found.mask, of_noise.covariance, spacing,
-        affine_of(places, (rows, encoding.encoded[1]), spacing) if encoding.encoded[2] == 1 else None, facts=_facts(header) | {"acquired": f"{int(found.mask.sum())} of {pluralize(len(found.mask), 'phase encode')}"},
+        affine_of(of_slices, directions, (rows, encoding.encoded[1]), spacing) if encoding.encoded[2] == 1 else None, facts=_facts(header) | {"acquired": f"{int(found.mask.sum())} of {pluralize(len(found.mask), 'phase encode')}"},
     )  # fmt: skip
 
 
@@ -124,10 +125,6 @@ def _spacing(header: Any, encoding: Encoding) -> tuple[float, float, float] | No
         return None
     depth = recon.fieldOfView_mm.z / (encoding.encoded[2] if encoding.encoded[2] > 1 else 1)
     return depth, field.x / encoding.encoded[0], field.y / encoding.encoded[1]
-
-
-def _place(head: np.ndarray) -> Place:
-    return Place(*(tuple(map(float, head[name])) for name in ("position", "read_dir", "phase_dir", "slice_dir")))
 
 
 def _facts(header: Any) -> dict[str, str]:

@@ -159,11 +159,11 @@ def sort(path: Path, lines: Sequence[Line], encoding: Encoding, chosen: dict[str
     return Sorted(places, slices, depth, mask, tuple(told))
 
 
-def first_readouts(found: Sorted) -> list[int]:
-    """The number of a readout of each slice."""
-    first: dict[int, int] = {}
+def first_lines(found: Sorted) -> list[Line]:
+    """A line of each slice."""
+    first: dict[int, Line] = {}
     for (number, *_), lines in found.lines.items():
-        first.setdefault(number, lines[0].number)
+        first.setdefault(number, lines[0])
     return [first[number] for number in found.slices]
 
 

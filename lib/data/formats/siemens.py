@@ -9,8 +9,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from lib import InputError
-from lib.data.formats.lines import Encoding, Line, check_directions, first_readouts, noise_of, reader, sort
-from lib.data.formats.places import Place, affine_of
+from lib.data.formats.lines import Encoding, Line, check_directions, first_lines, noise_of, reader, sort
+from lib.data.formats.places import Direction, affine_of
 from lib.data.formats.record import KspaceScan
 from lib.files import check_file
 from lib.text import one_line, pluralize
@@ -67,10 +67,11 @@ def read(path: Path, **chosen: int) -> KspaceScan:
     height, width = encoding.recon[0], encoding.encoded[1]
     facts = {"acquired": f"{int(found.mask.sum())} of {pluralize(width, 'phase encode')}"}
     spacing = _spacing(protocol, height, width)
-    places = [_place(readouts[number]) for number in first_readouts(found)]
+    of_slices = first_lines(found)
+    directions = _directions(readouts[of_slices[0].number])
     return KspaceScan(
         path, "Siemens", (slices, coils, height, width), read_slice, told, found.mask, noise.covariance,
-        spacing, affine_of(places, (height, width), spacing) if encoding.encoded[2] == 1 else None, facts=facts,
+        spacing, affine_of(of_slices, directions, (height, width), spacing) if encoding.encoded[2] == 1 else None, facts=facts,
     )  # fmt: skip
 
 
@@ -103,24 +104,22 @@ def _scans(path: Path) -> list[dict[str, Any]]:
 def _line(readout: Any, number: int) -> Line:
     at = {counter: int(getattr(readout, name)) for counter, name in COUNTER.items()}
     calibration = readout.is_flag_set("PATREFSCAN") and not readout.is_flag_set("PATREFANDIMASCAN")
-    return Line(at, int(readout.mdh.CenterCol), calibration, number, _position(readout))
-
-
-def _position(readout: Any) -> tuple[float, float, float]:
     place = readout.mdh.SliceData.SlicePos
-    return float(place.Sag), float(place.Cor), float(place.Tra)
+    return Line(
+        at, int(readout.mdh.CenterCol), calibration, number, (float(place.Sag), float(place.Cor), float(place.Tra))
+    )
 
 
-def _place(readout: Any) -> Place:
+def _directions(readout: Any) -> tuple[Direction, Direction, Direction]:
     """By the readout's quaternion, of which the first number is the real one: the columns of its rotation are phase, readout, slice.
 
     siemens_to_ismrmrd reads it the same way: a file and what was converted from it lie at one place.
     """
     quaternion = np.array(readout.mdh.SliceData.Quaternion[:], float)
     if not 0.9 < np.linalg.norm(quaternion) < 1.1:
-        return Place(_position(readout), *[(0.0, 0.0, 0.0)] * 3)
-    phase, read, normal = Rotation.from_quat(quaternion, scalar_first=True).as_matrix().T.tolist()
-    return Place(_position(readout), tuple(read), tuple(phase), tuple(normal))
+        return (np.zeros(3),) * 3
+    phase, read, normal = Rotation.from_quat(quaternion, scalar_first=True).as_matrix().T
+    return read, phase, normal
 
 
 def _encoding(protocol: Any, first: Any, samples: int, lines: list[Line]) -> Encoding:
