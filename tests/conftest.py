@@ -1,10 +1,14 @@
 """For all tests: GPU tests are skipped without a GPU; with ECHOTRAIN_NO_SKIPS=1 any other skip is a failure.
 
+Each test, and what its fixtures draw, starts from the same seed, in whatever order the tests come.
+
 Several workers share the cores: each computes with one thread, and takes whole files, whose fixtures are made once.
 """
 
 import os
+import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +33,11 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
 
 
 def _patience(item) -> float:

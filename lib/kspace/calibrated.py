@@ -92,7 +92,7 @@ def _calibrated(kspace: Tensor, sampled: Tensor, fill: bool) -> Calibrated:
     center = center_of(kspace, sampled)
     compress = _virtual_coils(center)
     virtual = torch.einsum("vc,chw->vhw", compress, kspace)
-    maps = espirit(torch.einsum("vc,chw->vhw", compress, center), kspace.shape[-2:], crop=CROP)
+    maps = espirit(torch.einsum("vc,chw->vhw", compress, center), kspace.shape[-2:], crop=CROP).to(kspace)
     filled, start, report = None, None, None
     if sampled.ndim == 1:
         center = kspace[..., slice(*center_block(sampled))]
