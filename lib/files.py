@@ -169,6 +169,11 @@ def write(path: os.PathLike | str, content: Any) -> None:
         temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
 
 
+def compact(content: Any) -> str:
+    """JSON of plain values without a line's end, many times as fast as `write`'s, for what no person reads."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+
 def check_writable(folder: Path, hint: str = "") -> None:
     """InputError, in the system's words and with a hint, where a folder can't be made or written; leaves no trace."""
     existing = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
@@ -237,9 +242,9 @@ def is_settled(known: list[int]) -> bool:
     return time.time() - max(known[1:]) / 1e9 > SETTLED
 
 
-def remember(path: Path, digest: str) -> None:
-    """Takes the fingerprint that another process has found of a file as it is."""
-    _known[(str(path), *state(path))] = digest
+def remember(path: Path, seen: list[int], digest: str) -> None:
+    """Takes the fingerprint that another process has found of a file in the state `seen`."""
+    _known[(str(path), *seen)] = digest
 
 
 def is_whole(path: Path) -> bool:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from lib import InputError
 from lib.data import pictures
 from lib.data.classes import check_ignore_index
-from lib.data.hdf5 import dataset, numbers, open_hdf5, spacing_of, text
+from lib.data.hdf5 import dataset, has, numbers, open_hdf5, spacing_of, text
 from lib.data.index import entries
 from lib.data.loaders import loaders
 from lib.data.names import case_id
@@ -140,14 +140,14 @@ def write_case(
 def case_file(path: Path) -> CaseFile:
     """What a prepared case holds; InputError if it isn't one."""
     with open_hdf5(path) as file:
-        if "image" not in set(file) or not {"classes", "names", "spacing"} <= set(file.attrs):
+        if not has(file, "image") or not {"classes", "names", "spacing"} <= set(file.attrs):
             raise InputError(path, f"no prepared case (found {', '.join(file) or 'nothing'})", "image and label")
         shape, attrs = dataset(file, "image", "fiub").shape, file.attrs
         if len(shape) not in (3, 4):
             raise InputError(path, f"image: shape {shape}", "(slices, H, W) or (slices, channels, H, W)")
         return CaseFile(
             path, case_id(path, text(attrs, "id", path, path.stem)), text(attrs, "person", path, path.stem), shape[0], shape[1] if len(shape) == 4 else 0,
-            tuple(shape[-2:]), "label" in set(file), tuple(attrs["classes"]), spacing_of(attrs, path),
+            tuple(shape[-2:]), has(file, "label"), tuple(attrs["classes"]), spacing_of(attrs, path),
             tuple(attrs["names"]), numbers(attrs, "fill", path) if "fill" in attrs else None,
             int(attrs["ignore_index"]) if "ignore_index" in attrs else None,
         )  # fmt: skip
@@ -178,7 +178,7 @@ def split_cases(folder: Path, split: str, need_label: bool = True) -> list[CaseF
         If there are none, or labels are missing.
     """
     folder = Path(folder)
-    cases = [case_file(folder / e["path"]) for e in entries(folder, split)]
+    cases = [case_file(folder / e["path"]) for e in entries(folder, split)[0]]
     without = [c.path.name for c in cases if not c.label]
     if need_label and without:
         raise InputError(folder / without[0], f"no label ({len(without)} files of {split}): needed to train or score")

@@ -72,7 +72,7 @@ def split_pairs(folder: Path, split: str, need_truth: bool = True) -> list[Serie
         If there are none, or truths are missing.
     """
     folder = Path(folder)
-    pairs, listed = [], entries(folder, split)
+    pairs, (listed,) = [], entries(folder, split)
     for x in (e for e in listed if e["side"] == "x"):
         y = next((e for e in listed if e["side"] == "y" and e["person"] == x["person"]), None)
         if need_truth and y is None:

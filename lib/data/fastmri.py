@@ -225,12 +225,19 @@ def split_files(folder: Path, split: str, need_target: bool = True) -> list[Kspa
     InputError
         If there are none, or targets are missing.
     """
-    folder = Path(folder)
-    files = kspace_files(folder, entries(folder, split))
-    without = [f.path.name for f in files if f.target is None]
-    if need_target and without:
-        raise InputError(folder / without[0], f"no target ({len(without)} files of {split}): needed to train or score")
-    return files
+    return _files(Path(folder), split, need_target=need_target)[0]
+
+
+def _files(folder: Path, *splits: str, need_target: bool = True) -> list[list[KspaceFile]]:
+    """`split_files` of several splits, whose index is read once."""
+    found = kspace_files(folder, *entries(folder, *splits))
+    for split, files in zip(splits, found, strict=True):
+        without = [f.path.name for f in files if f.target is None]
+        if need_target and without:
+            raise InputError(
+                folder / without[0], f"no target ({len(without)} files of {split}): needed to train or score"
+            )
+    return found
 
 
 def dataloaders(
@@ -263,7 +270,7 @@ def dataloaders(
     InputError
         If the set has no such split or no targets, and for batches that can't be made.
     """
-    files, held_out = [] if train else split_files(folder, "train"), split_files(folder, "val")
+    files, held_out = ([], split_files(folder, "val")) if train else _files(Path(folder), "train", "val")
     batch_size = settings.get("batch_size", 1)
     check_columns([*files, *held_out], mask, kind)
     check_cutmix((augmentation or {}).get("cutmix", 0.0), batch_size)

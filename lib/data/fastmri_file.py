@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from lib import InputError
-from lib.data.hdf5 import dataset, number, open_hdf5, text
+from lib.data.hdf5 import dataset, has, number, open_hdf5, text
 from lib.data.header import acquisitions_of, read_header
 from lib.files import check_path, list_files
 
@@ -102,7 +102,7 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
         coils = kspace.shape[1] if kspace.ndim == 4 else 1
         assumed = []
         recon, padding, spacing = (height, width), (0, 0), None
-        if "ismrmrd_header" in set(file):
+        if has(file, "ismrmrd_header"):
             header = read_header(path, dataset(file, "ismrmrd_header", "SO")[()], width)
             plausible.check_rows(path, kspace.shape, header)
             recon, spacing = header.recon, header.spacing
@@ -111,10 +111,10 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
             padding = header.padding or padding
         else:
             assumed.append(f"no ismrmrd_header: all {width} columns measured, image not cropped")
-        target, target_path, target_shape, maximum, layout = _target(path, file, slices, coils)
+        target, target_path, target_shape, maximum, layout = _target(path, file, kspace)
         if target is None:
             target_shape = _input_shape(twin_of(path), (height, width)) or (min(recon[0], height), min(recon[1], width))
-        own = _own_mask(path, file, (height, width)) if "mask" in set(file) else None
+        own = _own_mask(path, file, (height, width)) if has(file, "mask") else None
         columns, padding, more, holes = plausible.acquired_columns(kspace, own, padding)
         if target is None and columns is None and not holes:
             target, target_path = OWN, path
@@ -137,7 +137,7 @@ def kspace_file(path: Path, values: bool = False) -> KspaceFile:
 
 
 def _kspace(path: Path, file: h5py.File) -> h5py.Dataset:
-    if "kspace" not in set(file) and acquisitions_of(file):
+    if not has(file, "kspace") and acquisitions_of(file):
         raise InputError(
             path, "ISMRMRD", "fastMRI's or SNU's layout", "lib.data.look shows it, docs/data.md brings it in"
         )
@@ -172,24 +172,25 @@ def _own_mask(path: Path, file: h5py.File, shape: tuple[int, int]) -> np.ndarray
     return acquired
 
 
-def _target(path: Path, file: h5py.File, slices: int, coils: int):
+def _target(path: Path, file: h5py.File, kspace: h5py.Dataset):
     """(key, file, shape, maximum, layout) of the target: in the file itself, or in SNU's image/ beside kspace/.
 
     Of one coil it is `reconstruction_esc`: fastMRI's single-coil files hold the RSS of all coils, too. Where k-space
     has fewer columns (some brain FLAIR), the target is cropped to them, as in fastMRI.
     """
+    slices, (rows, columns) = len(kspace), kspace.shape[-2:]
     layout, source = ("SNU", twin_of(path)) if twin_of(path) else ("fastMRI", path)
     names = ("reconstruction_rss", "reconstruction_esc")
+    names = names[::-1] if kspace.ndim == 3 or kspace.shape[1] == 1 else names
     opened = open_hdf5(source) if source != path else file
     try:
-        key = next((k for k in (*(names[::-1] if coils == 1 else names), "image_label") if k in set(opened)), None)
+        key = next((k for k in (*names, "image_label") if has(opened, k)), None)
         if key is None:
             return None, None, None, None, layout
         images = dataset(opened, key, "fiu")
         shape = images.shape
         if len(shape) != 3 or shape[0] != slices:
             raise InputError(source, f"{key}: shape {shape}", f"({slices}, H, W), one image per slice of kspace")
-        rows, columns = file["kspace"].shape[-2:]
         if shape[1] > rows:
             _check_fits(source, key, shape[1:], (rows, columns))
         maximum, what = number(opened.attrs, "max", source), "attribute max"
@@ -205,8 +206,10 @@ def _target(path: Path, file: h5py.File, slices: int, coils: int):
 
 def twin_of(path: Path) -> Path | None:
     """SNU's file in image/ beside one in kspace/."""
+    if path.parent.name != "kspace":
+        return None
     twin = path.parent.parent / "image" / path.name
-    return twin if path.parent.name == "kspace" and twin.exists() else None
+    return twin if twin.exists() else None
 
 
 def _input_shape(twin: Path | None, kspace: tuple[int, int]) -> tuple[int, int] | None:
@@ -214,7 +217,7 @@ def _input_shape(twin: Path | None, kspace: tuple[int, int]) -> tuple[int, int] 
     if twin is None:
         return None
     with open_hdf5(twin) as file:
-        if "image_input" not in set(file):
+        if not has(file, "image_input"):
             return None
         shape = dataset(file, "image_input").shape[-2:]
         _check_fits(twin, "image_input", shape, kspace)
@@ -231,7 +234,7 @@ def _grappa(path: Path | None, slices: int, shape: tuple[int, int]) -> Path | No
     if path is None:
         return None
     with open_hdf5(path) as file:
-        if "image_grappa" not in set(file):
+        if not has(file, "image_grappa"):
             return None
         stored = dataset(file, "image_grappa", "fiu").shape
         if stored != (slices, *shape):

@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5f
 
 from lib import InputError, progress
 from lib.data.hdf5_reach import check_reach
@@ -71,6 +72,11 @@ def _short(words: str) -> str:
     return words[words.find("(") + 1 :].rstrip(")")[:100] if "(" in words else words[:100]
 
 
+def has(file: h5py.Group, key: str) -> bool:
+    """Whether a file, or a group, has something of this name, be it a link that leads nowhere."""
+    return file.id.links.exists(key.encode("utf-8", "surrogateescape"))
+
+
 def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
     """An array of a file, with all its parts at hand.
 
@@ -85,8 +91,8 @@ def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
     InputError
         If there is no such key, for a link that leads nowhere, a group, another type, and an array without values.
     """
-    path = Path(file.file.filename)
-    if key not in set(file):
+    path = Path(os.fsdecode(h5f.get_name(file.id)))
+    if not has(file, key):
         raise InputError(path, f"no key {key!r} (found {', '.join(sorted(file)) or 'nothing'})")
     name = f"{file.name}/{key}".lstrip("/")
     try:
@@ -100,7 +106,7 @@ def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
         raise InputError(path, f"{name}: holds nothing")
     if array.dtype.kind not in kinds:
         raise InputError(path, f"{name}: type {array.dtype}", f"{_KINDS.get(kinds, 'numbers')}")
-    if not (array.is_virtual or array.id.get_storage_size()):
+    if not (array.id.get_storage_size() or array.is_virtual):
         raise InputError(path, f"{name}: shape {array.shape}, but no values are stored in it")
     return array
 

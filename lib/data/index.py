@@ -10,7 +10,7 @@ from typing import Any
 
 from lib import ROOT, InputError, locks
 from lib.data.people import write_table
-from lib.files import check_path, fingerprint, is_settled, read, remember, state, write
+from lib.files import check_path, compact, fingerprint, is_settled, read, remember, state, write
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {s: s for s in SPLITS} | {
@@ -126,11 +126,12 @@ def write_set(
     return target
 
 
-def entries(folder: Path, split: str) -> list[dict[str, Any]]:
-    """The checked entries of one split of a prepared set; InputError if there are none."""
-    listed = [entry for entry in read_set(folder)["files"] if entry["split"] == split]
-    if not listed:
-        raise InputError(folder, f"its set.json lists no files for {split}")
+def entries(folder: Path, *splits: str) -> list[list[dict[str, Any]]]:
+    """The checked entries of each of a prepared set's splits that are asked for; InputError if one has none."""
+    files = read_set(folder)["files"]
+    listed = [[entry for entry in files if entry["split"] == split] for split in splits]
+    if not all(listed):
+        raise InputError(folder, f"its set.json lists no files for {splits[listed.index([])]}")
     return listed
 
 
@@ -161,12 +162,16 @@ def read_set(folder: Path) -> dict[str, Any]:
     known = dict(verified)
     for entry in files:
         file = folder / entry["path"]
-        check_path(file)
-        if not file.exists():
-            raise InputError(file, f"listed in {path} but gone: restore it or prepare the set anew")
-        if verified.get(entry["path"]) == [*state(file), entry["sha256"]]:
-            remember(file, entry["sha256"])
-        elif file.stat().st_size != entry["bytes"] or fingerprint(file) != entry["sha256"]:
+        try:
+            seen = state(file)
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(file, f"listed in {path} but gone: restore it or prepare the set anew") from None
+        except (OSError, ValueError):
+            check_path(file)
+            raise
+        if verified.get(entry["path"]) == [*seen, entry["sha256"]]:
+            remember(file, seen, entry["sha256"])
+        elif seen[0] != entry["bytes"] or fingerprint(file) != entry["sha256"]:
             raise InputError(file, f"changed since {path} was written: prepare the set anew")
         else:
             known |= _settled(file, entry)
@@ -191,4 +196,4 @@ def _settled(file: Path, entry: dict[str, Any]) -> dict[str, list[Any]]:
 
 def _keep(folder: Path, known: dict[str, list[Any]]) -> None:
     with contextlib.suppress(OSError):  # where nothing may be written, files are read again by each process
-        write(folder / VERIFIED, known)
+        write(folder / VERIFIED, compact(known))

@@ -9,7 +9,7 @@ from typing import Any
 
 from lib.data import fastmri_file, hdf5, header, plausible
 from lib.data.fastmri_file import KspaceFile, kspace_file, twin_of
-from lib.files import fingerprint, is_settled, read, state, write
+from lib.files import compact, fingerprint, is_settled, read, state, write
 
 KEPT = ".headers.json"
 
@@ -35,8 +35,8 @@ FITS: dict[str, Callable[[Any], bool]] = {  # what each part of a record has to 
 }  # fmt: skip
 
 
-def kspace_files(folder: Path, entries: Iterable[dict[str, Any]]) -> list[KspaceFile]:
-    """The checked files of a prepared set's entries.
+def kspace_files(folder: Path, *splits: Iterable[dict[str, Any]]) -> list[list[KspaceFile]]:
+    """The checked files of a prepared set's entries, of each split that is given.
 
     The header of one that this or another process has checked before, and whose size and times are as they were, isn't
     read again. Neither persons nor paths are kept.
@@ -44,7 +44,7 @@ def kspace_files(folder: Path, entries: Iterable[dict[str, Any]]) -> list[Kspace
     Parameters
     ----------
     folder : of the set
-    entries : of its set.json
+    *splits : entries of its set.json
 
     Raises
     ------
@@ -52,9 +52,10 @@ def kspace_files(folder: Path, entries: Iterable[dict[str, Any]]) -> list[Kspace
         For a file that can't be used.
     """
     code = [fingerprint(Path(m.__file__)) for m in (fastmri_file, hdf5, header, plausible)]
-    known, files = _kept(folder, code), []
+    known = _kept(folder, code)
     fresh = dict(known)
-    for entry in entries:
+
+    def checked(entry: dict[str, Any]) -> KspaceFile:
         path = folder / entry["path"]
         twin = twin_of(path)
         states = [state(p) for p in (path, twin) if p is not None]
@@ -64,10 +65,12 @@ def kspace_files(folder: Path, entries: Iterable[dict[str, Any]]) -> list[Kspace
             file = kspace_file(path)
             if all(map(is_settled, states)):
                 fresh[key] = [states, _record(file)]
-        files.append(file._replace(person=entry["person"], maximum=file.maximum or entry.get("maximum")))
+        return file._replace(person=entry["person"], maximum=file.maximum or entry.get("maximum"))
+
+    files = [[checked(entry) for entry in entries] for entries in splits]
     if fresh != known:
         with contextlib.suppress(OSError):  # where nothing may be written, each process reads the headers
-            write(folder / KEPT, {"code": code, "files": fresh})
+            write(folder / KEPT, compact({"code": code, "files": fresh}))
     return files
 
 

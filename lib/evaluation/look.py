@@ -20,7 +20,7 @@ from lib.data.formats.opening import is_kspace, open
 from lib.data.formats.record import ImageScan, KspaceScan
 from lib.data.formats.volumes import pose
 from lib.data.formats.writing import write_fastmri
-from lib.data.hdf5 import dataset, open_hdf5
+from lib.data.hdf5 import dataset, has, open_hdf5
 from lib.data.header import acquisitions_of
 from lib.data.nifti import load_npy, read_radiological
 from lib.evaluation.baselines import by_grappa, by_tv
@@ -74,7 +74,7 @@ def look(
     ismrmrd = False
     if path.suffix in HDF5:
         with open_hdf5(path) as file:
-            layout, ismrmrd = "kspace" in set(file), acquisitions_of(file)  # a dangling link, too
+            layout, ismrmrd = has(file, "kspace"), acquisitions_of(file)  # a dangling link, too
         if layout and kind != "image" and not settings:
             return _look_at_kspace(path, slice, weights)
     if settings or ismrmrd or not path.name.endswith(HERE):

@@ -21,7 +21,7 @@ from lib.data import (
     volume_labels,
 )
 from lib.data.fastmri_file import KspaceFile
-from lib.data.hdf5 import open_hdf5
+from lib.data.hdf5 import has, open_hdf5
 from lib.data.image_files import ENDINGS as IMAGES
 from lib.data.image_files import check_image
 from lib.data.index import SPLIT_WORDS
@@ -240,7 +240,7 @@ def cine(paths: Sequence[Path], name: str) -> Recipe:
     files, counts = {}, {}
     for path in paths:
         with open_hdf5(path) as file:
-            sides = [side for side, key in cine_files.DATA_KEYS.items() if key in set(file)]
+            sides = [side for side, key in cine_files.DATA_KEYS.items() if has(file, key)]
         words = "".join(c if c.isalpha() else " " for c in path.stem.lower()).split()
         split = next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "")
         if len(sides) != 1 or not split:

@@ -67,7 +67,7 @@ def test_what_was_kept_and_is_damaged_is_read_anew(folder, damage):
     first, path = split_files(folder, "train"), folder / kspace_headers.KEPT
     content = json.loads(path.read_text())
     if damage == "types":
-        damage = path.read_text().replace('"coils": 3', '"coils": "three"')
+        damage = path.read_text().replace('"coils":3', '"coils":"three"')
         assert "three" in damage
     if damage == "code":
         damage = json.dumps(content | {"code": []})
