@@ -40,6 +40,7 @@ COLLECTED = {  # file in runs/results: the task whose newest good run it comes f
     "benchmark_volumes": "benchmark_volumes",
     "benchmark_growth": "benchmark_growth",
     "time_to_quality": "time_to_quality",
+    "readout_crop": "evaluate_readout_crop",
 }
 FIGURES = {  # picture in docs/pictures: the task and figure that it is
     "first_look.png": ("overview", "first_look.png"),
@@ -63,7 +64,10 @@ PAGES: dict[str, dict[str, Table]] = {  # the tables of each page
         "speed": (tables.speed_line, ("benchmark",)),
     },
     "docs/reliability.md": {"soak": (tables.withstood, ("soak",))},
-    "docs/devices.md": {"roofline": (roofline, ("roofline",))},
+    "docs/devices.md": {
+        "roofline": (roofline, ("roofline",)),
+        "readout_crop": (tables.cropped, ("readout_crop",)),
+    },
     "docs/using.md": {"viewer": (quickness, ("viewer",))},
     "docs/results.md": {
         "recipes": (recipes, ()),

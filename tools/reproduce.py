@@ -24,6 +24,7 @@ RECIPES = {  # name: what it does
     "learning_curve": "what more training volumes bring",
     "ventricle_leave_one_out": "each of the five hearts tested by a network that never saw it",
     "benchmark": "speed, memory and growth",
+    "readout_crop": "what a VarNet gains or loses that keeps only the rows that are looked at",
     "time_to_quality": "how soon a VarNet is good, from fastMRI's recipe to the demo's",
 }
 

@@ -280,6 +280,24 @@ def speed(result: Result) -> str:
     return f"{table(head, rows)}\n\n{below}\n\n{errors}\n\n{about}. {measured(result)}"
 
 
+def cropped(result: Result) -> str:
+    """A row per method on an oversampled readout: means over people against both targets, and what each network takes."""
+    rows, timings, lines = result["metrics"]["persons"], result["timings"], []
+    for method in unique(rows, "method"):
+        part = [row for row in rows if row["method"] == method]
+        recorded = f"{mean_over_people(part, 'ssim'):.3f} / {mean_over_people(part, 'psnr'):.1f}"
+        keys = ("ssim_noise_free_foreground", "psnr_noise_free_foreground")
+        truth = "{:.3f} / {:.1f}".format(*(mean_over_people(part, key) for key in keys))
+        training = timings["training"].get(method, {}).get("training, min")
+        lines.append([
+            method, recorded, truth, "–" if training is None else f"{training:.1f}",
+            f"{timings['seconds_a_slice'][method]:.2g}",
+        ])  # fmt: skip
+    head = ["mean over people", "SSIM / PSNR (dB)", "against the noise-free truth, foreground"]
+    head += ["training, min", "s a slice"]
+    return f"{table(head, lines)}\n\n*Sample data*, {people(part)}. {measured(result)}"
+
+
 def growth(result: Result) -> str:
     """A row per size that grows: how time and memory follow."""
     rows = []

@@ -117,7 +117,12 @@ def _number(path: Path, root: ElementTree.Element, place: str, needed: bool = Tr
     raise InputError(path, f"ismrmrd_header: not a valid ISMRMRD header: encoding/{place} {told}")
 
 
-def header_of(shape: tuple[int, int], spacing: tuple[float, float, float] | None, coils: int) -> bytes:
+def header_of(
+    shape: tuple[int, int],
+    spacing: tuple[float, float, float] | None,
+    coils: int,
+    image: tuple[int, int] | None = None,
+) -> bytes:
     """A valid ISMRMRD header for Cartesian slices.
 
     Parameters
@@ -125,18 +130,22 @@ def header_of(shape: tuple[int, int], spacing: tuple[float, float, float] | None
     shape : (readout, phase encode)
     spacing : (from slice to slice, H, W) in mm; None: not known, the field of view is 0
     coils : at least 1
+    image : its (H, W), where not all that is sampled is looked at; None: `shape`
     """
     xsd = load_ismrmrd().xsd
     thickness, height, width = spacing or (0.0, 0.0, 0.0)
-    space = xsd.encodingSpaceType(
-        matrixSize=xsd.matrixSizeType(x=shape[0], y=shape[1], z=1),
-        fieldOfView_mm=xsd.fieldOfViewMm(x=shape[0] * height, y=shape[1] * width, z=thickness),
+    encoded, recon = (
+        xsd.encodingSpaceType(
+            matrixSize=xsd.matrixSizeType(x=rows, y=columns, z=1),
+            fieldOfView_mm=xsd.fieldOfViewMm(x=rows * height, y=columns * width, z=thickness),
+        )
+        for rows, columns in (shape, image or shape)
     )
     limits = xsd.encodingLimitsType(
         kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=shape[1] - 1, center=shape[1] // 2)
     )
     encoding = xsd.encodingType(
-        encodedSpace=space, reconSpace=space, encodingLimits=limits, trajectory=xsd.trajectoryType.CARTESIAN
+        encodedSpace=encoded, reconSpace=recon, encodingLimits=limits, trajectory=xsd.trajectoryType.CARTESIAN
     )
     return xsd.ToXML(
         xsd.ismrmrdHeader(

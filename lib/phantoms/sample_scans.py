@@ -10,6 +10,7 @@ import h5py
 import nibabel
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
@@ -179,11 +180,13 @@ def plan(
     return files
 
 
-def acquire(job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float, voxel: float = 2.0):
-    """Simulate one acquisition slice by slice: yields (k-space (C, H, W), noise-free image (H, W), maps (C, H, W)).
+def acquire(
+    job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float, voxel: float = 2.0, oversampling: int = 1
+):
+    """Simulate one acquisition slice by slice: yields (k-space (C, R, W), noise-free image (H, W), maps (C, R, W)).
 
     The scan is placed in the field of view, changed in pose and contrast, given a smooth phase, cropped in k-space,
-    seen by the coils, and complex noise is added.
+    seen by the coils, and complex noise is added. R = H · oversampling; what is beyond the H rows is empty but for noise.
 
     Parameters
     ----------
@@ -192,24 +195,33 @@ def acquire(job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float
     num_coils : at least 1
     snr : mean foreground intensity over the standard deviation of the noise's real and imaginary part, above 0
     voxel : mm along H and W
+    oversampling : of the readout: how many times the field of view along H is sampled, about its center
     """
     if not snr > 0:
         raise InputError("snr", snr, "more than 0")
+    if oversampling < 1:
+        raise InputError("oversampling", oversampling, "1 or more")
     placed = place(scan(job.scan), (shape[0] * voxel, shape[1] * voxel))
     volume = change_contrast(placed.volume, job.gamma, job.invert)[job.slices.start : job.slices.stop : job.slices.step]
     noise_std = float(volume[volume > 0.1].mean()) / snr
     step = placed.spacing[0] * job.slices.step
     maps = coils.simulate((len(volume), *shape), num_coils, job.seed, voxel=(step, voxel, voxel))
     phase = coils.smooth_phase(volume.shape, job.seed)
+    spare = shape[0] * (oversampling - 1)
+    margins = (0, 0, spare // 2, spare - spare // 2)
+    maps = F.pad(maps, margins)
     for s, image in enumerate(volume):
         if (job.angle, job.shift, job.scale) != (0.0, (0.0, 0.0), 1.0):
             image = vary(image, job.angle, job.shift, job.scale)
         image = band_limit(torch.from_numpy(image), phase[s], shape)
-        kspace = coils.acquire(image, maps[s], noise_std, None, seed=job.seed * 1000 + s)
+        kspace = coils.acquire(F.pad(image, margins), maps[s], noise_std, None, seed=job.seed * 1000 + s)
         yield kspace, image.abs(), maps[s]
 
 
-def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float, voxel: float = 2.0) -> None:
+def write(
+    path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float, voxel: float = 2.0,
+    oversampling: int = 1,
+) -> None:  # fmt: skip
     """Write one simulated acquisition in fastMRI's layout, slice by slice.
 
     Beside fastMRI's `kspace`, `reconstruction_rss`, `ismrmrd_header` and attributes it holds `noise_free` (the truth
@@ -218,21 +230,26 @@ def write(path: Path, job: Acquisition, shape: tuple[int, int], num_coils: int, 
     Parameters
     ----------
     path : of the file
-    job, shape, num_coils, snr, voxel : see `acquire`
+    job, shape, num_coils, snr, voxel, oversampling : see `acquire`
     """
-    count, size = len(job.slices), (num_coils, *shape)
+    sampled = (shape[0] * oversampling, shape[1])
+    count, size = len(job.slices), (num_coils, *sampled)
     with replacing(path) as partial, h5py.File(partial, "w") as file:
         kspace = file.create_dataset("kspace", (count, *size), np.complex64, chunks=(1, *size))
         maps = file.create_dataset("sensitivity_maps", (count, *size), np.complex64, chunks=(1, *size))
         target = file.create_dataset("reconstruction_rss", (count, *shape), np.float32)
         truth = file.create_dataset("noise_free", (count, *shape), np.float32)
-        for s, (k, image, m) in enumerate(acquire(job, shape, num_coils, snr, voxel)):
-            kspace[s], maps[s], truth[s], target[s] = k, m, image, torch.linalg.vector_norm(ifft2c(k), dim=0)
+        for s, (k, image, m) in enumerate(acquire(job, shape, num_coils, snr, voxel, oversampling)):
+            kspace[s], maps[s], truth[s], target[s] = (
+                k,
+                m,
+                image,
+                center_crop(torch.linalg.vector_norm(ifft2c(k), dim=0), shape),
+            )
         if (FOLDER / f"{job.person}_mask.nii.gz").exists():
             file["lesion"] = lesion(job.person, shape, voxel)[list(job.slices)]
-        file["ismrmrd_header"] = header_of(
-            shape, (scan(job.scan).spacing[0] * job.slices.step, voxel, voxel), num_coils
-        )
+        spacing = (scan(job.scan).spacing[0] * job.slices.step, voxel, voxel)
+        file["ismrmrd_header"] = header_of(sampled, spacing, num_coils, shape)
         file.attrs["max"] = float(target[:].max())
         file.attrs["norm"] = float(np.linalg.norm(target[:]))
         file.attrs["acquisition"] = f"simulated from {job.scan}"

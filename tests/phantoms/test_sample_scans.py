@@ -99,6 +99,38 @@ def test_fastmri_reads_the_header(written):
     assert int(et_query(root, [*limits, "center"])) == 20 and int(et_query(root, [*limits, "maximum"])) == 39
 
 
+def test_an_oversampled_readout_holds_the_samples_of_the_plain_one_at_every_second_place():
+    job = sample_scans.plan()[-1]._replace(slices=range(6, 7))
+    (plain, image, maps), (fine, same, padded) = (
+        next(iter(sample_scans.acquire(job, (48, 40), 3, 1e9, 4.0, oversampling))) for oversampling in (1, 2)
+    )
+    torch.testing.assert_close(fine[:, ::2] * 2**0.5, plain, rtol=1e-5, atol=1e-5)
+    assert torch.equal(image, same) and torch.equal(padded[:, 24:72], maps) and not padded[:, :24].any()
+
+
+def test_beyond_the_field_of_view_an_oversampled_readout_records_noise():
+    job = sample_scans.plan()[-1]._replace(slices=range(6, 7))
+    images = ifft2c(next(iter(sample_scans.acquire(job, (48, 40), 3, 20.0, 4.0, 2)))[0])
+    assert images[:, :24].std().item() == pytest.approx(images[:, 72:].std().item(), rel=0.1)
+    assert images[:, 24:72].std() > 3 * images[:, :24].std() > 0
+
+
+def test_an_oversampled_file_is_fastmris_whose_target_is_the_middle(tmp_path):
+    job = sample_scans.plan()[-2]._replace(slices=range(6, 8))
+    sample_scans.write(tmp_path / "a.h5", job, (48, 40), 3, 20.0, 4.0, oversampling=2)
+    file = kspace_file(tmp_path / "a.h5", values=True)
+    assert (file.shape, file.target_shape, file.spacing, file.padding) == ((96, 40), (48, 40), (6.5, 4.0, 4.0), (0, 0))
+    with h5py.File(file.path) as data:
+        image = rss(ifft2c(torch.from_numpy(data["kspace"][1])))
+        assert np.allclose(image[24:72], data["reconstruction_rss"][1], atol=1e-5)
+
+
+def test_no_oversampling_below_one():
+    job = sample_scans.plan()[-1]
+    with refused(where="oversampling", found="0", expected="1 or more"):
+        next(sample_scans.acquire(job, (48, 40), 3, 20.0, 4.0, 0))
+
+
 def test_lesion_lies_where_the_scan_has_it():
     lesion = sample_scans.lesion("tumour_a", (112, 96))
     assert lesion.shape == (15, 112, 96)
