@@ -1,12 +1,15 @@
 """Notebooks 20 to 26 and 30 run on a pretended accelerator: nothing that they compute with stays on the CPU by mistake."""
 
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from lib import ROOT
 
@@ -38,20 +41,24 @@ def run(tmp_path_factory):
 
     def called(device, notebooks, before=""):
         given = {n: {"quick": True, **p, "data": str(place / p["data"])} for n, p in notebooks.items()}
-        ours = {"ECHOTRAIN_RUNS": str(place / "runs"), "MPLBACKEND": "agg"}
+        ours = {"ECHOTRAIN_RUNS": str(place / f"runs on {device}"), "MPLBACKEND": "agg"}
         command = [sys.executable, str(ROOT / "tests" / "accelerator.py"), device, json.dumps(given), before]
         return subprocess.run(command, capture_output=True, text=True, timeout=1200, env=os.environ | ours, cwd=ROOT)
 
     done = called("cpu", {notebook: {"data": data} for notebook, data in PREPARE.items()})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    called.place = place
     return called
+
+
+BEFORE = "from lib.training import finite, history; finite.EVERY = 2;"
+BEFORE += "history.History.__init__.__defaults__ = (1e9, True)"  # no lines by the clock, which wait for the loss
 
 
 @pytest.fixture(scope="module")
 def pretended(run):
     """What each notebook of RUNS says on the pretended device, all of them in one process, and its errors."""
-    quiet = "history.History.__init__.__defaults__ = (1e9, True)"  # no lines by the clock, which wait for the loss
-    done = run("pretended", RUNS, f"from lib.training import finite, history; finite.EVERY = 2; {quiet}")
+    done = run("pretended", RUNS, BEFORE)
     said = re.split(r"^== (\w+)$", done.stdout, flags=re.M)
     return dict(zip(said[1::2], said[2::2], strict=True)), done.stderr[-2000:]
 
@@ -68,6 +75,38 @@ def test_notebook_computes_on_one_device(pretended, notebook):
         assert int(steps) > 2 and int(count) <= int(steps) // 2 and re.fullmatch(r"{('finite\.py[^{}]*)?}", where), (
             where
         )
+
+
+def test_on_the_device_each_notebook_comes_to_what_a_cpu_does(run, pretended):
+    """Metrics, scores and weights of every run. Where a gradient is nothing but rounding, Adam steps by its sign."""
+    done = run("cpu", RUNS, BEFORE)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    places = [run.place / f"runs on {device}" for device in ("cpu", "pretended")]
+    names = {path.name for path in places[1].iterdir()}
+    assert len(names) == len(RUNS) and sum(name.startswith("train") for name in names) == 6
+    for name in names:
+        one, other = (max((place / name).iterdir()) for place in places)
+        assert_close(*(json.loads((folder / "metrics.json").read_text()) for folder in (one, other)), name)
+        if name.startswith("train"):
+            first, second = (load_file(folder / "model_weights" / "model.safetensors") for folder in (one, other))
+            here, there = (torch.cat([w[k].double().flatten() for k in first]) for w in (first, second))
+            assert (here - there).norm() <= 2e-3 * here.norm(), name
+
+
+def assert_close(one, other, where):
+    """That two results are the same, but for the last digits of numbers and for what was measured by a clock."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one.keys() - {"seconds"}:
+            assert_close(one[key], other[key], f"{where}: {key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            assert_close(*pair, f"{where}: {number}")
+    else:
+        close = isinstance(one, float) and math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-5)
+        assert close or one == other, f"{where}: {one} and {other}"
 
 
 @pytest.mark.parametrize(
