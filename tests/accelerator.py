@@ -3,15 +3,14 @@
 Its tensors say that they are on the device `pretended` and hold a tensor of the CPU, which computes for them. An
 operation that mixes the two raises, as CUDA does: so it shows what stays on the CPU by mistake (batches taken by hand,
 masks, buffers of losses and metrics, states of optimizers) wherever a notebook comes by. It can't show how CUDA computes
-(half precision, kernels, memory, streams, several devices, pinned memory), and takes indices and masks that index from
-the CPU, as CUDA does. Autocast and the fp16 scaler know no such device, and torch's engine aborts where activations are
-computed again for it: all three are left out, and notebooks run in fp32 on it.
+(kernels, memory, streams, several devices, pinned memory), and takes indices and masks that index from the CPU, as CUDA does.
+Its autocast is torch's own, with convolutions and products of matrices in half precision; torch's engine aborts where
+activations are computed again for it, which is left out.
 
 Where the CPU would wait for the device (its numbers are asked for: `.item()`, `.cpu()`, `nonzero`, indexing by a mask that lies
 there) is counted, and printed for the training steps of each notebook.
 """
 
-import contextlib
 import json
 import sys
 import traceback
@@ -31,6 +30,18 @@ NUMBERS = {  # what these give is known when the device has come as far
 ROOT = Path(__file__).parents[1]
 waits: Counter[str] = Counter()  # by place in the code
 steps: list[Counter[str]] = []  # of each training step
+LOWERED = (
+    "conv2d",
+    "conv3d",
+    "conv_transpose2d.input",
+    "conv_transpose3d.input",
+    "linear",
+    "matmul",
+    "mm",
+    "bmm",
+    "addmm",
+)
+AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
 BY_INDEX = {  # CUDA takes their indices from the CPU
     torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten._index_put_impl_.default,
 }  # fmt: skip
@@ -84,6 +95,18 @@ def _computed(function, args, kwargs):
     return pytree.tree_map(wrapped, result)
 
 
+def _lowered(function):
+    """An operation as autocast has it computed: in the half precision that is on, whatever it is given."""
+
+    def call(*args, **kwargs):
+        half = torch.get_autocast_dtype(NAME)
+        cast = [x.to(half) if isinstance(x, Pretended) and x.dtype == torch.float32 else x for x in args]
+        with torch._C._ExcludeDispatchKeyGuard(AUTOCAST):
+            return function(*cast, **kwargs)
+
+    return call
+
+
 def _waits(function, args, kwargs):
     """Whether a call asks for numbers of the device."""
     if function in NUMBERS:
@@ -132,22 +155,25 @@ def _map(change, x):
 def begin() -> torch.device:
     """Makes the device, and lets `lib` train and predict on it from now on."""
     backend_registration._setup_privateuseone_for_python_backend(NAME)
-    begin.library = torch.library.Library("_", "IMPL", "PrivateUse1")  # it holds as long as the object lives
+    begin.library = torch.library.Library("_", "IMPL")  # they hold as long as the objects live
     begin.library.fallback(lambda function, *args, **kwargs: _computed(function, args, kwargs), "PrivateUse1")
+    begin.library.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+    begin.autocast = torch.library.Library("aten", "IMPL")
+    for name in LOWERED:
+        packet, _, overload = name.partition(".")
+        function = getattr(getattr(torch.ops.aten, packet), overload or "default")
+        begin.autocast.impl(name, _lowered(function), "AutocastPrivateUse1")
+    getattr(torch, NAME).get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
 
     from lib import training
-    from lib.inference import sliding_window
-    from lib.models import blocks, cine_unet, rcan, unet3d
-    from lib.training import learner, precision
+    from lib.models import cine_unet, rcan, unet3d
+    from lib.training import learner
 
-    place, save, load, scaler = torch.device(NAME, 0), torch.save, torch.load, torch.amp.GradScaler
+    place, save, load = torch.device(NAME, 0), torch.save, torch.load
     learner.device = training.device = lambda devices="auto": place
     learner.Learner.one_batch = _counted(learner.Learner.one_batch)
-    for module in (blocks, precision, sliding_window):
-        module.autocast = lambda kind, precision: contextlib.nullcontext()
     for module in (cine_unet, rcan, unet3d):
         module.recomputed = lambda block, x: block(x)
-    torch.amp.GradScaler = lambda kind, enabled: scaler("cpu", enabled=enabled)
     torch.save = lambda x, file: save(_map(lambda t: t.detach().cpu(), x), file)
 
     def loaded(file, map_location=None, **how):

@@ -39,9 +39,9 @@ def run(tmp_path_factory):
     """Runs notebooks, {name: parameters}, in a process of its own on the device named, after the statements `before`."""
     place = tmp_path_factory.mktemp("accelerator")
 
-    def called(device, notebooks, before=""):
+    def called(device, notebooks, before="", runs=""):
         given = {n: {"quick": True, **p, "data": str(place / p["data"])} for n, p in notebooks.items()}
-        ours = {"ECHOTRAIN_RUNS": str(place / f"runs on {device}"), "MPLBACKEND": "agg"}
+        ours = {"ECHOTRAIN_RUNS": str(place / f"runs on {runs or device}"), "MPLBACKEND": "agg"}
         command = [sys.executable, str(ROOT / "tests" / "accelerator.py"), device, json.dumps(given), before]
         return subprocess.run(command, capture_output=True, text=True, timeout=1200, env=os.environ | ours, cwd=ROOT)
 
@@ -91,6 +91,18 @@ def test_on_the_device_each_notebook_comes_to_what_a_cpu_does(run, pretended):
             first, second = (load_file(folder / "model_weights" / "model.safetensors") for folder in (one, other))
             here, there = (torch.cat([w[k].double().flatten() for k in first]) for w in (first, second))
             assert (here - there).norm() <= 2e-3 * here.norm(), name
+
+
+@pytest.mark.parametrize(("precision", "ran"), [("bf16", "bfloat16"), ("fp16", "float16")])
+def test_each_training_runs_in_half_precision(run, precision, ran):
+    """Convolutions in that type, and nothing that autocast, the scaler or a loss mixes with another or leaves on the CPU."""
+    trainings = {name: given | {"precision": precision} for name, given in RUNS.items() if name < "26"}
+    done = run("pretended", trainings, BEFORE, precision)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    manifests = [
+        json.loads(path.read_text()) for path in (run.place / f"runs on {precision}").glob("*/*/manifest.json")
+    ]
+    assert [about["precision_ran"] for about in manifests] == [ran] * 6
 
 
 def assert_close(one, other, where):

@@ -57,8 +57,11 @@ def test_the_same_steps_run_on_an_accelerator_with_nothing_left_on_the_cpu():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    wrong = {task: r["fp32"] for task, r in found.items() if "error" in r["fp32"] or not r["fp32"]["finite"]}
-    assert not wrong and found.keys() == gpu_check.PUBLISHED.keys()
+    assert found.keys() == gpu_check.PUBLISHED.keys()
+    for task, results in found.items():
+        assert results.keys() == set(gpu_check.PRECISIONS), task
+        for result in results.values():
+            assert "error" not in result and result["finite"], (task, result)
 
 
 def test_its_paragraph_says_what_was_measured():
