@@ -1,6 +1,6 @@
 """For all tests: GPU tests are skipped without a GPU; with ECHOTRAIN_NO_SKIPS=1 any other skip is a failure.
 
-Each test, and what its fixtures draw, starts from the same seed, in whatever order the tests come.
+Each test's fixtures, and then the test, start from the same seed, in whatever order the tests come.
 
 Several workers share the cores: each computes with one thread, and takes whole files, whose fixtures are made once.
 """
@@ -35,9 +35,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
+def _seeded(item):
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
+
+
+pytest_runtest_setup = pytest.hookimpl(_seeded, tryfirst=True)
+pytest_runtest_call = pytest.hookimpl(_seeded, tryfirst=True)
 
 
 def _patience(item) -> float:

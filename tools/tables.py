@@ -1,4 +1,4 @@
-"""The tables of docs/results.md, each made from what a run wrote into runs/results: markdown, with what was measured where."""
+"""The tables of docs, each made from what a run wrote into runs/results: markdown, with what was measured where."""
 
 import statistics
 from collections.abc import Iterable
@@ -283,8 +283,8 @@ def speed(result: Result) -> str:
 def cropped(result: Result) -> str:
     """A row per method on an oversampled readout: means over people against both targets, and what each network takes."""
     rows, timings, lines = result["metrics"]["persons"], result["timings"], []
-    for method in unique(rows, "method"):
-        part = [row for row in rows if row["method"] == method]
+    methods = {method: [row for row in rows if row["method"] == method] for method in unique(rows, "method")}
+    for method, part in methods.items():
         recorded = f"{mean_over_people(part, 'ssim'):.3f} / {mean_over_people(part, 'psnr'):.1f}"
         keys = ("ssim_noise_free_foreground", "psnr_noise_free_foreground")
         truth = "{:.3f} / {:.1f}".format(*(mean_over_people(part, key) for key in keys))
@@ -295,7 +295,7 @@ def cropped(result: Result) -> str:
         ])  # fmt: skip
     head = ["mean over people", "SSIM / PSNR (dB)", "against the noise-free truth, foreground"]
     head += ["training, min", "s a slice"]
-    return f"{table(head, lines)}\n\n*Sample data*, {people(part)}. {measured(result)}"
+    return f"{table(head, lines)}\n\n*Sample data*, {people(next(iter(methods.values())))}. {measured(result)}"
 
 
 def growth(result: Result) -> str:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from lib import InputError
 from lib.data import pictures
 from lib.data.classes import check_ignore_index
-from lib.data.hdf5 import dataset, has, numbers, open_hdf5, spacing_of, text
+from lib.data.hdf5 import dataset, has, listed, numbers, open_hdf5, spacing_of, text
 from lib.data.index import entries
 from lib.data.loaders import loaders
 from lib.data.names import case_id
@@ -141,7 +141,7 @@ def case_file(path: Path) -> CaseFile:
     """What a prepared case holds; InputError if it isn't one."""
     with open_hdf5(path) as file:
         if not has(file, "image") or not {"classes", "names", "spacing"} <= set(file.attrs):
-            raise InputError(path, f"no prepared case (found {', '.join(file) or 'nothing'})", "image and label")
+            raise InputError(path, f"no prepared case (found {listed(file)})", "image and label")
         shape, attrs = dataset(file, "image", "fiub").shape, file.attrs
         if len(shape) not in (3, 4):
             raise InputError(path, f"image: shape {shape}", "(slices, H, W) or (slices, channels, H, W)")

@@ -1,7 +1,7 @@
 """Reading HDF5 that others wrote: what can't be opened, is a dangling link or of another kind is refused in one line."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +14,7 @@ from lib import InputError, progress
 from lib.data.hdf5_reach import check_reach
 from lib.files import check_file
 
+DAMAGE = (RuntimeError, ValueError, UnicodeDecodeError)  # what h5py raises for what makes no sense
 LARGEST_MM = 10_000  # of a voxel; the smallest is its inverse
 
 
@@ -23,7 +24,7 @@ class Reader(h5py.File):
     def __exit__(self, kind, error, trace):
         path = self.filename if self.id else ""
         super().__exit__(kind, error, trace)
-        if isinstance(error, OSError) and "read data" in str(error) or kind is RuntimeError and _in_hdf5(trace):
+        if isinstance(error, OSError) and "read data" in str(error) or kind in DAMAGE and _in_hdf5(trace):
             raise InputError(path, f"can't be read: {_short(' '.join(str(error).split()))}") from None
 
 
@@ -61,8 +62,10 @@ def open_hdf5(path: Path) -> Reader:
         ) from None
     try:
         check_reach(path, file)
-    except BaseException:
+    except BaseException as error:
         file.close()
+        if type(error) in DAMAGE and _in_hdf5(error.__traceback__):
+            raise InputError(path, f"can't be read: {_short(' '.join(str(error).split()))}") from None
         raise
     return file
 
@@ -73,8 +76,16 @@ def _short(words: str) -> str:
 
 
 def has(file: h5py.Group, key: str) -> bool:
-    """Whether a file, or a group, has something of this name, be it a link that leads nowhere."""
-    return file.id.links.exists(key.encode("utf-8", "surrogateescape"))
+    """Whether a file, or a group, has something of this name (no path), be it a link that leads nowhere.
+
+    A damaged group may list what it can't find, which isn't the same as if it weren't there.
+    """
+    return key.isidentifier() and file.id.links.exists(key.encode()) or key in set(file)
+
+
+def listed(file: Iterable[str | bytes]) -> str:
+    """The names of a file's arrays and groups, sorted, for a message; those that no text can be made of are bytes."""
+    return ", ".join(sorted(map(str, file))) or "nothing"
 
 
 def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
@@ -93,7 +104,7 @@ def dataset(file: h5py.Group, key: str, kinds: str = "fiubc") -> h5py.Dataset:
     """
     path = Path(os.fsdecode(h5f.get_name(file.id)))
     if not has(file, key):
-        raise InputError(path, f"no key {key!r} (found {', '.join(sorted(file)) or 'nothing'})")
+        raise InputError(path, f"no key {key!r} (found {listed(file)})")
     name = f"{file.name}/{key}".lstrip("/")
     try:
         array = file[key]

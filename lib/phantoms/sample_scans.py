@@ -3,6 +3,8 @@
 What is real: the anatomy, contrast and artifacts of each scan. What is simulated: coils, object phase and noise.
 """
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -180,6 +182,30 @@ def plan(
     return files
 
 
+def check_simulation(
+    shape: Sequence[int], voxel: float, num_coils: int, snr: float, oversampling: int = 1, acquisitions: int = 1, every: int = 1
+) -> None:  # fmt: skip
+    """InputError for settings of `plan` and `acquire` that nothing can be simulated with.
+
+    Parameters
+    ----------
+    shape : two sizes, of at least 8
+    voxel : at least 1 mm, the coarsest scan's own
+    num_coils, oversampling, acquisitions, every : at least 1
+    snr : above 0
+    """
+    if len(shape) != 2 or not all(isinstance(n, int) and n >= 8 for n in shape):
+        raise InputError("shape", f"got {list(shape)}", "readout and phase-encode points, each at least 8")
+    if not 1 <= voxel < math.inf:
+        raise InputError("voxel", f"got {voxel:g}", "at least 1 mm, which is the coarsest scan's own")
+    counts = {"num_coils": num_coils, "oversampling": oversampling, "acquisitions": acquisitions, "every": every}
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(name, f"got {value}", "at least 1")
+    if not 0 < snr < math.inf:
+        raise InputError("snr", f"got {snr:g}", "a number above 0")
+
+
 def acquire(
     job: Acquisition, shape: tuple[int, int], num_coils: int, snr: float, voxel: float = 2.0, oversampling: int = 1
 ):
@@ -197,10 +223,6 @@ def acquire(
     voxel : mm along H and W
     oversampling : of the readout: how many times the field of view along H is sampled, about its center
     """
-    if not snr > 0:
-        raise InputError("snr", snr, "more than 0")
-    if oversampling < 1:
-        raise InputError("oversampling", oversampling, "1 or more")
     placed = place(scan(job.scan), (shape[0] * voxel, shape[1] * voxel))
     volume = change_contrast(placed.volume, job.gamma, job.invert)[job.slices.start : job.slices.stop : job.slices.step]
     noise_std = float(volume[volume > 0.1].mean()) / snr
@@ -231,7 +253,13 @@ def write(
     ----------
     path : of the file
     job, shape, num_coils, snr, voxel, oversampling : see `acquire`
+
+    Raises
+    ------
+    InputError
+        By `check_simulation`, before anything is written.
     """
+    check_simulation(shape, voxel, num_coils, snr, oversampling)
     sampled = (shape[0] * oversampling, shape[1])
     count, size = len(job.slices), (num_coils, *sampled)
     with replacing(path) as partial, h5py.File(partial, "w") as file:
@@ -240,12 +268,8 @@ def write(
         target = file.create_dataset("reconstruction_rss", (count, *shape), np.float32)
         truth = file.create_dataset("noise_free", (count, *shape), np.float32)
         for s, (k, image, m) in enumerate(acquire(job, shape, num_coils, snr, voxel, oversampling)):
-            kspace[s], maps[s], truth[s], target[s] = (
-                k,
-                m,
-                image,
-                center_crop(torch.linalg.vector_norm(ifft2c(k), dim=0), shape),
-            )
+            kspace[s], maps[s], truth[s] = k, m, image
+            target[s] = center_crop(torch.linalg.vector_norm(ifft2c(k), dim=0), shape)
         if (FOLDER / f"{job.person}_mask.nii.gz").exists():
             file["lesion"] = lesion(job.person, shape, voxel)[list(job.slices)]
         spacing = (scan(job.scan).spacing[0] * job.slices.step, voxel, voxel)

@@ -14,6 +14,7 @@ from lib.data import case_files, cine_files
 from lib.data.fastmri import split_files
 from lib.data.fastmri_file import kspace_file
 from lib.data.fastmri_index import index
+from lib.data.hdf5 import dataset
 from lib.evaluation.look import look
 from lib.inference import results
 
@@ -220,3 +221,32 @@ def test_a_headers_fault_is_named(tmp_path, text, reason):
     with refused(where="a.h5", found="ismrmrd_header: ") as error:
         kspace_file(write(tmp_path / "a.h5", {"kspace": KSPACE, "ismrmrd_header": text}))
     assert reason in str(error.value)
+
+
+def test_an_array_that_a_damaged_file_cant_find_is_not_taken_as_absent(tmp_path):
+    """HDF5 finds a name in a sorted table: another one's changed letter hides it, a list of all names shows it."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"], file["reconstruction_rss"] = KSPACE, np.ones((2, 16, 12), np.float32)
+        file["noise_free"], file.attrs["max"] = np.ones((2, 16, 12), np.float32), 1.0
+    assert kspace_file(tmp_path / "a.h5").target == "reconstruction_rss"
+    damaged = (tmp_path / "a.h5").read_bytes().replace(b"noise_free", b"zoise_free")
+    (tmp_path / "b.h5").write_bytes(damaged)
+    with refused(where=r"b\.h5$", found="reconstruction_rss: a link to something, which isn't there"):
+        kspace_file(tmp_path / "b.h5")
+
+
+@pytest.mark.parametrize("key", ["", "a/b", "kspace/x", "/kspace", "./kspace", "\ud800", "typo"])
+def test_a_key_is_a_name_and_no_path(tmp_path, key):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"] = KSPACE
+    with h5py.File(tmp_path / "a.h5") as file, refused(found="^no key .* \\(found kspace\\)$"):
+        dataset(file, key)
+
+
+def test_a_name_that_is_no_text_is_told_in_one_line(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"] = KSPACE
+        h5py.h5g.create(file.id, b"\xff\xfe")
+    for reader in (case_files.case_file, lambda path: dataset(h5py.File(path), "image")):
+        with refused(where=r"a\.h5", found="found .*kspace"):
+            reader(tmp_path / "a.h5")

@@ -75,6 +75,15 @@ def test_what_was_kept_and_is_damaged_is_read_anew(folder, damage):
     assert split_files(folder, "train") == first and json.loads(path.read_text()) == content
 
 
+def test_what_was_kept_may_hold_what_is_no_number(folder):
+    first, path = split_files(folder, "train"), folder / kspace_headers.KEPT
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"files": {"other": float("nan")}}))
+    assert (
+        split_files(folder, "train") == first and content["files"].keys() < json.loads(path.read_text())["files"].keys()
+    )
+
+
 def test_a_file_that_was_written_just_now_is_not_kept(folder, monkeypatch):
     monkeypatch.setattr(files, "SETTLED", 2)
     path = split_files(folder, "train")[0].path

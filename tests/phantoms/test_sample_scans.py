@@ -125,10 +125,22 @@ def test_an_oversampled_file_is_fastmris_whose_target_is_the_middle(tmp_path):
         assert np.allclose(image[24:72], data["reconstruction_rss"][1], atol=1e-5)
 
 
-def test_no_oversampling_below_one():
-    job = sample_scans.plan()[-1]
-    with refused(where="oversampling", found="0", expected="1 or more"):
-        next(sample_scans.acquire(job, (48, 40), 3, 20.0, 4.0, 0))
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("shape", (48,), "each at least 8"), ("shape", (48, 7), "each at least 8"), ("voxel", 0.5, "at least 1 mm"),
+        ("num_coils", 0, "at least 1"), ("oversampling", 0, "at least 1"), ("oversampling", -1, "at least 1"),
+        ("snr", 0.0, "above 0"), ("snr", float("nan"), "above 0"), ("acquisitions", 0, "at least 1"), ("every", -2, "at least 1"),
+    ],
+)  # fmt: skip
+def test_what_nothing_can_be_simulated_with_is_refused_before_anything_is_written(tmp_path, name, value, expected):
+    settings = {"shape": (48, 40), "voxel": 4.0, "num_coils": 3, "snr": 20.0} | {name: value}
+    with refused(where=f"^{name}$", found="^got ", expected=expected):
+        sample_scans.check_simulation(**settings)
+    if name not in ("acquisitions", "every"):
+        with refused(where=f"^{name}$", found="^got ", expected=expected):
+            sample_scans.write(tmp_path / "new" / "a.h5", sample_scans.plan()[-1], **settings)
+    assert not any(tmp_path.iterdir())
 
 
 def test_lesion_lies_where_the_scan_has_it():
