@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items):
 
 
 def _seeded(item):
-    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    torch.default_generator.manual_seed(0), np.random.seed(0), random.seed(0)
 
 
 pytest_runtest_setup = pytest.hookimpl(_seeded, tryfirst=True)

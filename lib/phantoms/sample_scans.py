@@ -191,8 +191,9 @@ def check_simulation(
     ----------
     shape : two sizes, of at least 8
     voxel : at least 1 mm, the coarsest scan's own
-    num_coils, oversampling, acquisitions, every : at least 1
+    num_coils : at least 1
     snr : above 0
+    oversampling, acquisitions, every : at least 1
     """
     if len(shape) != 2 or not all(isinstance(n, int) and n >= 8 for n in shape):
         raise InputError("shape", f"got {list(shape)}", "readout and phase-encode points, each at least 8")
