@@ -24,8 +24,14 @@ class Reader(h5py.File):
     def __exit__(self, kind, error, trace):
         path = self.filename if self.id else ""
         super().__exit__(kind, error, trace)
-        if isinstance(error, OSError) and "read data" in str(error) or kind in DAMAGE and _in_hdf5(trace):
-            raise InputError(path, f"can't be read: {_short(' '.join(str(error).split()))}") from None
+        _check_damage(path, error)
+
+
+def _check_damage(path: Path | str, error: BaseException | None) -> None:
+    """InputError if an error says that HDF5 can't read what is in a file."""
+    unread = isinstance(error, OSError) and "read data" in str(error)
+    if unread or type(error) in DAMAGE and _in_hdf5(error.__traceback__):
+        raise InputError(path, f"can't be read: {_short(' '.join(str(error).split()))}") from None
 
 
 def _in_hdf5(trace: TracebackType) -> bool:
@@ -64,8 +70,7 @@ def open_hdf5(path: Path) -> Reader:
         check_reach(path, file)
     except BaseException as error:
         file.close()
-        if type(error) in DAMAGE and _in_hdf5(error.__traceback__):
-            raise InputError(path, f"can't be read: {_short(' '.join(str(error).split()))}") from None
+        _check_damage(path, error)
         raise
     return file
 
